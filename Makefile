@@ -1,0 +1,25 @@
+# `make report` and `make test` set up everything they need: a virtual environment in .venv and this package in it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: report test clean
+
+report: .venv/ready
+	$(BIN)/metaprobe study raghu2020 --preset quick --out runs/raghu2020-glyphs-quick
+
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metaprobe needs Python 3.11 or newer; set PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs
