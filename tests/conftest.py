@@ -1,0 +1,43 @@
+"""What tests share: tiny image sets, and the real data when it lies beside the repository."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trainers.tasks.imageset import ImageSet
+
+torch.set_num_threads(1)  # tiny tensors: threads cost more than they give, and results must not depend on the machine
+
+
+def make_imageset(n_classes=24, per_class=20, size=28, channels=1, seed=0, name="toy"):
+    """Classes are random smooth patterns, images noisy copies: learnable, and made in milliseconds."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.random((n_classes, channels, 7, 7))
+    patterns = coarse.repeat(-(-size // 7), axis=2).repeat(-(-size // 7), axis=3)[:, :, :size, :size]
+    noise = generator.normal(0, 0.15, (n_classes, per_class, channels, size, size))
+    images = np.clip(patterns[:, None] + noise, 0, 1)
+    third = n_classes // 3
+    return ImageSet(
+        name=name,
+        images=np.ascontiguousarray((255 * images).astype(np.uint8).reshape(-1, channels, size, size)),
+        class_of=np.repeat(np.arange(n_classes), per_class).astype(np.int64),
+        class_names=tuple(f"class{i:02d}" for i in range(n_classes)),
+        groups=tuple(f"group{i % 3}" for i in range(n_classes)),
+        splits=("train",) * (n_classes - 2 * third) + ("val",) * third + ("test",) * third,
+    )
+
+
+@pytest.fixture(scope="session")
+def toy():
+    return make_imageset()
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the repository; the test is skipped where there is none."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder

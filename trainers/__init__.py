@@ -1,0 +1,1 @@
+"""Produces checkpoints: tasks, networks, the inner loop, algorithms, the outer loop."""

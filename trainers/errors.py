@@ -1,0 +1,37 @@
+"""What goes wrong, as the command line and the Python API report it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["MetaprobeError", "UnreadableInput", "unknown_name"]
+
+
+class MetaprobeError(Exception):
+    """A request that cannot be carried out as asked; the message says what to do (exit status 2)."""
+
+    exit_code = 2
+
+
+class UnreadableInput(MetaprobeError):
+    """An input that is missing, damaged or hostile (exit status 3)."""
+
+    exit_code = 3
+
+
+def unknown_name(kind: str, got: str, known: Iterable[str]) -> MetaprobeError:
+    """Build the error for a name that is not known, with its close matches and the full list.
+
+    Args:
+        kind: what was named, in the singular ("algorithm", "layer").
+        got: the name that was given.
+        known: every name that would have been accepted.
+
+    Returns:
+        The error, for the caller to raise.
+    """
+    names = list(known)
+    close = difflib.get_close_matches(got, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return MetaprobeError(f"unknown {kind} {got!r}.{hint} Known: {', '.join(names)}.")

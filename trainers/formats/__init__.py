@@ -1,0 +1,1 @@
+"""File formats as bytes and text, read defensively. No torch."""

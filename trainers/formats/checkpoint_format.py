@@ -1,0 +1,186 @@
+"""What a checkpoint's file says about itself: one JSON text under one metadata key. No torch.
+
+A checkpoint is a safetensors file whose tensors are named as the parameters, with everything else as JSON under the
+single key `metaprobe` (safetensors writes several keys in a random order, so more than one makes the bytes random).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.safetensors_header import Header, open_regular, read_header
+from trainers.formats.strict_json import parse_json
+from trainers.formats.text import visible
+
+__all__ = [
+    "FORMAT_VERSION",
+    "METADATA_KEY",
+    "CheckpointMetadata",
+    "metadata_json",
+    "metadata_of",
+    "parse_metadata",
+    "read_metadata",
+    "tensor_fingerprint",
+]
+
+FORMAT_VERSION = 1
+METADATA_KEY = "metaprobe"
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")
+_KEYS = frozenset({"format", "kind", "fingerprint", "iteration", *_OBJECTS})
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """A checkpoint's metadata as parsed JSON; `trainers.config` says what `config`, `network` and `adaptation` hold.
+
+    Attributes:
+        kind: what the file is: "checkpoint", or another word for a file beside it (the resume state).
+        fingerprint: SHA-256 of the tensors, see `tensor_fingerprint`.
+        iteration: how many outer steps made these weights, ≥ 0.
+        config: the training configuration. network: of the network. adaptation: how to adapt.
+        metrics: finite numbers by name.
+        provenance: version, torch, numpy, python, device, threads, data fingerprint, seed.
+    """
+
+    kind: str
+    fingerprint: str
+    iteration: int
+    config: Mapping[str, Any]
+    network: Mapping[str, Any]
+    adaptation: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    provenance: Mapping[str, Any]
+
+    @property
+    def checkpoint_id(self) -> str:
+        """The first 12 hexadecimal digits of the fingerprint."""
+        return self.fingerprint[:12]
+
+
+def metadata_json(metadata: CheckpointMetadata) -> str:
+    """Return the JSON text for the metadata key, keys sorted, so that equal metadata give equal bytes.
+
+    Raises:
+        MetaprobeError: when something is not JSON (NaN and Infinity are not), or would be refused when read back.
+    """
+    content = {"format": FORMAT_VERSION, "kind": metadata.kind, "fingerprint": metadata.fingerprint}
+    content |= {"iteration": metadata.iteration} | {key: dict(getattr(metadata, key)) for key in _OBJECTS}
+    try:
+        text = json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        _parse(text)
+    except (TypeError, ValueError) as error:
+        raise MetaprobeError(f"this metadata cannot be written into a checkpoint: {error}.") from error
+    return text
+
+
+def parse_metadata(text: str, path: Path | str) -> CheckpointMetadata:
+    """Parse and check the JSON text of the metadata key.
+
+    Args:
+        text: the JSON.
+        path: the file that it came from, for the errors.
+
+    Raises:
+        UnreadableInput: one line that names the file and the first thing that is wrong; a newer format says so.
+    """
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise UnreadableInput(f"{visible(str(path))}: its {METADATA_KEY!r} metadata is damaged: {error}.") from None
+    except _NewerFormatError as error:
+        raise UnreadableInput(f"{visible(str(path))}: {error}.") from None
+
+
+def metadata_of(header: Header, path: Path | str) -> CheckpointMetadata | None:
+    """Return the checked metadata of a safetensors header, or None for a file that has none of ours.
+
+    Raises:
+        UnreadableInput: when there is a `metaprobe` key and its content is damaged.
+    """
+    text = dict(header.metadata).get(METADATA_KEY)
+    return None if text is None else parse_metadata(text, path)
+
+
+def read_metadata(path: Path | str) -> CheckpointMetadata:
+    """Read only the metadata of a metaprobe checkpoint; no tensor is read.
+
+    Raises:
+        UnreadableInput: when the file is not a readable safetensors file, or holds no metadata of ours.
+    """
+    with open_regular(path) as file:
+        metadata = metadata_of(read_header(file, path), path)
+    if metadata is None:
+        raise UnreadableInput(
+            f"{visible(str(path))}: a safetensors file without {METADATA_KEY!r} metadata, so not a checkpoint of "
+            "metaprobe; `metaprobe inspect` shows it, and `probe.capture` takes it with your own network."
+        )
+    return metadata
+
+
+def tensor_fingerprint(
+    tensors: Iterable[tuple[str, str, Sequence[int], bytes | bytearray | memoryview | Iterable[memoryview]]],
+) -> str:
+    """Return the SHA-256 of named tensors as 64 hexadecimal digits; the order in which they come does not matter.
+
+    Hashed for each tensor, sorted by name: the length of, and the JSON list [name, dtype, shape], then its bytes, whose
+    number follows from dtype and shape; so different tensors cannot give the same stream.
+
+    Args:
+        tensors: (name, safetensors dtype such as "F32", shape, little-endian row-major bytes) each; the bytes are one
+            object or an iterable of pieces, which is only walked when its turn comes.
+    """
+    digest = hashlib.sha256()
+    for name, dtype, shape, content in sorted(tensors, key=lambda tensor: tensor[0]):
+        head = json.dumps([name, dtype, list(shape)]).encode()
+        digest.update(len(head).to_bytes(8, "little") + head)
+        for piece in (content,) if isinstance(content, (bytes, bytearray, memoryview)) else content:
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class _NewerFormatError(Exception):
+    """A file of a later version of this project."""
+
+
+def _parse(text: str) -> CheckpointMetadata:
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object, got a {type(content).__name__}")
+    version = content.get("format")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"'format' must be a whole number from 1, got {_short(version)}")
+    if version > FORMAT_VERSION:
+        raise _NewerFormatError(
+            f"written in checkpoint format {version}, newer than {FORMAT_VERSION}; update metaprobe"
+        )
+    if wrong := _KEYS ^ set(content):
+        key = min(wrong)
+        raise ValueError(f"{'missing' if key in _KEYS else 'unknown'} key {visible(key, 60)!r}")
+    for key in _OBJECTS:
+        if not isinstance(content[key], dict):
+            raise ValueError(f"{key!r} must be an object, got {_short(content[key])}")
+    if not isinstance(content["kind"], str) or not content["kind"]:
+        raise ValueError(f"'kind' must be a word, got {_short(content['kind'])}")
+    if not isinstance(content["fingerprint"], str) or not _FINGERPRINT.fullmatch(content["fingerprint"]):
+        raise ValueError(f"'fingerprint' must be 64 hexadecimal digits, got {_short(content['fingerprint'])}")
+    if type(content["iteration"]) is not int or content["iteration"] < 0:
+        raise ValueError(f"'iteration' must be a whole number from 0, got {_short(content['iteration'])}")
+    for name, value in content["metrics"].items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"metric {visible(name, 60)!r} must be a number, got {_short(value)}")
+    del content["format"]
+    return CheckpointMetadata(**content)
+
+
+def _short(value: object) -> str:
+    return visible(json.dumps(value), 60)

@@ -1,0 +1,29 @@
+"""Text from strangers, made safe to show: names in files are data, and a terminal must never obey them."""
+
+from __future__ import annotations
+
+__all__ = ["visible"]
+
+
+def visible(text: str, limit: int | None = None) -> str:
+    r"""Return `text` on one line, with every character that a terminal could act on written as an escape.
+
+    Tabs, line ends, escape sequences, direction marks, lone surrogates and backslashes become `\t`, `\n`, `\x1b`,
+    `\u202e`, `\ud800`, `\\`: the result holds only printable characters, and no two texts share one (unless `limit`
+    cuts them).
+
+    Args:
+        text: any string.
+        limit: at most so many characters of the result, the last of them "…" where something was cut.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit + 1]  # one more than fits, so that the cut below is noticed
+    if not text.isprintable() or "\\" in text:
+        text = "".join(_escape(character) for character in text)
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _escape(character: str) -> str:
+    if character != "\\" and character.isprintable():
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
