@@ -1,0 +1,227 @@
+"""The outer loop: learning, checkpoints, resume after SIGKILL, interruption, divergence."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import make_imageset
+from trainers.checkpoint import load_checkpoint
+from trainers.config import TrainConfig
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.outer_loop import Diverged, _Run, train
+from trainers.run import CHECKPOINT_NAMES, RunFolder
+
+
+def tiny(algorithm="maml", **changes):
+    options = {
+        "n_way": 3, "n_query": 2, "iterations": 9, "meta_batch": 2, "inner_steps": 2, "filters": 4, "val_tasks": 4,
+        "val_every": 4,
+    }  # fmt: skip
+    return TrainConfig(algorithm, "toy", **options | changes)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "anil"])
+def test_training_learns(algorithm, tmp_path, toy):
+    config = tiny(
+        algorithm, iterations=60, val_every=60, val_tasks=40, filters=16, meta_batch=4, outer_lr=5e-3, inner_lr=0.5
+    )
+    last = train(config, toy, tmp_path / "run")
+    assert last.metrics["val_accuracy"] > 60  # chance is 33 %
+    adapted = ("head",) if algorithm == "anil" else ("conv1", "conv2", "conv3", "conv4", "head")
+    assert last.adaptation.layers == adapted
+
+
+def test_a_run_leaves_what_it_says(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    iterations = {name: load_checkpoint(folder.checkpoint(name)).iteration for name in CHECKPOINT_NAMES}
+    assert (iterations["start"], iterations["third"], iterations["two-thirds"], iterations["last"]) == (0, 3, 6, 9)
+    records = folder.read_metrics()
+    assert [record["iteration"] for record in records] == list(range(1, 10))
+    validated = {r["iteration"]: r["val_accuracy"] for r in records if "val_accuracy" in r}
+    assert set(validated) == {4, 8, 9}
+    best = load_checkpoint(folder.checkpoint("best"))
+    assert best.metrics["val_accuracy"] == max(validated.values())
+    assert folder.read_config() == tiny()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_same_config_gives_the_same_bytes(tmp_path, toy):
+    for name in ("a", "b"):
+        train(tiny(), toy, tmp_path / name)
+    for name in CHECKPOINT_NAMES:
+        a, b = (RunFolder(tmp_path / run).checkpoint(name).read_bytes() for run in "ab")
+        assert a == b
+    train(tiny(seed=1), toy, tmp_path / "c")
+    assert RunFolder(tmp_path / "c").checkpoint("last").read_bytes() != a
+
+
+def test_chunks_change_only_the_rounding(tmp_path, toy):
+    one, all_at_once = (train(tiny(chunk=chunk, iterations=1), toy, tmp_path / str(chunk)) for chunk in (1, 2))
+    for name, value in one.params.items():
+        torch.testing.assert_close(value, all_at_once.params[name], atol=3e-3, rtol=0)  # Adam steps ± outer_lr
+
+
+_CHILD = """
+import sys
+import torch
+torch.set_num_threads(1)
+from tests.conftest import make_imageset
+from tests.test_training import tiny
+from trainers.outer_loop import train
+train(tiny(iterations=60, val_every=7), make_imageset(), sys.argv[1])
+"""
+
+
+def child(folder):
+    return subprocess.Popen([sys.executable, "-c", _CHILD, str(folder)], cwd=Path(__file__).parents[1])
+
+
+def without_seconds(folder):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in folder.read_metrics()]
+
+
+def test_sigkill_at_any_moment_and_resume_gives_the_same_bytes(tmp_path, toy):
+    config = tiny(iterations=60, val_every=7)
+    train(config, toy, tmp_path / "alone")
+    killed = tmp_path / "killed"
+    kills = 0
+    for pause in (0.0, 0.15, 0.3, 0.02, 0.4):
+        process = child(killed)
+        before = len(RunFolder(killed).read_metrics())
+        while process.poll() is None and len(RunFolder(killed).read_metrics()) <= before:
+            time.sleep(0.005)
+        time.sleep(pause)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+    assert kills >= 3  # the kills found the run at work
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(config, toy, killed)
+    ended, alone = RunFolder(killed), RunFolder(tmp_path / "alone")
+    for name in CHECKPOINT_NAMES:
+        assert ended.checkpoint(name).read_bytes() == alone.checkpoint(name).read_bytes()
+    assert without_seconds(ended) == without_seconds(alone)
+
+
+def test_a_crash_between_resume_state_and_last_is_mended(tmp_path, toy):
+    folder = RunFolder(tmp_path / "run")
+    train(tiny(), toy, folder.path)
+    finished = folder.checkpoint("last").read_bytes()
+    shutil.copy(folder.checkpoint("third"), folder.checkpoint("last"))
+    train(tiny(), toy, folder.path)
+    assert folder.checkpoint("last").read_bytes() == finished
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_saves_and_says_how_to_go_on(number, tmp_path, toy):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(tmp_path / "run")], cwd=Path(__file__).parents[1], stderr=subprocess.PIPE
+    )
+    folder = RunFolder(tmp_path / "run")
+    while len(folder.read_metrics()) < 3:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1  # an uncaught Interrupted; the command line turns it into 130
+    assert b"everything is saved" in error
+    stopped = load_checkpoint(folder.checkpoint("last")).iteration
+    assert stopped == folder.read_metrics()[-1]["iteration"] >= 3
+    train(tiny(iterations=60, val_every=7), toy, folder.path)
+    train(tiny(iterations=60, val_every=7), toy, tmp_path / "alone")
+    alone = RunFolder(tmp_path / "alone")
+    assert folder.checkpoint("last").read_bytes() == alone.checkpoint("last").read_bytes()
+
+
+def test_divergence_is_told_with_iteration_checkpoint_and_advice(tmp_path, toy):
+    told = r"at iteration \d+ of 60.*last good checkpoint is .*(start|last)\.safetensors.*--outer-lr"
+    with pytest.raises(Diverged, match=told):
+        train(tiny(iterations=60, outer_lr=1e30), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    params = load_checkpoint(folder.checkpoint("start")).params
+    assert all(bool(value.isfinite().all()) for value in params.values())
+
+
+def test_another_config_in_the_same_folder_is_refused(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    with pytest.raises(MetaprobeError, match=r"another config \(inner_lr: 0.1 there, 0.2 asked\)"):
+        train(tiny(inner_lr=0.2), toy, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("precious")
+    with pytest.raises(MetaprobeError, match=r"files in it but no config.toml"):
+        train(tiny(), toy, tmp_path / "other")
+
+
+def test_a_damaged_resume_state_is_told(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    file = RunFolder(tmp_path / "run").resume_file
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UnreadableInput, match=r"changed after the file was written: fingerprint"):
+        train(tiny(), toy, tmp_path / "run")
+
+
+def test_resume_with_other_threads_warns(tmp_path, toy, monkeypatch):
+    whole_step, steps = _Run._step, iter(range(5))
+
+    def step(run):
+        if next(steps, None) is None:
+            raise RuntimeError("power cut")
+        return whole_step(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "_step", step)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(tiny(), toy, tmp_path / "run")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.warns(UserWarning, match=r"resuming with 2 threads a run saved with 1"):
+        train(tiny(), toy, tmp_path / "run")
+
+
+def test_schedule_and_clip_do_what_they_say(tmp_path, toy):
+    train(tiny(iterations=1, clip=1e-9), toy, tmp_path / "clipped")
+    train(tiny(iterations=1), toy, tmp_path / "free")
+    clipped, free = (load_checkpoint(RunFolder(tmp_path / n).checkpoint("last")).params for n in ("clipped", "free"))
+    assert any(not torch.equal(clipped[name], free[name]) for name in free)
+    train(tiny(iterations=9, schedule="cosine"), toy, tmp_path / "cosine")
+    train(tiny(iterations=9), toy, tmp_path / "constant")
+    a, b = (load_checkpoint(RunFolder(tmp_path / n).checkpoint("last")).params for n in ("cosine", "constant"))
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_cuda_that_is_not_there_is_told(tmp_path, toy):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(MetaprobeError, match=r"sees no CUDA device"):
+        train(tiny(device="cuda"), toy, tmp_path / "run")
+
+
+def test_metrics_with_a_torn_last_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append_metrics({"iteration": 1, "train_loss": 1.0})
+    with folder.metrics_file.open("a") as file:
+        file.write('{"iteration": 2, "trai')
+    assert folder.read_metrics() == [{"iteration": 1, "train_loss": 1.0}]
+    folder.metrics_file.write_text("nonsense\n")
+    with pytest.raises(UnreadableInput, match=r"metrics.jsonl:1: not a metrics record"):
+        folder.read_metrics()
+
+
+def test_too_few_classes_or_images_are_told_with_their_numbers(tmp_path):
+    small = make_imageset(n_classes=6, per_class=4)
+    with pytest.raises(MetaprobeError, match=r"train split of toy has 2 classes, fewer than n_way=3"):
+        train(tiny(), small, tmp_path / "a")
+    with pytest.raises(MetaprobeError, match=r"has 4 images; n_shot=1 \+ n_query=5 needs 6"):
+        train(tiny(n_way=2, n_query=5), small, tmp_path / "b")
+    assert not os.path.exists(tmp_path / "a")

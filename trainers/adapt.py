@@ -1,0 +1,189 @@
+"""The inner loop. Nothing else in the project takes an inner step.
+
+MAML, FOMAML, ANIL and every freezing ablation are this one call with other `layers`, `steps` or `first_order`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trainers.config import Adaptation
+from trainers.errors import unknown_name
+from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
+from trainers.tasks.episodes import Examples
+from trainers.update_rules import UpdateRule, sgd
+
+__all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "layers_of", "query_logits", "task_losses"]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What the inner loop leaves.
+
+    `params` are all parameters: the adapted ones with a leading task axis, the frozen ones as they were given.
+    `trajectory`, when asked for, holds the parameters at steps 0 … q, the last being `params`.
+    `support_loss` is the mean cross-entropy on each task's support set before each step, in nats.
+    """
+
+    params: dict[str, Tensor]
+    support_loss: Float[Tensor, "step task"]
+    trajectory: tuple[dict[str, Tensor], ...] | None
+
+
+def adapt(
+    network: nn.Module,
+    params: Parameters,
+    support: Examples,
+    *,
+    layers: Collection[str] | None = None,
+    inner_lr: float,
+    steps: int,
+    first_order: bool = False,
+    create_graph: bool = False,
+    adapt_norm: bool = True,
+    every_step: bool = False,
+    rule: UpdateRule = sgd,
+) -> Adapted:
+    """Adapt parameters to each task of a batch: θ_T ← θ_T − α ∇ L_support(θ_T), `steps` times.
+
+    The inner loop of Finn et al. (2017, Eq. 1) and Raghu et al. (2020, Eq. 1). Every task
+    has its own gradient: the sum of the tasks' losses separates over the task axis.
+
+    Args:
+        network: a `TaskNetwork`, or any module (then run task by task).
+        params: the initialisation by name, shared or with a leading task axis.
+        support: images (task, sample, …) and labels (task, sample).
+        layers: names of the layers that adapt (default: all); none is a valid ablation.
+        inner_lr: α.
+        steps: number of inner steps.
+        first_order: treat inner gradients as constants (FOMAML).
+        create_graph: keep what is needed to differentiate the result by `params`.
+        adapt_norm: whether the affine parameters of norms adapt.
+        every_step: also return the parameters at each step.
+        rule: how a gradient becomes a step.
+
+    Raises:
+        MetaprobeError: a layer is unknown, or a parameter's shape does not fit.
+    """
+    tasks = support.images.shape[0]
+    moving = adaptable(network, params, layers, adapt_norm)
+    current = dict(params)
+    for name in moving:
+        shared = not has_task_axis(network, name, params[name])
+        value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
+        current[name] = value if create_graph else value.detach().requires_grad_()
+    prefix, rest = _split_at_first_adapted(network, moving)
+    images = _through(network, params, support.images, prefix, create_graph)
+    trajectory, losses = [dict(current)], []
+    for _ in range(steps if moving else 0):
+        with torch.enable_grad():
+            loss = task_losses(forward_tasks(network, current, images, layers=rest), support.labels)
+            keep = create_graph and not first_order
+            gradients = torch.autograd.grad(loss.sum(), [current[name] for name in moving], create_graph=keep)
+        for name, gradient in zip(moving, gradients, strict=True):
+            stepped = rule(current[name], gradient, inner_lr)
+            current[name] = stepped if create_graph else stepped.detach().requires_grad_()
+        losses.append(loss.detach())
+        trajectory.append(dict(current))
+    if not create_graph:
+        trajectory = [{name: value.detach() for name, value in entry.items()} for entry in trajectory]
+    support_loss = torch.stack(losses) if losses else support.images.new_empty(0, tasks)
+    return Adapted(trajectory[-1], support_loss, tuple(trajectory) if every_step else None)
+
+
+def adapt_as(
+    network: nn.Module,
+    params: Parameters,
+    support: Examples,
+    adaptation: Adaptation,
+    *,
+    create_graph: bool = False,
+    every_step: bool = False,
+) -> Adapted:
+    """Adapt as a learner's `Adaptation` says; see `adapt`."""
+    return adapt(
+        network,
+        params,
+        support,
+        layers=adaptation.layers,
+        inner_lr=adaptation.inner_lr,
+        steps=adaptation.steps,
+        first_order=adaptation.first_order,
+        adapt_norm=adaptation.adapt_norm,
+        create_graph=create_graph,
+        every_step=every_step,
+    )
+
+
+def query_logits(
+    network: nn.Module, params: Parameters, support: Examples, query: Examples, *, transductive: bool = True
+) -> Float[Tensor, "task sample way"]:
+    """Return the logits of each task's query set under its own parameters.
+
+    Args:
+        network: as in `adapt`.
+        params: usually `Adapted.params`.
+        support: the tasks' support sets; read only for their statistics.
+        query: the samples to classify.
+        transductive: normalise the query set with its own statistics, else with those of the support set.
+    """
+    if transductive:
+        return forward_tasks(network, params, query.images)
+    n_context = support.images.shape[1]
+    both = torch.cat([support.images, query.images], dim=1)
+    return forward_tasks(network, params, both, n_context=n_context)[:, n_context:]
+
+
+def task_losses(logits: Float[Tensor, "task sample way"], labels: Tensor) -> Float[Tensor, " task"]:
+    """Return each task's mean cross-entropy in nats."""
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return losses.view_as(labels).mean(dim=1)
+
+
+def layers_of(network: nn.Module) -> tuple[str, ...]:
+    """Return the layers that have parameters, in the network's order."""
+    if isinstance(network, TaskNetwork):
+        return network.layer_names
+    return tuple(dict.fromkeys(layer_of(name) for name, _ in network.named_parameters()))
+
+
+def adaptable(
+    network: nn.Module, params: Parameters, layers: Collection[str] | None, adapt_norm: bool = True
+) -> tuple[str, ...]:
+    """Return the names of the parameters that adapt, given the layers that do.
+
+    Raises:
+        MetaprobeError: a layer is unknown.
+    """
+    known = layers_of(network)
+    chosen = known if layers is None else layers
+    for layer in chosen:
+        if layer not in known:
+            raise unknown_name("layer", layer, known)
+    fixed = () if adapt_norm else norm_parameters(network)
+    return tuple(name for name in params if layer_of(name) in chosen and name not in fixed)
+
+
+def _split_at_first_adapted(
+    network: nn.Module, moving: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Split a chain of layers into those before the first that adapts, whose output stays the same, and the rest."""
+    if not isinstance(network, TaskNetwork):
+        return (), None
+    names = network.layer_names
+    adapted = {layer_of(name) for name in moving}
+    first = next((place for place, name in enumerate(names) if name in adapted), len(names))
+    return names[:first], names[first:]
+
+
+def _through(network: nn.Module, params: Parameters, images: Tensor, prefix: tuple[str, ...], graph: bool) -> Tensor:
+    if not prefix:
+        return images
+    with torch.set_grad_enabled(graph):
+        return forward_tasks(network, params, images, layers=prefix)

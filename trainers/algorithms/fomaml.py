@@ -1,0 +1,19 @@
+"""First-order MAML: as MAML, with the inner gradients taken as constants in the meta-gradient."""
+
+from trainers.algorithms.base import Algorithm, meta_gradient
+from trainers.config import Adaptation, TrainConfig
+
+__all__ = ["FOMAML"]
+
+
+def _adaptation(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
+    return Adaptation(layers, config.inner_lr, config.inner_steps, first_order=True, adapt_norm=config.adapt_norm)
+
+
+FOMAML = Algorithm(
+    name="fomaml",
+    summary="MAML without second derivatives: the query gradient at the adapted weights, applied to the initial ones.",
+    citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Section 5.2",
+    adaptation=_adaptation,
+    meta_gradient=meta_gradient,
+)

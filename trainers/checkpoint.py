@@ -1,0 +1,168 @@
+"""Checkpoints: the weights and everything needed to adapt as their trainer would, in one safetensors file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
+from trainers.errors import UnreadableInput
+from trainers.files import write_bytes
+from trainers.formats.checkpoint_format import (
+    METADATA_KEY,
+    CheckpointMetadata,
+    metadata_json,
+    metadata_of,
+    read_metadata,
+    tensor_fingerprint,
+)
+from trainers.formats.safetensors_header import open_regular, read_header
+from trainers.networks import TaskNetwork, build_network
+
+__all__ = [
+    "Checkpoint",
+    "fingerprint_of",
+    "load_checkpoint",
+    "metadata_for",
+    "read_tensors",
+    "save_checkpoint",
+    "write_tensors",
+]
+
+_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A learner at one moment of its training.
+
+    Attributes:
+        params: by name, on the CPU.
+        config: the run's.
+        network_config: what to build.
+        adaptation: how the learner adapts to a task.
+        iteration: outer steps taken.
+        metrics: numbers known when it was written (validation accuracy in percent, loss in nats).
+        provenance: see `trainers.provenance`.
+    """
+
+    params: Mapping[str, Tensor]
+    config: TrainConfig
+    network_config: NetworkConfig
+    adaptation: Adaptation
+    iteration: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights, 64 hexadecimal digits; the first 12 are the checkpoint's id."""
+        return fingerprint_of(self.params)
+
+    def network(self) -> TaskNetwork:
+        """Return the network with these weights in it."""
+        network = build_network(self.network_config, seed=0)
+        network.load_state_dict(dict(self.params))
+        return network
+
+
+def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all; equal checkpoints give equal bytes.
+
+    Raises:
+        MetaprobeError: its metadata is not JSON.
+    """
+    write_tensors(path, checkpoint.params, metadata_for(checkpoint))
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint and check that its weights are the ones it was written with.
+
+    Raises:
+        UnreadableInput: the file is missing, damaged, not a checkpoint, or its weights do not fit its network or its
+            fingerprint.
+    """
+    metadata = read_metadata(path)
+    if metadata.kind != "checkpoint":
+        raise UnreadableInput(f"{path}: expected a checkpoint, got a {metadata.kind}; it lies beside one.")
+    _, params = read_tensors(path)
+    checkpoint = Checkpoint(
+        params=params,
+        config=from_mapping(TrainConfig, metadata.config, f"{path}: config"),
+        network_config=from_mapping(NetworkConfig, metadata.network, f"{path}: network"),
+        adaptation=from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation"),
+        iteration=metadata.iteration,
+        metrics=metadata.metrics,
+        provenance=metadata.provenance,
+    )
+    expected = {name: tuple(p.shape) for name, p in build_network(checkpoint.network_config, 0).named_parameters()}
+    found = {name: tuple(p.shape) for name, p in params.items()}
+    if expected != found:
+        name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+        raise UnreadableInput(
+            f"{path}: the weights do not fit network {checkpoint.network_config.name!r}: {name} has shape "
+            f"{found.get(name, 'none')}, expected {expected.get(name, 'none')}"
+        )
+    return checkpoint
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: CheckpointMetadata) -> None:
+    """Write tensors with their metadata as one safetensors file, whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(plain, {METADATA_KEY: metadata_json(metadata)}))
+
+
+def read_tensors(path: Path | str) -> tuple[CheckpointMetadata, dict[str, Tensor]]:
+    """Read metadata and tensors of a safetensors file of ours.
+
+    Raises:
+        UnreadableInput: the file cannot be read, is not ours, or its tensors differ from its fingerprint.
+    """
+    with open_regular(path) as file:
+        metadata = metadata_of(read_header(file, path), path)
+        file.seek(0)
+        content = file.read()
+    if metadata is None:
+        raise UnreadableInput(f"{path}: a safetensors file, but not a checkpoint of metaprobe")
+    tensors = load(content)
+    if (found := fingerprint_of(tensors)) != metadata.fingerprint:
+        raise UnreadableInput(
+            f"{path}: the tensors were changed after the file was written: fingerprint {found[:12]}, "
+            f"expected {metadata.fingerprint[:12]}"
+        )
+    return metadata, tensors
+
+
+def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of named tensors, as in `trainers.formats.checkpoint_format.tensor_fingerprint`."""
+    return tensor_fingerprint(
+        (name, _DTYPES[tensor.dtype], tuple(tensor.shape), _bytes(tensor)) for name, tensor in tensors.items()
+    )
+
+
+def metadata_for(
+    checkpoint: Checkpoint,
+    kind: str = "checkpoint",
+    fingerprint: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> CheckpointMetadata:
+    """Return the metadata of a checkpoint, or of another kind of file that belongs to it."""
+    return CheckpointMetadata(
+        kind=kind,
+        fingerprint=checkpoint.fingerprint if fingerprint is None else fingerprint,
+        iteration=checkpoint.iteration,
+        config=to_mapping(checkpoint.config),
+        network=to_mapping(checkpoint.network_config),
+        adaptation=to_mapping(checkpoint.adaptation),
+        metrics=dict(checkpoint.metrics if metrics is None else metrics),
+        provenance=dict(checkpoint.provenance),
+    )
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

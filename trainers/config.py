@@ -1,0 +1,167 @@
+"""What a run is told: frozen dataclasses, read and written without importing torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro.conf
+
+from trainers.errors import MetaprobeError, UnreadableInput
+
+__all__ = ["Adaptation", "Downsample", "NetworkConfig", "Norm", "TrainConfig", "from_mapping", "to_mapping"]
+
+Norm = Literal["transductive", "non-transductive"]
+Downsample = Literal["stride", "max-pool"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of a network: everything needed to build it again.
+
+    `norm` names whose statistics normalise a query: "transductive", the query batch's own (Finn et al. 2017's code), or
+    "non-transductive", those of the task's support set, so that no query sees another.
+    """
+
+    name: str
+    n_way: int
+    channels: int
+    image_size: int
+    filters: int
+    downsample: Downsample
+    norm: Norm
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a learner adapts to a task: θ ← θ − inner_lr ∇θ L_support, `steps` times, on `layers` only.
+
+    `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
+    only. `adapt_norm` says whether the affine parameters of the norms take part.
+    """
+
+    layers: tuple[str, ...]
+    inner_lr: float
+    steps: int
+    first_order: bool = False
+    adapt_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or not self.inner_lr > 0:
+            raise MetaprobeError(
+                f"an adaptation needs steps >= 0 and inner_lr > 0; got steps={self.steps}, inner_lr={self.inner_lr}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, whole: two runs with equal configs and threads end with the same bytes."""
+
+    algorithm: Annotated[str, tyro.conf.Positional]
+    """maml, fomaml, anil; `metaprobe list algorithms` tells more."""
+    data: str
+    """glyphs, omniglot, cifar_fs or class_folder:PATH."""
+    n_way: int = 5
+    """Classes in a task."""
+    n_shot: int = 1
+    """Support images of a class."""
+    n_query: int = 15
+    """Query images of a class."""
+    seed: int = 0
+    """Seeds the weights and the order of the training tasks."""
+    iterations: int = 10_000
+    """Outer steps."""
+    meta_batch: int = 16
+    """Tasks in an outer step."""
+    inner_lr: float = 0.1
+    """Step size of the inner loop."""
+    inner_steps: int = 5
+    """Gradient steps on a support set."""
+    outer_lr: float = 1e-3
+    """Adam's step size."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How outer_lr falls over the run."""
+    clip: float | None = None
+    """Clip every element of the meta-gradient to ± this."""
+    norm: Norm = "transductive"
+    """Whose statistics normalise a query: its batch's own, or the support set's."""
+    adapt_norm: bool = True
+    """Whether the inner loop moves the norms' affine parameters."""
+    filters: int | None = None
+    """Channels of a convolution (default: 64 on grey images, 32 on RGB)."""
+    downsample: Downsample | None = None
+    """stride or max-pool (default: stride on grey images, max-pool on RGB)."""
+    image_size: int | None = None
+    """Resize images to this many pixels (sets with images of their own size)."""
+    val_tasks: int = 200
+    """Validation tasks, the same ones each time."""
+    val_every: int = 500
+    """Iterations from one validation (and save) to the next."""
+    chunk: int = 16
+    """Tasks adapted at once: more is faster on a GPU and needs more memory."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1 …"""
+
+    def __post_init__(self) -> None:
+        for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_tasks", "val_every", "chunk"):
+            if getattr(self, name) < 1:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+        if self.n_way < 2:
+            raise MetaprobeError(f"--n-way must be at least 2; got {self.n_way}")
+        for name in ("inner_lr", "outer_lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0; got {value}")
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return a config as plain values (tuples as lists), for JSON or TOML; an option left out is left out there."""
+    values = dataclasses.asdict(config)
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None
+    }
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build a config from plain values.
+
+    Args:
+        kind: the dataclass to build.
+        values: its fields, as `to_mapping` gives them.
+        where: what the values were read from, for the error.
+
+    Raises:
+        UnreadableInput: a field is missing, unknown, or of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UnreadableInput(f"{where}: unknown {kind.__name__} field {unknown[0]!r}; known: {', '.join(hints)}")
+    try:
+        return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+    except (TypeError, MetaprobeError) as error:
+        raise UnreadableInput(f"{where}: not a {kind.__name__}: {error}") from error
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """Return the value as the hint's type, or raise TypeError: a JSON file may hold anything."""
+    allowed = get_args(hint) if get_origin(hint) is not tuple else ()
+    if get_origin(hint) is Literal:
+        fits = value in allowed
+    elif get_origin(hint) is tuple:
+        fits = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        value = tuple(value) if fits else value
+    elif allowed:  # a union with None; TOML and JSON leave None out
+        return None if value is None else _checked(name, value, allowed[0])
+    elif hint is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(value) if fits else value
+    else:
+        fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if not fits:
+        raise TypeError(f"{name} is {value!r}, expected {hint if allowed else getattr(hint, '__name__', hint)}")
+    return value

@@ -1,0 +1,91 @@
+"""Test-time accuracy: adapt to each task's support set, then classify its query set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from trainers.adapt import adapt_as, query_logits, task_losses
+from trainers.config import Adaptation
+from trainers.networks import Parameters, TaskNetwork
+from trainers.networks.heads import nil_log_probabilities
+from trainers.tasks.episodes import EpisodeSampler, Tasks
+
+__all__ = ["Evaluation", "TestHead", "evaluate", "half_width"]
+
+TestHead = Literal["own", "nil"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of each task: query accuracy in percent and mean query loss in nats, both of shape (task,)."""
+
+    accuracy: Float[np.ndarray, " task"]
+    loss: Float[np.ndarray, " task"]
+
+
+def half_width(values: Float[np.ndarray, " task"]) -> float:
+    """Return half the width of the 95 % confidence interval of a mean over tasks (Student's t); inf for one task."""
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
+
+
+def evaluate(
+    network: TaskNetwork,
+    params: Parameters,
+    sampler: EpisodeSampler,
+    adaptation: Adaptation,
+    *,
+    tasks: int,
+    head: TestHead = "own",
+    transductive: bool = True,
+    chunk: int = 16,
+    advance: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score an initialisation on tasks 0 … tasks−1 of a sampler.
+
+    Args:
+        network: the network.
+        params: the initialisation.
+        sampler: where the tasks come from.
+        adaptation: how to adapt; a freezing ablation is one with fewer layers.
+        tasks: how many.
+        head: "own", the network's adapted head; "nil", labels of the support set weighted by cosine similarity of the
+            features (Raghu et al. 2020, §5.1), on the body as adapted.
+        transductive: how query sets are normalised.
+        chunk: tasks at once.
+        advance: called with the number of tasks just done.
+    """
+    scores = []
+    for first in range(0, tasks, chunk):
+        batch = sampler.batch(range(first, min(first + chunk, tasks)))
+        scores.append(_scores(network, params, batch, adaptation, head, transductive))
+        if advance:
+            advance(len(batch))
+    accuracy, loss = np.concatenate(scores, axis=1)
+    return Evaluation(accuracy, loss)
+
+
+def _scores(
+    network: TaskNetwork, params: Parameters, tasks: Tasks, adaptation: Adaptation, head: TestHead, transductive: bool
+) -> Float[np.ndarray, "2 task"]:
+    adapted = adapt_as(network, params, tasks.support, adaptation).params
+    with torch.no_grad():
+        logits = _logits(network, adapted, tasks, head, transductive)
+        loss = task_losses(logits, tasks.query.labels)
+        accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).float().mean(dim=1)
+    return torch.stack([accuracy, loss]).double().cpu().numpy()
+
+
+def _logits(network: TaskNetwork, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool) -> Tensor:
+    if head == "nil":
+        return nil_log_probabilities(network, params, tasks, transductive)
+    return query_logits(network, params, tasks.support, tasks.query, transductive=transductive)

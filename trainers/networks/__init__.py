@@ -1,0 +1,50 @@
+"""Networks with stable layer names, and the registry that builds them from a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from trainers.config import NetworkConfig
+from trainers.errors import unknown_name
+from trainers.networks.conv4 import BatchNorm, Conv4
+from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of
+
+__all__ = [
+    "NETWORKS",
+    "Conv4",
+    "Parameters",
+    "TaskNetwork",
+    "build_network",
+    "forward_tasks",
+    "has_task_axis",
+    "layer_of",
+    "norm_parameters",
+]
+
+_NORMS = (BatchNorm, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4}
+
+
+def build_network(config: NetworkConfig, seed: int) -> TaskNetwork:
+    """Build a network with freshly drawn weights: the same ones for the same config and seed.
+
+    Raises:
+        MetaprobeError: no network has that name.
+    """
+    if config.name not in NETWORKS:
+        raise unknown_name("network", config.name, NETWORKS)
+    return NETWORKS[config.name](config, torch.Generator().manual_seed(seed))
+
+
+def norm_parameters(network: nn.Module) -> frozenset[str]:
+    """Return the names of the affine parameters that belong to norms (ours and torch's)."""
+    return frozenset(
+        f"{place}.{name}" if place else name
+        for place, module in network.named_modules()
+        if isinstance(module, _NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    )

@@ -1,0 +1,117 @@
+"""The papers' network: four convolution blocks and a linear head."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainers.config import Downsample, NetworkConfig
+from trainers.errors import MetaprobeError
+from trainers.networks.task_network import TaskNetwork
+
+__all__ = ["Conv4"]
+
+
+class Conv4(TaskNetwork):
+    """Four blocks (3×3 convolution, batch norm, ReLU) and a linear head, layers conv1 … conv4, head.
+
+    The two variants of Finn et al. (2017, §5.2 and its code): on Omniglot 64 filters with stride 2 and the last feature
+    map averaged over its positions; on RGB images 32 filters, each block ending in a 2×2 max-pool, the last feature map
+    flattened. A convolution has no bias: the norm that follows subtracts it.
+
+    Args:
+        config: shapes and variant.
+        generator: draws the initial weights (Glorot uniform; norms start at 1 and 0, the head's bias at 0).
+    """
+
+    layer_names = ("conv1", "conv2", "conv3", "conv4", "head")
+
+    def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        channels, size = config.channels, config.image_size
+        for name in self.layer_names[:-1]:
+            self.add_module(name, ConvBlock(channels, config.filters, config.downsample, generator))
+            channels = config.filters
+            size = size // 2 if config.downsample == "max-pool" else math.ceil(size / 2)
+        pooled = config.downsample == "stride"
+        if size < 1:
+            raise MetaprobeError(
+                f"images of {config.image_size} pixels are too small for four 2×2 max-pools; 16 will do"
+            )
+        self.head = Head(channels if pooled else channels * size * size, config.n_way, pooled, generator)
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Return the last feature map averaged over its positions, or flattened, as the head reads it."""
+        return self.head.features(maps)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU and, unless the convolution strides, a 2×2 max-pool."""
+
+    def __init__(self, channels: int, filters: int, downsample: Downsample, generator: torch.Generator) -> None:
+        super().__init__()
+        self.conv = Conv(channels, filters, stride=2 if downsample == "stride" else 1, generator=generator)
+        self.norm = BatchNorm(filters)
+        self.pools = downsample == "max-pool"
+
+    def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
+        x = F.relu(self.norm(self.conv(x), n_context))
+        return F.max_pool2d(x, 2) if self.pools else x
+
+
+class Conv(nn.Module):
+    """A 3×3 convolution without bias; its weight's first axis may hold several tasks' filters."""
+
+    def __init__(self, channels: int, filters: int, stride: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.filters, self.stride = filters, stride
+        self.weight = nn.Parameter(torch.empty(filters, channels, 3, 3))
+        nn.init.xavier_uniform_(self.weight, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tasks = self.weight.shape[0] // self.filters
+        return F.conv2d(x, self.weight, stride=self.stride, padding=1, groups=tasks)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm without running statistics: those of the batch itself, or of its first `n_context` samples."""
+
+    eps = 1e-5
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
+        if n_context is None or n_context == x.shape[0]:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        variance, mean = torch.var_mean(x[:n_context], dim=(0, 2, 3), correction=0, keepdim=True)
+        scale = self.weight.view_as(mean) * torch.rsqrt(variance + self.eps)
+        return (x - mean) * scale + self.bias.view_as(mean)
+
+
+class Head(nn.Module):
+    """A linear classifier on the last feature map, averaged over its positions or flattened."""
+
+    def __init__(self, features: int, n_way: int, pooled: bool, generator: torch.Generator) -> None:
+        super().__init__()
+        self.n_way, self.pooled = n_way, pooled
+        self.weight = nn.Parameter(torch.empty(n_way, features))
+        self.bias = nn.Parameter(torch.zeros(n_way))
+        nn.init.xavier_uniform_(self.weight, generator=generator)
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Return what the classifier reads: (…, channel, height, width) → (…, feature)."""
+        return maps.mean(dim=(-2, -1)) if self.pooled else maps.flatten(-3)
+
+    def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
+        tasks = self.weight.shape[0] // self.n_way
+        features = self.features(x.unflatten(1, (tasks, -1))).transpose(0, 1)
+        weight = self.weight.unflatten(0, (-1, self.n_way))
+        bias = self.bias.unflatten(0, (-1, 1, self.n_way))
+        logits = torch.baddbmm(bias, features, weight.transpose(1, 2))
+        return logits.transpose(0, 1).flatten(1)

@@ -1,0 +1,43 @@
+"""Heads that have no weights of their own."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks
+from trainers.tasks.episodes import Tasks
+
+__all__ = ["nil_log_probabilities"]
+
+
+def nil_log_probabilities(
+    network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bool = True
+) -> Float[Tensor, "task sample way"]:
+    """Classify without a head: log Σ_k a(x, x_k) y_k, a = softmax of cosine similarities of features.
+
+    The NIL head of Raghu et al. (2020, §5.1), with the attention of Vinyals et al. (2016, Eq. 1 and §2.1.1).
+
+    Args:
+        network: its layers but the last make the features.
+        params: shared or per task.
+        tasks: support sets give the labels, query sets are classified.
+        transductive: normalise query sets by themselves, else with the support set's statistics.
+    """
+    support = _features(network, params, tasks.support.images)
+    if transductive:
+        query = _features(network, params, tasks.query.images)
+    else:
+        n_context = tasks.support.images.shape[1]
+        both = torch.cat([tasks.support.images, tasks.query.images], dim=1)
+        query = _features(network, params, both, n_context)[:, n_context:]
+    cosine = F.normalize(query, dim=-1) @ F.normalize(support, dim=-1).transpose(1, 2)
+    labels = F.one_hot(tasks.support.labels, int(tasks.class_ids.shape[1])).to(cosine.dtype)
+    return torch.log(torch.softmax(cosine, dim=-1) @ labels)
+
+
+def _features(network: TaskNetwork, params: Parameters, images: Tensor, n_context: int | None = None) -> Tensor:
+    maps = forward_tasks(network, params, images, n_context=n_context, layers=network.layer_names[:-1])
+    return network.features(maps)

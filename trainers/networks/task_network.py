@@ -1,0 +1,131 @@
+"""Networks that run a whole batch of tasks at once, and the one way to call any network on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from trainers.errors import MetaprobeError
+
+__all__ = ["Parameters", "TaskNetwork", "forward_tasks", "has_task_axis", "layer_of"]
+
+Parameters = Mapping[str, Tensor]
+
+
+class TaskNetwork(nn.Module):
+    """An ordered chain of named layers that computes many tasks, each with its own weights, in one pass.
+
+    Tasks are *folded*: images (task, sample, channel, …) become (sample, task·channel, …), every parameter
+    (task, out, …) becomes (task·out, …), and a layer sees how many tasks there are from the shape of its weight.
+    Convolutions turn into grouped ones and batch norms into wider ones, so one task alone is the ordinary network.
+
+    A subclass registers its layers in `layer_names` order; each takes (x, n_context) and keeps the fold.
+    """
+
+    layer_names: tuple[str, ...]
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Return what the head reads of the output of the layer before it: (…, channel, height, width) → (…, feature).
+
+        Raises:
+            NotImplementedError: the subclass does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its head reads; define `features`")
+
+    def forward(self, x: Tensor, n_context: int | None = None, layers: tuple[str, ...] | None = None) -> Tensor:
+        """Run the layers in order.
+
+        Args:
+            x: (sample, channel, height, width), or folded as above.
+            n_context: when given, norms take their statistics from the first `n_context` samples alone.
+            layers: a run of neighbouring layers to pass through (default: all).
+
+        Returns:
+            The last layer's output: logits (sample, n_way) when the head was among them.
+        """
+        for name in self.layer_names if layers is None else layers:
+            x = self.get_submodule(name)(x, n_context)
+        return x
+
+
+def layer_of(parameter: str) -> str:
+    """Return the layer that a parameter belongs to: the part of its name before the first dot."""
+    return parameter.partition(".")[0]
+
+
+def has_task_axis(network: nn.Module, name: str, value: Tensor) -> bool:
+    """Tell whether a parameter carries a leading task axis, from the network's own shape.
+
+    Raises:
+        MetaprobeError: the shape is neither the network's nor that with one axis in front.
+    """
+    own = network.get_parameter(name).shape
+    if value.shape == own:
+        return False
+    if value.shape[1:] == own:
+        return True
+    raise MetaprobeError(
+        f"parameter {name!r} has shape {tuple(value.shape)}; the network expects {tuple(own)}, or that with a leading "
+        "task axis"
+    )
+
+
+def forward_tasks(
+    network: nn.Module,
+    params: Parameters,
+    images: Float[Tensor, "task sample ..."],
+    n_context: int | None = None,
+    layers: tuple[str, ...] | None = None,
+) -> Float[Tensor, "task sample ..."]:
+    """Run a batch of tasks, each through its own parameters.
+
+    A `TaskNetwork` runs them folded; any other module runs task by task through `torch.func.functional_call`.
+
+    Args:
+        network: the module; its own weights are not read where `params` names them.
+        params: by name, shared (the module's shape) or with a leading task axis.
+        images: the inputs, or the output of the layers before `layers`.
+        n_context: as in `TaskNetwork.forward`; of no meaning to other modules.
+        layers: a run of neighbouring layers of a `TaskNetwork` (default: all).
+
+    Returns:
+        The output of the last of those layers, with the task axis in front.
+
+    Raises:
+        MetaprobeError: a parameter fits neither shape, or `n_context`/`layers` is asked of another module.
+    """
+    tasks = images.shape[0]
+    if isinstance(network, TaskNetwork):
+        wanted = network.layer_names if layers is None else layers
+        folded = {
+            name: (value if has_task_axis(network, name, value) else value.expand(tasks, *value.shape)).flatten(0, 1)
+            for name, value in params.items()
+            if layer_of(name) in wanted
+        }
+        out = functional_call(network, folded, (_fold(images), n_context, wanted))
+        return _unfold(cast(Tensor, out), tasks)
+    if n_context is not None or layers is not None:
+        raise MetaprobeError(
+            f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"
+        )
+    axes = {name: has_task_axis(network, name, value) for name, value in params.items()}
+    outputs = [
+        functional_call(network, {name: v[task] if axes[name] else v for name, v in params.items()}, (images[task],))
+        for task in range(tasks)
+    ]
+    return torch.stack(outputs)
+
+
+def _fold(x: Tensor) -> Tensor:
+    """(task, sample, feature, …) → (sample, task·feature, …)."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def _unfold(x: Tensor, tasks: int) -> Tensor:
+    """(sample, task·feature, …) → (task, sample, feature, …)."""
+    return x.unflatten(1, (tasks, -1)).transpose(0, 1)

@@ -1,0 +1,79 @@
+"""Progress of long work: a bar on a terminal, one line a minute elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["ProgressLine"]
+
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+class ProgressLine:
+    """Reports steps done out of a total on standard error, with a rate and a note.
+
+    Args:
+        label: what is being done.
+        total: steps in all.
+        done: steps done before (a resumed run).
+        unit: what the rate counts ("tasks").
+        per_step: units in a step.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0, unit: str = "it", per_step: int = 1) -> None:
+        self._label, self._total, self._done, self._unit, self._per_step = label, total, done, unit, per_step
+        self._first, self._start = done, time.monotonic()
+        self._last_line = self._start
+        console = Console(file=sys.stderr)
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = Progress(*columns, console=console)
+            self._task = self._bar.add_task(label, total=total, completed=done, note="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def reach(self, done: int, total: int) -> None:
+        """Say how many steps are done, and how many there are in all."""
+        if self._bar and total != self._total:
+            self._bar.update(self._task, total=total)
+        self._total = total
+        self.advance(steps=done - self._done)
+
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """Count steps as done and show the note beside the rate."""
+        self._done += steps
+        now = time.monotonic()
+        rate = (self._done - self._first) * self._per_step / max(now - self._start, 1e-9)
+        text = f"{rate:.3g} {self._unit}/s  {note}".rstrip()
+        if self._bar:
+            self._bar.update(self._task, completed=self._done, note=text)
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = (self._total - self._done) * self._per_step / rate
+            print(
+                f"{self._label}: {self._done}/{self._total}  {text}  {left / 60:.1f} min left",
+                file=sys.stderr,
+                flush=True,
+            )

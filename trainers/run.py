@@ -1,0 +1,114 @@
+"""A run's folder: config.toml, metrics.jsonl, checkpoints/. No torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from trainers.config import TrainConfig, from_mapping, to_mapping
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.files import write_text
+
+__all__ = ["CHECKPOINT_NAMES", "RunFolder"]
+
+CHECKPOINT_NAMES = ("start", "third", "two-thirds", "best", "last")
+"""Checkpoints of a run: untrained, at 1/3 and 2/3, of the best validation accuracy, and of the latest iteration."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one training run, and the only place that knows their names."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The run's `TrainConfig` as TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line: an iteration and the numbers known there."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def resume_file(self) -> Path:
+        """Weights and optimiser state of the last save, in one file, so that one rename moves both."""
+        return self.path / "checkpoints" / "last.resume.safetensors"
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the path of the checkpoint with that name, one of `CHECKPOINT_NAMES`."""
+        return self.path / "checkpoints" / f"{name}.safetensors"
+
+    def claim(self, config: TrainConfig) -> None:
+        """Write the config into a new folder, or check that a folder of an earlier run holds the same.
+
+        Raises:
+            MetaprobeError: the folder holds another run, or files that are no run's.
+            UnreadableInput: its config is damaged.
+        """
+        if not self.config_file.exists():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise MetaprobeError(
+                    f"{self.path} has files in it but no config.toml, so it is no run; choose another --out"
+                )
+            write_text(self.config_file, tomli_w.dumps(to_mapping(config)))
+            return
+        found = to_mapping(self.read_config())
+        wanted = to_mapping(config)
+        differing = [name for name in sorted(found | wanted) if found.get(name) != wanted.get(name)]
+        if differing:
+            told = "; ".join(f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked" for name in differing)
+            raise MetaprobeError(
+                f"{self.path} holds a run with another config ({told}); ask for the same to resume it, "
+                "or choose another --out"
+            )
+
+    def read_config(self) -> TrainConfig:
+        """Read the run's config.
+
+        Raises:
+            UnreadableInput: it is missing or damaged.
+        """
+        try:
+            values = tomllib.loads(self.config_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UnreadableInput(f"{self.path} is no run: {self.config_file} does not exist") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UnreadableInput(f"{self.config_file}: not TOML: {error}") from error
+        return from_mapping(TrainConfig, values, str(self.config_file))
+
+    def append_metrics(self, record: Mapping[str, float]) -> None:
+        """Add one line to metrics.jsonl."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Read metrics.jsonl; a last line without its end, which a killed run may leave, is not a line.
+
+        Raises:
+            UnreadableInput: a whole line is not a JSON object with an iteration.
+        """
+        if not self.metrics_file.exists():
+            return []
+        text = self.metrics_file.read_text(encoding="utf-8")
+        records = []
+        for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+            try:
+                record = json.loads(line)
+                record["iteration"] = int(record["iteration"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise UnreadableInput(f"{self.metrics_file}:{number}: not a metrics record: {error}") from error
+            records.append(record)
+        return records
+
+    def rewind_metrics(self, iteration: int) -> list[dict[str, float]]:
+        """Drop the lines after an iteration, which a resumed run will write again; return those kept."""
+        kept = [record for record in self.read_metrics() if record["iteration"] <= iteration]
+        write_text(self.metrics_file, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
+        return kept
