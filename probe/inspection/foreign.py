@@ -1,0 +1,235 @@
+"""PyTorch `state_dict` files, read without ever unpickling an object that is not a tensor or a plain value.
+
+Before torch sees the file its pickle is *listed*, not run: a name outside torch's own building blocks ends it there.
+Then `torch.load(weights_only=True)`, whose own list decides, and which is never retried without.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import reprlib
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from probe.inspection.tensor_files import PIECE, TensorFile, TensorInfo
+from trainers.errors import UnreadableInput
+from trainers.formats.safetensors_header import guess_kind
+from trainers.formats.text import visible
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["torch_file"]
+
+_PICKLE_LIMIT = 16 << 20  # of the pickle beside the tensors' bytes; the largest state dicts have about 1 MiB
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number that opens files from before torch 1.6
+_MODULES = {"torch", "torch.storage", "torch._utils", "torch._tensor", "torch.serialization", "torch.nn.parameter"}
+_NAMES = {"collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.set", "builtins.complex"}
+_OTHER_WAYS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"}  # to name or fetch an object
+_WEIGHTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params", "weights")
+_CONTAINERS = (Mapping, list, tuple)
+_DEPTH_LIMIT = 16
+_LEAF_LIMIT = 200_000
+_DTYPES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
+    "uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+    "complex64": "C64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}  # fmt: skip
+
+
+def torch_file(file: BinaryIO, path: Path) -> TensorFile:
+    """Read a file of `torch.save`, zip or older, that holds tensors in nested dicts, lists and tuples.
+
+    Where exactly one of the usual wrappers (`state_dict`, `model`, …) holds tensors, they are the file's, named without
+    the wrapper; the wrapper is the metadata `tensors under`, and tensors beside it (an optimiser's) are metadata too.
+
+    Raises:
+        UnreadableInput: when it is damaged, larger inside than outside, or holds anything but tensors and plain values.
+    """
+    try:
+        _check_before_loading(file)
+        key, weights, beside = _choose(_load(file, path))
+        leaves = _leaves(weights)
+        tensors = {name: value for name, value in leaves if _is_tensor(value)}
+        infos = tuple(_info(name, tensor) for name, tensor in sorted(tensors.items()))
+        plain = [(name, value) for name, value in leaves if name not in tensors] + (_leaves(beside) if beside else [])
+    except _RefusedError as error:
+        raise UnreadableInput(f"{visible(str(path))}: not a readable PyTorch file: {error}.") from None
+    return TensorFile(
+        path=path,
+        kind="PyTorch state dict",
+        size=file.seek(0, io.SEEK_END),
+        tensors=infos,
+        checkpoint=None,
+        metadata=((("tensors under", key),) if key else ()) + tuple((name, _describe(value)) for name, value in plain),
+        pieces=lambda info: _pieces(tensors[info.name]),
+    )
+
+
+class _RefusedError(Exception):
+    """Why a file is not read."""
+
+
+def _check_before_loading(file: BinaryIO) -> None:
+    start = file.read(64)
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if not start:
+        raise _RefusedError("it is empty")
+    if start.startswith(b"PK\x03\x04"):
+        _list_pickle(io.BytesIO(_zip_pickle(file, size)))
+    elif start[:1] == b"\x80" and _LEGACY_MAGIC in start:
+        head = io.BytesIO(file.read(_PICKLE_LIMIT))
+        for _ in range(5):  # the magic number, a version, the system, the content, the storages' keys
+            _list_pickle(head)
+    elif start[:1] == b"\x80":
+        raise _RefusedError("it is a Python pickle that torch.save did not write, and nothing here is unpickled")
+    else:
+        kind = guess_kind(start[:16])
+        raise _RefusedError(f"it looks like {kind}" if kind else "it is neither a zip archive nor an older torch file")
+
+
+def _zip_pickle(file: BinaryIO, size: int) -> bytes:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            inside = sum(member.file_size for member in members)
+            if inside > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise _RefusedError(
+                    f"a file of {size:,} bytes that is compressed or claims {inside:,} inside: not torch.save's"
+                )
+            pickles = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
+            if len(pickles) != 1 or len({member.filename for member in members}) != len(members):
+                raise _RefusedError("a zip archive without exactly one data.pkl is not a file of torch.save")
+            if pickles[0].file_size > _PICKLE_LIMIT:
+                raise _RefusedError(f"its data.pkl has {pickles[0].file_size:,} bytes, more than {_PICKLE_LIMIT:,}")
+            return archive.read(pickles[0])
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise _RefusedError(f"its zip archive is damaged or truncated ({visible(str(error), 80)})") from None
+
+
+def _list_pickle(stream: io.BytesIO) -> None:
+    """Walk over one pickle's instructions without running any."""
+    try:
+        for instruction, argument, _ in pickletools.genops(stream):
+            if instruction.name in _OTHER_WAYS:
+                raise _RefusedError(_objects(f"instruction {instruction.name}"))
+            if instruction.name == "GLOBAL":
+                module, _, name = str(argument).partition(" ")
+                if module not in _MODULES and f"{module}.{name}" not in _NAMES:
+                    raise _RefusedError(_objects(f"{module}.{name}"))
+    except (ValueError, IndexError, OverflowError, MemoryError) as error:
+        raise _RefusedError(f"its pickle is damaged or truncated ({visible(str(error), 80)})") from None
+
+
+def _objects(what: str) -> str:
+    return (
+        f"it holds objects other than tensors and plain values ({visible(what, 80)}), so nothing of it was loaded or "
+        "executed; save a plain state_dict instead: torch.save(model.state_dict(), path)"
+    )
+
+
+def _load(file: BinaryIO, path: Path) -> object:
+    import torch
+
+    file.seek(0)
+    is_zip = file.read(2) == b"PK"
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to whoever saved the file (sparse tensors, old storages)
+            if is_zip:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises of every kind on damaged bytes
+        reason = " ".join(str(error).split())
+        marker = reason.find("WeightsUnpickler error: ")
+        if marker >= 0:
+            reason = visible(reason[marker + 24 :], 100)
+            raise _RefusedError(f"torch's safe loading refuses it ({reason}); nothing was executed") from None
+        raise _RefusedError(f"torch cannot load it ({visible(reason, 120)})") from None
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def _choose(content: object) -> tuple[str, object, dict[str, object]]:
+    """Return the key that the weights are under, the weights, and what lies beside them."""
+    if not isinstance(content, Mapping) or any(_is_tensor(value) for value in content.values()):
+        return "", content, {}
+    usual = [key for key in _WEIGHTS if isinstance(content.get(key), Mapping)]
+    holders = [key for key in usual if any(_is_tensor(leaf) for _, leaf in _leaves(content[key]))]
+    if len(holders) != 1:
+        return "", content, {}
+    key = holders[0]
+    return key, content[key], {str(other): value for other, value in content.items() if other != key}
+
+
+def _leaves(content: object) -> list[tuple[str, Any]]:
+    """Return every tensor and plain value in nested containers, named by its dotted path."""
+    found: dict[str, Any] = {}
+    waiting: list[tuple[str, object, int]] = [("", content, 0)]
+    while waiting:
+        name, value, depth = waiting.pop()
+        inner = _inner(value)
+        if depth > _DEPTH_LIMIT or len(found) + len(waiting) > _LEAF_LIMIT:  # a few shared references can be 2^n paths
+            raise _RefusedError(
+                f"its content is nested more than {_DEPTH_LIMIT} deep or has over {_LEAF_LIMIT:,} parts"
+            )
+        if inner is None:
+            if name in found:
+                raise _RefusedError(f"it holds two things named {visible(name, 80)!r}")
+            found[name or "(content)"] = value
+        else:
+            waiting += [(f"{name}.{key}" if name else str(key), each, depth + 1) for key, each in reversed(inner)]
+    return list(found.items())
+
+
+def _inner(value: object) -> list[tuple[object, object]] | None:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if type(value) in (list, tuple) and any(_is_tensor(each) or isinstance(each, _CONTAINERS) for each in value):  # type: ignore[attr-defined]
+        return list(enumerate(value))  # type: ignore[call-overload]
+    return None  # a list of plain values, such as a loss history, is one value
+
+
+def _describe(value: object) -> str:
+    if _is_tensor(value):
+        tensor: Any = value
+        return f"tensor {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+    return reprlib.repr(value)
+
+
+def _info(name: str, tensor: torch.Tensor) -> TensorInfo:
+    import torch
+
+    shown = visible(name, 80)
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        kind = "quantised" if tensor.is_quantized else f"{tensor.layout} on {tensor.device}"
+        raise _RefusedError(f"tensor {shown!r} is {kind}, which is not read here; save it dense")
+    size = tensor.numel() * tensor.element_size()
+    if size > tensor.untyped_storage().nbytes():
+        raise _RefusedError(
+            f"tensor {shown!r} claims {size:,} bytes, the file holds {tensor.untyped_storage().nbytes():,} for it "
+            "(an expanded tensor? save a .clone())"
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return TensorInfo(name, _DTYPES.get(dtype, dtype.upper()), tuple(tensor.shape), size)
+
+
+def _pieces(tensor: torch.Tensor) -> Iterator[memoryview]:
+    import torch
+
+    flat = (
+        tensor.detach().resolve_conj().resolve_neg().reshape(-1)
+    )  # at most one tensor's copy, if it is not contiguous
+    for start in range(0, flat.numel(), PIECE):
+        yield flat[start : start + PIECE].view(torch.uint8).numpy().data

@@ -1,0 +1,202 @@
+"""Inspections and differences as tables: what `metaprobe inspect` and `metaprobe diff` print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from probe.inspection.inspect import Inspection, TensorReport
+from probe.inspection.tree import tree_lines
+from probe.show import Cell, Grid, as_json, show, write_line
+
+if TYPE_CHECKING:
+    from probe.inspection.diff import Difference, LayerDifference, TensorDifference
+
+__all__ = ["difference_grids", "inspection_grids", "show_difference", "show_inspection"]
+
+_STATISTICS = ("norm", "minimum", "maximum", "mean", "nan", "inf", "all_zero")
+_DISTANCE = ("max_abs", "l2", "relative", "cosine", "left_out")
+
+
+def show_inspection(
+    inspection: Inspection, depth: int | None = None, json_wanted: bool = False, stream: TextIO | None = None
+) -> None:
+    """Write an inspection: tree and tables on a terminal, tables as TSV in a pipe, one JSON object when asked for.
+
+    Args:
+        inspection: what `inspect_file` found.
+        depth: levels of the tree to show; None for all. On a terminal only: tables and JSON are always complete.
+        json_wanted: write JSON.
+        stream: where to; standard output by default.
+    """
+    out = stream or sys.stdout
+    if json_wanted:
+        write_line(as_json(_inspection_document(inspection)), out)
+        return
+    grids = inspection_grids(inspection)
+    if out.isatty():
+        for line in tree_lines(inspection, depth):
+            write_line(line, out)
+        grids = tuple(_beside_a_tree(grid) for grid in grids)
+    show(grids, out)
+
+
+def show_difference(difference: Difference, json_wanted: bool = False, stream: TextIO | None = None) -> None:
+    """Write a difference: a verdict, then tables (TSV in a pipe), or one JSON object when asked for."""
+    if json_wanted:
+        write_line(as_json({"same": difference.same, "difference": difference}), stream)
+    else:
+        show(difference_grids(difference), stream)
+
+
+def _beside_a_tree(grid: Grid) -> Grid:
+    """Drop what the tree has said of the tensors already, and remarks that nobody made: a terminal is narrow."""
+    if grid.title != "tensors":
+        return grid
+    kept = [0, *(number for number, column in enumerate(grid.columns) if column in _STATISTICS)]
+    if any(row[-1] for row in grid.rows) and grid.columns[-1] == "remark":
+        kept.append(len(grid.columns) - 1)
+    rows = grid.rows if len(kept) > 1 else ()
+    return Grid(grid.title, tuple(grid.columns[n] for n in kept), tuple(tuple(row[n] for n in kept) for row in rows))
+
+
+def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
+    """Return the tables of an inspection: the file, its layers, its tensors, its metadata."""
+    with_statistics = inspection.fingerprint is not None
+    layer_columns = ("layer", "tensors", "parameters", "bytes")
+    tensor_columns = ("tensor", "layer", "dtype", "shape", "parameters", "bytes")
+    if with_statistics:
+        layer_columns += ("norm", "with_nan", "with_inf", "all_zero")
+        tensor_columns += (*_STATISTICS, "remark")
+    return (
+        Grid("file", ("what", "value"), tuple(_file_rows(inspection))),
+        Grid(
+            "layers",
+            layer_columns,
+            tuple(
+                (layer.name, layer.tensors, layer.parameters, layer.nbytes)
+                + ((layer.norm, layer.nan, layer.inf, layer.all_zero) if with_statistics else ())
+                for layer in inspection.layers
+            ),
+        ),
+        Grid("tensors", tensor_columns, tuple(_tensor_row(report) for report in inspection.tensors)),
+        Grid("metadata", ("key", "value"), tuple(_metadata_rows(inspection))),
+    )
+
+
+def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
+    yield "path", str(inspection.path)
+    yield "kind", inspection.kind
+    yield "bytes", inspection.file_size
+    yield "tensors", inspection.total
+    if len(inspection.tensors) != inspection.total:
+        yield "tensors chosen", len(inspection.tensors)
+    yield "parameters", sum(layer.parameters for layer in inspection.layers)
+    if inspection.checkpoint is not None:
+        yield "checkpoint id", inspection.checkpoint.checkpoint_id
+        yield "fingerprint", inspection.checkpoint.fingerprint
+    if inspection.fingerprint is not None:
+        yield "fingerprint of the tensors", inspection.fingerprint
+        yield "fingerprint check", _check(inspection)
+
+
+def _check(inspection: Inspection) -> str:
+    if inspection.fingerprint_matches is None:
+        return "none recorded"
+    return "matches" if inspection.fingerprint_matches else "MISMATCH: these are not the tensors that were saved"
+
+
+def _tensor_row(report: TensorReport) -> tuple[Cell, ...]:
+    info, found = report.info, report.statistics
+    row: tuple[Cell, ...] = (info.name, info.layer, info.dtype, info.shape, info.parameters, info.nbytes)
+    if found is None:
+        return row
+    if not found.computed:
+        return (*row, *(None for _ in _STATISTICS), found.reason)
+    return (*row, *(getattr(found, name) for name in _STATISTICS), found.reason)
+
+
+def _metadata_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
+    checkpoint = inspection.checkpoint
+    if checkpoint is not None:
+        yield "iteration", checkpoint.iteration
+        for part in ("config", "network", "adaptation", "metrics", "provenance"):
+            yield from _flat(part, getattr(checkpoint, part))
+    yield from inspection.metadata
+
+
+def _flat(name: str, value: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from _flat(f"{name}.{key}", inner)
+        else:
+            yield f"{name}.{key}", inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+
+
+def _inspection_document(inspection: Inspection) -> dict[str, object]:
+    return {
+        "path": inspection.path,
+        "kind": inspection.kind,
+        "bytes": inspection.file_size,
+        "total_tensors": inspection.total,
+        "fingerprint": None if inspection.checkpoint is None else inspection.checkpoint.fingerprint,
+        "fingerprint_of_tensors": inspection.fingerprint,
+        "fingerprint_matches": inspection.fingerprint_matches,
+        "layers": inspection.layers,
+        "tensors": [
+            {"name": report.info.name, "layer": report.info.layer, "dtype": report.info.dtype}
+            | {"shape": report.info.shape, "parameters": report.info.parameters, "bytes": report.info.nbytes}
+            | {"statistics": report.statistics}
+            for report in inspection.tensors
+        ],
+        "checkpoint": inspection.checkpoint,
+        "metadata": dict(inspection.metadata),
+    }
+
+
+def difference_grids(difference: Difference) -> tuple[Grid, ...]:
+    """Return the tables of a difference: the verdict, layers, tensors that differ, tensors of one side, metadata."""
+    changed = [tensor for tensor in difference.tensors if not tensor.equal]
+    alone = [("A", tensor) for tensor in difference.only_a] + [("B", tensor) for tensor in difference.only_b]
+    verdict: list[tuple[Cell, ...]] = [
+        ("verdict", "same" if difference.same else "different"),
+        ("A", f"{difference.a} ({difference.kind_a})"),
+        ("B", f"{difference.b} ({difference.kind_b})"),
+        ("tensors in both", len(difference.tensors)),
+        ("of those, different", len(changed)),
+        ("only in A", len(difference.only_a)),
+        ("only in B", len(difference.only_b)),
+    ]
+    if difference.note:
+        verdict.append(("note", difference.note))
+    return (
+        Grid("comparison", ("what", "value"), tuple(verdict)),
+        Grid(
+            "layers",
+            ("layer", "tensors", "different", *_DISTANCE),
+            tuple((layer.name, layer.tensors, layer.different, *_distance(layer)) for layer in difference.layers),
+        ),
+        Grid(
+            "tensors that differ",
+            ("tensor", "dtype_a", "dtype_b", "shape_a", "shape_b", *_DISTANCE, "remark"),
+            tuple((x.a.name, x.a.dtype, x.b.dtype, x.a.shape, x.b.shape, *_distance(x), x.reason) for x in changed),
+        ),
+        Grid(
+            "tensors of one side",
+            ("side", "tensor", "dtype", "shape"),
+            tuple((side, tensor.name, tensor.dtype, tensor.shape) for side, tensor in alone),
+        ),
+        Grid(
+            "metadata that differs",
+            ("key", "a", "b", "counts"),
+            tuple((key.key, key.a, key.b, key.counts) for key in difference.keys),
+        ),
+    )
+
+
+def _distance(found: LayerDifference | TensorDifference) -> tuple[Cell, ...]:
+    if found.distance is None:
+        return tuple(None for _ in _DISTANCE)
+    return tuple(getattr(found.distance, name) for name in _DISTANCE)
