@@ -1,0 +1,151 @@
+"""Canonical correlation analysis: mean CCA, SVCCA and projection-weighted CCA.
+
+With U, V orthonormal bases of the centred columns of x and y, the canonical correlations are the singular values of
+UᵀV (Björck and Golub 1973). n samples span n−1 centred dimensions, so kept_x + kept_y − (n−1) correlations are 1
+whatever the data are; when these are more than half of all, the measure is undefined.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.pair import Pair
+from analyses.record import Measure
+from analyses.result import Similarity
+
+__all__ = ["MEAN_CCA", "PWCCA", "SVCCA", "mean_cca", "pwcca", "svcca"]
+
+_VARIANCE = 0.99
+
+
+def mean_cca(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> Similarity:
+    """Return the mean canonical correlation, Σρᵢ / min(rank x, rank y), as Raghu et al. (2020) report it.
+
+    Args:
+        x: samples by features, any floating type.
+        y: the same samples by other features.
+
+    Raises:
+        ValueError: not floating matrices of equally many rows, fewer than two rows, or NaN or infinite entries.
+    """
+    return MEAN_CCA.function(x, y)
+
+
+def svcca(
+    x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"], variance: float = _VARIANCE
+) -> Similarity:
+    """Return the mean canonical correlation of the leading principal directions (Raghu et al. 2017, section 2).
+
+    The fewest directions that hold `variance` of the summed squared singular values are kept on either side, on the
+    features' own scale.
+
+    Args:
+        x: samples by features, any floating type.
+        y: the same samples by other features.
+        variance: share of each side's variance to keep, above 0 and at most 1.
+
+    Raises:
+        ValueError: as `mean_cca`; or `variance` is out of range.
+    """
+    if not 0 < variance <= 1:
+        raise ValueError(f"svcca: the share of variance to keep must be above 0 and at most 1, got {variance}")
+    return dataclasses.replace(SVCCA, compute=functools.partial(_svcca, variance=variance)).function(x, y)
+
+
+def pwcca(
+    x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"], side: Literal["x", "y"] = "x"
+) -> Similarity:
+    """Return the canonical correlations' mean, weighted by how much of one side each explains (Morcos et al. 2018).
+
+    Σαᵢρᵢ / Σαᵢ with αᵢ = Σⱼ|⟨hᵢ, xⱼ⟩|, hᵢ the *orthonormal* canonical variates of that side and xⱼ its centred features
+    on their own scale (section 2.2 there).
+
+    Args:
+        x: samples by features, any floating type.
+        y: the same samples by other features.
+        side: whose features weigh, "x" or "y".
+
+    Raises:
+        ValueError: as `mean_cca`; or `side` is neither "x" nor "y".
+    """
+    if side not in ("x", "y"):
+        raise ValueError(f"pwcca: the weighing side must be 'x' or 'y', got {side!r}")
+    return dataclasses.replace(PWCCA, compute=functools.partial(_pwcca, side=side)).function(x, y)
+
+
+def _mean_cca(pair: Pair) -> Similarity:
+    return _mean_correlation(pair, pair.x.basis, pair.y.basis)
+
+
+def _svcca(pair: Pair, variance: float = _VARIANCE) -> Similarity:
+    return _mean_correlation(pair, pair.x.leading(variance), pair.y.leading(variance))
+
+
+def _pwcca(pair: Pair, side: Literal["x", "y"] = "x") -> Similarity:
+    u, v, raw = (pair.x.basis, pair.y.basis, pair.x.raw) if side == "x" else (pair.y.basis, pair.x.basis, pair.y.raw)
+    left, correlations, _ = np.linalg.svd(u.T @ v, full_matrices=False)
+    weights = np.abs(left.T @ (u.T @ raw)).sum(axis=1)
+    plain = _mean_correlation(pair, pair.x.basis, pair.y.basis)
+    value = None if plain.value is None else float(weights @ correlations.clip(0, 1) / weights.sum())
+    return dataclasses.replace(plain, value=value, side=side)
+
+
+def _mean_correlation(pair: Pair, u: np.ndarray, v: np.ndarray) -> Similarity:
+    kept = (u.shape[1], v.shape[1])
+    forced = max(0, sum(kept) - (pair.n - 1))
+    if 2 * forced > min(kept):
+        result = pair.undefined(
+            f"{forced} of {min(kept)} canonical correlations are forced to 1: n={pair.n} samples, ranks {kept[0]} and "
+            f"{kept[1]}; at least {sum(kept) - min(kept) // 2 + 1} samples are needed"
+        )
+        return dataclasses.replace(result, kept=kept, forced=forced)
+    correlations = np.linalg.svd(u.T @ v, compute_uv=False).clip(0, 1)  # rounding may reach 1 + eps
+    result = pair.defined(correlations.mean())
+    return dataclasses.replace(result, kept=kept, forced=forced, correlations=tuple(correlations.tolist()))
+
+
+_SHARED = frozenset({"translation", "isotropic_scaling", "permutation_of_features", "permutation_of_samples"})
+
+MEAN_CCA = Measure(
+    name="mean_cca",
+    compute=_mean_cca,
+    citation="""@inproceedings{raghu2020rapid,
+  title={Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of {MAML}},
+  author={Raghu, Aniruddh and Raghu, Maithra and Bengio, Samy and Vinyals, Oriol},
+  booktitle={International Conference on Learning Representations}, year={2020}}""",
+    range=(0.0, 1.0),
+    higher_is_more_similar=True,
+    invariances=_SHARED | {"orthogonal", "invertible_linear", "symmetric"},
+    minimum_samples=3,
+)
+
+SVCCA = Measure(
+    name="svcca",
+    compute=_svcca,
+    citation="""@inproceedings{raghu2017svcca,
+  title={{SVCCA}: Singular Vector Canonical Correlation Analysis for Deep Learning Dynamics and Interpretability},
+  author={Raghu, Maithra and Gilmer, Justin and Yosinski, Jason and Sohl-Dickstein, Jascha},
+  booktitle={Advances in Neural Information Processing Systems}, volume={30}, year={2017}}""",
+    range=(0.0, 1.0),
+    higher_is_more_similar=True,
+    invariances=_SHARED | {"orthogonal", "symmetric"},
+    minimum_samples=3,
+)
+
+PWCCA = Measure(
+    name="pwcca",
+    compute=_pwcca,
+    citation="""@inproceedings{morcos2018insights,
+  title={Insights on Representational Similarity in Neural Networks with Canonical Correlation},
+  author={Morcos, Ari S. and Raghu, Maithra and Bengio, Samy},
+  booktitle={Advances in Neural Information Processing Systems}, volume={31}, year={2018}}""",
+    range=(0.0, 1.0),
+    higher_is_more_similar=True,
+    invariances=_SHARED,
+    minimum_samples=3,
+)

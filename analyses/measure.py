@@ -1,0 +1,100 @@
+"""The similarity measures there are, and what each gives on samples that have nothing to do with each other.
+
+A new measure is one file with a function `Pair → Similarity` and a `Measure` record, and one line in `MEASURES`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.cca import MEAN_CCA, PWCCA, SVCCA
+from analyses.cka import DEBIASED_CKA, LINEAR_CKA
+from analyses.pair import Pair
+from analyses.procrustes import PROCRUSTES
+from analyses.record import INVARIANCES, Measure
+from analyses.result import Similarity
+from probe.paired import checked_pair
+
+__all__ = ["INVARIANCES", "MEASURES", "Measure", "Null", "shuffled_null", "shuffled_nulls"]
+
+MEASURES: dict[str, Measure] = {
+    "mean_cca": MEAN_CCA,
+    "svcca": SVCCA,
+    "pwcca": PWCCA,
+    "linear_cka": LINEAR_CKA,
+    "debiased_cka": DEBIASED_CKA,
+    "procrustes": PROCRUSTES,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Null:
+    """A measure's values after the rows of y were shuffled.
+
+    Attributes:
+        mean: their mean; None exactly when a shuffle leaves the measure undefined.
+        spread: their standard deviation (n−1 in the denominator); None when undefined or with a single repeat.
+        values: one a shuffle.
+        reason: why the measure is undefined, or empty.
+    """
+
+    mean: float | None
+    spread: float | None
+    values: tuple[float, ...]
+    reason: str
+
+
+def shuffled_null(
+    measure: Measure,
+    x: Float[np.ndarray, "sample feature"],
+    y: Float[np.ndarray, "sample other"],
+    generator: np.random.Generator,
+    repeats: int = 10,
+) -> Null:
+    """Return what one measure gives when row i of x no longer belongs to row i of y (see `shuffled_nulls`)."""
+    return shuffled_nulls([measure], x, y, generator, repeats)[0]
+
+
+def shuffled_nulls(
+    measures: Sequence[Measure],
+    x: Float[np.ndarray, "sample feature"],
+    y: Float[np.ndarray, "sample other"],
+    generator: np.random.Generator,
+    repeats: int = 10,
+) -> tuple[Null, ...]:
+    """Return what measures give when row i of x no longer belongs to row i of y, all on the same permutations.
+
+    Every value of a similarity is to be read against this one: with few samples it is far from 0. Rows are exchanged
+    singly; where neighbouring rows are dependent (positions of one image), the null is of independent rows.
+
+    Args:
+        measures: any of `MEASURES`, or others.
+        x: samples by features.
+        y: the same samples by other features.
+        generator: source of the permutations.
+        repeats: number of permutations.
+
+    Returns:
+        One null a measure, in the order given.
+
+    Raises:
+        ValueError: `repeats` is not positive, or the arrays are not what `Pair.of_arrays` takes.
+    """
+    if repeats < 1:
+        raise ValueError(f"shuffled null: repeats must be at least 1, got {repeats}")
+    x, y = checked_pair(x, y)
+    pairs = (Pair.of_arrays(x, y[generator.permutation(len(y))]) for _ in range(repeats))
+    results = [[measure.apply(pair) for measure in measures] for pair in pairs]
+    return tuple(_null([row[i] for row in results]) for i in range(len(measures)))
+
+
+def _null(results: Sequence[Similarity]) -> Null:
+    values = tuple(result.value for result in results if result.value is not None)
+    if len(values) < len(results):
+        reason = next(result.reason for result in results if result.value is None)
+        return Null(None, None, (), reason)
+    return Null(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, values, "")

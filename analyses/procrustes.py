@@ -1,0 +1,67 @@
+"""Orthogonal Procrustes similarity."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.pair import Pair
+from analyses.record import Measure
+from analyses.result import Similarity
+
+__all__ = ["PROCRUSTES", "procrustes"]
+
+
+def procrustes(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> Similarity:
+    """Return how well a rotation carries one representation into the other, ‖X̃ᵀỸ‖_* / (‖X̃‖·‖Ỹ‖).
+
+    With both sides centred and scaled to unit Frobenius norm, the squared Procrustes distance (Ding et al. 2021,
+    section 3) is d² = min over rotations Q of ‖X − YQ‖² = 2 − 2·‖XᵀY‖_*, so this value is 1 − d²/2; it is the cosine of
+    the angular shape distance of Williams et al. (2021, eq. 5). Where p ≠ q the narrower side is padded with zeros.
+
+    Args:
+        x: samples by features, any floating type.
+        y: the same samples by other features.
+
+    Raises:
+        ValueError: not floating matrices of equally many rows, fewer than two rows, or NaN or infinite entries.
+    """
+    return PROCRUSTES.function(x, y)
+
+
+def _procrustes(pair: Pair) -> Similarity:
+    x, y = (_narrow(side.raw) for side in (pair.x, pair.y))
+    nuclear = np.linalg.svd(x.T @ y, compute_uv=False).sum()
+    return pair.defined(min(1.0, nuclear / (np.linalg.norm(x) * np.linalg.norm(y))))  # rounding may reach 1 + eps
+
+
+def _narrow(a: np.ndarray) -> np.ndarray:
+    """Return a square matrix with the same AAᵀ when A has more columns than rows; a rotation of its features."""
+    return a if a.shape[1] <= len(a) else np.asarray(np.linalg.qr(a.T, mode="r")).T
+
+
+PROCRUSTES = Measure(
+    name="procrustes",
+    compute=_procrustes,
+    citation="""@inproceedings{ding2021grounding,
+  title={Grounding Representation Similarity Through Statistical Testing},
+  author={Ding, Frances and Denain, Jean-Stanislas and Steinhardt, Jacob},
+  booktitle={Advances in Neural Information Processing Systems}, volume={34}, year={2021}}
+@inproceedings{williams2021generalized,
+  title={Generalized Shape Metrics on Neural Representations},
+  author={Williams, Alex H. and Kunz, Erin and Kornblith, Simon and Linderman, Scott W.},
+  booktitle={Advances in Neural Information Processing Systems}, volume={34}, year={2021}}""",
+    range=(0.0, 1.0),
+    higher_is_more_similar=True,
+    invariances=frozenset(
+        {
+            "translation",
+            "isotropic_scaling",
+            "orthogonal",
+            "permutation_of_features",
+            "permutation_of_samples",
+            "symmetric",
+        }
+    ),
+    minimum_samples=3,
+)

@@ -1,0 +1,82 @@
+"""What a similarity measure declares about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.pair import Pair
+from analyses.result import Similarity
+from probe.moments import JointMoments
+
+__all__ = ["INVARIANCES", "Measure"]
+
+INVARIANCES = {
+    "translation": "a constant added to each feature changes nothing",
+    "isotropic_scaling": "a common positive factor on all features changes nothing",
+    "orthogonal": "a rotation or reflection of the feature space changes nothing",
+    "invertible_linear": "any invertible linear map of the feature space changes nothing",
+    "permutation_of_features": "the order of the features changes nothing",
+    "permutation_of_samples": "the order of the samples, the same on both sides, changes nothing",
+    "symmetric": "measure(x, y) = measure(y, x)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A similarity measure and the facts that tests, captions and tables need about it.
+
+    Attributes:
+        name: as it stands in tables.
+        compute: the measure, on a pair with live columns on both sides and enough samples.
+        citation: BibTeX of its source.
+        range: smallest and largest value.
+        higher_is_more_similar: direction of the scale.
+        invariances: names out of `INVARIANCES`; each is tested.
+        minimum_samples: fewer make the measure undefined, or the same for all data.
+    """
+
+    name: str
+    compute: Callable[[Pair], Similarity]
+    citation: str
+    range: tuple[float, float]
+    higher_is_more_similar: bool
+    invariances: frozenset[str]
+    minimum_samples: int
+
+    def __post_init__(self) -> None:
+        if unknown := self.invariances - INVARIANCES.keys():
+            raise ValueError(
+                f"measure {self.name}: unknown invariances {sorted(unknown)}; known: {', '.join(INVARIANCES)}"
+            )
+
+    def function(self, x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> Similarity:
+        """Return the similarity of two arrays whose rows are the same samples.
+
+        Raises:
+            ValueError: not floating matrices of equally many rows, fewer than two rows, or NaN or infinite entries.
+        """
+        return self.apply(Pair.of_arrays(x, y))
+
+    def from_moments(self, moments: JointMoments) -> Similarity:
+        """Return the similarity of two representations from their joint moments.
+
+        Raises:
+            ValueError: moments of fewer than two samples.
+        """
+        return self.apply(Pair.of_moments(moments))
+
+    def apply(self, pair: Pair) -> Similarity:
+        """Return the similarity of a prepared pair, or why there is none; lets several measures share one pair."""
+        return dataclasses.replace(self._result(pair), measure=self.name)
+
+    def _result(self, pair: Pair) -> Similarity:
+        for name, side in (("x", pair.x), ("y", pair.y)):
+            if not side.live:
+                return pair.undefined(f"dead layer: all {side.columns} features of {name} are constant within rounding")
+        if pair.n < self.minimum_samples:
+            return pair.undefined(f"{pair.n} samples are too few, {self.name} needs at least {self.minimum_samples}")
+        return self.compute(pair)

@@ -1,0 +1,165 @@
+"""Measures against independent references, their results, their registry and their nulls."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import analyses
+from analyses import MEASURES, Measure, Similarity, shuffled_null, shuffled_nulls
+from analyses.pair import Pair
+from probe.moments import moments_of
+from tests.reference_measures import REFERENCES, svcca
+
+SHAPES = [(50, 3, 5), (200, 10, 10), (400, 20, 7), (900, 32, 32), (60, 1, 1), (90, 1, 12)]
+
+
+def related(n: int, p: int, q: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return two matrices of the same samples that share part of their variance, with unequal column scales."""
+    rng = np.random.default_rng([seed, n, p, q])
+    x = rng.normal(size=(n, p)) * rng.uniform(0.5, 2, p) + rng.normal(size=p)
+    return x, 0.6 * x @ rng.normal(size=(p, q)) / np.sqrt(p) + rng.normal(size=(n, q)) * rng.uniform(0.5, 2, q)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", MEASURES)
+def test_agrees_with_the_independent_reference(name: str, shape: tuple[int, int, int]) -> None:
+    x, y = related(*shape)
+    expected = REFERENCES[name](x, y)
+    result = MEASURES[name].function(x, y)
+    assert result.status == "ok" and result.ranks == shape[1:] and result.n == shape[0] and result.measure == name
+    assert result.value == pytest.approx(expected, abs=1e-9)
+    assert MEASURES[name].from_moments(moments_of(x, y)).value == pytest.approx(expected, abs=1e-9)
+    low, high = MEASURES[name].range
+    assert low <= expected <= high
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("name", MEASURES)
+def test_stored_precision_is_read_without_further_loss(name: str, dtype: type) -> None:
+    x, y = (values.astype(dtype) for values in related(300, 8, 6))
+    expected = REFERENCES[name](x.astype(np.float64), y.astype(np.float64))
+    assert MEASURES[name].function(x, y).value == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_identical_representations_are_wholly_similar(name: str) -> None:
+    x, _ = related(300, 8, 6)
+    result = MEASURES[name].function(x, x)
+    assert result.value == pytest.approx(1, abs=1e-12) and result.value is not None and result.value <= 1
+
+
+def test_every_measure_has_a_function_of_its_name() -> None:
+    x, y = related(100, 4, 3)
+    assert set(MEASURES) == set(REFERENCES)
+    for name, measure in MEASURES.items():
+        assert measure.name == name and name in analyses.__all__
+        assert getattr(analyses, name)(x, y) == measure.function(x, y)
+        assert measure.citation.startswith("@") and "title={" in measure.citation and measure.higher_is_more_similar
+
+
+def test_svcca_keeps_the_asked_share_of_raw_variance() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(500, 4)) * [10, 3, 1, 0.1]  # shares .908, .082, .009, 1e-4
+    y = x + rng.normal(size=(500, 4))
+    result = analyses.svcca(x, y)
+    assert result.kept is not None and result.kept[0] in (2, 3) and result.ranks == (4, 4)
+    for share, kept in ((0.5, 1), (0.95, 2), (1.0, 4)):
+        result = analyses.svcca(x, x, variance=share)
+        assert result.kept == (kept, kept)
+    assert analyses.svcca(x, y, variance=0.95).value == pytest.approx(svcca(x, y, 0.95), abs=1e-9)
+    with pytest.raises(ValueError, match=r"share of variance to keep must be above 0 and at most 1, got 99"):
+        analyses.svcca(x, y, variance=99)
+
+
+def test_pwcca_weighs_by_the_named_side() -> None:
+    x, y = related(300, 8, 5)
+    left, right = analyses.pwcca(x, y), analyses.pwcca(x, y, side="y")
+    assert (left.side, right.side) == ("x", "y")
+    assert right.value == pytest.approx(REFERENCES["pwcca"](y, x), abs=1e-9)
+    assert left.value is not None and abs(left.value - REFERENCES["pwcca"](y, x)) > 1e-3
+    with pytest.raises(ValueError, match=r"weighing side must be 'x' or 'y', got 'left'"):
+        analyses.pwcca(x, y, side="left")  # type: ignore[arg-type]
+
+
+def test_canonical_correlations_are_reported_in_order() -> None:
+    rng = np.random.default_rng(2)
+    common = rng.normal(size=(200_000, 2))
+    x = common + rng.normal(size=common.shape) * [0.5, 2.0]
+    result = analyses.mean_cca(x, common)
+    assert result.correlations == pytest.approx((1 / np.sqrt(1.25), 1 / np.sqrt(5)), abs=0.01)
+    assert result.value == pytest.approx(np.mean(result.correlations)) and result.forced == 0
+
+
+def test_independent_gaussians_show_which_measures_are_biased() -> None:
+    values = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(25, 64)), rng.normal(size=(25, 64))
+        values.append((analyses.linear_cka(x, y).value, analyses.debiased_cka(x, y).value))
+        assert analyses.mean_cca(x, y).value is None
+    biased, debiased = np.mean(values, axis=0)
+    assert biased == pytest.approx(0.72, abs=0.02) and debiased == pytest.approx(0, abs=0.03)
+    assert min(value for _, value in values) < 0
+
+
+def test_several_measures_share_one_pair() -> None:
+    x, y = related(100, 4, 3)
+    pair = Pair.of_arrays(x, y)
+    for measure in MEASURES.values():
+        assert measure.apply(pair) == measure.function(x, y)
+
+
+def test_shuffled_null_breaks_the_pairing_and_nothing_else() -> None:
+    x, y = related(400, 8, 6)
+    null = shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0), repeats=20)
+    value = analyses.mean_cca(x, y).value
+    assert null.mean is not None and null.spread is not None and value is not None and len(null.values) == 20
+    assert 0.05 < null.mean < 0.2 < value and 0 < null.spread < 0.03 and null.reason == ""
+    assert null.mean == pytest.approx(np.mean(null.values)) and null.spread == pytest.approx(
+        np.std(null.values, ddof=1)
+    )
+    again = shuffled_nulls(list(MEASURES.values()), x, y, np.random.default_rng(0), repeats=20)
+    assert again[0] == null and len(again) == len(MEASURES)
+    once = shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0), repeats=1)
+    assert once.spread is None and once.values == null.values[:1]
+
+
+def test_shuffled_null_of_an_undefined_measure_says_why() -> None:
+    x, y = related(10, 8, 6)
+    null = shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0))
+    assert null.mean is None and null.values == () and "forced to 1" in null.reason
+    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+        shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0), repeats=0)
+
+
+def test_a_result_cannot_contradict_itself() -> None:
+    for value, status, reason in (
+        (None, "ok", ""),
+        (0.5, "undefined", "why"),
+        (None, "undefined", ""),
+        (0.5, "ok", "why"),
+    ):
+        with pytest.raises(ValueError, match="a value goes with status 'ok' and no reason"):
+            Similarity(value, status, reason, 10, (1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be finite, got nan"):
+        Similarity(float("nan"), "ok", "", 10, (1, 1))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Similarity(0.5, "ok", "", 10, (1, 1)).value = 1.0  # type: ignore[misc]
+
+
+def test_a_measure_may_declare_known_invariances_only() -> None:
+    with pytest.raises(ValueError, match=r"measure mean_cca: unknown invariances \['rotation'\]; known: translation"):
+        dataclasses.replace(MEASURES["mean_cca"], invariances=frozenset({"rotation"}))
+    assert isinstance(MEASURES["mean_cca"], Measure)
+
+
+def test_measures_load_without_torch() -> None:
+    code = "import sys, analyses; sys.exit(bool({'torch', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    root = pathlib.Path(__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
