@@ -1,0 +1,142 @@
+"""The tidy result table: every analysis returns one, every figure and page is a view of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainers.errors import UnreadableInput
+from trainers.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "Row", "Table"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One measured value and what it was measured on; a field that does not apply is None.
+
+    Attributes:
+        checkpoint: id of the checkpoint, the first 12 digits of its fingerprint.
+        algorithm: what trained it; "random" for a network never trained.
+        seed: of the run.
+        iteration: outer steps taken.
+        layer: conv1 … head.
+        phase: "pre" or "post" adaptation, or "pre-post" for a comparison of both.
+        step: inner step.
+        task: index of the task, where the row is of one.
+        frozen: layers kept fixed at test time, comma-separated; "" for none.
+        head: "own" or "nil".
+        inner_steps: steps that the inner loop took at test time.
+        samples: what a sample is, "positions" or "images".
+        measure: what was measured.
+        value: in the measure's unit: percent, percentage points, nats, or a similarity.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        n: tasks behind an accuracy or a distance; samples behind a similarity.
+        status: "ok" or "undefined".
+        reason: why a value is undefined.
+        source: what holds the evidence: the SHA-256 of a store (first 12 digits), or a file of the run.
+    """
+
+    checkpoint: str | None = None
+    algorithm: str | None = None
+    seed: int | None = None
+    iteration: int | None = None
+    layer: str | None = None
+    phase: str | None = None
+    step: int | None = None
+    task: int | None = None
+    frozen: str | None = None
+    head: str | None = None
+    inner_steps: int | None = None
+    samples: str | None = None
+    measure: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    status: str = "ok"
+    reason: str | None = None
+    source: str | None = None
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows in the order in which they were measured."""
+
+    rows: tuple[Row, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Table:
+        """Return a table of these rows."""
+        return cls(tuple(rows))
+
+    def __add__(self, other: Table) -> Table:
+        return Table(self.rows + other.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table as a pandas frame with all columns; what does not apply is missing there."""
+        import pandas as pd
+
+        frame = pd.DataFrame([dataclasses.asdict(row) for row in self.rows], columns=list(COLUMNS))
+        return frame.astype({name: "Int64" for name in _WHOLE} | {name: "Float64" for name in ("value", "low", "high")})
+
+    def used_columns(self) -> tuple[str, ...]:
+        """Return the columns that some row has a value in, in order; `status` only where some row is not ok."""
+        return tuple(
+            name
+            for name in COLUMNS
+            if any(getattr(row, name) is not None for row in self.rows)
+            and (name != "status" or any(row.status != "ok" for row in self.rows))
+        )
+
+    def write_csv(self, path: Path | str) -> None:
+        """Write all columns as CSV with full precision; what does not apply is an empty cell."""
+        write_text(path, self.frame().to_csv(index=False, lineterminator="\n"))
+
+    @classmethod
+    def read_csv(cls, path: Path | str) -> Table:
+        """Read what `write_csv` wrote.
+
+        Raises:
+            UnreadableInput: the file is missing, or no such table.
+        """
+        import pandas as pd
+
+        try:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            raise UnreadableInput(f"{path}: cannot be read as a table: {error}") from error
+        if tuple(frame.columns) != COLUMNS:
+            raise UnreadableInput(f"{path}: expected the columns {', '.join(COLUMNS)}; got {', '.join(frame.columns)}")
+        return cls(tuple(_row(record, path) for record in frame.to_dict("records")))
+
+
+def _row(record: dict, path: Path | str) -> Row:
+    try:
+        values = {name: _parse(name, text) for name, text in record.items()}
+        return Row(**values)
+    except (ValueError, TypeError) as error:
+        raise UnreadableInput(f"{path}: a row does not fit the table: {error}") from error
+
+
+def _parse(name: str, text: str) -> str | int | float | None:
+    if name == "frozen":  # "" says that nothing was frozen; a row to which freezing does not apply has no inner steps
+        return text
+    if text == "":
+        return None
+    if name in _WHOLE:
+        return int(text)
+    return float(text) if name in ("value", "low", "high") else text
