@@ -16,7 +16,7 @@ from tests.conftest import make_imageset
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.outer_loop import Diverged, _Run, train
+from trainers.outer_loop import Diverged, train
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 
 
@@ -172,21 +172,16 @@ def test_a_damaged_resume_state_is_told(tmp_path, toy):
         train(tiny(), toy, tmp_path / "run")
 
 
-def test_resume_with_other_threads_warns(tmp_path, toy, monkeypatch):
-    whole_step, steps = _Run._step, iter(range(5))
-
-    def step(run):
-        if next(steps, None) is None:
-            raise RuntimeError("power cut")
-        return whole_step(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_step", step)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(tiny(), toy, tmp_path / "run")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    with pytest.warns(UserWarning, match=r"resuming with 2 threads a run saved with 1"):
-        train(tiny(), toy, tmp_path / "run")
+def test_the_number_of_threads_changes_no_bit(tmp_path, toy):
+    results = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            results.append(train(tiny(meta_batch=6, chunk=2), toy, tmp_path / str(threads)))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    assert results[0].fingerprint == results[1].fingerprint
 
 
 def test_schedule_and_clip_do_what_they_say(tmp_path, toy):

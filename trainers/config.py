@@ -101,8 +101,8 @@ class TrainConfig:
     """Validation tasks, the same ones each time."""
     val_every: int = 500
     """Iterations from one validation (and save) to the next."""
-    chunk: int = 16
-    """Tasks adapted at once: more is faster on a GPU and needs more memory."""
+    chunk: int = 4
+    """Tasks that one core adapts at once: more need more memory."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 …"""
 

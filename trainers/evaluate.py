@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.config import Adaptation
 from trainers.networks import Parameters, TaskNetwork
 from trainers.networks.heads import nil_log_probabilities
+from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 
 __all__ = ["Evaluation", "TestHead", "evaluate", "half_width"]
@@ -47,7 +49,8 @@ def evaluate(
     tasks: int,
     head: TestHead = "own",
     transductive: bool = True,
-    chunk: int = 16,
+    chunk: int = 4,
+    workers: TaskWorkers[TaskNetwork] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score an initialisation on tasks 0 … tasks−1 of a sampler.
@@ -62,14 +65,22 @@ def evaluate(
             features (Raghu et al. 2020, §5.1), on the body as adapted.
         transductive: how query sets are normalised.
         chunk: tasks at once.
+        workers: of this network (default: as many as torch may use threads).
         advance: called with the number of tasks just done.
     """
+    starts = range(0, tasks, chunk)
+    batches = (sampler.batch(range(first, min(first + chunk, tasks))) for first in starts)
+
+    def score(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
+        return _scores(own, params, batch, adaptation, head, transductive)
+
     scores = []
-    for first in range(0, tasks, chunk):
-        batch = sampler.batch(range(first, min(first + chunk, tasks)))
-        scores.append(_scores(network, params, batch, adaptation, head, transductive))
-        if advance:
-            advance(len(batch))
+    with contextlib.ExitStack() as stack:
+        chosen = workers or stack.enter_context(TaskWorkers(network))
+        for part in chosen.map(score, batches):
+            scores.append(part)
+            if advance:
+                advance(part.shape[1])
     accuracy, loss = np.concatenate(scores, axis=1)
     return Evaluation(accuracy, loss)
 

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import torch
 
-from trainers.algorithms import Algorithm, algorithm_named
+from trainers.algorithms import Algorithm, MetaGradient, algorithm_named
 from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.evaluate import evaluate, half_width
 from trainers.interrupt import stop_on_interrupt
-from trainers.networks import build_network
+from trainers.networks import TaskNetwork, build_network
+from trainers.parallel import TaskWorkers
 from trainers.progress import ProgressLine
 from trainers.provenance import provenance
 from trainers.resume import OuterState, load_resume_state, save_resume_state
 from trainers.run import RunFolder
-from trainers.tasks.episodes import EpisodeSampler
+from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["Diverged", "Interrupted", "network_config_for", "train"]
@@ -57,8 +58,7 @@ def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig
 def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoint:
     """Meta-train, from the start or from where an earlier call in the same folder stopped.
 
-    A run that was killed at any moment and called again ends with the same weights, byte for byte, as one left alone
-    with the same number of threads.
+    A run that was killed at any moment and called again ends with the same weights, byte for byte, as one left alone.
 
     Args:
         config: the run.
@@ -102,7 +102,7 @@ class _Run:
         label = f"{config.algorithm} on {config.data}"
         began = time.monotonic() - self.seconds
         bar = ProgressLine(label, config.iterations, state.iteration, "tasks", config.meta_batch)
-        with stop_on_interrupt() as stop, bar:
+        with stop_on_interrupt() as stop, bar, TaskWorkers(self.network) as self.workers:
             while state.iteration < config.iterations and not stop.asked:
                 loss, accuracy = self._step()
                 bar.advance(f"loss {loss:.3f}  accuracy {accuracy:.1f} %")
@@ -128,7 +128,7 @@ class _Run:
             self._save("start")
             self.folder.rewind_metrics(0)
             return
-        load_resume_state(self.folder.resume_file, self.state, self.config.iterations)
+        load_resume_state(self.folder.resume_file, self.state)
         for record in self.folder.rewind_metrics(self.state.iteration):
             self.seconds = record["seconds"]
             if "val_iteration" in record:
@@ -141,11 +141,14 @@ class _Run:
         first = state.iteration * config.meta_batch
         tasks = self.tasks.batch(range(first, first + config.meta_batch))
         transductive = config.norm == "transductive"
+        chunks = [tasks[start : start + config.chunk] for start in range(0, config.meta_batch, config.chunk)]
+
+        def gradient_of(network: TaskNetwork, chunk: Tasks) -> MetaGradient:
+            return self.algorithm.meta_gradient(network, state.params, chunk, self.adaptation, transductive)
+
         loss = accuracy = 0.0
         sums = {name: torch.zeros_like(parameter) for name, parameter in state.params.items()}
-        for start in range(0, config.meta_batch, config.chunk):
-            chunk = tasks[start : start + config.chunk]
-            part = self.algorithm.meta_gradient(self.network, state.params, chunk, self.adaptation, transductive)
+        for part in self.workers.map(gradient_of, chunks):
             loss, accuracy = loss + part.loss, accuracy + part.accuracy
             for name, gradient in part.gradients.items():
                 sums[name] += gradient
@@ -186,6 +189,7 @@ class _Run:
             tasks=self.config.val_tasks,
             transductive=self.config.norm == "transductive",
             chunk=self.config.chunk,
+            workers=self.workers,
         )
         metrics = {"val_iteration": self.state.iteration}
         for name, values in (("val_loss", result.loss), ("val_accuracy", result.accuracy)):

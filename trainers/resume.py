@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +38,8 @@ def save_resume_state(path: Path, state: OuterState, checkpoint: Checkpoint) -> 
     write_tensors(path, tensors, metadata)
 
 
-def load_resume_state(path: Path, state: OuterState, iterations: int) -> None:
-    """Put a saved state back in place; warns when it will go on with another number of threads.
-
-    Args:
-        path: the resume state.
-        state: what to fill, of the same network.
-        iterations: where the run ends.
+def load_resume_state(path: Path, state: OuterState) -> None:
+    """Put a saved state back in place.
 
     Raises:
         UnreadableInput: the file is damaged or belongs to other weights.
@@ -54,13 +48,6 @@ def load_resume_state(path: Path, state: OuterState, iterations: int) -> None:
     expected = {f"{part}/{name}" for name in state.params for part in ("param", *_MOMENTS)}
     if metadata.kind != "resume state" or set(tensors) != expected:
         raise UnreadableInput(f"{path}: expected the resume state of this run's network, got a {metadata.kind}")
-    threads = metadata.provenance.get("threads")
-    if metadata.iteration < iterations and threads != torch.get_num_threads():
-        warnings.warn(
-            f"resuming with {torch.get_num_threads()} threads a run saved with {threads}: the last bits of its weights "
-            "will differ from those of an uninterrupted run",
-            stacklevel=2,
-        )
     with torch.no_grad():
         for name, parameter in state.params.items():
             parameter.copy_(tensors[f"param/{name}"])

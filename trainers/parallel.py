@@ -1,0 +1,72 @@
+"""Chunks of tasks on the cores of one machine: one core a chunk, never several cores an operation."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import nn
+
+__all__ = ["TaskWorkers", "one_thread"]
+
+Network = TypeVar("Network", bound=nn.Module)
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[int]:
+    """Let torch use one thread an operation for the length of the block; yields how many it was allowed before.
+
+    Operations on few-shot tasks are too small to share: with another process on the machine, threads that wait for each
+    other were measured to cost a hundredfold. One thread also makes results independent of their number.
+    """
+    allowed = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield allowed
+    finally:
+        torch.set_num_threads(allowed)
+
+
+class TaskWorkers(Generic[Network]):
+    """As many workers as torch may use threads, each with its own copy of a network; use it in a `with` block.
+
+    What a worker computes does not depend on how many there are: the same bits come from one core and from ten.
+    torch releases Python's lock inside its operations, so threads are enough. On a GPU there is one worker.
+
+    Args:
+        network: copied for each worker, since `functional_call` swaps weights in place.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._own = threading.local()
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        allowed = self._stack.enter_context(one_thread())
+        on_cpu = all(parameter.device.type == "cpu" for parameter in self._network.parameters())
+        count = allowed if on_cpu else 1
+        pool = ThreadPoolExecutor(count, "tasks", initializer=self._begin)
+        self._pool = self._stack.enter_context(pool)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def map(self, function: Callable[[Network, Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
+        """Yield `function(network, chunk)` for each chunk, in the order of the chunks."""
+        return self._pool.map(lambda chunk: function(self._own.network, chunk), chunks)
+
+    def _begin(self) -> None:
+        torch.set_num_threads(1)  # OpenMP keeps the number for each thread apart
+        self._own.network = copy.deepcopy(self._network)
