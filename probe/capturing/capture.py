@@ -1,0 +1,221 @@
+"""What a network's layers say before and after it adapts to tasks, streamed into a store."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from probe.capturing.passes import Passes
+from probe.capturing.recording import Recorder, layer_infos
+from probe.capturing.untouched import untouched
+from probe.layers import patterns_of
+from probe.store.metadata import RawOptions, StoreMetadata
+from probe.store.writing import StoreWriter
+from trainers.checkpoint import fingerprint_of
+from trainers.config import Adaptation
+from trainers.errors import MetaprobeError, unknown_name
+from trainers.files import replacing
+from trainers.formats.checkpoint_format import CheckpointMetadata
+from trainers.networks import Parameters, TaskNetwork
+from trainers.provenance import provenance
+from trainers.tasks.episodes import Tasks
+
+__all__ = ["Origin", "capture"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a capture's weights and tasks come from, as far as the caller knows; kept in the store.
+
+    Attributes:
+        checkpoint: what the checkpoint says about itself.
+        data: name of the image set. data_fingerprint: its hash. split: of it.
+        task_seed: of the sampler.
+    """
+
+    checkpoint: CheckpointMetadata | None = None
+    data: str = ""
+    data_fingerprint: str = ""
+    split: str = ""
+    task_seed: int | None = None
+
+
+def capture(
+    network: nn.Module,
+    params: Parameters | None,
+    tasks: Tasks | Iterable[Tasks],
+    *,
+    out: Path | str,
+    adaptation: Adaptation,
+    layers: str | Sequence[str] = "*",
+    steps: Literal["last", "all"] = "last",
+    transductive: bool = True,
+    raw: bool | RawOptions = False,
+    n_tasks: int | None = None,
+    channel_axis: int = 1,
+    sketch_rows: int = 20_000,
+    seed: int = 0,
+    chunk: int = 4,
+    origin: Origin | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Path:
+    """Adapt to tasks and store, for each layer, how the same query samples look before and after.
+
+    For every task: adapt on the support set; pass the query set through the parameters before (x) and after each wanted
+    step (y); keep the joint moments of [x|y] per layer, task and step, a sketch of aligned rows, and, with `raw`, every
+    activation. The module is left as it was found, also when an error ends the capture. The same capture twice gives
+    the same bytes.
+
+    Args:
+        network: a `TaskNetwork` (tasks run folded), or any module that maps (sample, …) to logits (run task by task, in
+            the train or eval mode it is in).
+        params: initialisation by name, copied first; buffers may be among them (a `state_dict`), what is not named is
+            the network's own. None: all its own.
+        tasks: a batch, or a stream of batches of which one at a time is held.
+        out: the store, written whole or not at all.
+        adaptation: how to adapt, at least one step; its `layers` are first parts of parameter names.
+        layers: glob patterns, as text with commas or a sequence; see `probe.layers.modules_chosen`.
+        steps: moments after the last inner step only, or after each.
+        transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
+        raw: also store whole activations.
+        n_tasks: how many tasks a stream holds; needed when it has no length.
+        channel_axis: where features are in outputs of more than two axes; −1 for (sample, token, feature).
+        sketch_rows: most rows of a sketch.
+        seed: picks the sketch's rows, together with the tasks, and seeds what is random in a module (dropout).
+        chunk: tasks at once; the knob for memory.
+        origin: where weights and tasks come from.
+        advance: called with the number of tasks just done.
+
+    Returns:
+        The path of the store.
+
+    Raises:
+        MetaprobeError: a pattern matches nothing, parameters or tasks do not fit, activations are not finite, or the
+            store cannot be written.
+    """
+    _refuse_impossible(network, adaptation, transductive)
+    total, patterns = _count(tasks, n_tasks), patterns_of(layers)
+    start, buffers = _copies(network, params)
+    wanted = (adaptation.steps,) if steps == "last" else tuple(range(1, adaptation.steps + 1))
+    origin = origin or Origin()
+    plan = StoreMetadata(
+        fingerprint=fingerprint_of(start),
+        checkpoint=origin.checkpoint,
+        data=origin.data,
+        data_fingerprint=origin.data_fingerprint,
+        split=origin.split,
+        task_seed=origin.task_seed,
+        adaptation=adaptation,
+        normalisation=_normalisation(network, transductive),
+        n_tasks=total,
+        n_query=0,
+        n_support=0,
+        n_way=0,
+        steps=wanted,
+        sketch_rows=sketch_rows,
+        sketch_seed=seed,
+        layers=(),
+        raw=RawOptions() if raw is True else (raw or None),
+        provenance=provenance(origin.data_fingerprint, seed, _device(start)),
+    )
+    with untouched(network, buffers) as rewind, replacing(out) as temporary:
+        passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
+        batches = _chunks(tasks, chunk if isinstance(network, TaskNetwork) else 1)
+        _stream(batches, passes, plan, channel_axis, temporary, advance)
+    return Path(out)
+
+
+def _stream(
+    batches: Iterator[Tasks],
+    passes: Passes,
+    plan: StoreMetadata,
+    channel_axis: int,
+    path: Path,
+    advance: Callable[[int], None] | None,
+) -> None:
+    """Record every batch; what the first one shows (layers, sizes) completes the plan."""
+    recorder, done = None, 0
+    with contextlib.ExitStack() as stack:
+        for batch in batches:
+            if done + len(batch) > plan.n_tasks:
+                raise MetaprobeError(f"the stream holds more tasks than n_tasks={plan.n_tasks}, which were announced")
+            before, after = passes.of(batch)
+            if recorder is None:
+                metadata = dataclasses.replace(
+                    plan,
+                    n_query=batch.query.images.shape[1],
+                    n_support=batch.support.images.shape[1],
+                    n_way=batch.class_ids.shape[1],
+                    layers=layer_infos(before, channel_axis),
+                )
+                recorder = Recorder(stack.enter_context(StoreWriter(path, metadata)), metadata)
+            recorder.record(done, batch, before, after)
+            done += len(batch)
+            if advance:
+                advance(len(batch))
+        if done < plan.n_tasks:
+            raise MetaprobeError(f"the stream ended after {done} tasks; n_tasks={plan.n_tasks} were announced")
+
+
+def _refuse_impossible(network: nn.Module, adaptation: Adaptation, transductive: bool) -> None:
+    if adaptation.steps < 1:
+        raise MetaprobeError("a capture compares before with after; the adaptation takes no step, give it at least 1")
+    if not transductive and not isinstance(network, TaskNetwork):
+        raise MetaprobeError(
+            f"transductive=False asks for the support set's statistics; {type(network).__name__} normalises in its own "
+            "way (train or eval mode), leave the argument out"
+        )
+
+
+def _count(tasks: Tasks | Iterable[Tasks], n_tasks: int | None) -> int:
+    if isinstance(tasks, Tasks):
+        found = len(tasks)
+    elif isinstance(tasks, Sequence):
+        found = sum(len(batch) for batch in tasks)
+    elif n_tasks is None:
+        raise MetaprobeError("how many tasks a stream holds cannot be seen from outside; give n_tasks")
+    else:
+        found = n_tasks
+    if found < 1 or (n_tasks is not None and n_tasks != found):
+        raise MetaprobeError(f"expected {'at least one task' if n_tasks is None else n_tasks}, got {found}")
+    return found
+
+
+def _chunks(tasks: Tasks | Iterable[Tasks], chunk: int) -> Iterator[Tasks]:
+    for batch in (tasks,) if isinstance(tasks, Tasks) else tasks:
+        for first in range(0, len(batch), chunk):
+            yield batch[first : first + chunk]
+
+
+def _copies(network: nn.Module, params: Parameters | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return copies of all parameters before adaptation, and of the buffers that were given."""
+    own = dict(network.named_parameters())
+    places = dict(network.named_buffers(remove_duplicate=False))
+    shapes = {name: tensor.shape for name, tensor in (own | places).items()}
+    given = dict(params or {})
+    for name, value in given.items():
+        if name not in shapes:
+            raise unknown_name("parameter", name, shapes)
+        if value.shape != shapes[name]:
+            raise MetaprobeError(
+                f"parameter {name!r} has shape {tuple(value.shape)}, the network expects {tuple(shapes[name])}; a "
+                "capture starts from one initialisation for all tasks"
+            )
+    copies = {name: value.detach().clone() for name, value in (own | given).items()}
+    return {name: copies[name] for name in own}, {name: copies[name] for name in given if name in places}
+
+
+def _normalisation(network: nn.Module, transductive: bool) -> str:
+    if isinstance(network, TaskNetwork):
+        return "transductive" if transductive else "non-transductive"
+    return "as in train mode" if network.training else "as in eval mode"
+
+
+def _device(params: Parameters) -> str:
+    return str(next((value.device for value in params.values()), "cpu"))

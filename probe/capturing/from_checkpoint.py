@@ -1,0 +1,89 @@
+"""A checkpoint's own capture: its network, its way to adapt, tasks of its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from probe.capturing.capture import Origin, capture
+from probe.store.metadata import RawOptions
+from trainers.checkpoint import load_checkpoint, metadata_for
+from trainers.errors import MetaprobeError
+from trainers.tasks.episodes import EpisodeSampler
+from trainers.tasks.imageset import ImageSet
+
+__all__ = ["capture_checkpoint"]
+
+
+def capture_checkpoint(
+    path: Path | str,
+    imageset: ImageSet,
+    out: Path | str,
+    *,
+    tasks: int = 100,
+    layers: str | Sequence[str] = "*",
+    steps: Literal["last", "all"] = "last",
+    raw: bool | RawOptions = False,
+    seed: int = 0,
+    split: str = "test",
+    n_query: int = 15,
+    sketch_rows: int = 20_000,
+    chunk: int = 4,
+    device: str = "cpu",
+    advance: Callable[[int], None] | None = None,
+) -> Path:
+    """Capture a checkpoint on tasks 0 … tasks−1 of a split, adapting as its trainer would; see `probe.capture`.
+
+    Args:
+        path: the checkpoint.
+        imageset: where the tasks come from.
+        out: the store.
+        tasks: how many.
+        layers: glob patterns.
+        steps: moments after the "last" inner step or "all".
+        raw: also store whole activations.
+        seed: of the tasks and of the sketch's rows.
+        split: "train", "val" or "test".
+        n_query: query images of a class.
+        sketch_rows: most rows of a sketch.
+        chunk: tasks at once; the knob for memory.
+        device: where to compute.
+        advance: called with the number of tasks just done.
+
+    Returns:
+        The path of the store.
+
+    Raises:
+        UnreadableInput: the checkpoint cannot be read.
+        MetaprobeError: the images do not fit the network, or as in `probe.capture`.
+    """
+    checkpoint = load_checkpoint(path)
+    config, shape = checkpoint.config, checkpoint.network_config
+    if (imageset.channels, imageset.image_size) != (shape.channels, shape.image_size):
+        raise MetaprobeError(
+            f"{path} was trained on images of {shape.channels} × {shape.image_size} × {shape.image_size}; "
+            f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
+            "it was trained on, or another image size"
+        )
+    if tasks < 1:
+        raise MetaprobeError(f"a capture needs at least one task; got {tasks}")
+    sampler = EpisodeSampler(imageset, split, shape.n_way, config.n_shot, n_query, seed, device)
+    network = checkpoint.network().to(device)
+    return capture(
+        network,
+        None,
+        (sampler.batch(range(first, min(first + chunk, tasks))) for first in range(0, tasks, chunk)),
+        out=out,
+        adaptation=checkpoint.adaptation,
+        layers=layers,
+        steps=steps,
+        transductive=shape.norm == "transductive",
+        raw=raw,
+        n_tasks=tasks,
+        sketch_rows=sketch_rows,
+        seed=seed,
+        chunk=chunk,
+        origin=Origin(metadata_for(checkpoint), imageset.name, imageset.fingerprint, split, seed),
+        advance=advance,
+    )

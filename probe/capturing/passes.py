@@ -1,0 +1,88 @@
+"""One batch of tasks through a network: before adaptation and after each wanted step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+from probe.capturing.activations import tapped
+from probe.layers import layers_chosen, modules_chosen
+from trainers.adapt import adapt_as
+from trainers.config import Adaptation
+from trainers.errors import MetaprobeError
+from trainers.networks import Parameters
+from trainers.tasks.episodes import Tasks
+
+__all__ = ["Blocks", "Passes"]
+
+Blocks = dict[str, Tensor]
+"""Activations (task, sample, …) by layer."""
+
+
+class Passes:
+    """Adapts to batches of tasks and passes their query samples through every wanted set of parameters.
+
+    Args:
+        network: the module.
+        params: before adaptation.
+        adaptation: how to adapt.
+        patterns: of the layers wanted.
+        steps: wanted after which inner steps, ascending.
+        transductive: how queries are normalised.
+        seed: of what is random in the module.
+        rewind: see `untouched`; called before everything that runs the module, so that no pass depends on another and
+            dropout drops the same units before and after.
+
+    Raises:
+        MetaprobeError: a pattern matches nothing.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        params: Parameters,
+        adaptation: Adaptation,
+        patterns: tuple[str, ...],
+        steps: tuple[int, ...],
+        transductive: bool,
+        seed: int,
+        rewind: Callable[[int], None],
+    ) -> None:
+        self._network, self._params, self._adaptation = network, params, adaptation
+        self._patterns, self._modules = patterns, modules_chosen(network, patterns)
+        self._steps, self._transductive = steps, transductive
+        self._seed, self._rewind = seed, rewind
+        self._layers: tuple[str, ...] | None = None
+
+    def of(self, batch: Tasks) -> tuple[Blocks, Iterator[Blocks]]:
+        """Return the activations of the query samples before adaptation, and those after each wanted step in turn.
+
+        Raises:
+            MetaprobeError: a pattern has no output, or the layers called are not those of the first batch.
+        """
+        seed = (self._seed * 1_000_003 + batch.indices[0]) % 2**63
+        before = self._activations(self._params, batch, seed)
+        return before, self._after(batch, seed)
+
+    def _after(self, batch: Tasks, seed: int) -> Iterator[Blocks]:
+        self._rewind(seed)
+        every = len(self._steps) > 1
+        adapted = adapt_as(self._network, self._params, batch.support, self._adaptation, every_step=every)
+        trajectory = adapted.trajectory or (adapted.params,)
+        for step in self._steps:
+            # Where nothing adapts the trajectory is its start alone.
+            params = trajectory[min(step, len(trajectory) - 1)]
+            yield self._activations(params, batch, seed)
+
+    def _activations(self, params: Parameters, batch: Tasks, seed: int) -> Blocks:
+        self._rewind(seed)
+        found = tapped(self._network, params, batch, self._modules, self._transductive)
+        if self._layers is None:
+            self._layers = layers_chosen(found, self._patterns)
+        if missing := [name for name in self._layers if name not in found]:
+            raise MetaprobeError(
+                f"layer {missing[0]!r} gave an output in the first pass and none in a later one (task "
+                f"{batch.indices[0]}); a capture needs the same layers in every pass, leave it out"
+            )
+        return {name: found[name] for name in self._layers}

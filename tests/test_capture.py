@@ -1,0 +1,405 @@
+"""Captures against activations computed independently, and what they must leave alone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+import probe
+from probe.moments import moments_of
+from tests.captures import (
+    ADAPTATION,
+    FOREIGN_ADAPTATION,
+    foreign_network,
+    sampler,
+    small_network,
+    some_tasks,
+    state_of,
+)
+from tests.conftest import make_imageset
+from trainers.config import Adaptation, TrainConfig
+from trainers.errors import MetaprobeError
+from trainers.outer_loop import train
+
+
+def stepped(forward, params, names, images, labels, adaptation):
+    """Plain gradient descent on one task: the parameters at every step."""
+    trajectory = [params]
+    for _ in range(adaptation.steps):
+        leaves = {name: value.detach().requires_grad_() for name, value in trajectory[-1].items()}
+        loss = F.cross_entropy(forward(leaves, images), labels)
+        gradients = torch.autograd.grad(loss, [leaves[name] for name in names])
+        moved = {n: leaves[n] - adaptation.inner_lr * g for n, g in zip(names, gradients, strict=True)}
+        trajectory.append({name: value.detach() for name, value in (leaves | moved).items()})
+    return trajectory
+
+
+def conv4_layers(params, images, n_context=None):
+    """The network written out again, one layer after the other."""
+    found, x = {}, images
+    for i in (1, 2, 3, 4):
+        x = F.conv2d(x, params[f"conv{i}.conv.weight"], padding=1)
+        context = x[:n_context]
+        mean = context.mean(dim=(0, 2, 3), keepdim=True)
+        variance = ((context - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True)
+        scale, shift = (params[f"conv{i}.norm.{name}"].view(1, -1, 1, 1) for name in ("weight", "bias"))
+        x = F.max_pool2d(F.relu((x - mean) / (variance + 1e-5).sqrt() * scale + shift), 2)
+        found[f"conv{i}"] = x
+    found["head"] = x.flatten(1) @ params["head.weight"].T + params["head.bias"]
+    return found
+
+
+def conv4_logits(params, images):
+    return conv4_layers(params, images)["head"]
+
+
+def rows(block):
+    return block.numpy() if block.ndim == 2 else np.moveaxis(block.numpy(), 1, -1).reshape(-1, block.shape[1])
+
+
+def assert_moments(found, x, y):
+    z = np.concatenate([rows(x), rows(y)], axis=1)
+    centred = z - z.mean(axis=0)
+    size = np.abs(centred).max() ** 2 * len(z) + 1e-12
+    assert found.n == len(z)
+    assert found.split == rows(x).shape[1]
+    np.testing.assert_allclose(found.mean, z.mean(axis=0), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.scatter, centred.T @ centred, rtol=0, atol=1e-10 * size)
+
+
+@pytest.mark.parametrize("norm", ["transductive", "non-transductive"])
+def test_moments_are_those_of_activations_computed_independently(tmp_path, norm):
+    network, tasks = small_network(norm=norm), some_tasks(5)
+    transductive = norm == "transductive"
+    out = probe.capture(
+        network,
+        None,
+        tasks,
+        out=tmp_path / "s.h5",
+        adaptation=ADAPTATION,
+        steps="all",
+        transductive=transductive,
+        chunk=2,
+    )
+    params = {name: p.detach() for name, p in network.named_parameters()}
+    with probe.open_store(out) as store:
+        assert store.steps == (1, 2)
+        assert store.layers == network.layer_names
+        assert store.metadata.normalisation == norm
+        assert [store.layer(name).samples for name in store.layers] == ["positions"] * 4 + ["images"]
+        for task in range(5):
+            support, query = tasks.support.images[task], tasks.query.images[task]
+            labels = tasks.support.labels[task]
+            trajectory = stepped(conv4_logits, params, list(params), support, labels, ADAPTATION)
+            images, context = (query, None) if transductive else (torch.cat([support, query]), len(support))
+            drop = context or 0
+            before = conv4_layers(params, images, context)
+            for step in store.steps:
+                after = conv4_layers(trajectory[step], images, context)
+                for layer in store.layers:
+                    assert_moments(store.moments(layer, step, task), before[layer][drop:], after[layer][drop:])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_foreign_module_with_in_place_layers_is_captured_and_left_as_it_was(tmp_path, training):
+    network, tasks = foreign_network().train(training), some_tasks(3)
+    held = state_of(network)
+    out = probe.capture(network, None, tasks, out=tmp_path / "s.h5", adaptation=FOREIGN_ADAPTATION)
+    assert state_of(network) == held
+    params = {name: p.detach() for name, p in network.named_parameters()}
+    buffers = {name: b.clone() for name, b in network.named_buffers()}
+
+    def forward(p, x, until=5):
+        copies = {name: b.clone() for name, b in buffers.items()}
+        inputs = x.clone()
+        for i in range(until):
+            own = {k.removeprefix(f"{i}."): v for k, v in (p | copies).items() if k.startswith(f"{i}.")}
+            inputs = F.relu(inputs) if i == 2 else functional_call(network[i], own, (inputs,))
+        return inputs
+
+    with probe.open_store(out) as store:
+        assert store.layers == ("0", "1", "2", "3", "4")
+        assert store.metadata.normalisation == f"as in {'train' if training else 'eval'} mode"
+        for task in range(3):
+            support, labels = tasks.support.images[task], tasks.support.labels[task]
+            last = stepped(forward, params, list(params), support, labels, FOREIGN_ADAPTATION)[-1]
+            for i, layer in enumerate(store.layers):
+                query = tasks.query.images[task]
+                with torch.no_grad():
+                    x, y = forward(params, query, i + 1), forward(last, query, i + 1)
+                assert_moments(store.moments(layer, 2, task), x, y)
+    assert state_of(network) == held
+
+
+class FailsLater(nn.Module):
+    """Works for some calls, then breaks in the middle of a capture."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.left = calls
+
+    def forward(self, x):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("the module broke")
+        return x
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3, 6])
+def test_an_error_midway_leaves_module_hooks_and_disk_as_they_were(tmp_path, calls):
+    network = nn.Sequential(*foreign_network().train(), FailsLater(calls))
+    held = state_of(network)
+    with pytest.raises(RuntimeError, match="the module broke"):
+        probe.capture(network, None, some_tasks(3), out=tmp_path / "s.h5", adaptation=FOREIGN_ADAPTATION)
+    assert state_of(network) == held
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dropout_drops_the_same_units_before_and_after_and_draws_nothing_from_the_global_generator(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 3)).double()
+    nothing = Adaptation((), inner_lr=0.1, steps=1)  # frozen: before and after are the same network
+    held = state_of(network)
+    out = probe.capture(network, None, some_tasks(2), out=tmp_path / "s.h5", adaptation=nothing, layers="1,2")
+    assert state_of(network) == held
+    with probe.open_store(out) as store:
+        before, after = store.sketch("1", 0).rows, store.sketch("1", 1).rows
+    np.testing.assert_array_equal(before, after)
+    assert 0.4 < (before == 0).mean() < 0.7
+
+
+def test_buffers_in_a_state_dict_are_used_and_the_modules_own_come_back(tmp_path):
+    network, other = foreign_network(0).eval(), foreign_network(1).eval()
+    other[1].running_mean += 3.0
+    held = state_of(network)
+    options = {"adaptation": FOREIGN_ADAPTATION}
+    probe.capture(network, other.state_dict(), some_tasks(2), out=tmp_path / "a.h5", **options)
+    probe.capture(other, None, some_tasks(2), out=tmp_path / "b.h5", **options)
+    assert state_of(network) == held
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_token_sequences_have_their_features_last(tmp_path):
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Linear(16, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.head(self.embed(x[:, 0]).mean(dim=1))
+
+    adaptation = Adaptation(("embed", "head"), inner_lr=0.1, steps=1)
+    tasks, network = some_tasks(2), Tokens().double()
+    out = probe.capture(network, None, tasks, out=tmp_path / "s.h5", adaptation=adaptation, channel_axis=-1)
+    with probe.open_store(out) as store:
+        info = store.layer("embed")
+        assert (info.features, info.positions, info.samples) == (5, 16, "positions")
+        expected = network.embed(tasks.query.images[1][:, 0]).detach().reshape(-1, 5).numpy()
+        np.testing.assert_allclose(store.moments("embed", 1, 1).mean[:5], expected.mean(axis=0), atol=1e-12)
+
+
+def test_sketch_and_raw_show_the_same_activations_with_their_labels(tmp_path):
+    network, tasks = small_network(), some_tasks(5)
+    options = {"adaptation": ADAPTATION, "steps": "all", "raw": True, "chunk": 2}
+    out = probe.capture(network, None, tasks, out=tmp_path / "s.h5", sketch_rows=100, **options)
+    with probe.open_store(out) as store:
+        for layer in store.layers:
+            for step in (0, 1, 2):
+                sketch = store.sketch(layer, step)
+                assert len(sketch.rows) == min(100, 5 * 12 * store.layer(layer).positions)
+                for task in range(5):
+                    block = torch.from_numpy(store.activations(layer, step, task))
+                    here = sketch.tasks == task
+                    at = sketch.samples[here] * store.layer(layer).positions + sketch.positions[here]
+                    np.testing.assert_array_equal(sketch.rows[here], rows(block)[at])
+                    ids, labels = tasks.query.ids[task].numpy(), tasks.query.labels[task].numpy()
+                    np.testing.assert_array_equal(sketch.ids[here], ids[sketch.samples[here]])
+                    np.testing.assert_array_equal(sketch.labels[here], labels[sketch.samples[here]])
+            for task in range(5):
+                x, y = (rows(torch.from_numpy(store.activations(layer, step, task))) for step in (0, 2))
+                found, expected = store.moments(layer, 2, task), moments_of(x, y)
+                np.testing.assert_array_equal(found.scatter, expected.scatter)
+                np.testing.assert_array_equal(found.cubic, expected.cubic)
+                assert found.eps == expected.eps
+
+
+def test_sketches_of_different_weights_on_the_same_tasks_line_up_and_other_seeds_pick_others(tmp_path):
+    def sketch(weights, seed):
+        out = tmp_path / f"{weights}{seed}.h5"
+        options = {"adaptation": ADAPTATION, "sketch_rows": 64, "seed": seed, "layers": "conv2"}
+        probe.capture(small_network(weights), None, some_tasks(3), out=out, **options)
+        with probe.open_store(out) as store:
+            return store.sketch("conv2", 2)
+
+    one, two, other = sketch(0, 0), sketch(1, 0), sketch(0, 1)
+    for name in ("tasks", "samples", "positions", "ids", "labels"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert not np.array_equal(one.rows, two.rows)
+    assert not np.array_equal(one.positions, other.positions)
+    assert list(np.bincount(one.tasks)) == [21, 21, 22]
+
+
+def test_the_same_capture_gives_the_same_bytes_from_a_batch_and_from_a_stream(tmp_path):
+    network, source = small_network(), sampler()
+    options = {"adaptation": ADAPTATION, "raw": True, "chunk": 2}
+    done = []
+    probe.capture(network, None, source.batch(range(6)), out=tmp_path / "a.h5", **options, advance=done.append)
+    stream = (source.batch(range(first, first + 2)) for first in (0, 2, 4))
+    probe.capture(network, None, stream, out=tmp_path / "b.h5", n_tasks=6, **options)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert done == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("announced", "match"),
+    [
+        (None, "give n_tasks"),
+        (5, "stream ended after 4 tasks; n_tasks=5"),
+        (3, "more tasks than n_tasks=3"),
+        (0, "expected 0, got 0|at least one task"),
+    ],
+)
+def test_a_stream_that_is_not_as_long_as_announced_leaves_nothing(tmp_path, announced, match):
+    stream = iter([some_tasks(2), some_tasks(2)])
+    with pytest.raises(MetaprobeError, match=match):
+        probe.capture(
+            small_network(), None, stream, out=tmp_path / "s.h5", adaptation=ADAPTATION, n_tasks=announced, chunk=2
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    def attempt(match, network=None, params=None, tasks=None, adaptation=ADAPTATION, **options):
+        network = network or small_network()
+        held, out = state_of(network), tmp_path / "s.h5"
+        with pytest.raises(MetaprobeError, match=match):
+            probe.capture(network, params, tasks or some_tasks(2), out=out, adaptation=adaptation, **options)
+        assert state_of(network) == held
+        assert list(tmp_path.iterdir()) == []
+
+    attempt("unknown parameter 'head.wait'.*head.weight", params={"head.wait": torch.zeros(1)})
+    attempt(r"'head.bias' has shape \(2,\), the network expects \(3,\)", params={"head.bias": torch.zeros(2)})
+    attempt("layer pattern 'conv9'", layers="conv9")
+    attempt("takes no step", adaptation=Adaptation((), 0.1, 0))
+    attempt("leave the argument out", network=foreign_network(), adaptation=FOREIGN_ADAPTATION, transductive=False)
+    attempt("channel_axis=7: layer 'conv1'", channel_axis=7)
+    uneven = [some_tasks(1), some_tasks(1, n_query=3)]
+    attempt("query_ids has shape.*9.*the first task of the stream had 12", tasks=uneven)
+    broken = {"conv3.norm.bias": torch.full((4,), torch.nan).double()}
+    frozen = Adaptation((), 0.1, 2)
+    attempt("layer 'conv3', task 0, x before adaptation and y after inner step 2.*NaN", None, broken, None, frozen)
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(256, 5000), nn.Linear(5000, 3)).double()
+    attempt("layer '1' has 5000 features", network=wide, adaptation=Adaptation(("2",), 0.1, 1))
+
+
+def test_float16_overflow_names_layer_value_and_way_out(tmp_path):
+    network = small_network(dtype=torch.float32)
+    params = {"conv2.norm.weight": torch.full((4,), 1e5)}
+    half, tasks = probe.RawOptions(dtype="float16"), some_tasks(2, dtype=torch.float32)
+    with pytest.raises(MetaprobeError, match=r"layer 'conv2' reaches \d.*float16 ends at 65504; .* as computed"):
+        probe.capture(network, params, tasks, out=tmp_path / "s.h5", adaptation=ADAPTATION, raw=half)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_float16_and_zstd_keep_the_values_to_half_precision(tmp_path):
+    pytest.importorskip("hdf5plugin")
+    network, tasks = small_network(), some_tasks(3)
+    for name, raw in (("exact", True), ("half", probe.RawOptions("float16", zstd=True))):
+        probe.capture(network, None, tasks, out=tmp_path / name, adaptation=ADAPTATION, raw=raw)
+    with probe.open_store(tmp_path / "exact") as exact, probe.open_store(tmp_path / "half") as half:
+        one, two = exact.activations("conv1", 2, 1), half.activations("conv1", 2, 1)
+    assert (one.dtype, two.dtype, two.shape) == (np.float64, np.float16, (12, 4, 8, 8))
+    np.testing.assert_array_equal(one.astype(np.float16), two)
+
+
+def test_zstd_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    with pytest.raises(MetaprobeError, match=r"pip install 'metaprobe\[zstd\]'"):
+        probe.capture(
+            small_network(),
+            None,
+            some_tasks(1),
+            out=tmp_path / "s.h5",
+            adaptation=ADAPTATION,
+            raw=probe.RawOptions(zstd=True),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+FULL_DISK = """
+import resource, signal, sys
+import probe
+from tests.captures import ADAPTATION, small_network, some_tasks
+from trainers.errors import MetaprobeError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    probe.capture(small_network(), None, some_tasks(8), out=sys.argv[1], adaptation=ADAPTATION, raw=True)
+except MetaprobeError as error:
+    print(f"refused: {error}")
+"""
+
+
+@pytest.mark.parametrize("room", [1_000, 60_000, 200_000, 500_000])
+def test_a_disk_that_fills_up_is_a_clear_error_and_leaves_nothing(tmp_path, room):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "s.h5"), str(room)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "refused: the store cannot be written in" in ended.stdout
+    assert "make room" in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_fit_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(MetaprobeError, match=r"would take .* MB and .* 0.0 MB free.*layer 'conv1' has 4 features"):
+        probe.capture(small_network(), None, some_tasks(2), out=tmp_path / "s.h5", adaptation=ADAPTATION)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("norm", ["transductive", "non-transductive"])
+def test_a_checkpoint_brings_its_own_way_to_adapt(tmp_path, norm):
+    imageset = make_imageset(n_classes=15, per_class=20)
+    small = {"n_way": 3, "n_query": 3, "iterations": 2, "meta_batch": 2, "filters": 4, "val_tasks": 2, "val_every": 2}
+    config = TrainConfig("anil", "toy", inner_steps=3, norm=norm, **small)
+    trained = train(config, imageset, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    out = probe.capture_checkpoint(path, imageset, tmp_path / "s.h5", tasks=5, n_query=4, steps="all", seed=7)
+    again = probe.capture_checkpoint(path, imageset, tmp_path / "t.h5", tasks=5, n_query=4, steps="all", seed=7)
+    assert out.read_bytes() == again.read_bytes()
+    with probe.open_store(out) as store:
+        meta = store.metadata
+        assert store.fingerprint == trained.fingerprint
+        assert meta.checkpoint is not None
+        assert meta.checkpoint.iteration == 2
+        assert meta.adaptation == trained.adaptation
+        assert (meta.normalisation, meta.split, meta.task_seed, meta.steps) == (norm, "test", 7, (1, 2, 3))
+        assert meta.data_fingerprint == imageset.fingerprint
+        assert store.task_indices == (0, 1, 2, 3, 4)
+        pooled = store.pooled("conv1", 3)
+        assert pooled.n == 5 * 12 * 14 * 14
+        # ANIL moves the head alone, so the body says the same before and after, and the head does not.
+        np.testing.assert_array_equal(pooled.scatter[:4, :4], pooled.scatter[4:, 4:])
+        head = store.pooled("head", 3)
+        assert not np.allclose(head.scatter[:3, :3], head.scatter[3:, 3:])
+    with pytest.raises(MetaprobeError, match="trained on images of 1 × 28 × 28; toy has 3 × 16 × 16"):
+        probe.capture_checkpoint(path, make_imageset(size=16, channels=3), tmp_path / "u.h5")
+
+
+def test_importing_probe_and_reading_a_store_need_no_torch(tmp_path):
+    out = probe.capture(small_network(), None, some_tasks(2), out=tmp_path / "s.h5", adaptation=ADAPTATION)
+    code = (
+        "import sys, json, probe, probe.store\n"
+        "store = probe.open_store(sys.argv[1])\n"
+        "print(json.dumps([store.pooled('head', 2).n, 'torch' in sys.modules]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout) == [24, False]
+    assert "capture" in dir(probe)
+    with pytest.raises(AttributeError, match="no attribute 'captures'"):
+        _ = probe.captures
