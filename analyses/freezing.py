@@ -42,7 +42,7 @@ class TestPlan:
     n_query: int = 15
     seed: int = 0
     split: str = "test"
-    chunk: int = 16
+    chunk: int = 4
     device: str = "cpu"
 
 
@@ -143,7 +143,7 @@ def accuracy_of(
         imageset: where test tasks come from.
         plan: which tasks.
         frozen: layers that do not adapt.
-        inner_steps: test-time steps (default: the trained number).
+        inner_steps: test-time steps (default: the trained number; none with the NIL head, which needs no inner loop).
         head: its own, or "nil".
         advance: called with the number of tasks just done.
 
@@ -154,7 +154,8 @@ def accuracy_of(
         MetaprobeError: a layer is unknown, or the data do not fit.
     """
     learner = _trained(checkpoint, plan.device)
-    count = checkpoint.adaptation.steps if inner_steps is None else inner_steps
+    trained = 0 if head == "nil" else checkpoint.adaptation.steps
+    count = trained if inner_steps is None else inner_steps
     result = _test(learner, sampler_of(checkpoint, imageset, plan), plan, tuple(frozen), count, head, advance)
     return Table.of(_rows(learner, tuple(frozen), count, head, result, None))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainers.errors import UnreadableInput
 from trainers.files import write_text
@@ -124,9 +124,9 @@ class Table:
         return cls(tuple(_row(record, path) for record in frame.to_dict("records")))
 
 
-def _row(record: dict, path: Path | str) -> Row:
+def _row(record: Mapping[Any, Any], path: Path | str) -> Row:
     try:
-        values = {name: _parse(name, text) for name, text in record.items()}
+        values: dict[str, Any] = {name: _parse(name, text) for name, text in record.items()}
         return Row(**values)
     except (ValueError, TypeError) as error:
         raise UnreadableInput(f"{path}: a row does not fit the table: {error}") from error
