@@ -1,0 +1,1 @@
+"""Tables in, pages out: the studies' reports, their figures and their tables."""

@@ -1,0 +1,125 @@
+"""Numbers out of the tidy table: one reading per quantity, pooled over seeds, with its interval or its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from reports.entries import Entry
+from trainers.errors import MetaprobeError
+
+__all__ = ["Estimate", "Reading", "Undefined", "minus", "pool"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value: the mean over seeds, in the measure's own unit (accuracies in percent).
+        low: lower end of the 95 % interval, None where the rows give no interval.
+        high: upper end, likewise.
+        n: what the interval counts (tasks, or samples of a similarity), of the smallest seed; None where not given.
+        per_seed: (seed, value) of every seed.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    per_seed: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation over the seeds (ddof 1), None with fewer than two."""
+        return float(np.std([v for _, v in self.per_seed], ddof=1)) if len(self.per_seed) > 1 else None
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """A quantity that was measured and has no number, with the reason its rows give."""
+
+    reason: str
+
+
+Reading = Estimate | Undefined | None
+"""An estimate, an undefined value with its reason, or None: not measured."""
+
+
+def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
+    r"""Reduce the rows of one quantity, one row a seed, to one reading.
+
+    One seed keeps its own interval, which is over test tasks. Several seeds share their test tasks, so that both kinds
+    of chance stay in: with m the mean over S seeds and sd their standard deviation,
+
+        half-width² = (t_{S-1, 0.975} · sd / √S)² + (mean half-width over tasks)²
+
+    Args:
+        rows: rows that differ in their seed only.
+        top: the largest value the measure can take; an interval over seeds is cut there.
+
+    Returns:
+        The estimate; `Undefined` when a row has no number; None when there are no rows.
+
+    Raises:
+        MetaprobeError: two rows belong to the same seed, so that one of them would be dropped in silence.
+    """
+    if not rows:
+        return None
+    seeds = [row.seed or 0 for row in rows]
+    if len(set(seeds)) < len(seeds):
+        raise MetaprobeError(
+            f"{len(rows)} rows of {rows[0].measure} ({_identity(rows[0])}) where one a seed was expected. "
+            "Leave one checkpoint per algorithm, seed and iteration in the table."
+        )
+    bad = [row for row in rows if row.status not in ("", "ok") or row.value is None]
+    if bad:
+        reasons = dict.fromkeys(row.reason or "no reason given" for row in bad)
+        share = "" if len(rows) == 1 else f"{len(bad)} of {len(rows)} seeds: "
+        return Undefined(share + "; ".join(reasons))
+    values = [row.value for row in rows if row.value is not None]
+    low, high = _interval(rows, np.array(values), top)
+    counts = [row.n for row in rows if row.n is not None]
+    return Estimate(
+        value=sum(values) / len(values),
+        low=low,
+        high=high,
+        n=min(counts, default=None),
+        per_seed=tuple(sorted(zip(seeds, values, strict=True))),
+    )
+
+
+def minus(left: Reading, right: Reading) -> Reading:
+    """Return left - right for two readings that are not paired: half-widths are added in quadrature."""
+    for reading in (left, right):
+        if not isinstance(reading, Estimate):
+            return reading
+    assert isinstance(left, Estimate)
+    assert isinstance(right, Estimate)
+    value = left.value - right.value
+    if left.low is None or left.high is None or right.low is None or right.high is None:
+        return Estimate(value)
+    down = math.hypot(left.value - left.low, right.high - right.value)
+    up = math.hypot(left.high - left.value, right.value - right.low)
+    return Estimate(value, value - down, value + up)
+
+
+def _interval(rows: Sequence[Entry], values: np.ndarray, top: float) -> tuple[float | None, float | None]:
+    bounds = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
+    known, count, mean = len(bounds) == len(rows), len(rows), float(values.mean())
+    if count == 1:
+        return bounds[0] if known else (None, None)
+    spread = float(stdtrit(count - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    lows, highs = np.array(bounds).T if known else (values, values)
+    down = math.hypot(spread, float((values - lows).mean()))
+    up = math.hypot(spread, float((highs - values).mean()))
+    return mean - down, min(mean + up, max(top, mean))
+
+
+def _identity(row: Entry) -> str:
+    names = ("algorithm", "seed", "iteration", "layer", "phase", "step", "frozen", "head", "inner_steps", "samples")
+    return ", ".join(f"{name} {getattr(row, name)}" for name in names if getattr(row, name) not in ("", None))

@@ -1,0 +1,69 @@
+"""What made a study, and the section of its page that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.page import Block, Cell, PageTable, Section, Statement
+
+__all__ = ["HowMade", "made_section"]
+
+
+@dataclass(frozen=True)
+class HowMade:
+    """What made a study, for its page: nothing in it may differ between two runs of the same command.
+
+    Attributes:
+        data: name of the data set.
+        data_facts: (name, value) pairs about it.
+        n_way: classes of a task.
+        n_shot: support images of a class.
+        n_query: query images of a class.
+        trained_steps: inner-loop steps in training.
+        commands: the commands that make the report again.
+        configs: (label of the run, key, value).
+        checkpoints: (label, fingerprint in hexadecimal digits).
+        versions: (package, version).
+        notes: remarks on this study.
+    """
+
+    data: str
+    data_facts: tuple[tuple[str, str], ...]
+    n_way: int
+    n_shot: int
+    n_query: int
+    trained_steps: int
+    commands: tuple[str, ...]
+    configs: tuple[tuple[str, str, str], ...] = ()
+    checkpoints: tuple[tuple[str, str], ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def made_section(made: HowMade) -> Section:
+    """Return the section with the commands, configurations, checkpoints and versions."""
+    labels = tuple(dict.fromkeys(label for label, _, _ in made.configs))
+    values = {(label, key): value for label, key, value in made.configs}
+    keys = tuple(dict.fromkeys(key for _, key, _ in made.configs))
+    blocks: list[Block] = [Statement(made.commands, code=True)]
+    if made.notes:
+        blocks.append(Statement(made.notes))
+    settings = {key: tuple(values.get((label, key), "\N{EM DASH}") for label in labels) for key in keys}
+    shared = tuple((Cell(key), Cell(told[0])) for key, told in settings.items() if len(set(told)) == 1)
+    own = tuple((Cell(key), *map(Cell, told)) for key, told in settings.items() if len(set(told)) > 1)
+    if own:
+        blocks.append(PageTable("settings", "Settings in which the trainings differ.", ("Setting", *labels), own))
+    if shared:
+        caption = "Settings that all trainings share."
+        blocks.append(PageTable("shared-settings", caption, ("Setting", "Value"), shared))
+    if made.checkpoints:
+        rows = tuple((Cell(label), Cell(fingerprint)) for label, fingerprint in made.checkpoints)
+        caption = (
+            "Checkpoints and the SHA-256 of their weights; its first 12 digits stand in the column “checkpoint” of the "
+            "CSV files."
+        )
+        blocks.append(PageTable("checkpoints", caption, ("Checkpoint", "Fingerprint"), rows))
+    if made.versions:
+        rows = tuple((Cell(package), Cell(version)) for package, version in made.versions)
+        blocks.append(PageTable("versions", "Software.", ("Package", "Version"), rows))
+    return Section("made", "How it was made", ("These commands make this report again.",), (), tuple(blocks))

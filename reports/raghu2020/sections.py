@@ -1,0 +1,237 @@
+"""The sections of the raghu2020 page: what each shows, how to read it, and what stands in for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from reports.figures import Drawing
+from reports.page import Block, Missing, PageFigure, Rows, Section
+from reports.raghu2020 import figures, layer_figures, layer_tables, tables
+from reports.study_table import StudyTable
+
+__all__ = ["freezing", "learning", "similarity", "steps", "training", "weights"]
+
+_DISTANCES = ("euclidean_distance", "relative_distance")
+_TESTS = ("accuracy", "accuracy_difference")
+_CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
+    """Return the section on the learning curves and accuracies of MAML and ANIL."""
+    several = len(study.seeds()) > 1
+    band = "Thin lines: seeds; thick: their mean." if several else "Bands: 95 % intervals over validation tasks."
+    return Section(
+        "learning",
+        "Learning: MAML and ANIL",
+        ("Does the inner loop of the body matter in training? ANIL does without it (claims R4 and R5).",),
+        (
+            (
+                "MAML",
+                "trains an initialisation from which a few gradient steps on a task's support images solve the task",
+            ),
+            ("ANIL", "the same, but those inner steps change the last layer (the head) alone, never the body"),
+        ),
+        (
+            _figure(
+                "learning-curves",
+                f"Accuracy and loss over training. Validation in full, training faint. {band}",
+                figures.learning_curves(study),
+                _rows("learning-curves", study, frame, _CURVES),
+                "Learning curves",
+                "The table holds no training or validation rows.",
+            ),
+            tables.accuracy_table(study, _rows("accuracy", study, frame, ("accuracy",), frozen=""))
+            or Missing("Accuracy of MAML and ANIL", "The table holds no test accuracies of either."),
+        ),
+    )
+
+
+def freezing(study: StudyTable, frame: pd.DataFrame) -> Section:
+    """Return the section on what freezing costs, by block and by number of steps."""
+    behind = _rows("freezing", study, frame, _TESTS)
+    blocks: list[Block | None] = [
+        _figure(
+            "freezing-figure",
+            f"Left: test accuracy with growing blocks frozen, at {study.trained_steps} inner steps. Right: the "
+            "paired change against nothing frozen; the grey band is what the paper counts as no effect, the "
+            "diamonds its figures on mini-ImageNet (mIN) 5-way 1-shot. Bars: 95 % intervals.",
+            figures.freezing(study),
+            behind,
+            "Freezing",
+            "The table holds no test accuracies with frozen layers.",
+        ),
+        tables.freezing(study, behind),
+        tables.by_seed(study, behind),
+        _figure(
+            "head-steps",
+            "Accuracy against the number of inner steps at test, with nothing and with the whole body frozen. A "
+            "cost of freezing that goes away with more steps was the head's, which had too few of them.",
+            figures.head_steps(study),
+            behind,
+            "Number of inner steps at test",
+            "The table holds one number of steps only, so that what freezing costs the body and what too few steps "
+            "cost the head cannot be told apart.",
+        ),
+        tables.other_steps(study, behind),
+    ]
+    return Section(
+        "freezing-section",
+        "Freezing layers in the inner loop",
+        (
+            "If a layer's features are reused, keeping the layer as training left it costs nothing (claim R1). Two "
+            "things can mislead: an untrained network, too, may lose nothing, which is why it has a row of its "
+            "own; and the head may need more steps once it has to do the work alone, which is why several numbers "
+            "of steps are shown.",
+        ),
+        (
+            ("freezing", "the layer takes no inner step at test time; training is not changed"),
+            ("untrained network", "the same network as initialised: what freezing costs when nothing was learned"),
+            (
+                "NIL head",
+                "in place of the head: queries take the labels of the support images, weighted by the cosine "
+                "similarity of their features",
+            ),
+        ),
+        tuple(block for block in blocks if block is not None),
+    )
+
+
+def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], marks: dict[str, str]) -> Section:
+    """Return the section on each layer's similarity before against after adaptation."""
+    behind = _rows("similarity", study, frame, (*measures, *(f"{m}_null" for m in measures)))
+    cca, cka = marks.get("mean_cca", ""), marks.get("debiased_cka", "")
+    table = layer_tables.similarities(study, measures, marks, behind)
+    figure = layer_figures.similarity(study)
+    blocks: list[Block] = [
+        _figure(
+            "similarity-figure",
+            f"Mean CCA {cca} and debiased CKA {cka} of each layer before against after adaptation. Bars: 95 % "
+            "intervals; dashes: the shuffled null. Grey: where the paper's figures lie (convolutions "
+            "above 0.9, head below 0.5; mini-ImageNet).",
+            figure,
+            behind,
+            "Similarity before and after adaptation",
+            "The table holds no CCA or debiased CKA.",
+        )
+    ]
+    return Section(
+        "similarity-section",
+        "Representations before and after adaptation",
+        (
+            "The same query images go through the network before and after adaptation (claim R2). A value counts "
+            "against its null alone: with few samples, unrelated representations look similar too.",
+        ),
+        (
+            (
+                "CCA",
+                "finds the directions in which two sets of features vary together; its mean is 1 when one is a "
+                "linear map of the other",
+            ),
+            (
+                "CKA",
+                "compares which samples are alike in the one and in the other; debiased: free of the excess that "
+                "few samples bring",
+            ),
+            ("null", "the measure after the samples of one side were shuffled: what chance alone gives"),
+        ),
+        (*blocks, *([table] if table is not None else [])),
+    )
+
+
+def training(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Section:
+    """Return the section on both over training."""
+    behind = _rows("over-training", study, frame, (*_TESTS, "mean_cca", "debiased_cka"), algorithm="maml")
+    few = "Fewer than two checkpoints of MAML's training were tested."
+    table = layer_tables.over_training(study, behind)
+    return Section(
+        "training",
+        "Over training",
+        ("Is it so from early in training on, or only at its end (claim R3)?",),
+        (),
+        (
+            _figure(
+                "over-training",
+                "MAML at several iterations of its training. Left: test accuracy by frozen block, at "
+                f"{study.trained_steps} inner steps. Right: mean CCA {marks.get('mean_cca', '')} by layer before "
+                "against after adaptation. Bars: 95 % intervals.",
+                layer_figures.over_training(study),
+                behind,
+                "Freezing and similarity over training",
+                few,
+            ),
+            *([table] if table is not None else []),
+        ),
+    )
+
+
+def steps(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Section:
+    """Return the section on the similarity after every inner step."""
+    names = ", ".join(
+        f"{n} {marks[m]}" for m, n in (("mean_cca", "mean CCA"), ("debiased_cka", "debiased CKA")) if m in marks
+    )
+    return Section(
+        "steps",
+        "Step by step",
+        ("How the representations move away from their start, one inner step after the other.",),
+        (("step 0", "the network before adaptation, to which every later step is compared"),),
+        (
+            _figure(
+                "per-step",
+                "Similarity of MAML's representation after each inner step to that before adaptation, by layer: "
+                f"{names}. Bars: 95 % intervals.",
+                layer_figures.per_step(study),
+                _rows("per-step", study, frame, ("mean_cca", "debiased_cka"), algorithm="maml"),
+                "Similarity by step",
+                "The table holds similarities of one step only.",
+            ),
+        ),
+    )
+
+
+def weights(study: StudyTable, frame: pd.DataFrame) -> Section:
+    """Return the section on how far the weights move."""
+    behind = _rows("weight-distance", study, frame, _DISTANCES)
+    table = layer_tables.distances(study, behind)
+    return Section(
+        "weights",
+        "How far the weights move",
+        (
+            "The distance of each layer's weights before to after the inner loop (claim R9). Layers differ in size "
+            "and scale, so the distance is also given relative to the layer's own norm; what a move does to the "
+            "features, only the sections above can tell.",
+        ),
+        (
+            (
+                "Euclidean distance",
+                "root of the summed squared differences over all weights of a layer, mean over tasks",
+            ),
+        ),
+        (
+            _figure(
+                "weight-distance",
+                "Distance of MAML's weights before to after adaptation, over training: Euclidean, and relative to "
+                "the norm of the layer's weights. Bars: 95 % intervals.",
+                layer_figures.weight_distance(study),
+                behind,
+                "Weight distance",
+                "The table holds no weight distances of MAML.",
+            ),
+            *([table] if table is not None else []),
+        ),
+    )
+
+
+def _figure(name: str, caption: str, drawn: Drawing | None, behind: Rows, what: str, missing: str) -> Block:
+    return Missing(what, missing) if drawn is None else PageFigure(name, caption, drawn, behind)
+
+
+def _rows(name: str, study: StudyTable, frame: pd.DataFrame, measures: Collection[str], **only: str) -> Rows:
+    """Return the rows behind a block as they came, every column kept: those of some measures, with some values."""
+    places = [
+        entry.place
+        for entry in study.entries
+        if entry.measure in measures and all(getattr(entry, column) == value for column, value in only.items())
+    ]
+    return Rows(name, frame.take(places))

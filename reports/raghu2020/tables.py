@@ -1,0 +1,201 @@
+"""The study's tables of verdicts and accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.claims import PAPER_ACCURACY, PAPER_FREEZING, Judgement
+from reports.entries import Entry
+from reports.evidence import Estimate, Reading, minus, pool
+from reports.page import Cell, Mark, PageTable, Rows
+from reports.raghu2020.cells import DASH, cell
+from reports.study_table import BLOCKS, StudyTable, frozen_order
+from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, number, reading
+
+__all__ = ["accuracy_table", "by_seed", "claims", "freezing", "other_steps"]
+
+_MARKS: dict[str, Mark] = {"holds": "good", "does not hold": "bad", "inconclusive": "open", "not measured": "none"}
+
+
+def claims(judged: Sequence[Judgement]) -> PageTable:
+    """Return the overview: each claim, the paper's figures, ours, the verdict and why."""
+    rows = tuple(
+        (
+            Cell(j.claim.id, (j.claim.title,)),
+            Cell(j.verdict, mark=_MARKS[j.verdict]),
+            Cell(j.ours[0], j.ours[1:]),
+            Cell(j.claim.paper, (f"{j.claim.where}; {j.claim.setting}",)),
+            Cell(j.why),
+        )
+        for j in judged
+    )
+    behind = pd.DataFrame(
+        [
+            {
+                "claim": j.claim.id,
+                "title": j.claim.title,
+                "quantity": j.claim.quantity,
+                "paper": j.claim.paper,
+                "where": j.claim.where,
+                "setting": j.claim.setting,
+                "ours": "; ".join(j.ours),
+                "verdict": j.verdict,
+                "why": j.why,
+                "rule": j.claim.rule,
+            }
+            for j in judged
+        ]
+    )
+    caption = (
+        "The paper's claims, its figures, ours with 95 % intervals, and the verdict. The paper's figures come from "
+        "other data and other training: they stand here for comparison, and the verdict is on the direction of the "
+        "claim."
+    )
+    rules = tuple(f"{j.claim.id} holds when {j.claim.rule}." for j in judged)
+    return PageTable(
+        "claims", caption, ("Claim", "Verdict", "This study", "Paper", "Why"), rows, Rows("claims", behind), rules
+    )
+
+
+def freezing(study: StudyTable, behind: Rows) -> PageTable | None:
+    """Return accuracy and its change by frozen set at the trained number of steps, the paper's rows last."""
+    tests = _tests(study)
+    if not tests:
+        return None
+    kept = [test for test in tests if test.steps == study.trained_steps or test.nil or test.pre]
+    sets = _sets(study)
+    rows = [_freezing_row(study, test, sets) for test in kept]
+    for setting, figures in PAPER_FREEZING.items():
+        printed = {figure.of: figure for figure in figures}
+        cells = [Cell(DASH, number=True) for _ in sets]
+        for at, name in enumerate(sets):
+            if name in printed:
+                change = (f"Δ {number(printed[name].value - printed[''].value, signed=True)}",) if name else ()
+                cells[at] = Cell(number(printed[name].value), (f"±{printed[name].spread}", *change), number=True)
+        rows.append((Cell("Paper: MAML", (setting, "10 steps at test (trained with 5)")), *cells))
+    caption = (
+        "Test accuracy in percent with layers frozen in the inner loop, 95 % interval, and Δ, the "
+        "paired change in points against nothing frozen at the same number of steps. All columns are tested on the "
+        "same tasks."
+    )
+    notes = [
+        f"Trained with {study.trained_steps} inner steps. {DASH} not measured. ± in the paper's rows: as printed, "
+        "3 seeds."
+    ]
+    if not any(test.algorithm == "random" for test in kept):
+        notes.append("Untrained network: not measured.")
+    return PageTable("freezing", caption, _set_header(sets), tuple(rows), behind, tuple(notes))
+
+
+def other_steps(study: StudyTable, behind: Rows) -> PageTable | None:
+    """Return the same at every other number of inner steps at test; None where there is no other."""
+    tests = [test for test in _tests(study) if test.steps != study.trained_steps and not (test.nil or test.pre)]
+    if not tests:
+        return None
+    found = {row.frozen for a in ALGORITHM_NAMES for row in study.rows("accuracy", a) if _test(study, row) in tests}
+    sets = frozen_order(found)
+    rows = tuple(_freezing_row(study, test, sets) for test in tests)
+    caption = (
+        "As the table above, with other numbers of inner steps at test. Δ is against nothing frozen at the same number."
+    )
+    return PageTable("freezing-steps", caption, _set_header(sets), rows, behind, (f"{DASH} not measured.",))
+
+
+def by_seed(study: StudyTable, behind: Rows) -> PageTable | None:
+    """Return accuracy by frozen block of every seed, then mean and standard deviation; None with a single seed."""
+    rows, several = [], False
+    for algorithm in ("maml", "anil", "random"):
+        found = {block: study.test(algorithm, block) for block in ("", *BLOCKS)}
+        seeds = sorted({seed for r in found.values() if isinstance(r, Estimate) for seed, _ in r.per_seed})
+        several = several or len(seeds) > 1
+        name = capital(ALGORITHM_NAMES[algorithm])
+        for seed in seeds:
+            values = [dict(r.per_seed).get(seed) if isinstance(r, Estimate) else None for r in found.values()]
+            cells = [Cell(DASH if v is None else number(v, 2), number=True) for v in values]
+            rows.append((Cell(f"{name}, seed {seed}"), *cells))
+        if len(seeds) > 1:
+            cells = [Cell(reading(r, 2), (f"sd {number(_sd(r), 2)}",), number=True) for r in found.values()]
+            rows.append((Cell(f"{name}, mean"), *cells))
+    if not several:
+        return None
+    caption = f"The same accuracies by seed of the training, at {study.trained_steps} inner steps."
+    return PageTable("freezing-by-seed", caption, _set_header(("", *BLOCKS)), tuple(rows), behind)
+
+
+def accuracy_table(study: StudyTable, behind: Rows) -> PageTable | None:
+    """Return the accuracies of MAML and ANIL, ours and the paper's."""
+    maml, anil = study.test("maml"), study.test("anil")
+    if maml is None and anil is None:
+        return None
+    rows: list[tuple[Cell, ...]] = [(Cell("This study"), cell(maml), cell(anil), cell(minus(anil, maml), signed=True))]
+    for setting, one, other in PAPER_ACCURACY:
+        gap = Cell(number(other.value - one.value, signed=True), number=True)
+        printed = [Cell(number(f.value), (f"±{f.spread}",), number=True) for f in (one, other)]
+        rows.append((Cell(f"Paper: {setting}"), *printed, gap))
+    caption = (
+        f"Test accuracy in percent after {study.trained_steps} inner steps, 95 % interval; the "
+        "paper's with ± as printed (standard deviation over 3 seeds)."
+    )
+    header = ("", "MAML", "ANIL", "ANIL \N{MINUS SIGN} MAML (points)")
+    return PageTable("accuracy", caption, header, tuple(rows), behind)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A kind of test, one row of a table: who, with which head, adapted or not, with how many steps."""
+
+    algorithm: str
+    nil: bool
+    pre: bool
+    steps: int
+
+    def order(self, trained: int) -> tuple[object, ...]:
+        """Own heads first, the trained number of steps first, learners in their usual order."""
+        place = list(ALGORITHM_NAMES).index(self.algorithm)
+        return (self.nil or self.pre, self.steps != trained, self.steps, place, self.nil, self.pre)
+
+    def reading(self, study: StudyTable, frozen: str, measure: str) -> Reading:
+        """Return the accuracy of the test with some layers frozen, or another measure of it."""
+        rows = (row for row in study.rows(measure, self.algorithm) if row.frozen == frozen)
+        return pool([row for row in rows if _test(study, row) == self])
+
+
+def _test(study: StudyTable, row: Entry) -> _Test:
+    return _Test(row.algorithm, row.head == "nil", row.phase == "pre", study.steps_of(row))
+
+
+def _tests(study: StudyTable) -> list[_Test]:
+    found = {_test(study, row) for algorithm in ALGORITHM_NAMES for row in study.rows("accuracy", algorithm)}
+    return sorted(found, key=lambda test: test.order(study.trained_steps))
+
+
+def _sets(study: StudyTable) -> tuple[str, ...]:
+    rows = (row for algorithm in ALGORITHM_NAMES for row in study.every("accuracy", algorithm))
+    return frozen_order({"", *BLOCKS, *(row.frozen for row in rows)})
+
+
+def _set_header(sets: Sequence[str]) -> tuple[str, ...]:
+    return ("Learner", *(capital(block_name(name)) if name else "None frozen" for name in sets))
+
+
+def _freezing_row(study: StudyTable, test: _Test, sets: Sequence[str]) -> tuple[Cell, ...]:
+    cells = []
+    for name in sets:
+        level, change = (test.reading(study, name, measure) for measure in ("accuracy", "accuracy_difference"))
+        made = cell(level)
+        if name and isinstance(level, Estimate) and isinstance(change, Estimate):
+            bounds = interval(change.low, change.high, signed=True)
+            delta = f"Δ {number(change.value, signed=True)}"
+            made = Cell(made.text, (*made.lines, delta, *([bounds] if bounds else [])), number=True)
+        cells.append(made)
+    trained = ", as trained" if test.steps == study.trained_steps and test.algorithm != "random" else ""
+    adapted = f"{test.steps} step{'s' * (test.steps != 1)}{trained}"
+    how = f"{'NIL head' if test.nil else 'own head'}, {'no adaptation' if test.pre or not test.steps else adapted}"
+    return (Cell(capital(ALGORITHM_NAMES[test.algorithm]), (how,)), *cells)
+
+
+def _sd(found: Reading) -> float:
+    return (found.sd or 0.0) if isinstance(found, Estimate) else 0.0

@@ -1,0 +1,75 @@
+"""The page of the raghu2020 study: rapid learning or feature reuse, from one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from analyses.measure import MEASURES
+from reports.claims import CITATION
+from reports.entries import entries_of
+from reports.page import Page, Section
+from reports.raghu2020 import sections
+from reports.raghu2020.answer import RULES, answer
+from reports.raghu2020.judgements import judgements
+from reports.raghu2020.made import HowMade, made_section
+from reports.raghu2020.tables import claims
+from reports.references import Bibliography, citation_of
+from reports.study_table import StudyTable
+
+__all__ = ["HowMade", "build_page"]
+
+_READING = (
+    "Each verdict follows from a 95 % interval and a rule that stands beside it. Inconclusive means that the "
+    "interval reaches across the rule's bound. With one seed an interval is over test tasks and speaks of that one "
+    "network; with several it also holds the spread between trainings."
+)
+
+
+def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = citation_of) -> Page:
+    """Build the report of a study.
+
+    Args:
+        frame: the tidy table, with the columns of `analyses.table`.
+        made: what made it.
+        cite: from a measure's name to its BibTeX.
+
+    Raises:
+        MetaprobeError: a column is missing, or two rows give the same quantity of the same seed.
+    """
+    study = StudyTable(entries_of(frame), made.trained_steps, made.n_way)
+    measures = [measure for measure in MEASURES if study.layers(measure)]
+    bibliography = Bibliography.of(CITATION, measures, cite)
+    marks = bibliography.marks
+    task = f"{made.n_way}-way {made.n_shot}-shot"
+    found = answer(study, made.data, task)
+    seeds = study.seeds()
+    return Page(
+        title=f"Rapid learning or feature reuse? {made.data}, {task}",
+        question=(
+            "When a network trained by MAML adapts to a new task, does it reuse the features that training left in "
+            "it, or does it relearn them? The study of Raghu et al. (2020) [1], made again on this data."
+        ),
+        facts=(
+            ("Data", made.data),
+            ("Tasks", f"{task}, {made.n_query} queries a class"),
+            ("Inner steps", str(made.trained_steps)),
+            ("Trainings of each learner", f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"),
+            *made.data_facts,
+        ),
+        headline=found.headline,
+        answer=found.sentences,
+        rules=RULES,
+        sections=(
+            Section("overview", "The claims, one by one", (_READING,), (), (claims(judgements(study)),)),
+            sections.learning(study, frame),
+            sections.freezing(study, frame),
+            sections.similarity(study, frame, measures, marks),
+            sections.training(study, frame, marks),
+            sections.steps(study, frame, marks),
+            sections.weights(study, frame),
+            made_section(made),
+        ),
+        references=bibliography.texts,
+    )

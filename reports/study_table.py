@@ -1,0 +1,142 @@
+"""Questions to the table of one study."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+from reports.entries import Entry
+from reports.evidence import Reading, pool
+
+__all__ = ["BLOCKS", "BODY", "FULL", "StudyTable", "frozen_order"]
+
+BODY = ("conv1", "conv2", "conv3", "conv4")
+
+BLOCKS = tuple(",".join(BODY[:k]) for k in range(1, len(BODY) + 1))
+"""The paper's frozen blocks, from the first layer on."""
+
+FULL = BLOCKS[-1]
+"""The whole body frozen."""
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """Questions to the table of one study.
+
+    Attributes:
+        entries: the rows of its table.
+        trained_steps: inner-loop steps of the training, the number that test accuracies are judged at.
+        n_way: classes of a task, for the level of chance.
+    """
+
+    entries: tuple[Entry, ...]
+    trained_steps: int
+    n_way: int
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], list[Entry]]:
+        found: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            if entry.task is None:  # rows of single tasks are not what a page shows
+                found[entry.measure, entry.algorithm].append(entry)
+        return dict(found)
+
+    def every(self, measure: str, algorithm: str) -> list[Entry]:
+        """Return all rows of a measure and an algorithm, those of single tasks left out."""
+        return self._found.get((measure, algorithm), [])
+
+    def rows(self, measure: str, algorithm: str, iteration: int | None = None) -> list[Entry]:
+        """Return the rows of a measure and an algorithm, at one iteration or (None) at each seed's last one."""
+        rows = self.every(measure, algorithm)
+        if iteration is not None:
+            return [row for row in rows if (row.iteration or 0) == iteration]
+        last: dict[int | None, int] = {}
+        for row in rows:
+            last[row.seed] = max(last.get(row.seed, 0), row.iteration or 0)
+        return [row for row in rows if (row.iteration or 0) == last[row.seed]]
+
+    def iterations(self, algorithm: str, *measures: str, start: bool = False) -> tuple[int, ...]:
+        """Return the training iterations that have rows of any of the measures, ascending; 0 if `start` is set."""
+        found = {row.iteration or 0 for measure in measures for row in self.every(measure, algorithm)}
+        return tuple(sorted(found if start else found - {0}))
+
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the study, ascending."""
+        return tuple(sorted({entry.seed for entry in self.entries if entry.seed is not None}))
+
+    def test(
+        self,
+        algorithm: str,
+        frozen: str = "",
+        *,
+        steps: int | None = None,
+        iteration: int | None = None,
+        measure: str = "accuracy",
+    ) -> Reading:
+        """Return test accuracy after adaptation with the learner's own head (percent), or another measure of the test.
+
+        Args:
+            algorithm: "maml", "anil", or "random" for the untrained network.
+            frozen: names of the frozen layers, comma-separated.
+            steps: inner-loop steps of the test; None for the trained number.
+            iteration: training iteration; None for the last.
+            measure: "accuracy" or "accuracy_difference" (paired, to nothing frozen, percentage points).
+        """
+        wanted = self.trained_steps if steps is None else steps
+        rows = [r for r in self.rows(measure, algorithm, iteration) if r.frozen == frozen and self.own_head(r)]
+        return pool([row for row in rows if self.steps_of(row) == wanted])
+
+    def cost_steps(self) -> tuple[int, ...]:
+        """Return the numbers of steps, other than the trained one, at which freezing MAML's whole body was tested."""
+        rows = (r for r in self.every("accuracy_difference", "maml") if r.frozen == FULL and self.own_head(r))
+        return tuple(sorted({self.steps_of(row) for row in rows} - {self.trained_steps, 0}))
+
+    def similarity(
+        self, measure: str, algorithm: str, layer: str, *, iteration: int | None = None, step: int | None = None
+    ) -> Reading:
+        """Return a layer's similarity before against after adaptation, by position where both kinds are there.
+
+        Args:
+            measure: a measure's name, or its name with "_null" for the shuffled-sample null.
+            algorithm: the learner.
+            layer: the layer.
+            iteration: training iteration; None for the last.
+            step: after how many inner steps; None for the last captured.
+        """
+        rows = [row for row in self.rows(measure, algorithm, iteration) if row.layer == layer]
+        kinds = {row.samples for row in rows}
+        kind = next((kind for kind in ("positions", "images") if kind in kinds), "")
+        return pool(self._at_step([row for row in rows if row.samples == kind], step), top=1.0)
+
+    def distance(self, measure: str, algorithm: str, layer: str, iteration: int | None = None) -> Reading:
+        """Return the mean distance of a layer's weights before to after adaptation, after the last captured step."""
+        return pool(
+            self._at_step([row for row in self.rows(measure, algorithm, iteration) if row.layer == layer], None)
+        )
+
+    def layers(self, *measures: str) -> tuple[str, ...]:
+        """Return the layers that have rows of any of the measures: by kind and number, the head last."""
+        names = {entry.layer for entry in self.entries if entry.measure in measures} - {""}
+        return tuple(sorted(names, key=lambda name: (name == "head", re.sub(r"\d+", lambda m: m[0].zfill(6), name))))
+
+    def steps_of(self, row: Entry) -> int:
+        """Return the inner steps of a test; the trained number where the row names none."""
+        return self.trained_steps if row.inner_steps is None else row.inner_steps
+
+    def own_head(self, row: Entry) -> bool:
+        """Return whether a row is of a test after adaptation, with the learner's own head."""
+        return row.head != "nil" and row.phase != "pre"
+
+    def _at_step(self, rows: list[Entry], step: int | None) -> list[Entry]:
+        taken = [self.trained_steps if row.step is None else row.step for row in rows]
+        wanted = max(taken, default=0) if step is None else step
+        return [row for row, at in zip(rows, taken, strict=True) if at == wanted]
+
+
+def frozen_order(sets: Collection[str]) -> tuple[str, ...]:
+    """Sort frozen sets: nothing, the blocks from the first layer on by size, then all others by name."""
+    blocks = ("", *BLOCKS)
+    return tuple([block for block in blocks if block in sets] + sorted(set(sets) - set(blocks)))

@@ -1,0 +1,203 @@
+"""Verdicts follow from intervals by the printed rules, and the answer from the verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from reports.claims import (
+    ACCURACY_MARGIN,
+    ANIL_MARGIN,
+    CLAIMS,
+    PAPER_ACCURACY,
+    PAPER_FREEZING,
+    all_of,
+    judge_above,
+    judge_below,
+)
+from reports.entries import entries_of
+from reports.evidence import Estimate, Undefined, minus, pool
+from reports.raghu2020.answer import answer, classify
+from reports.raghu2020.judgements import judgements
+from reports.study_table import FULL, StudyTable
+from tests.report_frames import row, study_frame
+from trainers.errors import MetaprobeError
+
+
+def study(frame: pd.DataFrame) -> StudyTable:
+    return StudyTable(entries_of(frame), trained_steps=5, n_way=5)
+
+
+def verdicts(frame: pd.DataFrame) -> dict[str, str]:
+    return {judged.claim.id: judged.verdict for judged in judgements(study(frame))}
+
+
+def changed(frame: pd.DataFrame, value: float, half: float, **where: object) -> pd.DataFrame:
+    """Return the frame with the value and interval of some rows replaced."""
+    keep = pd.Series(True, index=frame.index)
+    for column, wanted in where.items():
+        keep &= frame[column] == wanted
+    assert keep.any()
+    frame = frame.copy()
+    frame.loc[keep, ["value", "low", "high"]] = [value, value - half, value + half]
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("reading", "above", "below"),
+    [
+        (None, "not measured", "not measured"),
+        (Undefined("dead layer"), "inconclusive", "inconclusive"),
+        (Estimate(1.0), "inconclusive", "inconclusive"),
+        (Estimate(1.0, 0.95, 1.1), "holds", "does not hold"),
+        (Estimate(0.8, 0.7, 0.85), "does not hold", "holds"),
+        (Estimate(0.95, 0.85, 1.0), "inconclusive", "inconclusive"),
+        (Estimate(0.9, 0.9, 0.9), "inconclusive", "inconclusive"),
+    ],
+)
+def test_a_threshold_is_judged_by_the_whole_interval(reading, above, below) -> None:
+    assert judge_above(reading, 0.9) == above
+    assert judge_below(reading, 0.9) == below
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        (["holds", "holds"], "holds"),
+        (["holds", "inconclusive"], "inconclusive"),
+        (["holds", "not measured"], "inconclusive"),
+        (["holds", "not measured", "does not hold"], "does not hold"),
+        (["not measured", "not measured"], "not measured"),
+        ([], "not measured"),
+    ],
+)
+def test_a_claim_of_parts_holds_only_in_all_of_them(parts, whole) -> None:
+    assert all_of(parts) == whole
+
+
+def test_the_margins_are_the_papers_largest_gaps() -> None:
+    costs = [first.value - other.value for first, *rest in PAPER_FREEZING.values() for other in rest]
+    assert max(costs) == pytest.approx(ACCURACY_MARGIN)
+    assert max(maml.value - anil.value for _, maml, anil in PAPER_ACCURACY) == pytest.approx(ANIL_MARGIN)
+    assert list(CLAIMS) == ["R1", "R2", "R3", "R4", "R5", "R9"]
+
+
+def test_one_seed_keeps_its_interval_and_several_add_their_spread() -> None:
+    rows = [row("accuracy", 90.0, 1.0, seed=0, n=600), row("accuracy", 92.0, 1.0, seed=1, n=500)]
+    entries = entries_of(pd.DataFrame(rows))
+    assert pool(entries[:1]) == Estimate(90.0, 89.0, 91.0, 600, ((0, 90.0),))
+    both = pool(entries)
+    assert isinstance(both, Estimate)
+    assert both.low is not None
+    assert both.sd == pytest.approx(2**0.5)
+    # t with one degree of freedom times sd/√2 = 12.706, and the tasks' own 1.0
+    assert both.value - both.low == pytest.approx((12.7062**2 + 1.0) ** 0.5, rel=1e-4)
+    assert both.n == 500
+
+
+def test_a_value_that_is_undefined_for_one_seed_is_not_averaged_away() -> None:
+    rows = [row("svcca", 0.9, seed=0), row("svcca", None, seed=1, status="undefined", reason="layer is dead")]
+    assert pool(entries_of(pd.DataFrame(rows))) == Undefined("1 of 2 seeds: layer is dead")
+
+
+def test_two_rows_of_one_seed_are_an_error() -> None:
+    rows = [row("accuracy", 90.0, seed=0, algorithm="maml", frozen="conv1")] * 2
+    with pytest.raises(MetaprobeError, match=r"2 rows of accuracy \(algorithm maml, seed 0, frozen conv1\)"):
+        pool(entries_of(pd.DataFrame(rows)))
+
+
+def test_unpaired_differences_add_half_widths_in_quadrature() -> None:
+    gap = minus(Estimate(10.0, 7.0, 13.0), Estimate(4.0, 0.0, 8.0))
+    assert gap == Estimate(6.0, 1.0, 11.0)
+    assert minus(Estimate(1.0), None) is None
+
+
+def test_a_missing_column_and_a_word_for_a_number_are_named() -> None:
+    frame = study_frame()
+    with pytest.raises(MetaprobeError, match="no column inner_steps"):
+        entries_of(frame.drop(columns="inner_steps"))
+    with pytest.raises(MetaprobeError, match=r"row 0 of the study's table: value is 'high'"):
+        entries_of(frame.astype({"value": object}).assign(value="high"))
+
+
+def test_the_made_up_study_gets_the_verdicts_its_numbers_deserve() -> None:
+    assert verdicts(study_frame()) == {
+        "R1": "does not hold",
+        "R2": "does not hold",
+        "R3": "does not hold",
+        "R4": "holds",
+        "R5": "holds",
+        "R9": "holds",
+    }
+
+
+@pytest.mark.parametrize(("cost", "half", "verdict"), [(-0.5, 0.3, "holds"), (-2.0, 0.3, "inconclusive")])
+def test_freezing_is_judged_against_the_margin(cost: float, half: float, verdict: str) -> None:
+    frame = changed(study_frame(), cost, half, measure="accuracy_difference", algorithm="maml", frozen=FULL)
+    assert verdicts(frame)["R1"] == verdict
+
+
+def test_similarity_inside_its_null_is_no_evidence_of_reuse() -> None:
+    frame = study_frame()
+    for measure in ("mean_cca", "debiased_cka"):
+        for layer in ("conv1", "conv2", "conv3", "conv4"):
+            frame = changed(frame, 0.97, 0.01, measure=measure, algorithm="maml", layer=layer)
+    assert verdicts(frame)["R2"] == "holds"
+    frame = changed(frame, 0.99, 0.01, measure="mean_cca_null", algorithm="maml", layer="conv2")
+    assert verdicts(frame)["R2"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("freezing", "similarity", "part_free", "beats", "kind"),
+    [
+        ("holds", "holds", True, True, "reused"),
+        ("holds", "holds", True, None, "reused"),
+        ("holds", "holds", True, False, "undecided"),
+        ("does not hold", "does not hold", False, True, "relearned"),
+        ("does not hold", "does not hold", True, True, "mixed"),
+        ("does not hold", "holds", False, True, "mixed"),
+        ("holds", "does not hold", True, True, "mixed"),
+        ("holds", "inconclusive", True, True, "mostly reused"),
+        ("not measured", "does not hold", False, None, "mostly relearned"),
+        ("inconclusive", "not measured", False, None, "undecided"),
+    ],
+)
+def test_the_answer_follows_its_rules(freezing, similarity, part_free, beats, kind) -> None:
+    assert classify(freezing, similarity, part_free, beats) == kind
+
+
+def test_the_answer_names_contradictions_head_steps_and_the_untrained_network() -> None:
+    text = " ".join(answer(study(study_frame()), "glyphs", "5-way 1-shot").sentences)
+    assert "5-way 1-shot accuracy by −44.0 points" in text
+    assert "at the 5 inner steps it was trained with" in text
+    assert "With 30 steps at test the change is −6.0 points" in text
+    assert "In an untrained network, freezing conv1, conv1–2 and conv1–3 costs less" in text
+    kept = study_frame()
+    for measure in ("mean_cca", "debiased_cka"):
+        for layer in ("conv1", "conv2", "conv3", "conv4"):
+            kept = changed(kept, 0.97, 0.01, measure=measure, algorithm="maml", layer=layer)
+    told = answer(study(kept), "glyphs", "5-way 1-shot")
+    assert told.kind == "mixed"
+    assert any("disagree" in sentence for sentence in told.sentences)
+
+
+def test_without_an_untrained_network_the_answer_says_so() -> None:
+    told = answer(study(study_frame(algorithms=("maml", "anil"))), "glyphs", "5-way 1-shot")
+    assert any("No untrained network was tested" in sentence for sentence in told.sentences)
+
+
+def test_an_empty_table_measures_nothing() -> None:
+    empty = study_frame().iloc[:0]
+    assert set(verdicts(empty).values()) == {"not measured"}
+    assert answer(study(empty), "glyphs", "5-way 1-shot").kind == "undecided"
+
+
+def test_other_inner_steps_do_not_enter_the_verdict() -> None:
+    frame = study_frame()
+    assert verdicts(frame)["R1"] == "does not hold"
+    at_thirty = dataclasses.replace(study(frame), trained_steps=10)
+    cost = at_thirty.test("maml", FULL, measure="accuracy_difference")
+    assert isinstance(cost, Estimate)
+    assert cost.value == pytest.approx(-24.0)
