@@ -21,8 +21,8 @@ import pytest
 from probe.inspection.diff import diff_files
 from probe.inspection.inspect import inspect_file
 from tests.tensor_files import entry, write_checkpoint, write_raw
-from trainers.formats.checkpoint_format import METADATA_KEY, read_metadata
 from trainers.errors import UnreadableInput
+from trainers.formats.checkpoint_format import METADATA_KEY, read_metadata
 
 HUGE = 10 * 2**40
 

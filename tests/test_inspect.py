@@ -16,12 +16,12 @@ from safetensors.torch import save_file as save_torch_file
 
 from probe.inspection.inspect import inspect_file
 from probe.inspection.numbers import Accumulator, Statistics, decode
-from probe.show import Grid, as_json, show, write_line
 from probe.inspection.tree import tree_lines
 from probe.inspection.views import inspection_grids, show_inspection
+from probe.show import Grid, as_json, show, write_line
 from tests.tensor_files import entry, write_checkpoint, write_raw
-from trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, read_metadata, tensor_fingerprint
 from trainers.errors import MetaprobeError
+from trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, read_metadata, tensor_fingerprint
 from trainers.formats.safetensors_header import DTYPE_BITS
 from trainers.formats.text import visible
 
@@ -246,7 +246,7 @@ def test_200_megabytes_are_inspected_in_a_second_without_torch(tmp_path: Path) -
     path = write_checkpoint(tmp_path / "big.safetensors", tensors)
     assert path.stat().st_size > 200_000_000
     program = (
-        "import sys\nfrom probe.inspection.inspect import inspect_file\nfrom probe.inspection.views import show_inspection\n"
+        "import sys\nfrom probe.inspection import inspect_file\nfrom probe.inspection.views import show_inspection\n"
         "show_inspection(inspect_file(sys.argv[1]))\nassert 'torch' not in sys.modules\n"
     )
     command = [sys.executable, "-c", program, str(path)]

@@ -1,0 +1,58 @@
+"""The command line: `metaprobe …`.
+
+This package is the one place that knows all four others; its commands import what they need when they run, so that
+`--help`, `list` and `inspect` answer at once and without torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import tyro
+
+from probe.cli import files, listing, measuring, reporting, training
+from trainers.errors import MetaprobeError
+from trainers.formats.text import visible
+
+__all__ = ["main"]
+
+_DESCRIPTION = "What does a meta-learner reuse, and what does it relearn, when it adapts to a task?"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    0 done, 1 "differs" or a run that diverged, 2 bad usage, 3 unreadable or damaged input, 130 interrupted.
+
+    Args:
+        arguments: the command line without the program's name (default: the process's own).
+    """
+    warnings.showwarning = _show_warning
+    app = tyro.extras.SubcommandApp()
+    for room in (training, files, measuring, reporting, listing):
+        for name, command in room.COMMANDS.items():
+            app.command(command, name=name)
+    try:
+        status = app.cli(prog="metaprobe", description=_DESCRIPTION, args=arguments)
+        sys.stdout.flush()
+        return status or 0
+    except MetaprobeError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, status: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {visible(message)}\n")
+    return status
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    sys.stderr.write(f"warning: {visible(str(message))}\n")

@@ -1,0 +1,58 @@
+"""`metaprobe inspect` and `metaprobe diff`: checkpoints as files, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from probe.cli.arguments import Flag, Json
+
+__all__ = ["COMMANDS"]
+
+
+def inspect(
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
+    glob: str | None = None,
+    stats: Flag = False,
+    depth: int | None = None,
+    json: Json = False,
+) -> int:
+    """Show what is in a checkpoint: tensors, parameters per layer, metadata, provenance, fingerprint.
+
+    Args:
+        checkpoint: A checkpoint, any safetensors file, or a PyTorch state_dict (.pt, .pth; read with weights_only).
+        glob: Only tensors whose name fits, such as 'conv*'.
+        stats: Also read the values: norms, ranges, NaN, Inf and all-zero flags, and the fingerprint checked.
+        depth: Levels of the tree to show.
+        json: Write JSON.
+    """
+    from probe.inspection.inspect import inspect_file
+    from probe.inspection.views import show_inspection
+
+    show_inspection(inspect_file(checkpoint, glob=glob, stats=stats), depth=depth, json_wanted=json)
+    return 0
+
+
+def diff(
+    a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A")],
+    b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B")],
+    json: Json = False,
+) -> int:
+    """Compare two checkpoints: names, shapes, values per layer, configs. Exit status 1 when they differ.
+
+    Args:
+        a: A checkpoint, safetensors file or state_dict.
+        b: Another.
+        json: Write JSON.
+    """
+    from probe.inspection.diff import diff_files
+    from probe.inspection.views import show_difference
+
+    difference = diff_files(a, b)
+    show_difference(difference, json_wanted=json)
+    return 0 if difference.same else 1
+
+
+COMMANDS = {"inspect": inspect, "diff": diff}

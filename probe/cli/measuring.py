@@ -1,0 +1,188 @@
+"""`metaprobe capture`, `similarity`, `distance` and `freeze`: from a checkpoint to tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from probe.cli.arguments import (
+    CheckpointPath,
+    CheckpointPaths,
+    DataRoot,
+    Flag,
+    Json,
+    comma_separated,
+    load_data,
+    show_table,
+)
+from trainers.errors import MetaprobeError
+
+if TYPE_CHECKING:
+    from analyses.table import Table
+
+__all__ = ["COMMANDS"]
+
+Csv = Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv", help="Also write the table there, all columns.")]
+DataSet = Annotated[
+    str | None, tyro.conf.arg(metavar="SET", help="The data set (default: what the checkpoint was trained on).")
+]
+
+
+def capture(
+    checkpoint: CheckpointPath,
+    out: Annotated[Path, tyro.conf.arg(metavar="STORE.h5")],
+    data: DataSet = None,
+    tasks: int = 100,
+    layers: str = "*",
+    steps: Literal["last", "all"] = "last",
+    raw: Flag = False,
+    float16: Flag = False,
+    zstd: Flag = False,
+    n_query: int = 15,
+    seed: int = 0,
+    data_root: DataRoot = None,
+    device: str = "cpu",
+) -> int:
+    """Adapt a checkpoint to test tasks and record each layer's activations before and after, on the same samples.
+
+    Args:
+        checkpoint: what to look into.
+        out: The store to write.
+        data: the data set.
+        tasks: How many tasks.
+        layers: Layers by name or glob, such as 'conv*,head'.
+        steps: Compare the start with the last inner step only, or with each.
+        raw: Also store every activation, not only moments and a sketch.
+        float16: Store raw activations in half precision; one that overflows is an error.
+        zstd: Compress raw activations (needs hdf5plugin).
+        n_query: Query images of a class.
+        seed: Names the tasks.
+        data_root: Folder of the data sets.
+        device: cpu, cuda …
+    """
+    from probe import RawOptions, capture_checkpoint
+    from trainers.checkpoint import load_checkpoint
+    from trainers.progress import ProgressLine
+
+    if (float16 or zstd) and not raw:
+        raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
+    config = load_checkpoint(checkpoint).config
+    imageset = load_data(data or config.data, data_root, config.image_size)
+    options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
+    with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
+        capture_checkpoint(
+            checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
+            device=device, advance=lambda done: bar.advance(steps=done),
+        )  # fmt: skip
+    print(out)
+    return 0
+
+
+def similarity(
+    stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE…")],
+    measures: str = "mean_cca,svcca,pwcca,linear_cka,debiased_cka,procrustes",
+    csv: Csv = None,
+    json: Json = False,
+) -> int:
+    """Compare each layer before and after adaptation, with a 95 % interval over tasks and a shuffled-sample null.
+
+    Args:
+        stores: Activation stores, as `metaprobe capture` writes them.
+        measures: Names of `metaprobe list measures`; cca and cka stand for mean_cca and linear_cka.
+        csv: Also write the table there.
+        json: Write JSON.
+    """
+    from analyses.similarity import measures_named, similarity
+
+    chosen = measures_named(comma_separated(measures))
+    return _finish([similarity(store, chosen) for store in stores], "similarity before and after adaptation", csv, json)
+
+
+def distance(
+    checkpoints: CheckpointPaths,
+    data: DataSet = None,
+    tasks: int = 100,
+    seed: int = 0,
+    data_root: DataRoot = None,
+    csv: Csv = None,
+    json: Json = False,
+) -> int:
+    """Measure how far adaptation moves each layer's weights.
+
+    Args:
+        checkpoints: what to measure.
+        data: the data set.
+        tasks: How many tasks.
+        seed: Names the tasks.
+        data_root: Folder of the data sets.
+        csv: Also write the table there.
+        json: Write JSON.
+    """
+    from analyses.freezing import TestPlan
+    from analyses.weight_distance import weight_distance
+    from trainers.checkpoint import load_checkpoint
+
+    tables = []
+    for path in checkpoints:
+        config = load_checkpoint(path).config
+        imageset = load_data(data or config.data, data_root, config.image_size)
+        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed)))
+    return _finish(tables, "weight distance before and after adaptation", csv, json)
+
+
+def freeze(
+    checkpoints: CheckpointPaths,
+    data: DataSet = None,
+    tasks: int = 600,
+    sets: tuple[str, ...] = (),
+    inner_steps: tuple[int, ...] = (),
+    n_query: int = 15,
+    seed: int = 0,
+    data_root: DataRoot = None,
+    csv: Csv = None,
+    json: Json = False,
+) -> int:
+    """Freeze layers in the test-time inner loop and see what accuracy that costs, beside an untrained network.
+
+    Args:
+        checkpoints: what to test.
+        data: the data set.
+        tasks: How many tasks, the same ones for every set of frozen layers.
+        sets: Sets of layers to freeze, such as conv1 conv3,conv4 (default: none, then growing blocks from conv1 on).
+        inner_steps: Numbers of steps to test with (default: the trained one).
+        n_query: Query images of a class.
+        seed: Names the tasks.
+        data_root: Folder of the data sets.
+        csv: Also write the table there.
+        json: Write JSON.
+    """
+    from analyses.freezing import TestPlan
+    from analyses.freezing import freeze as run
+    from trainers.checkpoint import load_checkpoint
+    from trainers.progress import ProgressLine
+
+    frozen = [(), *map(comma_separated, sets)] if sets else None
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed)
+    tables = []
+    for path in checkpoints:
+        config = load_checkpoint(path).config
+        imageset = load_data(data or config.data, data_root, config.image_size)
+        with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
+            tables.append(run(path, imageset, plan, frozen=frozen, inner_steps=inner_steps, progress=bar.reach))
+    return _finish(tables, "freezing ablation", csv, json)
+
+
+def _finish(tables: Sequence[Table], title: str, csv: Path | None, json: bool) -> int:
+    from analyses.table import Table
+
+    table = sum(tables, Table())
+    if csv:
+        table.write_csv(csv)
+    show_table(table, title, json)
+    return 0
+
+
+COMMANDS = {"capture": capture, "similarity": similarity, "distance": distance, "freeze": freeze}

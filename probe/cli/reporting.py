@@ -1,0 +1,59 @@
+"""`metaprobe study` and `metaprobe report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from probe.cli.arguments import DataRoot, Flag
+from reports.studies.study import StudyRequest
+
+__all__ = ["COMMANDS"]
+
+
+def study(
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")],
+    request: Annotated[StudyRequest, tyro.conf.arg(name="")],
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    data_root: DataRoot = None,
+    download: Flag = False,
+) -> int:
+    """Train, probe, analyse and report: a paper's questions, answered on your machine. Resumes what was begun.
+
+    Args:
+        name: raghu2020; `metaprobe list studies` tells more.
+        request: what to do.
+        out: Where to (default: runs/STUDY-DATA-PRESET).
+        data_root: Folder of the data sets.
+        download: Fetch the data when they are missing.
+    """
+    from reports.studies import study_named
+
+    chosen = study_named(name)
+    data = request.data.partition(":")[0]
+    folder = out or Path("runs") / f"{name}-{data}-{request.preset}"
+    print(f"report: {chosen.run(request, folder, data_root, download)}")
+    return 0
+
+
+def report(
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN…")],
+    out: Annotated[Path, tyro.conf.arg(metavar="report.html")],
+    data_root: DataRoot = None,
+) -> int:
+    """Write the report of training runs, MAML and ANIL ones together; measures what is not measured yet.
+
+    Args:
+        runs: Folders of `metaprobe train`.
+        out: The page to write; its tables and figures go beside it.
+        data_root: Folder of the data sets.
+    """
+    from reports.studies import STUDIES
+
+    print(f"report: {STUDIES['raghu2020'].report(list(runs), out, data_root)}")
+    return 0
+
+
+COMMANDS = {"study": study, "report": report}

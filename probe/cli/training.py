@@ -1,0 +1,100 @@
+"""`metaprobe train` and `metaprobe evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from probe.cli.arguments import CheckpointPath, DataRoot, Flag, Json, comma_separated, load_data, show_table
+from trainers.config import TrainConfig
+
+__all__ = ["COMMANDS"]
+
+
+def train(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")],
+    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    data_root: DataRoot = None,
+    download: Flag = False,
+) -> int:
+    """Meta-train a learner; on the folder of an earlier run, resume it.
+
+    Args:
+        config: the run.
+        out: The run's folder (default: runs/ALGORITHM-DATA-5w1s-seed0).
+        data_root: Folder of the data sets.
+        download: Fetch the data when they are missing.
+    """
+    from trainers.algorithms import algorithm_named
+
+    algorithm_named(config.algorithm)  # a misspelt name is told before data are read
+    folder = out or Path("runs") / default_run_name(config)
+    imageset = load_data(config.data, data_root, config.image_size, download)
+
+    from trainers.outer_loop import train
+    from trainers.run import RunFolder
+
+    checkpoint = train(config, imageset, folder)
+    accuracy, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
+    print(
+        f"{config.iterations} iterations done: validation accuracy {accuracy:.1f} ± {half:.1f} % "
+        f"({config.val_tasks} tasks, 95 %)\n{RunFolder(folder).checkpoint('last')}"
+    )
+    return 0
+
+
+def default_run_name(config: TrainConfig) -> str:
+    """Return the folder name of a run that was given none, such as maml-glyphs-5w1s-seed0."""
+    data = config.data.partition(":")[0]
+    return f"{config.algorithm}-{data}-{config.n_way}w{config.n_shot}s-seed{config.seed}"
+
+
+def evaluate(
+    checkpoint: CheckpointPath,
+    data: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None,
+    tasks: int = 600,
+    head: Literal["own", "nil"] = "own",
+    freeze: Annotated[str, tyro.conf.arg(metavar="LAYERS")] = "",
+    inner_steps: int | None = None,
+    n_query: int = 15,
+    split: Literal["train", "val", "test"] = "test",
+    seed: int = 0,
+    data_root: DataRoot = None,
+    device: str = "cpu",
+    json: Json = False,
+) -> int:
+    """Adapt a checkpoint to test tasks and report its accuracy with a 95 % interval.
+
+    Args:
+        checkpoint: what to test.
+        data: glyphs, omniglot, cifar_fs or class_folder:PATH (default: what it was trained on).
+        tasks: How many tasks.
+        head: Its own adapted head, or none (nil): support labels weighted by cosine similarity of features.
+        freeze: Layers that do not adapt, such as conv1,conv2.
+        inner_steps: Steps on each support set (default: as in training; none with the NIL head).
+        n_query: Query images of a class.
+        split: Which classes.
+        seed: Names the tasks.
+        data_root: Folder of the data sets.
+        device: cpu, cuda …
+        json: Write JSON.
+    """
+    from analyses.freezing import TestPlan, accuracy_of
+    from trainers.checkpoint import load_checkpoint
+    from trainers.progress import ProgressLine
+
+    loaded = load_checkpoint(checkpoint)
+    imageset = load_data(data or loaded.config.data, data_root, loaded.config.image_size)
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
+    with ProgressLine("evaluate", tasks, unit="tasks") as bar:
+        table = accuracy_of(
+            loaded, imageset, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,
+            advance=lambda done: bar.advance(steps=done),
+        )  # fmt: skip
+    show_table(table, f"{checkpoint} on {imageset.name}", json)
+    return 0
+
+
+COMMANDS = {"train": train, "evaluate": evaluate}

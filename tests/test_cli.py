@@ -1,0 +1,158 @@
+"""The command line end to end, on tiny runs: what it prints, where it writes, how it exits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probe.cli import main
+from tests.conftest import make_imageset
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Class folders on disk and a run trained on them."""
+    base = tmp_path_factory.mktemp("cli")
+    imageset = make_imageset(15, 20, 28)
+    lists = {"train": [], "val": [], "test": []}
+    for class_id, name in enumerate(imageset.class_names):
+        place = base / "pictures" / name
+        place.mkdir(parents=True)
+        lists[imageset.splits[class_id]].append(name)
+        for number, image in enumerate(imageset.images_of(class_id)):
+            Image.fromarray(imageset.images[image, 0]).save(place / f"{number}.png")
+    for split, names in lists.items():
+        (base / "pictures" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    assert train(base, "maml") == 0
+    return base
+
+
+def train(base, algorithm, *more, out=None):
+    return main([
+        "train", algorithm, "--data", f"class_folder:{base / 'pictures'}", "--out", str(out or base / algorithm),
+        "--n-way", "3", "--n-query", "2", "--iterations", "4", "--meta-batch", "2", "--inner-steps", "2",
+        "--filters", "4", "--val-tasks", "4", "--val-every", "2", *more,
+    ])  # fmt: skip
+
+
+def last(base):
+    return str(base / "maml" / "checkpoints" / "last.safetensors")
+
+
+def rows(text):
+    lines = [line.split("\t") for line in text.splitlines()]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def test_train_again_is_a_resume_that_changes_nothing(folder, capsys):
+    before = Path(last(folder)).read_bytes()
+    assert train(folder, "maml") == 0
+    assert Path(last(folder)).read_bytes() == before
+    assert "validation accuracy" in capsys.readouterr().out
+    assert train(folder, "maml", "--inner-lr", "0.2") == 2
+    assert "inner_lr: 0.1 there, 0.2 asked" in capsys.readouterr().err
+
+
+def test_evaluate_own_nil_frozen(folder, capsys):
+    for options in ((), ("--head", "nil"), ("--freeze", "conv1,conv2"), ("--inner-steps", "0")):
+        assert main(["evaluate", last(folder), "--tasks", "5", *options]) == 0
+        found = rows(capsys.readouterr().out)
+        assert [row["measure"] for row in found] == ["accuracy", "loss"]
+        assert 0 <= float(found[0]["low"]) <= float(found[0]["value"]) <= 100.0
+        assert found[0]["n"] == "5"
+
+
+def test_freeze_pairs_its_columns_and_carries_the_random_row(folder, capsys, tmp_path):
+    csv = tmp_path / "freezing.csv"
+    assert main(["freeze", last(folder), "--tasks", "6", "--inner-steps", "2", "4", "--csv", str(csv)]) == 0
+    found = rows(capsys.readouterr().out)
+    accuracy = [row for row in found if row["measure"] == "accuracy"]
+    assert {row["algorithm"] for row in accuracy} == {"maml", "random"}
+    blocks = ["", "conv1", "conv1,conv2", "conv1,conv2,conv3", "conv1,conv2,conv3,conv4"]
+    trained = [row for row in accuracy if row["algorithm"] == "maml" and row["inner_steps"] == "2"]
+    assert [row["frozen"] for row in trained] == blocks
+    assert [row["frozen"] for row in accuracy if row["inner_steps"] == "4"] == [blocks[0], blocks[-1]] * 2
+    for row in (row for row in found if row["measure"] == "accuracy_difference"):
+        same = [a for a in accuracy if all(a[k] == row[k] for k in ("algorithm", "inner_steps"))]
+        value = {a["frozen"]: float(a["value"]) for a in same}
+        assert float(row["value"]) == pytest.approx(value[row["frozen"]] - value[""])
+    assert len(csv.read_text().splitlines()) == len(found) + 1
+    assert main(["freeze", last(folder), "--tasks", "4", "--sets", "conv3,conv4", "--json"]) == 0
+    assert {row["frozen"] for row in json.loads(capsys.readouterr().out)} == {"", "conv3,conv4"}
+
+
+def test_capture_similarity_distance(folder, capsys, tmp_path):
+    store = tmp_path / "store.h5"
+    assert main(["capture", last(folder), "--out", str(store), "--tasks", "6", "--steps", "all"]) == 0
+    capsys.readouterr()
+    assert main(["similarity", str(store), "--measures", "cca,cka,debiased_cka"]) == 0
+    found = rows(capsys.readouterr().out)
+    assert {row["layer"] for row in found} == {"conv1", "conv2", "conv3", "conv4", "head"}
+    assert {row["step"] for row in found} == {"1", "2"}
+    nulls = {row["measure"] for row in found if row["measure"].endswith("_null")}
+    assert nulls == {"mean_cca_null", "linear_cka_null", "debiased_cka_null"}
+    conv1 = next(row for row in found if row["layer"] == "conv1" and row["measure"] == "linear_cka")
+    assert float(conv1["value"]) > 0.9
+    assert main(["similarity", str(store), "--measures", "ckka"]) == 2
+    assert "unknown measure 'ckka'. Did you mean" in capsys.readouterr().err
+    assert main(["distance", last(folder), "--tasks", "4"]) == 0
+    found = rows(capsys.readouterr().out)
+    head = next(row for row in found if row["layer"] == "head" and row["measure"] == "euclidean_distance")
+    assert float(head["value"]) > 0
+
+
+def test_inspect_and_diff_exit_status(folder, capsys):
+    start = str(Path(last(folder)).with_name("start.safetensors"))
+    assert main(["inspect", last(folder), "--json", "--stats"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert main(["diff", last(folder), last(folder)]) == 0
+    assert main(["diff", start, last(folder)]) == 1
+    assert main(["inspect", str(folder / "nothing.safetensors")]) == 3
+    assert main(["inspect", str(folder / "pictures" / "class00" / "0.png")]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_usage_errors_exit_2_and_damage_exits_3(folder, capsys, tmp_path):
+    assert main(["train", "mamml", "--data", "glyphs"]) == 2
+    assert "Did you mean maml" in capsys.readouterr().err
+    assert main(["train", "maml", "--data", "omniglot", "--data-root", str(tmp_path)]) == 3
+    told = capsys.readouterr().err
+    assert str(tmp_path) in told
+    assert "--download" in told
+    assert train(folder, "maml", "--n-way", "9", out=tmp_path / "a") == 2
+    assert "fewer than n_way=9" in capsys.readouterr().err
+    assert train(folder, "maml", "--iterations", "0", out=tmp_path / "b") == 2
+    assert main(["evaluate", last(folder), "--tasks", "3", "--freeze", "conv7"]) == 2
+    assert "unknown layer 'conv7'" in capsys.readouterr().err
+    damaged = tmp_path / "damaged.safetensors"
+    content = bytearray(Path(last(folder)).read_bytes())
+    content[-3] ^= 0x40
+    damaged.write_bytes(content)
+    assert main(["evaluate", str(damaged), "--tasks", "3"]) == 3
+    assert "changed after the file was written" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "maml", "--data", "glyphs", "--n-wy", "3"])
+    assert stopped.value.code == 2
+
+
+def test_a_damaged_image_is_named(tmp_path, capsys):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / name / "0.png")
+    (tmp_path / "b" / "0.png").write_bytes(b"\x89PNG not really")
+    assert main(["train", "maml", "--data", f"class_folder:{tmp_path}", "--out", str(tmp_path / "run")]) == 3
+    assert str(tmp_path / "b" / "0.png") in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_no_error(folder):
+    done = subprocess.run(
+        f"{sys.executable} -m probe inspect {last(folder)} | head -1",
+        shell=True, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""

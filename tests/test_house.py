@@ -1,0 +1,101 @@
+"""The rules of the house that a machine can check: documentation, imports, start-up, what is never used."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("trainers", "probe", "analyses", "reports")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def modules():
+    for package in PACKAGES:
+        root = importlib.import_module(package)
+        yield root
+        for found in pkgutil.walk_packages(root.__path__, f"{package}."):
+            if not found.name.endswith("__main__"):
+                yield importlib.import_module(found.name)
+
+
+@pytest.mark.parametrize("module", list(modules()), ids=lambda module: module.__name__)
+def test_public_names_are_documented(module):
+    assert (module.__doc__ or "").strip(), f"{module.__name__} has no docstring"
+    for name in getattr(module, "__all__", ()):
+        thing = getattr(module, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        assert (thing.__doc__ or "").strip(), f"{module.__name__}.{name} has no docstring"
+        if inspect.isclass(thing) and thing.__module__.partition(".")[0] in PACKAGES:
+            for method, value in vars(thing).items():
+                if not method.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                    inherited = any(getattr(base, method, None) is not None for base in thing.__mro__[1:])
+                    assert inherited or (value.__doc__ or "").strip(), f"{module.__name__}.{name}.{method}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_small_and_use_nothing_forbidden(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 280, "wants to be two files"
+    tree = ast.parse(text)
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & {"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not {"torch.manual_seed", "np.random.seed", "random.seed", "torch.save"} & set(calls)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            assert "weights_only=True" in ast.unparse(node)
+        if isinstance(node, ast.ExceptHandler):
+            assert not all(isinstance(part, ast.Pass) for part in node.body), f"line {node.lineno}: ignored error"
+            assert node.type is not None, f"line {node.lineno}: bare except"
+
+
+def without_torch(*arguments):
+    """Run a command in a fresh process that fails when torch was imported on the way."""
+    code = (
+        "import sys\nfrom probe.cli import main\ntry:\n    status = main(sys.argv[1:])\nfinally:\n"
+        "    assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+COMMANDS = (
+    "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "report", "study", "list",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=lambda words: " ".join(words) or "-")
+def test_help_needs_no_torch(command):
+    done = without_torch(*command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: metaprobe" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["algorithms", "datasets", "measures", "studies"])
+def test_list_needs_no_torch(what):
+    done = without_torch("list", what)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("name\t")
+    assert len(done.stdout.splitlines()) >= 2
+
+
+def test_import_needs_no_network_and_leaves_the_random_state_alone():
+    code = (
+        "import socket, random\n"
+        "import numpy as np\n"
+        "def refuse(*a, **k): raise AssertionError('network at import')\n"
+        "socket.socket.connect = refuse\n"
+        "before = (random.getstate(), np.random.get_state()[1].tolist())\n"
+        "import trainers.outer_loop, probe.cli, analyses.similarity, reports.studies, reports.raghu2020_page\n"
+        "assert before == (random.getstate(), np.random.get_state()[1].tolist())\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
