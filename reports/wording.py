@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from reports.evidence import Estimate, Reading, Undefined
-from reports.study_table import BODY
+from reports.studies.raghu2020.study_table import BODY
 
 __all__ = ["ALGORITHM_NAMES", "block_name", "capital", "interval", "listed", "number", "reading", "with_interval"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.raghu2020_page import HowMade
+from reports.studies.raghu2020.page import HowMade
 
 COLUMNS = (
     "checkpoint",

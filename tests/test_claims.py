@@ -7,7 +7,10 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from reports.claims import (
+from reports.entries import entries_of
+from reports.evidence import Estimate, Undefined, minus, pool
+from reports.studies.raghu2020.answer import answer, classify
+from reports.studies.raghu2020.claims import (
     ACCURACY_MARGIN,
     ANIL_MARGIN,
     CLAIMS,
@@ -17,11 +20,8 @@ from reports.claims import (
     judge_above,
     judge_below,
 )
-from reports.entries import entries_of
-from reports.evidence import Estimate, Undefined, minus, pool
-from reports.raghu2020.answer import answer, classify
-from reports.raghu2020.judgements import judgements
-from reports.study_table import FULL, StudyTable
+from reports.studies.raghu2020.judgements import judgements
+from reports.studies.raghu2020.study_table import FULL, StudyTable
 from tests.report_frames import row, study_frame
 from trainers.errors import MetaprobeError
 

@@ -10,8 +10,8 @@ import pytest
 
 from reports.entries import entries_of
 from reports.figures import ALGORITHM_COLOURS, Drawing, _spread, canvas, drawing, label_ends, style
-from reports.raghu2020 import figures, layer_figures
-from reports.study_table import StudyTable
+from reports.studies.raghu2020 import figures, layer_figures
+from reports.studies.raghu2020.study_table import StudyTable
 from tests.report_frames import study_frame
 
 FIGURES = (

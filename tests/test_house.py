@@ -94,8 +94,9 @@ def test_import_needs_no_network_and_leaves_the_random_state_alone():
         "import numpy as np\n"
         "def refuse(*a, **k): raise AssertionError('network at import')\n"
         "socket.socket.connect = refuse\n"
+        "import torch, rich.progress, tyro, scipy.stats, safetensors.torch, h5py, matplotlib.figure, pandas\n"
         "before = (random.getstate(), np.random.get_state()[1].tolist())\n"
-        "import trainers.outer_loop, probe.cli, analyses.similarity, reports.studies, reports.raghu2020_page\n"
+        "import trainers.outer_loop, probe.cli, analyses.similarity, reports.studies, reports.studies.raghu2020.page\n"
         "assert before == (random.getstate(), np.random.get_state()[1].tolist())\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -15,8 +15,8 @@ import pytest
 
 from reports.latex import escape
 from reports.page import Cell, Page, PageTable, Rows, Section, render, write_report
-from reports.raghu2020_page import build_page
 from reports.references import Bibliography, citation_of, cited
+from reports.studies.raghu2020.page import build_page
 from reports.wording import number
 from tests.report_frames import how_made, study_frame
 from trainers.errors import MetaprobeError
@@ -66,7 +66,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_run_gives_the_same_bytes_in_another_folder_and_process(report: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from tests.report_frames import *; from reports.raghu2020_page import build_page; "
+        "import sys; from tests.report_frames import *; from reports.studies.raghu2020.page import build_page; "
         "from reports.page import write_report; write_report(build_page(study_frame(), how_made()), sys.argv[1])"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}

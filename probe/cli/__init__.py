@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written: the system's words say it best
+        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
 
 
 def _fail(message: str, status: int) -> int:

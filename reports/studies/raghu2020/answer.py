@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.claims import ACCURACY_MARGIN, SIMILARITY_THRESHOLD, Verdict, all_of
 from reports.evidence import Estimate, minus
-from reports.raghu2020.judgements import JUDGED, freezing_verdict, similarity_verdict
-from reports.study_table import BLOCKS, BODY, FULL, StudyTable
+from reports.studies.raghu2020.claims import ACCURACY_MARGIN, SIMILARITY_THRESHOLD, Verdict, all_of
+from reports.studies.raghu2020.judgements import JUDGED, freezing_verdict, similarity_verdict
+from reports.studies.raghu2020.study_table import BLOCKS, BODY, FULL, StudyTable
 from reports.wording import block_name, listed, number, with_interval
 
 __all__ = ["RULES", "Answer", "Kind", "answer", "classify"]

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pandas as pd
 
 from analyses.measure import MEASURES
-from reports.claims import CITATION
 from reports.entries import entries_of
 from reports.page import Page, Section
-from reports.raghu2020 import sections
-from reports.raghu2020.answer import RULES, answer
-from reports.raghu2020.judgements import judgements
-from reports.raghu2020.made import HowMade, made_section
-from reports.raghu2020.tables import claims
 from reports.references import Bibliography, citation_of
-from reports.study_table import StudyTable
+from reports.studies.raghu2020 import sections
+from reports.studies.raghu2020.answer import RULES, answer
+from reports.studies.raghu2020.claims import CITATION
+from reports.studies.raghu2020.judgements import judgements
+from reports.studies.raghu2020.made import HowMade, made_section
+from reports.studies.raghu2020.study_table import StudyTable
+from reports.studies.raghu2020.tables import claims
 
 __all__ = ["HowMade", "build_page"]
 

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from reports.claims import SIMILARITY_THRESHOLD
 from reports.evidence import Estimate
 from reports.figures import ALGORITHM_COLOURS, INK, LAYER_COLOURS, Drawing, canvas, drawing, label_ends, style
-from reports.raghu2020.judgements import JUDGED
-from reports.raghu2020.marks import LEARNERS, key, points
-from reports.study_table import BLOCKS, StudyTable
+from reports.studies.raghu2020.claims import SIMILARITY_THRESHOLD
+from reports.studies.raghu2020.judgements import JUDGED
+from reports.studies.raghu2020.marks import LEARNERS, key, points
+from reports.studies.raghu2020.study_table import BLOCKS, StudyTable
 from reports.wording import ALGORITHM_NAMES, block_name
 
 __all__ = ["over_training", "per_step", "similarity", "weight_distance"]

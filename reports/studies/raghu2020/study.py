@@ -12,8 +12,8 @@ from trainers.run import RunFolder
 
 if TYPE_CHECKING:
     from analyses.table import Table
-    from reports.raghu2020_page import HowMade
     from reports.studies.measurements import Plan
+    from reports.studies.raghu2020.page import HowMade
     from trainers.tasks import ImageSet
 
 __all__ = ["RAGHU2020"]
@@ -60,8 +60,8 @@ def _report(runs: list[Path], out: Path, data_root: Path | None) -> Path:
 def _write(runs: Sequence[Path], imageset: ImageSet, plan: Plan, out: Path, command: str) -> Path:
     from analyses.table import Table
     from reports.page import write_report
-    from reports.raghu2020_page import build_page
     from reports.studies.measurements import measure_run
+    from reports.studies.raghu2020.page import build_page
 
     table = sum((measure_run(RunFolder(run), imageset, plan) for run in runs), Table())
     page = build_page(table.frame(), _how_made(runs, imageset, table, command))
@@ -69,7 +69,7 @@ def _write(runs: Sequence[Path], imageset: ImageSet, plan: Plan, out: Path, comm
 
 
 def _how_made(runs: Sequence[Path], imageset: ImageSet, table: Table, command: str) -> HowMade:
-    from reports.raghu2020_page import HowMade
+    from reports.studies.raghu2020.page import HowMade
     from trainers.checkpoint import load_checkpoint
     from trainers.config import to_mapping
     from trainers.run import CHECKPOINT_NAMES

@@ -8,8 +8,8 @@ import pandas as pd
 
 from reports.figures import Drawing
 from reports.page import Block, Missing, PageFigure, Rows, Section
-from reports.raghu2020 import figures, layer_figures, layer_tables, tables
-from reports.study_table import StudyTable
+from reports.studies.raghu2020 import figures, layer_figures, layer_tables, tables
+from reports.studies.raghu2020.study_table import StudyTable
 
 __all__ = ["freezing", "learning", "similarity", "steps", "training", "weights"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.claims import PAPER_ACCURACY, PAPER_FREEZING, Judgement
 from reports.entries import Entry
 from reports.evidence import Estimate, Reading, minus, pool
 from reports.page import Cell, Mark, PageTable, Rows
-from reports.raghu2020.cells import DASH, cell
-from reports.study_table import BLOCKS, StudyTable, frozen_order
+from reports.studies.raghu2020.cells import DASH, cell
+from reports.studies.raghu2020.claims import PAPER_ACCURACY, PAPER_FREEZING, Judgement
+from reports.studies.raghu2020.study_table import BLOCKS, StudyTable, frozen_order
 from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, number, reading
 
 __all__ = ["accuracy_table", "by_seed", "claims", "freezing", "other_steps"]

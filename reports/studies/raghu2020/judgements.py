@@ -1,8 +1,9 @@
-"""The study's verdict on each claim of raghu2020, by the rules that `reports.claims` prints beside them."""
+"""The study's verdict on each claim of raghu2020, by the rules that `claims.py` states."""
 
 from __future__ import annotations
 
-from reports.claims import (
+from reports.evidence import Estimate, Reading, minus, pool
+from reports.studies.raghu2020.claims import (
     ACCURACY_MARGIN,
     ANIL_MARGIN,
     CLAIMS,
@@ -14,8 +15,7 @@ from reports.claims import (
     judge_above,
     judge_below,
 )
-from reports.evidence import Estimate, Reading, minus, pool
-from reports.study_table import BLOCKS, BODY, FULL, StudyTable
+from reports.studies.raghu2020.study_table import BLOCKS, BODY, FULL, StudyTable
 from reports.wording import block_name, capital, listed, number, with_interval
 
 __all__ = ["JUDGED", "freezing_verdict", "judgements", "similarity_verdict"]

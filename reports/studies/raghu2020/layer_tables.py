@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from reports.evidence import Estimate, Reading
 from reports.page import Cell, PageTable, Rows
-from reports.raghu2020.cells import DASH, cell
-from reports.study_table import BODY, FULL, StudyTable
+from reports.studies.raghu2020.cells import DASH, cell
+from reports.studies.raghu2020.study_table import BODY, FULL, StudyTable
 from reports.wording import ALGORITHM_NAMES, reading
 
 __all__ = ["MEASURE_NAMES", "distances", "over_training", "similarities"]
