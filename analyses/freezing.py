@@ -15,7 +15,7 @@ from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError, unknown_name
-from trainers.evaluate import Evaluation, TestHead, evaluate, half_width
+from trainers.evaluate import Evaluation, TestHead, evaluate, half_width, sampler_for
 from trainers.networks import TaskNetwork, build_network
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
@@ -63,9 +63,7 @@ def contiguous_blocks(layers: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 def sampler_of(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan) -> EpisodeSampler:
     """Return the sampler of a plan's tasks, with the way and shot that the checkpoint was trained for."""
-    config = checkpoint.config
-    shape = (config.n_way, config.n_shot, plan.n_query)
-    return EpisodeSampler(imageset, plan.split, *shape, plan.seed, plan.device)
+    return sampler_for(checkpoint, imageset, split=plan.split, n_query=plan.n_query, seed=plan.seed, device=plan.device)
 
 
 def freeze(

@@ -15,13 +15,16 @@ from scipy import stats
 from torch import Tensor
 
 from trainers.adapt import adapt_as, query_logits, task_losses
+from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation
+from trainers.errors import MetaprobeError
 from trainers.networks import Parameters, TaskNetwork
 from trainers.networks.heads import nil_log_probabilities
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
+from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Evaluation", "TestHead", "evaluate", "half_width"]
+__all__ = ["Evaluation", "TestHead", "evaluate", "half_width", "sampler_for"]
 
 TestHead = Literal["own", "nil"]
 
@@ -32,6 +35,38 @@ class Evaluation:
 
     accuracy: Float[np.ndarray, " task"]
     loss: Float[np.ndarray, " task"]
+
+
+def sampler_for(
+    checkpoint: Checkpoint,
+    imageset: ImageSet,
+    *,
+    split: str = "test",
+    n_query: int = 15,
+    seed: int = 0,
+    device: str = "cpu",
+) -> EpisodeSampler:
+    """Return tasks of the way and shot that a checkpoint was trained for.
+
+    Args:
+        checkpoint: the learner.
+        imageset: where the tasks come from.
+        split: "train", "val" or "test".
+        n_query: query images of a class.
+        seed: names the tasks.
+        device: where they are wanted.
+
+    Raises:
+        MetaprobeError: the images do not fit the network, or the split is too small.
+    """
+    shape = checkpoint.network_config
+    if (imageset.channels, imageset.image_size) != (shape.channels, shape.image_size):
+        raise MetaprobeError(
+            f"the checkpoint was trained on images of {shape.channels} × {shape.image_size} × {shape.image_size}; "
+            f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
+            "it was trained on, or one of the same shape"
+        )
+    return EpisodeSampler(imageset, split, shape.n_way, checkpoint.config.n_shot, n_query, seed, device)
 
 
 def half_width(values: Float[np.ndarray, " task"]) -> float:

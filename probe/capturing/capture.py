@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from probe.capturing.passes import Passes
@@ -17,12 +18,14 @@ from probe.capturing.untouched import untouched
 from probe.layers import patterns_of
 from probe.store.metadata import RawOptions, StoreMetadata
 from probe.store.writing import StoreWriter
+from trainers.adapt import layers_of
 from trainers.checkpoint import fingerprint_of
-from trainers.config import Adaptation
+from trainers.config import Adaptation, TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.files import replacing
 from trainers.formats.checkpoint_format import CheckpointMetadata
 from trainers.networks import Parameters, TaskNetwork
+from trainers.parallel import one_thread
 from trainers.provenance import provenance
 from trainers.tasks.episodes import Tasks
 
@@ -51,8 +54,8 @@ def capture(
     params: Parameters | None,
     tasks: Tasks | Iterable[Tasks],
     *,
-    out: Path | str,
-    adaptation: Adaptation,
+    out: Path | str = "capture.h5",
+    adaptation: Adaptation | None = None,
     layers: str | Sequence[str] = "*",
     steps: Literal["last", "all"] = "last",
     transductive: bool = True,
@@ -79,7 +82,8 @@ def capture(
             the network's own. None: all its own.
         tasks: a batch, or a stream of batches of which one at a time is held.
         out: the store, written whole or not at all.
-        adaptation: how to adapt, at least one step; its `layers` are first parts of parameter names.
+        adaptation: how to adapt, at least one step; its `layers` are first parts of parameter names. None: all layers,
+            with the inner rate and steps that `TrainConfig` has by default.
         layers: glob patterns, as text with commas or a sequence; see `probe.layers.modules_chosen`.
         steps: moments after the last inner step only, or after each.
         transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
@@ -99,6 +103,8 @@ def capture(
         MetaprobeError: a pattern matches nothing, parameters or tasks do not fit, activations are not finite, or the
             store cannot be written.
     """
+    if adaptation is None:
+        adaptation = Adaptation(layers_of(network), TrainConfig.inner_lr, TrainConfig.inner_steps)
     _refuse_impossible(network, adaptation, transductive)
     total, patterns = _count(tasks, n_tasks), patterns_of(layers)
     start, buffers = _copies(network, params)
@@ -124,7 +130,8 @@ def capture(
         raw=RawOptions() if raw is True else (raw or None),
         provenance=provenance(origin.data_fingerprint, seed, _device(start)),
     )
-    with untouched(network, buffers) as rewind, replacing(out) as temporary:
+    # One thread each for torch and BLAS: more only wait on matrices this small, and would make the bytes depend on them.
+    with one_thread(), threadpool_limits(1), untouched(network, buffers) as rewind, replacing(out) as temporary:
         passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
         batches = _chunks(tasks, chunk if isinstance(network, TaskNetwork) else 1)
         _stream(batches, passes, plan, channel_axis, temporary, advance)

@@ -10,7 +10,7 @@ from probe.capturing.capture import Origin, capture
 from probe.store.metadata import RawOptions
 from trainers.checkpoint import load_checkpoint, metadata_for
 from trainers.errors import MetaprobeError
-from trainers.tasks.episodes import EpisodeSampler
+from trainers.evaluate import sampler_for
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["capture_checkpoint"]
@@ -59,16 +59,9 @@ def capture_checkpoint(
         MetaprobeError: the images do not fit the network, or as in `probe.capture`.
     """
     checkpoint = load_checkpoint(path)
-    config, shape = checkpoint.config, checkpoint.network_config
-    if (imageset.channels, imageset.image_size) != (shape.channels, shape.image_size):
-        raise MetaprobeError(
-            f"{path} was trained on images of {shape.channels} × {shape.image_size} × {shape.image_size}; "
-            f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
-            "it was trained on, or another image size"
-        )
     if tasks < 1:
         raise MetaprobeError(f"a capture needs at least one task; got {tasks}")
-    sampler = EpisodeSampler(imageset, split, shape.n_way, config.n_shot, n_query, seed, device)
+    sampler = sampler_for(checkpoint, imageset, split=split, n_query=n_query, seed=seed, device=device)
     network = checkpoint.network().to(device)
     return capture(
         network,
@@ -78,7 +71,7 @@ def capture_checkpoint(
         adaptation=checkpoint.adaptation,
         layers=layers,
         steps=steps,
-        transductive=shape.norm == "transductive",
+        transductive=checkpoint.config.norm == "transductive",
         raw=raw,
         n_tasks=tasks,
         sketch_rows=sketch_rows,
