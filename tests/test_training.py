@@ -162,6 +162,12 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path, toy):
         train(tiny(), toy, tmp_path / "other")
 
 
+def test_other_images_under_the_same_name_are_refused(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    with pytest.raises(MetaprobeError, match=r"was trained on other images: data fingerprint"):
+        train(tiny(), make_imageset(seed=9), tmp_path / "run")
+
+
 def test_a_damaged_resume_state_is_told(tmp_path, toy):
     train(tiny(), toy, tmp_path / "run")
     file = RunFolder(tmp_path / "run").resume_file

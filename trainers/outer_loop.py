@@ -128,7 +128,12 @@ class _Run:
             self._save("start")
             self.folder.rewind_metrics(0)
             return
-        load_resume_state(self.folder.resume_file, self.state)
+        saved = load_resume_state(self.folder.resume_file, self.state)
+        if saved["data_fingerprint"] != self.provenance["data_fingerprint"]:
+            raise MetaprobeError(
+                f"{self.folder.path} was trained on other images: data fingerprint {saved['data_fingerprint']}, now "
+                f"{self.provenance['data_fingerprint']}; bring the old ones back, or choose another --out"
+            )
         for record in self.folder.rewind_metrics(self.state.iteration):
             self.seconds = record["seconds"]
             if "val_iteration" in record:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,8 +39,8 @@ def save_resume_state(path: Path, state: OuterState, checkpoint: Checkpoint) -> 
     write_tensors(path, tensors, metadata)
 
 
-def load_resume_state(path: Path, state: OuterState) -> None:
-    """Put a saved state back in place.
+def load_resume_state(path: Path, state: OuterState) -> Mapping[str, Any]:
+    """Put a saved state back in place; return its provenance.
 
     Raises:
         UnreadableInput: the file is damaged or belongs to other weights.
@@ -55,3 +56,4 @@ def load_resume_state(path: Path, state: OuterState) -> None:
             state.optimiser.state[parameter] = {"step": torch.tensor(float(metadata.iteration)), **moments}
     state.iteration = metadata.iteration
     state.best_accuracy = metadata.metrics.get("best_accuracy", -math.inf)
+    return metadata.provenance

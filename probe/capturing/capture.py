@@ -130,7 +130,7 @@ def capture(
         raw=RawOptions() if raw is True else (raw or None),
         provenance=provenance(origin.data_fingerprint, seed, _device(start)),
     )
-    # One thread each for torch and BLAS: more only wait on matrices this small, and would make the bytes depend on them.
+    # One thread for torch and BLAS: on matrices this small more only wait, and the bytes would depend on their number.
     with one_thread(), threadpool_limits(1), untouched(network, buffers) as rewind, replacing(out) as temporary:
         passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
         batches = _chunks(tasks, chunk if isinstance(network, TaskNetwork) else 1)

@@ -1,0 +1,292 @@
+"""Checkpoints: what is written comes back, byte for byte, and what does not belong is refused in one line."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save, save_file
+
+from tests.conftest import make_imageset
+from tests.test_training import tiny
+from trainers.checkpoint import (
+    Checkpoint,
+    fingerprint_of,
+    load_checkpoint,
+    metadata_for,
+    save_checkpoint,
+    write_tensors,
+)
+from trainers.config import Adaptation, NetworkConfig, to_mapping
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json
+from trainers.networks import build_network
+from trainers.outer_loop import train
+from trainers.run import RunFolder
+
+NETWORK = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "non-transductive")
+CONFIG = tiny(norm="non-transductive", clip=10.0, filters=None, image_size=8, schedule="cosine")
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
+
+
+def checkpoint(seed=1, **changes):
+    params = dict(build_network(NETWORK, seed).named_parameters())
+    made = Checkpoint(
+        params=params,
+        config=CONFIG,
+        network_config=NETWORK,
+        adaptation=Adaptation(LAYERS, 0.25, 3, first_order=True, adapt_norm=False),
+        iteration=17,
+        metrics={"val_accuracy": 61.25, "val_loss": 0.1 + 0.2},
+        provenance={"torch": "2.0", "threads": 2},
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.safetensors"
+
+
+def write(path, made, change=None, params=None):
+    """Write a checkpoint by the safetensors library alone, its metadata changed as told."""
+    content = json.loads(metadata_json(metadata_for(made)))
+    if change:
+        change(content)
+    tensors = {name: value.detach() for name, value in (params or made.params).items()}
+    save_file(tensors, path, {METADATA_KEY: json.dumps(content)})
+    return path
+
+
+def one_line(error):
+    return "\n" not in str(error.value) and type(error.value) is UnreadableInput
+
+
+def test_what_is_written_comes_back(path):
+    made = checkpoint()
+    save_checkpoint(path, made)
+    found = load_checkpoint(str(path))
+    for field in dataclasses.fields(Checkpoint):
+        if field.name != "params":
+            assert getattr(found, field.name) == getattr(made, field.name), field.name
+    assert set(found.params) == set(made.params)
+    assert all(torch.equal(found.params[name], value) for name, value in made.params.items())
+    assert found.fingerprint == made.fingerprint
+    own = dict(found.network().named_parameters())
+    assert all(torch.equal(own[name], value) for name, value in made.params.items())
+    assert found.network().head.n_way == 3
+
+
+def test_bare_checkpoints_and_none_come_back(path):
+    made = checkpoint(config=tiny(), metrics={}, provenance={}, iteration=0)
+    save_checkpoint(path, made)
+    found = load_checkpoint(path)
+    assert found.config == tiny()
+    assert found.config.clip is None
+    assert (dict(found.metrics), dict(found.provenance), found.iteration) == ({}, {}, 0)
+
+
+def test_equal_checkpoints_give_equal_bytes_and_others_do_not(tmp_path):
+    def written(name, made):
+        save_checkpoint(tmp_path / name, made)
+        return (tmp_path / name).read_bytes()
+
+    first = written("a", checkpoint())
+    assert written("b", checkpoint()) == first
+    backwards = dict(reversed(checkpoint().params.items()))
+    assert written("c", checkpoint(params=backwards, metrics=dict(reversed(checkpoint().metrics.items())))) == first
+    strided = {name: value.detach().repeat_interleave(2, dim=0)[::2] for name, value in checkpoint().params.items()}
+    assert not all(value.is_contiguous() for value in strided.values())
+    assert written("d", checkpoint(params=strided)) == first
+    changed = {"seed": 2, "iteration": 18, "metrics": {}, "provenance": {}, "config": tiny()}
+    assert all(written("e", checkpoint(**{name: value})) != first for name, value in changed.items())
+
+
+def test_the_fingerprint_is_of_names_types_shapes_and_values():
+    params = {"a": torch.arange(6.0).view(2, 3), "b": torch.zeros(2)}
+    others = [
+        {"a": params["a"], "c": params["b"]},
+        {"a": params["a"].view(3, 2), "b": params["b"]},
+        {"a": params["a"].double(), "b": params["b"]},
+        {"a": params["a"], "b": torch.zeros(3)},
+        {"a": params["a"], "b": -params["b"]},  # −0.0 is another weight: 1/x tells them apart
+        {"a": params["a"]},
+    ]
+    found = [fingerprint_of(each) for each in (params, *others)]
+    assert len(set(found)) == len(found)
+    assert fingerprint_of(dict(reversed(params.items()))) == found[0]
+
+
+def test_a_file_is_ordinary_and_nothing_is_left_beside_it(path):
+    umask = os.umask(0o027)
+    try:
+        save_checkpoint(path, checkpoint(seed=2))
+        save_checkpoint(path, checkpoint())
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert load_checkpoint(path).fingerprint == checkpoint().fingerprint
+
+
+def test_metadata_that_is_no_json_is_refused_and_the_old_file_stays(path):
+    save_checkpoint(path, checkpoint())
+    before = path.read_bytes()
+    for bad in (float("nan"), float("inf"), True, "high"):
+        with pytest.raises(MetaprobeError, match=r"this metadata cannot be written into a checkpoint: "):
+            save_checkpoint(path, checkpoint(metrics={"val_loss": bad}))
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_the_safetensors_library_opens_it_and_finds_one_key(path):
+    made = checkpoint()
+    save_checkpoint(path, made)
+    with safe_open(path, framework="pt") as file:
+        assert list(file.metadata()) == [METADATA_KEY]  # two would come in a random order, so in other bytes
+        assert set(file.keys()) == set(made.params)
+        assert all(torch.equal(file.get_tensor(name), value) for name, value in made.params.items())
+        content = json.loads(file.metadata()[METADATA_KEY])
+    assert content["config"] == to_mapping(CONFIG)
+    assert content["fingerprint"] == made.fingerprint
+    assert list(content) == sorted(content)
+
+
+def test_any_changed_weight_is_noticed(path):
+    save_checkpoint(path, checkpoint())
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    for place in (start, (start + len(content)) // 2, len(content) - 1):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UnreadableInput, match=r"changed after the file was written: fingerprint \w{12}, expected"):
+            load_checkpoint(path)
+    path.write_bytes(content)
+    assert load_checkpoint(path).iteration == 17
+
+
+def test_weights_that_do_not_fit_the_network_are_named(path):
+    params = dict(checkpoint().params)
+    cases = {
+        r"head.weight has shape \(5, 4\), expected \(3, 4\)": params | {"head.weight": torch.zeros(5, 4)},
+        r"conv5.conv.weight has shape \(1,\), expected none": params | {"conv5.conv.weight": torch.zeros(1)},
+        r"head.bias has shape none, expected \(3,\)": {k: v for k, v in params.items() if k != "head.bias"},
+    }
+    for told, weights in cases.items():
+        save_checkpoint(path, checkpoint(params=weights))
+        with pytest.raises(UnreadableInput, match=rf"the weights do not fit network 'conv4': {told}$") as error:
+            load_checkpoint(path)
+        assert one_line(error)
+
+
+def test_a_resume_state_is_no_checkpoint(tmp_path):
+    imageset = make_imageset(9, 18, 8)
+    train(tiny(iterations=1, val_tasks=1), imageset, tmp_path / "run")
+    with pytest.raises(UnreadableInput, match=r"last.resume.safetensors: expected a checkpoint, got a resume state"):
+        load_checkpoint(RunFolder(tmp_path / "run").resume_file)
+
+
+def test_files_that_are_no_checkpoints(path, tmp_path):
+    save_file({"head.weight": torch.zeros(3)}, path, {"format": "pt"})
+    with pytest.raises(UnreadableInput, match=r"a safetensors file without 'metaprobe' metadata.*metaprobe inspect"):
+        load_checkpoint(path)
+    with pytest.raises(UnreadableInput, match=r"none.safetensors: cannot be opened: No such file or directory"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    path.write_bytes(b"PK\x03\x04" + bytes(50))
+    with pytest.raises(UnreadableInput, match=r"looks like a zip archive, as torch.save writes it"):
+        load_checkpoint(path)
+    path.write_bytes(save({"a": torch.zeros(3)}, {METADATA_KEY: "{"}))
+    with pytest.raises(UnreadableInput, match=r"its 'metaprobe' metadata is damaged: the JSON is broken"):
+        load_checkpoint(path)
+
+
+def put(part, name, value):
+    return lambda content: content[part].__setitem__(name, value)
+
+
+METADATA = {
+    "unknown field": (
+        put("config", "inner_lrr", 1),
+        r"config: unknown TrainConfig field 'inner_lrr'; known: algorithm",
+    ),
+    "unknown in network": (put("network", "depth", 4), r"network: unknown NetworkConfig field 'depth'; known: name"),
+    "missing": (lambda c: c["config"].pop("algorithm"), r"config: not a TrainConfig: .*missing.*'algorithm'"),
+    "missing in network": (lambda c: c["network"].pop("filters"), r"network: not a NetworkConfig: .*'filters'"),
+    "missing in adaptation": (lambda c: c["adaptation"].pop("steps"), r"adaptation: not a Adaptation: .*'steps'"),
+    "text for a number": (put("config", "n_way", "5"), r"config: not a TrainConfig: n_way is '5', expected int"),
+    "true for a number": (put("config", "seed", True), r"seed is True, expected int"),
+    "a fraction for a whole": (put("adaptation", "steps", 2.5), r"steps is 2.5, expected int"),
+    "a number for a choice": (put("config", "norm", 3), r"norm is 3, expected .*transductive"),
+    "an unknown choice": (put("network", "norm", "layer"), r"network: not a NetworkConfig: norm is 'layer', expected"),
+    "text for a list": (put("adaptation", "layers", "conv1"), r"layers is 'conv1', expected tuple"),
+    "numbers in a list": (put("adaptation", "layers", [1]), r"layers is \[1\], expected tuple"),
+    "a number for a flag": (put("adaptation", "first_order", 1), r"first_order is 1, expected bool"),
+    "text for an option": (put("config", "clip", "none"), r"clip is 'none', expected float"),
+    "out of range": (put("config", "n_shot", 0), r"config: not a TrainConfig: --n-shot must be at least 1; got 0"),
+    "no rate": (put("adaptation", "inner_lr", 0), r"needs steps >= 0 and inner_lr > 0; got steps=3, inner_lr=0"),
+    "no object": (lambda c: c.update(config=[]), r"'config' must be an object, got \[\]"),
+    "no part": (lambda c: c.pop("adaptation"), r"missing key 'adaptation'"),
+    "another part": (lambda c: c.update(extra={}), r"unknown key 'extra'"),
+    "a later version": (lambda c: c.update(format=2), r"checkpoint format 2, newer than 1; update metaprobe"),
+    "a negative iteration": (lambda c: c.update(iteration=-1), r"'iteration' must be a whole number from 0, got -1"),
+    "a word for a metric": (put("metrics", "val_loss", "low"), r"metric 'val_loss' must be a number, got \"low\""),
+    "no fingerprint": (lambda c: c.update(fingerprint="abc"), r"'fingerprint' must be 64 hexadecimal digits"),
+}
+
+
+@pytest.mark.parametrize("case", METADATA)
+def test_metadata_that_say_something_else_are_refused_in_one_line(path, case):
+    change, told = METADATA[case]
+    write(path, checkpoint(), change)
+    with pytest.raises(UnreadableInput, match=rf"a.safetensors: .*{told}") as error:
+        load_checkpoint(path)
+    assert one_line(error)
+
+
+def test_the_file_that_the_cases_above_change_is_a_good_one(path):
+    assert load_checkpoint(write(path, checkpoint())).config == CONFIG
+
+
+WRONG_NETWORKS = {
+    "an unknown network": put("network", "name", "resnet"),
+    "a negative size": put("network", "n_way", -3),
+    "no filters": put("network", "filters", 0),
+    "images too small": put("network", "downsample", "max-pool"),
+    "a network larger than memory": put("network", "filters", 10**12),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_NETWORKS)
+def test_a_network_that_cannot_be_built_is_an_unreadable_input(path, case):
+    write(path, checkpoint(), WRONG_NETWORKS[case])
+    with pytest.raises(UnreadableInput, match=r"a.safetensors") as error:
+        load_checkpoint(path)
+    assert one_line(error)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.bfloat16])
+def test_weights_of_another_type_are_refused(path, dtype):
+    made = checkpoint()
+    params = dict(made.params) | {"head.bias": made.params["head.bias"].detach().to(dtype)}
+    write(path, made, params=params, change=lambda content: content.update(fingerprint=fingerprint(params)))
+    with pytest.raises(UnreadableInput, match=r"a.safetensors.*head.bias"):
+        load_checkpoint(path)
+
+
+def fingerprint(params):
+    """Of tensors of any type, written out again."""
+    from trainers.formats.checkpoint_format import tensor_fingerprint
+
+    names = {torch.uint8: "U8", torch.float64: "F64", torch.bfloat16: "BF16", torch.float32: "F32"}
+    return tensor_fingerprint(
+        (k, names[v.dtype], tuple(v.shape), v.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        for k, v in params.items()
+    )
+
+
+def test_other_metadata_write_other_kinds_of_file(path):
+    made = checkpoint()
+    write_tensors(path, made.params, metadata_for(made, "notes"))
+    with pytest.raises(UnreadableInput, match=r"expected a checkpoint, got a notes"):
+        load_checkpoint(path)
