@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Callable
 
 from analyses.freezing import TestPlan, accuracy_of, freeze
@@ -73,10 +74,17 @@ def measure_run(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
 
 
 def learning_curves(folder: RunFolder) -> Table:
-    """Return a run's training and validation loss (nats) and accuracy (percent), from its metrics.jsonl."""
+    """Return a run's loss (nats) and accuracy (percent) at each validation, from its metrics.jsonl.
+
+    A training value is the mean over the outer steps since the validation before; a validation value has its interval
+    over the validation tasks.
+    """
     config = folder.read_config()
-    rows = []
+    rows, since = [], []
     for record in folder.read_metrics():
+        since.append(record)
+        if "val_loss" not in record:
+            continue
         identity = Row(
             algorithm=config.algorithm,
             seed=config.seed,
@@ -85,13 +93,15 @@ def learning_curves(folder: RunFolder) -> Table:
             value=None,
             source="metrics.jsonl",
         )
-        for measure in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-            if measure not in record:
-                continue
-            value, half = record[measure], record.get(f"{measure}_half_width")
-            low, high = (None, None) if half is None else (value - half, value + half)
-            n = None if half is None else config.val_tasks
-            rows.append(dataclasses.replace(identity, measure=measure, value=value, low=low, high=high, n=n))
+        for name in ("loss", "accuracy"):
+            mean = statistics.fmean(step[f"train_{name}"] for step in since)
+            value, half = record[f"val_{name}"], record[f"val_{name}_half_width"]
+            bounds = {"low": value - half, "high": value + half}
+            rows += [
+                dataclasses.replace(identity, measure=f"train_{name}", value=mean, n=len(since) * config.meta_batch),
+                dataclasses.replace(identity, measure=f"val_{name}", value=value, n=config.val_tasks, **bounds),
+            ]
+        since = []
     return Table.of(rows)
 
 

@@ -36,7 +36,8 @@ def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
         (
             _figure(
                 "learning-curves",
-                f"Accuracy and loss over training. Validation in full, training faint. {band}",
+                "Accuracy and loss over training. Validation in full; training, averaged since the validation before, "
+                f"faint. {band}",
                 figures.learning_curves(study),
                 _rows("learning-curves", study, frame, _CURVES),
                 "Learning curves",
