@@ -14,6 +14,7 @@ from analyses.table import Row, Table
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.config import Adaptation
+from trainers.device import device_named
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.evaluate import Evaluation, TestHead, evaluate, half_width, sampler_for
 from trainers.networks import TaskNetwork, build_network
@@ -44,6 +45,11 @@ class TestPlan:
     split: str = "test"
     chunk: int = 4
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "n_query", "chunk"):
+            if getattr(self, name) < 1:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +108,9 @@ def freeze(
     known = layers_of(trained.network)
     sets = [tuple(names) for names in (contiguous_blocks(known) if frozen is None else frozen)]
     learners = (trained, _untrained(checkpoint, plan.device)) if random_row else (trained,)
+    ends = list(dict.fromkeys((sets[0], sets[-1])))
     counts = tuple(inner_steps) or (checkpoint.adaptation.steps,)
-    wanted = {count: sets if count == checkpoint.adaptation.steps else [sets[0], sets[-1]] for count in counts}
+    wanted = {count: sets if count == checkpoint.adaptation.steps else ends for count in counts}
     sampler = sampler_of(checkpoint, imageset, plan)
     total, done = plan.tasks * len(learners) * sum(map(len, wanted.values())), 0
 
@@ -189,7 +196,7 @@ def _trained(checkpoint: Checkpoint, device: str) -> _Learner:
         measure="accuracy",
         value=None,
     )
-    network = checkpoint.network().to(device)
+    network = checkpoint.network().to(device_named(device))
     return _Learner(network, identity, checkpoint.adaptation, checkpoint.config.norm == "transductive")
 
 
@@ -197,7 +204,10 @@ def _untrained(checkpoint: Checkpoint, device: str) -> _Learner:
     network = build_network(checkpoint.network_config, checkpoint.config.seed)
     start = dataclasses.replace(checkpoint, params=dict(network.named_parameters()), iteration=0)
     learner = _trained(start, device)
-    return dataclasses.replace(learner, identity=dataclasses.replace(learner.identity, algorithm="random"))
+    source = f"adapted as {checkpoint.config.algorithm} {checkpoint.fingerprint[:12]}"
+    return dataclasses.replace(
+        learner, identity=dataclasses.replace(learner.identity, algorithm="random", source=source)
+    )
 
 
 def _without(learner: _Learner, frozen: Sequence[str], steps: int) -> Adaptation:

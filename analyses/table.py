@@ -66,6 +66,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_NOTHING = "none"  # of `frozen` in a file, where an empty cell says that freezing does not apply
+_REAL = ("value", "low", "high")
 _WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "n")
 
 
@@ -90,8 +92,11 @@ class Table:
         """Return the table as a pandas frame with all columns; what does not apply is missing there."""
         import pandas as pd
 
-        frame = pd.DataFrame([dataclasses.asdict(row) for row in self.rows], columns=list(COLUMNS))
-        return frame.astype({name: "Int64" for name in _WHOLE} | {name: "Float64" for name in ("value", "low", "high")})
+        kinds = dict.fromkeys(_WHOLE, "Int64") | dict.fromkeys(_REAL, "Float64")
+        columns = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
+        return pd.DataFrame(
+            {name: pd.array(values, dtype=kinds.get(name, "object")) for name, values in columns.items()}
+        )
 
     def used_columns(self) -> tuple[str, ...]:
         """Return the columns that some row has a value in, in order; `status` only where some row is not ok."""
@@ -103,8 +108,10 @@ class Table:
         )
 
     def write_csv(self, path: Path | str) -> None:
-        """Write all columns as CSV with full precision; what does not apply is an empty cell."""
-        write_text(path, self.frame().to_csv(index=False, lineterminator="\n"))
+        """Write all columns as CSV, numbers in full; what does not apply is an empty cell, nothing frozen is "none"."""
+        frame = self.frame()
+        frame["frozen"] = frame["frozen"].replace("", _NOTHING)
+        write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
     @classmethod
     def read_csv(cls, path: Path | str) -> Table:
@@ -133,10 +140,12 @@ def _row(record: Mapping[Any, Any], path: Path | str) -> Row:
 
 
 def _parse(name: str, text: str) -> str | int | float | None:
-    if name == "frozen":  # "" says that nothing was frozen; a row to which freezing does not apply has no inner steps
-        return text
     if text == "":
+        if name in ("measure", "status"):
+            raise ValueError(f"its {name} is empty")
         return None
+    if name == "frozen":
+        return "" if text == _NOTHING else text
     if name in _WHOLE:
         return int(text)
-    return float(text) if name in ("value", "low", "high") else text
+    return float(text) if name in _REAL else text

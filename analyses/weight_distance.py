@@ -14,6 +14,7 @@ from analyses.freezing import TestPlan, mean_row, sampler_of
 from analyses.table import Row, Table
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import load_checkpoint
+from trainers.device import device_named
 from trainers.networks import Parameters, layer_of
 from trainers.tasks.imageset import ImageSet
 
@@ -56,7 +57,7 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
         one is undefined for a layer whose weights are all zero.
     """
     checkpoint = load_checkpoint(path)
-    network = checkpoint.network().to(plan.device)
+    network = checkpoint.network().to(device_named(plan.device))
     params = dict(network.named_parameters())
     sampler = sampler_of(checkpoint, imageset, dataclasses.replace(plan, n_query=1))
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers_of(network)}

@@ -21,7 +21,7 @@ from trainers.checkpoint import (
 )
 from trainers.config import Adaptation, NetworkConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json
+from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, tensor_fingerprint
 from trainers.networks import build_network
 from trainers.outer_loop import train
 from trainers.run import RunFolder
@@ -131,6 +131,20 @@ def test_a_file_is_ordinary_and_nothing_is_left_beside_it(path):
     assert load_checkpoint(path).fingerprint == checkpoint().fingerprint
 
 
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch):
+    save_checkpoint(path, checkpoint())
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, checkpoint(seed=2))
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
 def test_metadata_that_is_no_json_is_refused_and_the_old_file_stays(path):
     save_checkpoint(path, checkpoint())
     before = path.read_bytes()
@@ -169,9 +183,11 @@ def test_any_changed_weight_is_noticed(path):
 def test_weights_that_do_not_fit_the_network_are_named(path):
     params = dict(checkpoint().params)
     cases = {
-        r"head.weight has shape \(5, 4\), expected \(3, 4\)": params | {"head.weight": torch.zeros(5, 4)},
-        r"conv5.conv.weight has shape \(1,\), expected none": params | {"conv5.conv.weight": torch.zeros(1)},
-        r"head.bias has shape none, expected \(3,\)": {k: v for k, v in params.items() if k != "head.bias"},
+        r"head.weight is torch.float32 \(5, 4\), expected torch.float32 \(3, 4\)": params
+        | {"head.weight": torch.zeros(5, 4)},
+        r"conv5.conv.weight is torch.float32 \(1,\), expected not there": params
+        | {"conv5.conv.weight": torch.zeros(1)},
+        r"head.bias is not there, expected torch.float32 \(3,\)": {k: v for k, v in params.items() if k != "head.bias"},
     }
     for told, weights in cases.items():
         save_checkpoint(path, checkpoint(params=weights))
@@ -182,7 +198,7 @@ def test_weights_that_do_not_fit_the_network_are_named(path):
 
 def test_a_resume_state_is_no_checkpoint(tmp_path):
     imageset = make_imageset(9, 18, 8)
-    train(tiny(iterations=1, val_tasks=1), imageset, tmp_path / "run")
+    train(tiny(iterations=1, val_tasks=2), imageset, tmp_path / "run")
     with pytest.raises(UnreadableInput, match=r"last.resume.safetensors: expected a checkpoint, got a resume state"):
         load_checkpoint(RunFolder(tmp_path / "run").resume_file)
 
@@ -223,7 +239,7 @@ METADATA = {
     "numbers in a list": (put("adaptation", "layers", [1]), r"layers is \[1\], expected tuple"),
     "a number for a flag": (put("adaptation", "first_order", 1), r"first_order is 1, expected bool"),
     "text for an option": (put("config", "clip", "none"), r"clip is 'none', expected float"),
-    "out of range": (put("config", "n_shot", 0), r"config: not a TrainConfig: --n-shot must be at least 1; got 0"),
+    "out of range": (put("config", "n_shot", 0), r"config: not a TrainConfig: --n-shot must be at least 1 .*; got 0"),
     "no rate": (put("adaptation", "inner_lr", 0), r"needs steps >= 0 and inner_lr > 0; got steps=3, inner_lr=0"),
     "no object": (lambda c: c.update(config=[]), r"'config' must be an object, got \[\]"),
     "no part": (lambda c: c.pop("adaptation"), r"missing key 'adaptation'"),
@@ -275,13 +291,11 @@ def test_weights_of_another_type_are_refused(path, dtype):
 
 
 def fingerprint(params):
-    """Of tensors of any type, written out again."""
-    from trainers.formats.checkpoint_format import tensor_fingerprint
-
+    """Of tensors of any type."""
     names = {torch.uint8: "U8", torch.float64: "F64", torch.bfloat16: "BF16", torch.float32: "F32"}
     return tensor_fingerprint(
-        (k, names[v.dtype], tuple(v.shape), v.detach().contiguous().view(torch.uint8).numpy().tobytes())
-        for k, v in params.items()
+        (name, names[value.dtype], tuple(value.shape), value.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        for name, value in params.items()
     )
 
 

@@ -1,5 +1,7 @@
 """The outer loop: learning, checkpoints, resume after SIGKILL, interruption, divergence."""
 
+import json
+import math
 import os
 import shutil
 import signal
@@ -9,6 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +19,7 @@ from tests.conftest import make_imageset
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.evaluate import Evaluation
 from trainers.outer_loop import Diverged, train
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 
@@ -204,19 +208,71 @@ def test_schedule_and_clip_do_what_they_say(tmp_path, toy):
 def test_cuda_that_is_not_there_is_told(tmp_path, toy):
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(MetaprobeError, match=r"sees no CUDA device"):
+    with pytest.raises(MetaprobeError, match=r"sees 0 CUDA devices"):
         train(tiny(device="cuda"), toy, tmp_path / "run")
+
+
+RECORD = {"iteration": 1, "train_loss": 1.0, "train_accuracy": 20.0, "seconds": 0.1}
 
 
 def test_metrics_with_a_torn_last_line(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.append_metrics({"iteration": 1, "train_loss": 1.0})
+    folder.append_metrics(RECORD)
     with folder.metrics_file.open("a") as file:
         file.write('{"iteration": 2, "trai')
-    assert folder.read_metrics() == [{"iteration": 1, "train_loss": 1.0}]
-    folder.metrics_file.write_text("nonsense\n")
+    assert folder.read_metrics() == [RECORD]
+
+
+@pytest.mark.parametrize(
+    "line", [b"nonsense", b"[]", b'{"iteration": 1}', b"\xff\xfe", json.dumps(RECORD | {"seconds": math.inf}).encode()]
+)
+def test_damaged_metrics_are_told_with_their_line(tmp_path, line):
+    folder = RunFolder(tmp_path)
+    folder.metrics_file.write_bytes(line + b"\n")
     with pytest.raises(UnreadableInput, match=r"metrics.jsonl:1: not a metrics record"):
         folder.read_metrics()
+
+
+def test_divergence_seen_only_in_validation_saves_nothing(tmp_path, toy, monkeypatch):
+    lost = Evaluation(np.full(4, 20.0), np.full(4, np.nan))
+    monkeypatch.setattr("trainers.outer_loop.evaluate", lambda *_, **__: lost)
+    with pytest.raises(Diverged, match=r"validation loss is nan at iteration 4 of 9"):
+        train(tiny(), toy, tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").checkpoint("last").exists()
+
+
+def test_a_lost_resume_state_does_not_restart_the_run(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    before = folder.checkpoint("last").read_bytes()
+    folder.resume_file.unlink()
+    with pytest.raises(UnreadableInput, match=r"has last.safetensors but not last.resume.safetensors"):
+        train(tiny(), toy, tmp_path / "run")
+    assert folder.checkpoint("last").read_bytes() == before
+
+
+def test_what_a_kill_left_half_written_does_not_stop_a_run(tmp_path, toy):
+    (tmp_path / "run").mkdir()
+    left = tmp_path / "run" / ".config.toml.abcd.part"
+    left.write_text("algor")
+    train(tiny(), toy, tmp_path / "run")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_the_shortest_runs_have_every_checkpoint(iterations, tmp_path, toy):
+    train(tiny(iterations=iterations), toy, tmp_path / "run")
+    for name in CHECKPOINT_NAMES:
+        assert load_checkpoint(RunFolder(tmp_path / "run").checkpoint(name)).iteration <= iterations
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": -1}, {"filters": 0}, {"val_tasks": 1}, {"n_way": 1}, {"inner_lr": math.nan}, {"seed": 2**40}],
+)
+def test_impossible_configs_are_told(wrong):
+    with pytest.raises(MetaprobeError, match=f"--{next(iter(wrong)).replace('_', '-')} must be"):
+        tiny(**wrong)
 
 
 def test_too_few_classes_or_images_are_told_with_their_numbers(tmp_path):

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
-from trainers.errors import UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_bytes
 from trainers.formats.checkpoint_format import (
     METADATA_KEY,
@@ -100,13 +100,17 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         metrics=metadata.metrics,
         provenance=metadata.provenance,
     )
-    expected = {name: tuple(p.shape) for name, p in build_network(checkpoint.network_config, 0).named_parameters()}
-    found = {name: tuple(p.shape) for name, p in params.items()}
+    try:
+        built = build_network(checkpoint.network_config, seed=0)
+    except MetaprobeError as error:
+        raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
+    expected = {name: (tuple(value.shape), value.dtype) for name, value in built.named_parameters()}
+    found = {name: (tuple(value.shape), value.dtype) for name, value in params.items()}
     if expected != found:
-        name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+        name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
         raise UnreadableInput(
-            f"{path}: the weights do not fit network {checkpoint.network_config.name!r}: {name} has shape "
-            f"{found.get(name, 'none')}, expected {expected.get(name, 'none')}"
+            f"{path}: the weights do not fit network {checkpoint.network_config.name!r}: {name} is "
+            f"{_told(found.get(name))}, expected {_told(expected.get(name))}"
         )
     return checkpoint
 
@@ -130,6 +134,9 @@ def read_tensors(path: Path | str) -> tuple[CheckpointMetadata, dict[str, Tensor
     if metadata is None:
         raise UnreadableInput(f"{path}: a safetensors file, but not a checkpoint of metaprobe")
     tensors = load(content)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise UnreadableInput(f"{path}: {name} is of type {tensor.dtype}, which no file of metaprobe's holds")
     if (found := fingerprint_of(tensors)) != metadata.fingerprint:
         raise UnreadableInput(
             f"{path}: the tensors were changed after the file was written: fingerprint {found[:12]}, "
@@ -162,6 +169,10 @@ def metadata_for(
         metrics=dict(checkpoint.metrics if metrics is None else metrics),
         provenance=dict(checkpoint.provenance),
     )
+
+
+def _told(kind: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "not there" if kind is None else f"{kind[1]} {kind[0]}"
 
 
 def _bytes(tensor: Tensor) -> bytes:

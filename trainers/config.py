@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -34,6 +35,11 @@ class NetworkConfig:
     filters: int
     downsample: Downsample
     norm: Norm
+
+    def __post_init__(self) -> None:
+        for name, most in (("n_way", 65_536), ("channels", 4096), ("image_size", 4096), ("filters", 4096)):
+            if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
+                raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -107,15 +113,19 @@ class TrainConfig:
     """cpu, cuda, cuda:1 …"""
 
     def __post_init__(self) -> None:
-        for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_tasks", "val_every", "chunk"):
-            if getattr(self, name) < 1:
-                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
-        if self.n_way < 2:
-            raise MetaprobeError(f"--n-way must be at least 2; got {self.n_way}")
+        least = {"n_way": 2, "val_tasks": 2, "seed": 0}  # an interval needs two tasks
+        least |= {
+            name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
+        }
+        least |= {name: 1 for name in ("filters", "image_size")}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < 2**31:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least {low} and below 2³¹; got {value}")
         for name in ("inner_lr", "outer_lr", "clip"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0; got {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0 and finite; got {value}")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

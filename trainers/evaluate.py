@@ -102,7 +102,12 @@ def evaluate(
         chunk: tasks at once.
         workers: of this network (default: as many as torch may use threads).
         advance: called with the number of tasks just done.
+
+    Raises:
+        MetaprobeError: fewer than one task, or a split that is too small.
     """
+    if tasks < 1:
+        raise MetaprobeError(f"a test needs at least one task; got {tasks}")
     starts = range(0, tasks, chunk)
     batches = (sampler.batch(range(first, min(first + chunk, tasks))) for first in starts)
 
@@ -127,8 +132,8 @@ def _scores(
     with torch.no_grad():
         logits = _logits(network, adapted, tasks, head, transductive)
         loss = task_losses(logits, tasks.query.labels)
-        accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).float().mean(dim=1)
-    return torch.stack([accuracy, loss]).double().cpu().numpy()
+        accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).double().mean(dim=1)
+    return torch.stack([accuracy, loss.double()]).cpu().numpy()
 
 
 def _logits(network: TaskNetwork, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool) -> Tensor:

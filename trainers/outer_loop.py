@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from trainers.algorithms import Algorithm, MetaGradient, algorithm_named
 from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
+from trainers.device import device_named
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.evaluate import evaluate, half_width
 from trainers.interrupt import stop_on_interrupt
 from trainers.networks import TaskNetwork, build_network
@@ -49,7 +52,7 @@ def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig
         n_way=config.n_way,
         channels=imageset.channels,
         image_size=imageset.image_size,
-        filters=config.filters or (64 if grey else 32),
+        filters=(64 if grey else 32) if config.filters is None else config.filters,
         downsample=config.downsample or ("stride" if grey else "max-pool"),
         norm=config.norm,
     )
@@ -81,7 +84,7 @@ class _Run:
     def __init__(self, config: TrainConfig, imageset: ImageSet, folder: RunFolder) -> None:
         self.config, self.folder = config, folder
         self.algorithm: Algorithm = algorithm_named(config.algorithm)
-        device = _device(config.device)
+        device = device_named(config.device)
         shape = (config.n_way, config.n_shot)
         self.tasks = EpisodeSampler(imageset, "train", *shape, config.n_query, config.seed, device)
         self.validation = EpisodeSampler(imageset, "val", *shape, VALIDATION_QUERIES, VALIDATION_SEED, device)
@@ -98,7 +101,7 @@ class _Run:
     def to_the_end(self) -> Checkpoint:
         self._begin()
         config, state = self.config, self.state
-        marks = {math.ceil(config.iterations / 3): "third", math.ceil(2 * config.iterations / 3): "two-thirds"}
+        marks = {"third": math.ceil(config.iterations / 3), "two-thirds": math.ceil(2 * config.iterations / 3)}
         label = f"{config.algorithm} on {config.data}"
         began = time.monotonic() - self.seconds
         bar = ProgressLine(label, config.iterations, state.iteration, "tasks", config.meta_batch)
@@ -111,8 +114,9 @@ class _Run:
                 if state.iteration % config.val_every == 0 or done:
                     record |= self._validate()
                 self.folder.append_metrics(record | {"seconds": round(time.monotonic() - began, 3)})
-                if state.iteration in marks:
-                    self._save(marks[state.iteration])
+                for name, iteration in marks.items():
+                    if iteration == state.iteration:
+                        self._save(name)
                 if state.iteration % config.val_every == 0 or done:
                     self._save_last()
             if stop.asked and state.iteration < config.iterations:
@@ -125,6 +129,11 @@ class _Run:
 
     def _begin(self) -> None:
         if not self.folder.resume_file.exists():
+            if (last := self.folder.checkpoint("last")).exists():
+                raise UnreadableInput(
+                    f"{self.folder.path} has {last.name} but not {self.folder.resume_file.name}, so it cannot be "
+                    "resumed, and starting anew would overwrite it; bring the file back, or choose another --out"
+                )
             self._save("start")
             self.folder.rewind_metrics(0)
             return
@@ -160,10 +169,12 @@ class _Run:
         for name, parameter in state.params.items():
             mean = sums[name] / config.meta_batch
             parameter.grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
-        self._refuse_non_finite(loss)
         self._set_rate()
-        state.optimiser.step()
         state.iteration += 1
+        gradients = [parameter.grad for parameter in state.params.values() if parameter.grad is not None]
+        self._refuse_non_finite({"loss": loss}, "meta-gradient", gradients)
+        state.optimiser.step()
+        self._refuse_non_finite({}, "weights", state.params.values())
         return loss / config.meta_batch, 100 * accuracy / config.meta_batch
 
     def _set_rate(self) -> None:
@@ -172,15 +183,17 @@ class _Run:
         for group in self.state.optimiser.param_groups:
             group["lr"] = config.outer_lr * share
 
-    def _refuse_non_finite(self, loss: float) -> None:
-        gradients = [parameter.grad for parameter in self.state.params.values() if parameter.grad is not None]
-        if math.isfinite(loss) and all(bool(gradient.isfinite().all()) for gradient in gradients):
+    def _refuse_non_finite(self, numbers: Mapping[str, float], what: str = "", tensors: Iterable[Tensor] = ()) -> None:
+        """Stop before anything that is not a number is saved."""
+        told = [f"the {name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            told.append(f"the {what} holds NaN or Inf")
+        if not told:
             return
-        what = f"the loss is {loss}" if not math.isfinite(loss) else "the meta-gradient holds NaN or Inf"
         last = self.folder.checkpoint("last")
         good = last if last.exists() else self.folder.checkpoint("start")
         raise Diverged(
-            f"{what} at iteration {self.state.iteration + 1} of {self.config.iterations}; the last good checkpoint is "
+            f"{told[0]} at iteration {self.state.iteration} of {self.config.iterations}; the last good checkpoint is "
             f"{good}. Try a smaller --outer-lr or --inner-lr, or --clip 10, in another --out"
         )
 
@@ -199,6 +212,7 @@ class _Run:
         metrics = {"val_iteration": self.state.iteration}
         for name, values in (("val_loss", result.loss), ("val_accuracy", result.accuracy)):
             metrics |= {name: float(values.mean()), f"{name}_half_width": half_width(values)}
+        self._refuse_non_finite({"validation loss": metrics["val_loss"]})
         self.metrics = metrics
         if metrics["val_accuracy"] > self.state.best_accuracy:
             self.state.best_accuracy = metrics["val_accuracy"]
@@ -224,13 +238,3 @@ class _Run:
             self.metrics,
             self.provenance,
         )
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise MetaprobeError(f"--device {name!r} is no device: {error}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MetaprobeError(f"--device {name} was asked for, but torch {torch.__version__} sees no CUDA device here")
-    return device

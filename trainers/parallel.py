@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -54,8 +55,9 @@ class TaskWorkers(Generic[Network]):
         allowed = self._stack.enter_context(one_thread())
         on_cpu = all(parameter.device.type == "cpu" for parameter in self._network.parameters())
         count = allowed if on_cpu else 1
-        pool = ThreadPoolExecutor(count, "tasks", initializer=self._begin)
-        self._pool = self._stack.enter_context(pool)
+        self._ahead = 2 * count
+        self._pool = ThreadPoolExecutor(count, "tasks", initializer=self._begin)
+        self._stack.callback(self._pool.shutdown, cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
         return self
 
     def __exit__(
@@ -64,8 +66,17 @@ class TaskWorkers(Generic[Network]):
         self._stack.close()
 
     def map(self, function: Callable[[Network, Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
-        """Yield `function(network, chunk)` for each chunk, in the order of the chunks."""
-        return self._pool.map(lambda chunk: function(self._own.network, chunk), chunks)
+        """Yield `function(network, chunk)` for each chunk, in the order of the chunks.
+
+        Chunks are drawn as workers come free, two a worker, so that a long stream of them takes little memory.
+        """
+        pending: deque[Future[Result]] = deque()
+        for chunk in chunks:
+            pending.append(self._pool.submit(lambda chunk=chunk: function(self._own.network, chunk)))
+            if len(pending) > self._ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
     def _begin(self) -> None:
         torch.set_num_threads(1)  # OpenMP keeps the number for each thread apart

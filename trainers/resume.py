@@ -46,8 +46,8 @@ def load_resume_state(path: Path, state: OuterState) -> Mapping[str, Any]:
         UnreadableInput: the file is damaged or belongs to other weights.
     """
     metadata, tensors = read_tensors(path)
-    expected = {f"{part}/{name}" for name in state.params for part in ("param", *_MOMENTS)}
-    if metadata.kind != "resume state" or set(tensors) != expected:
+    expected = {f"{part}/{name}": p.shape for name, p in state.params.items() for part in ("param", *_MOMENTS)}
+    if metadata.kind != "resume state" or {name: tensor.shape for name, tensor in tensors.items()} != expected:
         raise UnreadableInput(f"{path}: expected the resume state of this run's network, got a {metadata.kind}")
     with torch.no_grad():
         for name, parameter in state.params.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,12 +54,14 @@ class RunFolder:
             UnreadableInput: its config is damaged.
         """
         if not self.config_file.exists():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and any(not _is_left_over(file) for file in self.path.iterdir()):
                 raise MetaprobeError(
                     f"{self.path} has files in it but no config.toml, so it is no run; choose another --out"
                 )
             write_text(self.config_file, tomli_w.dumps(to_mapping(config)))
-            return
+        for file in self.path.rglob(".*.part"):
+            if _is_left_over(file):
+                file.unlink()
         found = to_mapping(self.read_config())
         wanted = to_mapping(config)
         differing = [name for name in sorted(found | wanted) if found.get(name) != wanted.get(name)]
@@ -96,19 +99,36 @@ class RunFolder:
         """
         if not self.metrics_file.exists():
             return []
-        text = self.metrics_file.read_text(encoding="utf-8")
-        records = []
-        for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
-            try:
-                record = json.loads(line)
-                record["iteration"] = int(record["iteration"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise UnreadableInput(f"{self.metrics_file}:{number}: not a metrics record: {error}") from error
-            records.append(record)
-        return records
+        content = self.metrics_file.read_bytes()
+        lines = content[: content.rfind(b"\n") + 1].splitlines()
+        return [_record(line, f"{self.metrics_file}:{number}") for number, line in enumerate(lines, 1)]
 
     def rewind_metrics(self, iteration: int) -> list[dict[str, float]]:
         """Drop the lines after an iteration, which a resumed run will write again; return those kept."""
         kept = [record for record in self.read_metrics() if record["iteration"] <= iteration]
         write_text(self.metrics_file, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
         return kept
+
+
+_ALWAYS = ("iteration", "train_loss", "train_accuracy", "seconds")
+_VALIDATION = ("val_iteration", "val_loss", "val_accuracy", "val_loss_half_width", "val_accuracy_half_width")
+
+
+def _record(line: bytes, where: str) -> dict[str, float]:
+    """Return one line of metrics.jsonl, checked: every number there and finite."""
+    try:
+        record = json.loads(line)
+        wanted = _ALWAYS + (_VALIDATION if "val_iteration" in record else ())
+        if set(record) != set(wanted):
+            raise ValueError(f"expected the names {', '.join(wanted)}")
+        for name, value in record.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{name} is {value!r}, expected a number")
+    except (ValueError, TypeError) as error:
+        raise UnreadableInput(f"{where}: not a metrics record: {error}") from error
+    return record
+
+
+def _is_left_over(file: Path) -> bool:
+    """Tell whether a killed process left this file before it had its name (see `trainers.files.replacing`)."""
+    return file.name.startswith(".") and file.name.endswith(".part")

@@ -9,6 +9,7 @@ from typing import Literal
 from probe.capturing.capture import Origin, capture
 from probe.store.metadata import RawOptions
 from trainers.checkpoint import load_checkpoint, metadata_for
+from trainers.device import device_named
 from trainers.errors import MetaprobeError
 from trainers.evaluate import sampler_for
 from trainers.tasks.imageset import ImageSet
@@ -62,7 +63,7 @@ def capture_checkpoint(
     if tasks < 1:
         raise MetaprobeError(f"a capture needs at least one task; got {tasks}")
     sampler = sampler_for(checkpoint, imageset, split=split, n_query=n_query, seed=seed, device=device)
-    network = checkpoint.network().to(device)
+    network = checkpoint.network().to(device_named(device))
     return capture(
         network,
         None,

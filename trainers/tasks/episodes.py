@@ -66,7 +66,8 @@ class EpisodeSampler:
         dtype: floating type of the images.
 
     Raises:
-        MetaprobeError: the split has fewer classes than `n_way`, or a class fewer images than `n_shot + n_query`.
+        MetaprobeError: a size or the seed is too small, the split has fewer classes than `n_way`, or a class fewer
+            images than `n_shot + n_query`.
     """
 
     def __init__(
@@ -80,6 +81,14 @@ class EpisodeSampler:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        for name, value, least in (
+            ("n_way", n_way, 1),
+            ("n_shot", n_shot, 1),
+            ("n_query", n_query, 1),
+            ("seed", seed, 0),
+        ):
+            if value < least:
+                raise MetaprobeError(f"tasks need {name} of at least {least}; got {value}")
         self.split, self.n_way, self.n_shot, self.n_query, self.seed = split, n_way, n_shot, n_query, seed
         self._classes = imageset.classes_of(split)
         if len(self._classes) < n_way:

@@ -1,0 +1,193 @@
+"""The freezing ablation: each column is the same test with fewer layers, on the same tasks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analyses.freezing import TestPlan, accuracy_of, contiguous_blocks, freeze, mean_row
+from analyses.table import Row, Table
+from tests.conftest import make_imageset
+from tests.test_training import tiny
+from trainers.adapt import adapt, query_logits
+from trainers.checkpoint import load_checkpoint
+from trainers.errors import MetaprobeError
+from trainers.outer_loop import train
+from trainers.run import RunFolder
+from trainers.tasks.episodes import EpisodeSampler
+
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
+BLOCKS = ((), ("conv1",), ("conv1", "conv2"), ("conv1", "conv2", "conv3"), ("conv1", "conv2", "conv3", "conv4"))
+PLAN = TestPlan(tasks=6, n_query=4, seed=3)
+IMAGESET = make_imageset(n_classes=12, per_class=18, size=8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two inner steps, rate 0.4 and norms that do not adapt, with queries normalised by the support set."""
+    path = tmp_path_factory.mktemp("freezing") / "run"
+    config = tiny(iterations=3, inner_lr=0.4, norm="non-transductive", adapt_norm=False, seed=5, outer_lr=0.01)
+    train(config, IMAGESET, path)
+    return RunFolder(path)
+
+
+def correct(checkpoint, frozen, steps, plan=PLAN):
+    """Accuracy of each task in percent, one by one, without `evaluate`."""
+    config, network = checkpoint.config, checkpoint.network()
+    params = dict(network.named_parameters())
+    sampler = EpisodeSampler(IMAGESET, plan.split, config.n_way, config.n_shot, plan.n_query, plan.seed)
+    found = []
+    for place in range(plan.tasks):
+        task = sampler.batch([place])
+        layers = [layer for layer in LAYERS if layer not in frozen]
+        adapted = adapt(network, params, task.support, layers=layers, inner_lr=0.4, steps=steps, adapt_norm=False)
+        logits = query_logits(network, adapted.params, task.support, task.query, transductive=False)
+        found.append(100 * np.mean((logits.argmax(-1) == task.query.labels).numpy()))
+    return np.array(found)
+
+
+def chosen(table, **wanted):
+    return [row for row in table.rows if all(getattr(row, name) == value for name, value in wanted.items())]
+
+
+def the(table, **wanted):
+    (row,) = chosen(table, **wanted)
+    return row
+
+
+def assert_mean(row, per_task):
+    low, high = stats.t.interval(0.95, len(per_task) - 1, loc=per_task.mean(), scale=stats.sem(per_task))
+    assert (row.value, row.low, row.high) == pytest.approx((per_task.mean(), low, high), abs=1e-4)
+    assert row.n == len(per_task)
+    assert row.status == "ok"
+
+
+def test_blocks_grow_from_the_input_and_leave_the_head():
+    assert contiguous_blocks(LAYERS) == BLOCKS
+
+
+def test_columns_are_separate_tests_of_the_same_tasks(run):
+    path = run.checkpoint("last")
+    checkpoint = load_checkpoint(path)
+    table = freeze(path, IMAGESET, PLAN, random_row=False)
+    accuracies = {row.frozen: row for row in chosen(table, measure="accuracy")}
+    assert list(accuracies) == [",".join(block) for block in BLOCKS]
+    for block in BLOCKS:
+        alone = accuracy_of(checkpoint, IMAGESET, PLAN, frozen=block)
+        assert chosen(table, frozen=",".join(block), measure="accuracy") == chosen(alone, measure="accuracy")
+        assert chosen(table, frozen=",".join(block), measure="loss") == chosen(alone, measure="loss")
+        assert_mean(accuracies[",".join(block)], correct(checkpoint, block, 2))
+    row = accuracies["conv1"]
+    assert (row.checkpoint, row.algorithm, row.seed, row.iteration) == (checkpoint.fingerprint[:12], "maml", 5, 3)
+    assert (row.phase, row.head, row.inner_steps, row.layer, row.samples) == ("post", "own", 2, None, None)
+    assert len({accuracies[name].value for name in accuracies}) > 1  # freezing shows on these tasks
+
+
+def test_differences_are_paired(run):
+    path = run.checkpoint("last")
+    checkpoint = load_checkpoint(path)
+    table = freeze(path, IMAGESET, PLAN, random_row=False)
+    assert not chosen(table, measure="accuracy_difference", frozen="")
+    full = correct(checkpoint, (), 2)
+    for block in BLOCKS[1:]:
+        row = the(table, measure="accuracy_difference", frozen=",".join(block))
+        assert_mean(row, correct(checkpoint, block, 2) - full)
+    # The interval of an unpaired difference, from the same tasks, is another.
+    one, other = (the(table, measure="accuracy", frozen=name) for name in ("", "conv1"))
+    unpaired = np.hypot(one.high - one.value, other.high - other.value)
+    paired = the(table, measure="accuracy_difference", frozen="conv1")
+    assert abs(paired.high - paired.value - unpaired) > 0.5
+
+
+def test_the_random_row_is_the_start_of_the_run(run):
+    table = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(2, 4))
+    start = load_checkpoint(run.checkpoint("start"))
+    random = chosen(table, algorithm="random")
+    assert {(row.checkpoint, row.iteration, row.seed) for row in random} == {(start.fingerprint[:12], 0, 5)}
+    assert len(random) == len(chosen(table, algorithm="maml")) == len(table) / 2
+    own = freeze(run.checkpoint("start"), IMAGESET, PLAN, inner_steps=(2, 4), random_row=False)
+    assert [dataclasses.replace(row, algorithm="maml", source=None) for row in random] == list(own.rows)
+    last = load_checkpoint(run.checkpoint("last"))  # the untrained network adapts as this one does
+    assert {row.source for row in random} == {f"adapted as maml {last.fingerprint[:12]}"}
+    row = the(table, algorithm="random", measure="accuracy", frozen="conv1", inner_steps=2)
+    assert_mean(row, correct(start, ("conv1",), 2))
+
+
+def test_other_numbers_of_steps_are_tested_on_the_first_and_the_last_set(run):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    table = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(2, 5, 0), random_row=False)
+    accuracies = [(row.inner_steps, row.frozen) for row in chosen(table, measure="accuracy")]
+    ends = ["", ",".join(BLOCKS[-1])]
+    expected = [(2, ",".join(block)) for block in BLOCKS] + [(steps, name) for steps in (5, 0) for name in ends]
+    assert accuracies == expected
+    row = the(table, measure="accuracy_difference", inner_steps=5)
+    assert_mean(row, correct(checkpoint, BLOCKS[-1], 5) - correct(checkpoint, (), 5))  # to the same number of steps
+    assert {row.phase for row in chosen(table, inner_steps=0)} == {"pre"}
+    assert the(table, measure="accuracy_difference", inner_steps=0).value == 0  # no step: frozen or not is the same
+    only = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(5,), random_row=False)
+    assert only == Table.of(chosen(table, inner_steps=5))
+
+
+def test_named_sets_and_progress(run):
+    sets, done = [("conv4",), ("conv1", "head"), ()], []
+    table = freeze(
+        run.checkpoint("last"), IMAGESET, PLAN, frozen=sets, progress=lambda now, total: done.append((now, total))
+    )
+    assert [row.frozen for row in chosen(table, algorithm="maml", measure="accuracy")] == ["conv4", "conv1,head", ""]
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    row = the(table, algorithm="maml", measure="accuracy_difference", frozen="")
+    assert_mean(row, correct(checkpoint, (), 2) - correct(checkpoint, ("conv4",), 2))  # to the first set
+    assert {total for _, total in done} == {2 * 3 * 6}
+    assert [now for now, _ in done] == sorted({now for now, _ in done})
+    assert done[-1][0] == 2 * 3 * 6
+
+
+def test_one_task_has_no_interval(run):
+    table = freeze(run.checkpoint("last"), IMAGESET, dataclasses.replace(PLAN, tasks=1), random_row=False)
+    assert {(row.low, row.high, row.n) for row in table.rows} == {(None, None, 1)}
+    made = mean_row(Row(measure="", value=None), "loss", np.array([1.0, 3.0]))
+    assert (made.value, made.n, made.high - made.value) == (2, 2, pytest.approx(stats.t.ppf(0.975, 1)))
+
+
+def test_the_nil_head_takes_no_step_unless_told(run):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    nil = accuracy_of(checkpoint, IMAGESET, PLAN, head="nil")
+    assert {(row.head, row.inner_steps, row.phase) for row in nil.rows} == {("nil", 0, "pre")}
+    stepped = accuracy_of(checkpoint, IMAGESET, PLAN, head="nil", inner_steps=2)
+    assert {(row.head, row.inner_steps, row.phase) for row in stepped.rows} == {("nil", 2, "post")}
+    assert the(nil, measure="loss").value != the(stepped, measure="loss").value
+
+
+def test_the_plan_names_the_tasks(run):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    first = accuracy_of(checkpoint, IMAGESET, PLAN)
+    assert accuracy_of(checkpoint, IMAGESET, PLAN) == first
+    for other in ({"seed": 4}, {"split": "val"}, {"n_query": 5}, {"tasks": 5}):
+        assert accuracy_of(checkpoint, IMAGESET, dataclasses.replace(PLAN, **other)) != first
+
+
+def test_what_does_not_fit_is_named(run):
+    path = run.checkpoint("last")
+    with pytest.raises(MetaprobeError, match=r"unknown layer 'conv5'\. Did you mean conv.*Known: conv1, .*head"):
+        freeze(path, IMAGESET, PLAN, frozen=[(), ("conv5",)])
+    with pytest.raises(MetaprobeError, match=r"inner steps must be at least 0; got -1"):
+        freeze(path, IMAGESET, PLAN, inner_steps=(-1,))
+    with pytest.raises(MetaprobeError, match=r"trained on images of 1 × 8 × 8; toy has 3 × 14 × 14"):
+        freeze(path, make_imageset(size=14, channels=3), PLAN)
+    with pytest.raises(MetaprobeError, match=r"test split of toy has 2 classes, fewer than n_way=3"):
+        freeze(path, make_imageset(n_classes=6, size=8), PLAN)
+
+
+@pytest.mark.parametrize("plan", [{"tasks": 0}, {"chunk": 0}, {"n_query": 0}, {"seed": -1}])
+def test_a_plan_without_tasks_or_queries_is_refused(run, plan):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    with pytest.raises(MetaprobeError, match=r"at least"):
+        accuracy_of(checkpoint, IMAGESET, dataclasses.replace(PLAN, **plan))
+
+
+def test_a_single_set_is_tested_once(run):
+    table = freeze(
+        run.checkpoint("last"), IMAGESET, PLAN, frozen=[("conv1",)], inner_steps=(2, 4), random_row=False
+    )  # fmt: skip
+    assert len(chosen(table, measure="accuracy", inner_steps=4)) == 1
