@@ -12,10 +12,10 @@ from trainers.errors import MetaprobeError
 
 __all__ = ["Entry", "entries_of"]
 
-_TEXT = ("algorithm", "layer", "phase", "frozen", "head", "samples", "measure", "status", "reason")
+_TEXT = ("checkpoint", "algorithm", "layer", "phase", "frozen", "head", "samples", "measure", "status", "reason")
 _WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "n")
 _REAL = ("value", "low", "high")
-_COLUMNS = (*_TEXT, *_WHOLE, *_REAL, "checkpoint", "source")
+_COLUMNS = (*_TEXT, *_WHOLE, *_REAL, "source")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Entry:
     """One row of the tidy table; the names are its columns, `place` is its position in the table."""
 
     place: int
+    checkpoint: str
     algorithm: str
     layer: str
     phase: str

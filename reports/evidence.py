@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,16 +67,13 @@ def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
         The estimate; `Undefined` when a row has no number; None when there are no rows.
 
     Raises:
-        MetaprobeError: two rows belong to the same seed, so that one of them would be dropped in silence.
+        MetaprobeError: two rows belong to the same seed, so that one of them would be dropped in silence. Rows that say
+            the same of the same checkpoint count once: every run of a seed tests the same untrained network.
     """
     if not rows:
         return None
+    rows = _without_repeats(rows)
     seeds = [row.seed or 0 for row in rows]
-    if len(set(seeds)) < len(seeds):
-        raise MetaprobeError(
-            f"{len(rows)} rows of {rows[0].measure} ({_identity(rows[0])}) where one a seed was expected. "
-            "Leave one checkpoint per algorithm, seed and iteration in the table."
-        )
     bad = [row for row in rows if row.status not in ("", "ok") or row.value is None]
     if bad:
         reasons = dict.fromkeys(row.reason or "no reason given" for row in bad)
@@ -94,7 +92,11 @@ def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
 
 
 def minus(left: Reading, right: Reading) -> Reading:
-    """Return left - right for two readings that are not paired: half-widths are added in quadrature."""
+    """Return left - right for readings of two learners: half-widths are added in quadrature, as if independent.
+
+    Both learners meet the same tasks, and what is hard for one is mostly hard for the other, so that their paired
+    difference would vary less: the interval errs towards the wide.
+    """
     for reading in (left, right):
         if not isinstance(reading, Estimate):
             return reading
@@ -118,6 +120,22 @@ def _interval(rows: Sequence[Entry], values: np.ndarray, top: float) -> tuple[fl
     down = math.hypot(spread, float((values - lows).mean()))
     up = math.hypot(spread, float((highs - values).mean()))
     return mean - down, min(mean + up, max(top, mean))
+
+
+def _without_repeats(rows: Sequence[Entry]) -> list[Entry]:
+    """Return one row a seed; an error where two of a seed differ in what they say or in their checkpoint."""
+    first: dict[int, Entry] = {}
+    for row in rows:
+        kept = first.setdefault(row.seed or 0, row)
+        if kept is row or (row.checkpoint and dataclasses.replace(row, place=kept.place) == kept):
+            continue
+        one, other = (r.checkpoint or "unnamed" for r in (kept, row))
+        raise MetaprobeError(
+            f"two rows of {row.measure} ({_identity(row)}) where one was expected: rows {kept.place} and {row.place} "
+            f"of the study's table, of checkpoints {one} and {other}. Leave one checkpoint per algorithm, seed and "
+            "iteration in the table."
+        )
+    return list(first.values())
 
 
 def _identity(row: Entry) -> str:

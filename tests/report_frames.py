@@ -82,7 +82,8 @@ def how_made(data: str = "glyphs", seeds: int = 1) -> HowMade:
         data_facts=(("classes", "1,722 train, 312 validation, 431 test"), ("images", "28×28, 1 channel")),
         n_way=5,
         n_shot=1,
-        n_query=15,
+        n_query=5,
+        test_queries=15,
         trained_steps=5,
         commands=("metaprobe study raghu2020 --preset quick --out runs/quick",),
         configs=tuple(

@@ -103,9 +103,20 @@ def test_a_value_that_is_undefined_for_one_seed_is_not_averaged_away() -> None:
 
 
 def test_two_rows_of_one_seed_are_an_error() -> None:
-    rows = [row("accuracy", 90.0, seed=0, algorithm="maml", frozen="conv1")] * 2
-    with pytest.raises(MetaprobeError, match=r"2 rows of accuracy \(algorithm maml, seed 0, frozen conv1\)"):
+    rows = [
+        row("accuracy", 90.0, seed=0, algorithm="maml", iteration=50, frozen="conv1", checkpoint=checkpoint)
+        for checkpoint in ("aaa", "bbb")
+    ]
+    expected = r"\(algorithm maml, seed 0, iteration 50, frozen conv1\).* of checkpoints aaa and bbb"
+    with pytest.raises(MetaprobeError, match=expected):
         pool(entries_of(pd.DataFrame(rows)))
+    with pytest.raises(MetaprobeError, match="checkpoints aaa and aaa"):
+        pool(entries_of(pd.DataFrame([rows[0], rows[0] | {"value": 91.0}])))
+
+
+def test_the_untrained_network_of_two_runs_of_a_seed_counts_once() -> None:
+    rows = [row("accuracy", 46.0, 1.0, seed=0, algorithm="random", checkpoint="ccc")] * 2
+    assert pool(entries_of(pd.DataFrame(rows))) == Estimate(46.0, 45.0, 47.0, None, ((0, 46.0),))
 
 
 def test_unpaired_differences_add_half_widths_in_quadrature() -> None:
@@ -150,22 +161,91 @@ def test_similarity_inside_its_null_is_no_evidence_of_reuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("freezing", "similarity", "part_free", "beats", "kind"),
+    ("freezing", "similarity", "learned", "part_reused", "kind"),
     [
-        ("holds", "holds", True, True, "reused"),
-        ("holds", "holds", True, None, "reused"),
-        ("holds", "holds", True, False, "undecided"),
-        ("does not hold", "does not hold", False, True, "relearned"),
-        ("does not hold", "does not hold", True, True, "mixed"),
-        ("does not hold", "holds", False, True, "mixed"),
-        ("holds", "does not hold", True, True, "mixed"),
-        ("holds", "inconclusive", True, True, "mostly reused"),
-        ("not measured", "does not hold", False, None, "mostly relearned"),
-        ("inconclusive", "not measured", False, None, "undecided"),
+        ("holds", "holds", "holds", False, "reused"),
+        ("holds", "holds", "not measured", True, "undecided"),
+        ("holds", "holds", "inconclusive", True, "undecided"),
+        ("holds", "holds", "does not hold", True, "undecided"),
+        ("does not hold", "does not hold", "holds", False, "relearned"),
+        ("does not hold", "does not hold", "not measured", False, "relearned"),
+        ("does not hold", "does not hold", "not measured", True, "mixed"),
+        ("does not hold", "holds", "holds", False, "mixed"),
+        ("does not hold", "holds", "not measured", True, "undecided"),
+        ("holds", "does not hold", "holds", False, "mixed"),
+        ("holds", "does not hold", "inconclusive", False, "undecided"),
+        ("holds", "inconclusive", "holds", True, "mostly reused"),
+        ("not measured", "holds", "not measured", False, "undecided"),
+        ("not measured", "does not hold", "not measured", False, "mostly relearned"),
+        ("inconclusive", "not measured", "holds", False, "undecided"),
     ],
 )
-def test_the_answer_follows_its_rules(freezing, similarity, part_free, beats, kind) -> None:
-    assert classify(freezing, similarity, part_free, beats) == kind
+def test_the_answer_follows_its_rules(freezing, similarity, learned, part_reused, kind) -> None:
+    assert classify(freezing, similarity, learned=learned, part_reused=part_reused) == kind
+
+
+def test_a_short_block_that_freezes_freely_in_an_untrained_network_too_is_no_evidence_of_reuse() -> None:
+    told = answer(study(study_frame()), "glyphs", "5-way 1-shot")
+    assert told.kind == "relearned"
+    costly = changed(study_frame(), -9.0, 0.5, measure="accuracy_difference", algorithm="random", frozen="conv1")
+    told = answer(study(costly), "glyphs", "5-way 1-shot")
+    assert told.kind == "mixed"
+    assert any("freezing conv1 costs the untrained network more" in sentence for sentence in told.sentences)
+
+
+def test_a_body_kept_without_loss_is_reused_only_where_it_beats_an_untrained_one() -> None:
+    frame = study_frame()
+    for layer in ("conv1", "conv2", "conv3", "conv4"):
+        for measure in ("mean_cca", "debiased_cka"):
+            frame = changed(frame, 0.97, 0.01, measure=measure, algorithm="maml", layer=layer)
+    frame = changed(frame, -0.5, 0.3, measure="accuracy_difference", algorithm="maml", frozen=FULL)
+    frame = changed(frame, 93.0, 0.5, measure="accuracy", algorithm="maml", frozen=FULL, head="own")
+    assert answer(study(frame), "glyphs", "5-way 1-shot").kind == "reused"
+    as_good = changed(frame, 92.0, 0.5, measure="accuracy", algorithm="random", frozen=FULL)
+    told = answer(study(as_good), "glyphs", "5-way 1-shot")
+    assert told.kind == "undecided"
+    assert any("does not count here" in sentence for sentence in told.sentences)
+
+
+def test_blocks_that_are_undecided_are_named_as_such_and_not_as_needed() -> None:
+    frame = study_frame()
+    for block in ("conv1,conv2", "conv1,conv2,conv3"):
+        frame = changed(frame, -2.0, 0.5, measure="accuracy_difference", algorithm="maml", frozen=block)
+    text = " ".join(answer(study(frame), "glyphs", "5-way 1-shot").sentences)
+    assert "Freezing conv1 stays within 2.1 points; freezing conv1–4 costs more than 2.1;" in text
+    assert "freezing conv1–2 and conv1–3 is undecided" in text
+
+
+@pytest.mark.parametrize(("other", "name"), [("fomaml", "FOMAML"), ("anil", "ANIL")])
+def test_a_study_without_maml_says_why_nothing_was_judged(other: str, name: str) -> None:
+    frame = study_frame(algorithms=("maml", "random")).replace({"algorithm": {"maml": other}})
+    told = answer(study(frame), "glyphs", "5-way 1-shot")
+    assert told.kind == "not judged"
+    assert f"this study holds {name}" in told.sentences[0]
+    assert set(verdicts(frame).values()) == {"not measured"}
+
+
+def curves(gaps: list[float], half: float) -> pd.DataFrame:
+    """Return validation accuracies of MAML and ANIL with some gaps, each with an interval of the gap of ± half."""
+    rows = []
+    for iteration, gap in enumerate(gaps, 1):
+        for algorithm, value in (("maml", 50.0), ("anil", 50.0 + gap)):
+            at = {"algorithm": algorithm, "seed": 0, "iteration": iteration}
+            rows.append(row("val_accuracy", value, half / 2**0.5, **at))
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "half", "verdict"),
+    [
+        ([1.0, -1.0], 1.0, "holds"),
+        ([7.0, -7.0], 1.0, "does not hold"),  # gaps of opposite sign do not cancel
+        ([5.5, -5.5], 6.0, "inconclusive"),  # |gap| is over 5, as it may be by noise alone
+        ([4.0, 4.0], 2.0, "inconclusive"),
+    ],
+)
+def test_curves_are_judged_by_what_their_gap_can_be(gaps: list[float], half: float, verdict: str) -> None:
+    assert verdicts(curves(gaps, half))["R5"] == verdict
 
 
 def test_the_answer_names_contradictions_head_steps_and_the_untrained_network() -> None:
@@ -191,7 +271,7 @@ def test_without_an_untrained_network_the_answer_says_so() -> None:
 def test_an_empty_table_measures_nothing() -> None:
     empty = study_frame().iloc[:0]
     assert set(verdicts(empty).values()) == {"not measured"}
-    assert answer(study(empty), "glyphs", "5-way 1-shot").kind == "undecided"
+    assert answer(study(empty), "glyphs", "5-way 1-shot").kind == "not judged"
 
 
 def test_other_inner_steps_do_not_enter_the_verdict() -> None:

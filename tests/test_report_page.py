@@ -129,7 +129,7 @@ def test_undefined_values_carry_their_reason_and_nan_never_shows(report: Path) -
         ({"algorithm": ["maml"]}, "no test of MAML"),
         ({"iteration": [2000, 4000]}, "Fewer than two checkpoints"),
         ({"inner_steps": [10, 30]}, "one number of steps only"),
-        ({"algorithm": ["maml", "anil", "random"]}, "Undecided"),
+        ({"algorithm": ["maml", "anil", "random"]}, "Not judged: no MAML in this study"),
     ],
 )
 def test_what_was_not_measured_is_said(drop: dict[str, list[object]], expected: str) -> None:
@@ -138,6 +138,25 @@ def test_what_was_not_measured_is_said(drop: dict[str, list[object]], expected: 
     kept = [place for place, value in enumerate(frame[column].tolist()) if value not in values]
     html = render(build_page(frame.take(kept), how_made()))
     assert expected in re.sub(r"</?b>", "", html)
+    checked(html)
+
+
+def test_the_page_says_how_it_was_tested_and_what_its_intervals_assume(report: Path) -> None:
+    html = (report / "report.html").read_text(encoding="utf-8")
+    assert "5 queries a class in training, 15 in tests" in html
+    assert html.count("treat the two as independent") == 2
+    assert "Nulls: n = 7,500 to 120,000 samples" in html
+    assert "Verdicts are judged on MAML only" in html
+
+
+def test_fomaml_is_a_learner_of_its_own_beside_maml() -> None:
+    ours = study_frame()
+    theirs = study_frame(algorithms=("maml", "random"))
+    theirs["checkpoint"] = theirs["checkpoint"].where(theirs["algorithm"] == "random", "f" * 12)
+    both = pd.concat([ours, theirs.replace({"algorithm": {"maml": "fomaml"}})], ignore_index=True)
+    html = render(build_page(both, how_made()))
+    assert '<th scope="row">FOMAML<small>own head, 5 steps, as trained</small>' in html
+    assert "FOMAML, on the same tasks" in html
     checked(html)
 
 

@@ -6,23 +6,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.evidence import Estimate, minus
-from reports.studies.raghu2020.claims import ACCURACY_MARGIN, SIMILARITY_THRESHOLD, Verdict, all_of
+from reports.studies.raghu2020.claims import ACCURACY_MARGIN, SIMILARITY_THRESHOLD, Verdict, all_of, judge_above
 from reports.studies.raghu2020.judgements import JUDGED, freezing_verdict, similarity_verdict
 from reports.studies.raghu2020.study_table import BLOCKS, BODY, FULL, StudyTable
-from reports.wording import block_name, listed, number, with_interval
+from reports.wording import ALGORITHM_NAMES, block_name, capital, listed, number, with_interval
 
 __all__ = ["RULES", "Answer", "Kind", "answer", "classify"]
 
-Kind = Literal["reused", "relearned", "mixed", "mostly reused", "mostly relearned", "undecided"]
+Kind = Literal["reused", "relearned", "mixed", "mostly reused", "mostly relearned", "undecided", "not judged"]
 
 RULES = (
     f"Freezing speaks for reuse when freezing conv1–4 in the inner loop costs MAML under {ACCURACY_MARGIN} points "
     "with its whole interval, and for relearning when it costs more with its whole interval. Similarity speaks for "
     f"reuse when every convolution layer stays above {SIMILARITY_THRESHOLD} in CCA and in CKA, and for relearning "
-    "when one of them falls below. Both for reuse: reused. Both for relearning: relearned, or mixed where a "
-    "shorter block can be frozen within the margin. One against the other: mixed. Only one of them decided: "
-    "mostly. Neither: undecided. Untrained features within the margin of the frozen MAML's turn “reused” into "
-    "“undecided”: nothing learned is then seen to be reused."
+    "when one of them falls below. The untrained network is the control: either kind speaks for reuse only where, "
+    f"with conv1–4 frozen in both, MAML is shown to be more than {ACCURACY_MARGIN} points above the untrained network, "
+    "so that what is kept was learned. Both for reuse: reused. Both for relearning: relearned, or mixed where a "
+    "shorter block is shown to be reused: freezing it costs MAML under the margin and the untrained network over it "
+    "(a lead in accuracy does not count there, as the unfrozen layers may be what earns it). One against the other: "
+    "mixed. Only one of them decided: mostly. Neither: undecided. Where a kind would speak for reuse and "
+    "the control fails, is inconclusive or was not measured: undecided."
 )
 
 _HEADLINES: dict[Kind, str] = {
@@ -32,6 +35,7 @@ _HEADLINES: dict[Kind, str] = {
     "mostly reused": "The body is mostly reused",
     "mostly relearned": "The body is mostly relearned",
     "undecided": "Undecided",
+    "not judged": "Not judged: no MAML in this study",
 }
 
 
@@ -51,32 +55,26 @@ class Answer:
 
 
 def classify(
-    freezing: Verdict, similarity: Verdict, part_free: bool = False, beats_untrained: bool | None = None
+    freezing: Verdict, similarity: Verdict, *, learned: Verdict = "not measured", part_reused: bool = False
 ) -> Kind:
     """Combine the two kinds of evidence as `RULES` says.
 
     Args:
         freezing: whether freezing the whole body costs less than the margin.
         similarity: whether every convolution layer keeps its representation.
-        part_free: whether a shorter block can be frozen within the margin.
-        beats_untrained: whether frozen trained features beat untrained ones; None when that was not measured.
+        learned: whether the frozen trained body beats the frozen untrained one by more than the margin.
+        part_reused: whether a shorter block freezes within the margin where it does not in the untrained network.
     """
-    decided = {"holds": "reused", "does not hold": "relearned"}
-    one, other = decided.get(freezing), decided.get(similarity)
-    kind: Kind
-    if one and other:
-        kind = (
-            "mixed"
-            if one != other or (one == "relearned" and part_free)
-            else "reused"
-            if one == "reused"
-            else "relearned"
-        )
-    elif one or other:
-        kind = "mostly reused" if "reused" in (one, other) else "mostly relearned"
-    else:
-        kind = "undecided"
-    return "undecided" if beats_untrained is False and kind in ("reused", "mostly reused") else kind
+    found = {freezing, similarity} & {"holds", "does not hold"}
+    if not found or ("holds" in found and learned != "holds"):
+        return "undecided"
+    if len(found) == 2:
+        return "mixed"
+    if freezing != similarity:
+        return "mostly reused" if "holds" in found else "mostly relearned"
+    if "holds" in found:
+        return "reused"
+    return "mixed" if part_reused else "relearned"
 
 
 def answer(study: StudyTable, data: str, task: str) -> Answer:
@@ -87,19 +85,33 @@ def answer(study: StudyTable, data: str, task: str) -> Answer:
         data: name of the data set.
         task: the kind of task, as in "5-way 1-shot".
     """
+    if not any(entry.algorithm == "maml" for entry in study.entries):
+        return Answer("not judged", _HEADLINES["not judged"], (_no_maml(study),))
     freezing = freezing_verdict(study, FULL)
     similarity = all_of(similarity_verdict(study, layer, m) for m in JUDGED for layer in BODY)
-    free = [block for block in BLOCKS[:-1] if freezing_verdict(study, block) == "holds"]
-    beats = _beats_untrained(study)
-    kind = classify(freezing, similarity, bool(free), beats)
+    learned = judge_above(minus(study.test("maml", FULL), study.test("random", FULL)), ACCURACY_MARGIN)
+    reused = [block for block in BLOCKS[:-1] if _part_reused(study, block)]
+    kind = classify(freezing, similarity, learned=learned, part_reused=bool(reused))
     sentences = (
         _cost(study, data, task),
         _similarity(study),
-        _tension(kind, freezing, similarity, free),
+        _tension(kind, freezing, similarity, learned),
+        _parts(study, freezing, reused),
         _head_steps(study),
         _untrained(study),
     )
     return Answer(kind, _HEADLINES[kind], tuple(sentence for sentence in sentences if sentence))
+
+
+def _no_maml(study: StudyTable) -> str:
+    known = {entry.algorithm for entry in study.entries} - {"random"}
+    held = listed([name for algorithm, name in ALGORITHM_NAMES.items() if algorithm in known] or ["no learner"])
+    return f"The question and its claims are about MAML, and this study holds {held}: what follows has no verdict."
+
+
+def _part_reused(study: StudyTable, block: str) -> bool:
+    untrained = freezing_verdict(study, block, algorithm="random")
+    return freezing_verdict(study, block) == "holds" and untrained == "does not hold"
 
 
 def _cost(study: StudyTable, data: str, task: str) -> str:
@@ -133,26 +145,50 @@ def _similarity(study: StudyTable) -> str:
     return f"Before against after adaptation, the convolution layers have {' and '.join(parts)}."
 
 
-def _tension(kind: Kind, freezing: Verdict, similarity: Verdict, free: list[str]) -> str:
-    part = ""
-    if free and freezing == "does not hold":
-        part = (
-            f" Freezing up to {block_name(free[-1])} stays within {ACCURACY_MARGIN} points; the layers above are what "
-            "adaptation needs."
-        )
+def _tension(kind: Kind, freezing: Verdict, similarity: Verdict, learned: Verdict) -> str:
     if freezing == "does not hold" and similarity == "holds":
-        return (
+        told = (
             "The two kinds of evidence disagree: the representations hardly change by these measures, yet the accuracy "
-            "depends on the change." + part
+            "depends on the change."
         )
-    if freezing == "holds" and similarity == "does not hold":
-        return (
+    elif freezing == "holds" and similarity == "does not hold":
+        told = (
             "The two kinds of evidence disagree: adaptation changes the body's representations, yet the accuracy does "
             "not need the change."
         )
-    if kind.startswith("mostly"):
-        return f"Only one kind of evidence decides: freezing {_said(freezing)}, similarity {_said(similarity)}." + part
-    return part.strip()
+    elif (freezing == "holds") != (similarity == "holds") or kind.startswith("mostly"):
+        told = f"Only one kind of evidence decides: freezing {_said(freezing)}, similarity {_said(similarity)}."
+    else:
+        told = ""
+    if "holds" in (freezing, similarity) and learned != "holds":
+        why = {"does not hold": "does not lead by that much", "not measured": "was not compared"}
+        told += (
+            f" What speaks for reuse does not count here: with conv1–4 frozen, MAML should be shown to lead the "
+            f"untrained network by more than {ACCURACY_MARGIN} points, and {why.get(learned, 'the lead is undecided')}."
+        )
+    return told.strip()
+
+
+def _parts(study: StudyTable, freezing: Verdict, reused: list[str]) -> str:
+    """Say block by block what freezing a part shows, where freezing the whole body costs accuracy."""
+    if freezing != "does not hold":
+        return ""
+    judged = {block: freezing_verdict(study, block) for block in BLOCKS}
+    phrases: dict[Verdict, str] = {
+        "holds": f"stays within {ACCURACY_MARGIN} points",
+        "does not hold": f"costs more than {ACCURACY_MARGIN}",
+        "inconclusive": "is undecided",
+    }
+    if sum(verdict in phrases for verdict in judged.values()) < 2:
+        return ""  # the whole body alone: said before
+    told = []
+    for verdict, phrase in phrases.items():
+        names = [block_name(block) for block in BLOCKS if judged[block] == verdict]
+        told += [f"freezing {listed(names)} {phrase}"] if names else []
+    if reused:
+        names = listed([block_name(block) for block in reused])
+        told.append(f"freezing {names} costs the untrained network more, so what is kept there was learned")
+    return capital("; ".join(told)) + "."
 
 
 def _head_steps(study: StudyTable) -> str:
@@ -191,12 +227,7 @@ def _untrained(study: StudyTable) -> str:
     if isinstance(ours, Estimate) and isinstance(theirs, Estimate):
         gap = with_interval(minus(ours, theirs), signed=True, unit=" points")
         parts.append(f"with conv1–4 frozen, MAML's features are worth {gap} against untrained ones")
-    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "." if parts else ""
-
-
-def _beats_untrained(study: StudyTable) -> bool | None:
-    gap = minus(study.test("maml", FULL), study.test("random", FULL))
-    return gap.low > ACCURACY_MARGIN if isinstance(gap, Estimate) and gap.low is not None else None
+    return capital("; ".join(parts)) + "." if parts else ""
 
 
 def _said(verdict: Verdict) -> str:

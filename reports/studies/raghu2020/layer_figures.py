@@ -41,14 +41,14 @@ def similarity(study: StudyTable) -> Drawing | None:
             panel.set_xticks(range(len(layers)), layers)
             panel.set_ylim(-0.03, 1.03)
             panel.set_title("Mean CCA" if measure == "mean_cca" else "Debiased CKA")
-        if "head" in layers:
-            axes[0].annotate("paper", (len(layers) - 1, 0.25), ha="center", color="#6b6b6b", fontsize=7.5)
         handles = [
             key(ALGORITHM_COLOURS[a], m, ALGORITHM_NAMES[a] + t)
             for a in shown
             for m, t in (("o", ""), ("_", ", shuffled null"))
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2)
+        handles.append(key("#d4d4d4", "s", "paper"))
+        columns = len(handles) if len(shown) < 3 else len(shown) + 1
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handletextpad=0.2)
         return drawing(
             "similarity",
             figure,

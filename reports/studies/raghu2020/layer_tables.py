@@ -10,7 +10,7 @@ from reports.studies.raghu2020.cells import DASH, cell
 from reports.studies.raghu2020.study_table import BODY, FULL, StudyTable
 from reports.wording import ALGORITHM_NAMES, reading
 
-__all__ = ["MEASURE_NAMES", "distances", "over_training", "similarities"]
+__all__ = ["MEASURE_NAMES", "distances", "null_samples", "over_training", "similarities"]
 
 MEASURE_NAMES: dict[str, str] = {
     "mean_cca": "Mean CCA",
@@ -41,7 +41,8 @@ def similarities(study: StudyTable, measures: Sequence[str], marks: dict[str, st
     caption = (
         "Similarity of each layer's representation before against after adaptation, with its 95 % "
         "interval, and under it the null: the same measure with the samples of one side shuffled. Convolutions by "
-        f"position (n positions, channels as features) where captured so. {DASH} not measured."
+        f"position (n positions, channels as features) where captured so. {null_samples(study, measures)}"
+        f"{DASH} not measured."
     )
     header = ("Layer", *(f"{MEASURE_NAMES[m]} {marks[m]}" for m in measures))
     return PageTable("similarities", caption, header, tuple(rows), behind)
@@ -103,6 +104,16 @@ def distances(study: StudyTable, behind: Rows) -> PageTable | None:
         "before."
     )
     return PageTable("distances", caption, header, tuple(rows), behind)
+
+
+def null_samples(study: StudyTable, measures: Sequence[str]) -> str:
+    """Say on how many samples the shuffled nulls stand; "" where their rows do not say."""
+    nulls = [study.similarity(f"{m}_null", a, layer) for m in measures for a in _LEARNERS for layer in study.layers(m)]
+    counts = {null.n for null in nulls if isinstance(null, Estimate) and null.n}
+    if not counts:
+        return ""
+    span = f"{min(counts):,}" + (f" to {max(counts):,}" if len(counts) > 1 else "")
+    return f"Nulls: n = {span} samples. "
 
 
 def _similarity_cell(found: Reading, null: Reading) -> Cell:

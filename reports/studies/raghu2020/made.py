@@ -18,7 +18,8 @@ class HowMade:
         data_facts: (name, value) pairs about it.
         n_way: classes of a task.
         n_shot: support images of a class.
-        n_query: query images of a class.
+        n_query: query images of a class in training.
+        test_queries: query images of a class in tests.
         trained_steps: inner-loop steps in training.
         commands: the commands that make the report again.
         configs: (label of the run, key, value).
@@ -32,6 +33,7 @@ class HowMade:
     n_way: int
     n_shot: int
     n_query: int
+    test_queries: int
     trained_steps: int
     commands: tuple[str, ...]
     configs: tuple[tuple[str, str, str], ...] = ()

@@ -13,7 +13,7 @@ from reports.evidence import Estimate, Reading
 
 __all__ = ["LEARNERS", "curve", "key", "points", "settle"]
 
-LEARNERS = ("maml", "anil")
+LEARNERS = ("maml", "fomaml", "anil")
 
 
 def curve(axes: Axes, rows: Sequence[Entry], colour: str, *, faint: bool) -> tuple[float, float] | None:

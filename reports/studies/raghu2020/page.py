@@ -23,7 +23,8 @@ __all__ = ["HowMade", "build_page"]
 _READING = (
     "Each verdict follows from a 95 % interval and a rule that stands beside it. Inconclusive means that the "
     "interval reaches across the rule's bound. With one seed an interval is over test tasks and speaks of that one "
-    "network; with several it also holds the spread between trainings."
+    "network; with several it also holds the spread between trainings. Verdicts are judged on MAML only (R4 and R5: on "
+    "ANIL against MAML); what is measured on other learners stands in the tables and figures without one."
 )
 
 
@@ -53,7 +54,7 @@ def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = 
         ),
         facts=(
             ("Data", made.data),
-            ("Tasks", f"{task}, {made.n_query} queries a class"),
+            ("Tasks", f"{task}, {made.n_query} queries a class in training, {made.test_queries} in tests"),
             ("Inner steps", str(made.trained_steps)),
             ("Trainings of each learner", f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"),
             *made.data_facts,

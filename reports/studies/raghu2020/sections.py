@@ -110,7 +110,7 @@ def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], mark
             "similarity-figure",
             f"Mean CCA {cca} and debiased CKA {cka} of each layer before against after adaptation. Bars: 95 % "
             "intervals; dashes: the shuffled null. Grey: where the paper's figures lie (convolutions "
-            "above 0.9, head below 0.5; mini-ImageNet).",
+            f"above 0.9, head below 0.5; mini-ImageNet). {layer_tables.null_samples(study, measures)}".strip(),
             figure,
             behind,
             "Similarity before and after adaptation",

@@ -13,9 +13,16 @@ from reports.page import Cell, Mark, PageTable, Rows
 from reports.studies.raghu2020.cells import DASH, cell
 from reports.studies.raghu2020.claims import PAPER_ACCURACY, PAPER_FREEZING, Judgement
 from reports.studies.raghu2020.study_table import BLOCKS, StudyTable, frozen_order
-from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, number, reading
+from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, number, reading, with_interval
 
-__all__ = ["accuracy_table", "by_seed", "claims", "freezing", "other_steps"]
+__all__ = ["UNPAIRED", "accuracy_table", "by_seed", "claims", "freezing", "other_steps"]
+
+UNPAIRED = (
+    "Intervals of a difference between learners (ANIL − MAML, MAML against untrained) treat the two as "
+    "independent. Both meet the same tasks, so these intervals are conservative: rather too wide than too narrow. What "
+    "freezing changes within a learner is paired, task by task."
+)
+"""What the page says of `reports.evidence.minus`."""
 
 _MARKS: dict[str, Mark] = {"holds": "good", "does not hold": "bad", "inconclusive": "open", "not measured": "none"}
 
@@ -54,7 +61,7 @@ def claims(judged: Sequence[Judgement]) -> PageTable:
         "other data and other training: they stand here for comparison, and the verdict is on the direction of the "
         "claim."
     )
-    rules = tuple(f"{j.claim.id} holds when {j.claim.rule}." for j in judged)
+    rules = (*(f"{j.claim.id} holds when {j.claim.rule}." for j in judged), UNPAIRED)
     return PageTable(
         "claims", caption, ("Claim", "Verdict", "This study", "Paper", "Why"), rows, Rows("claims", behind), rules
     )
@@ -107,7 +114,7 @@ def other_steps(study: StudyTable, behind: Rows) -> PageTable | None:
 def by_seed(study: StudyTable, behind: Rows) -> PageTable | None:
     """Return accuracy by frozen block of every seed, then mean and standard deviation; None with a single seed."""
     rows, several = [], False
-    for algorithm in ("maml", "anil", "random"):
+    for algorithm in ALGORITHM_NAMES:
         found = {block: study.test(algorithm, block) for block in ("", *BLOCKS)}
         seeds = sorted({seed for r in found.values() if isinstance(r, Estimate) for seed, _ in r.per_seed})
         several = several or len(seeds) > 1
@@ -140,7 +147,9 @@ def accuracy_table(study: StudyTable, behind: Rows) -> PageTable | None:
         "paper's with ± as printed (standard deviation over 3 seeds)."
     )
     header = ("", "MAML", "ANIL", "ANIL \N{MINUS SIGN} MAML (points)")
-    return PageTable("accuracy", caption, header, tuple(rows), behind)
+    fomaml = study.test("fomaml")
+    notes = () if fomaml is None else (f"FOMAML, on the same tasks: {with_interval(fomaml, unit=' %')}.",)
+    return PageTable("accuracy", caption, header, tuple(rows), behind, (*notes, UNPAIRED))
 
 
 @dataclass(frozen=True)
