@@ -67,8 +67,8 @@ class Row:
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 _NOTHING = "none"  # of `frozen` in a file, where an empty cell says that freezing does not apply
-_REAL = ("value", "low", "high")
-_WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "n")
+_REAL: tuple[str, ...] = ("value", "low", "high")
+_WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Table:
         """Return the table as a pandas frame with all columns; what does not apply is missing there."""
         import pandas as pd
 
-        kinds = dict.fromkeys(_WHOLE, "Int64") | dict.fromkeys(_REAL, "Float64")
+        kinds = {name: "Int64" for name in _WHOLE} | {name: "Float64" for name in _REAL}
         columns = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
         return pd.DataFrame(
             {name: pd.array(values, dtype=kinds.get(name, "object")) for name, values in columns.items()}
