@@ -108,6 +108,8 @@ def freeze(
     known = layers_of(trained.network)
     sets = [tuple(names) for names in (contiguous_blocks(known) if frozen is None else frozen)]
     learners = (trained, _untrained(checkpoint, plan.device)) if random_row else (trained,)
+    if not sets:
+        raise MetaprobeError("a freezing ablation needs at least one set of layers; the empty set freezes nothing")
     ends = list(dict.fromkeys((sets[0], sets[-1])))
     counts = tuple(inner_steps) or (checkpoint.adaptation.steps,)
     wanted = {count: sets if count == checkpoint.adaptation.steps else ends for count in counts}

@@ -13,7 +13,7 @@ from trainers.files import write_text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Row", "Table"]
+__all__ = ["COLUMNS", "Row", "Table", "csv_of"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,9 +109,7 @@ class Table:
 
     def write_csv(self, path: Path | str) -> None:
         """Write all columns as CSV, numbers in full; what does not apply is an empty cell, nothing frozen is "none"."""
-        frame = self.frame()
-        frame["frozen"] = frame["frozen"].replace("", _NOTHING)
-        write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+        write_text(path, csv_of(self.frame()))
 
     @classmethod
     def read_csv(cls, path: Path | str) -> Table:
@@ -129,6 +127,13 @@ class Table:
         if tuple(frame.columns) != COLUMNS:
             raise UnreadableInput(f"{path}: expected the columns {', '.join(COLUMNS)}; got {', '.join(frame.columns)}")
         return cls(tuple(_row(record, path) for record in frame.to_dict("records")))
+
+
+def csv_of(frame: pd.DataFrame) -> str:
+    """Return rows of a table as CSV text, numbers in full; what does not apply is empty, nothing frozen is "none"."""
+    if "frozen" in frame:
+        frame = frame.assign(frozen=frame["frozen"].replace("", _NOTHING))
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _row(record: Mapping[Any, Any], path: Path | str) -> Row:

@@ -50,7 +50,7 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
     Args:
         path: the checkpoint.
         imageset: where test tasks come from.
-        plan: which tasks; `n_query` plays no part.
+        plan: which tasks; with the same plan, the ones that accuracies are measured on.
 
     Returns:
         Rows "euclidean_distance" and "relative_distance" (divided by the layer's norm), means over tasks; the relative
@@ -59,7 +59,7 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
     checkpoint = load_checkpoint(path)
     network = checkpoint.network().to(device_named(plan.device))
     params = dict(network.named_parameters())
-    sampler = sampler_of(checkpoint, imageset, dataclasses.replace(plan, n_query=1))
+    sampler = sampler_of(checkpoint, imageset, plan)
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers_of(network)}
     norms: dict[str, float] = {}
     for first in range(0, plan.tasks, plan.chunk):

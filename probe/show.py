@@ -22,11 +22,17 @@ Cell = str | int | float | bool | None | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: its title, the names of its columns, and rows of as many cells. An empty cell is None."""
+    """A table: its title, the names of its columns, and rows of as many cells. An empty cell is None.
+
+    On a terminal only: `facts` are (name, value) pairs that hold for all rows, written in a line above them, and the
+    cells of `unbroken` columns are not broken over lines.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    facts: tuple[tuple[str, Cell], ...] = ()
+    unbroken: frozenset[str] = frozenset()
 
 
 def show(grids: Sequence[Grid], stream: TextIO | None = None) -> None:
@@ -37,9 +43,11 @@ def show(grids: Sequence[Grid], stream: TextIO | None = None) -> None:
 
     Args:
         grids: the tables. Those without rows are left out when there are others.
-        stream: where to; standard output by default.
+        stream: where to; standard output by default, and nowhere if that is closed.
     """
     out = stream or sys.stdout
+    if out is None:
+        return
     shown = [grid for grid in grids if grid.rows] or list(grids[:1])
     for number, grid in enumerate(shown):
         if out.isatty():
@@ -62,23 +70,38 @@ def as_json(value: object) -> str:
 def write_line(line: str, stream: TextIO | None = None) -> None:
     """Write a line; a character that the stream's encoding lacks is written as an escape instead of failing."""
     out = stream or sys.stdout
+    if out is None:  # closed before the process began
+        return
     encoding = getattr(out, "encoding", None) or "utf-8"
     out.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _rich(grid: Grid, stream: TextIO) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console  # 60 ms, which a pipe need not wait for
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=stream, highlight=False, emoji=False, markup=False)
     table = Table(title=Text(visible(grid.title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    if grid.unbroken:
+        table.padding = (0, 1, 0, 0)  # narrower
+    if grid.facts:
+        facts = Text(" · ".join(f"{visible(name)} {_pretty(value)}" for name, value in grid.facts), style="dim")
+        console.print(Text.assemble(Text(visible(grid.title), style="italic"), "\n", facts))
+        table.title = None
     for number, column in enumerate(grid.columns):
         numeric = all(row[number] is None or _is_number(row[number]) for row in grid.rows)
-        table.add_column(Text(visible(column)), justify="right" if numeric else "left", overflow="fold")
+        cells = (column, *(_pretty(row[number]) for row in grid.rows))
+        width = max(map(cell_len, cells)) if column in grid.unbroken else None
+        justify = "right" if numeric else "left"
+        table.add_column(Text(visible(column)), justify=justify, overflow="fold", min_width=width)
     for row in grid.rows:
         table.add_row(*(Text(_pretty(cell)) for cell in row))
-    Console(file=stream, highlight=False, emoji=False, markup=False).print(table)
+    if grid.unbroken:  # rather a line longer than the terminal than a number cut off
+        console.width = max(console.width, table.__rich_measure__(console, console.options).minimum)
+    console.print(table)
 
 
 def _is_number(cell: Cell) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analyses.table import csv_of
 from reports.figures import Drawing
 from reports.latex import latex_table
 from trainers.errors import MetaprobeError
@@ -226,7 +227,7 @@ def write_report(page: Page, out_dir: Path | str, name: str = "report.html") -> 
     """
     out = Path(out_dir)
     for rows in {id(block.behind): block.behind for block in _named(page) if block.behind is not None}.values():
-        write_text(out / "tables" / f"{rows.name}.csv", rows.frame.to_csv(index=False, lineterminator="\n"))
+        write_text(out / "tables" / f"{rows.name}.csv", csv_of(rows.frame))
     for block in _named(page):
         if isinstance(block, PageTable):
             cells = [[(cell.text, *cell.lines) for cell in row] for row in block.rows]

@@ -29,6 +29,14 @@ def make_imageset(n_classes=24, per_class=20, size=28, channels=1, seed=0, name=
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METAPROBE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def toy():
     return make_imageset()

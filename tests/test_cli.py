@@ -1,6 +1,8 @@
 """The command line end to end, on tiny runs: what it prints, where it writes, how it exits."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analyses.table import Row, Table
 from probe.cli import main
+from probe.cli.tables import block_name, readable
 from tests.conftest import make_imageset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +105,7 @@ def test_capture_similarity_distance(folder, capsys, tmp_path):
     assert float(conv1["value"]) > 0.9
     assert main(["similarity", str(store), "--measures", "ckka"]) == 2
     assert "unknown measure 'ckka'. Did you mean" in capsys.readouterr().err
-    assert main(["distance", last(folder), "--tasks", "4"]) == 0
+    assert main(["distance", last(folder), "--tasks", "4", "--device", "cpu"]) == 0
     found = rows(capsys.readouterr().out)
     head = next(row for row in found if row["layer"] == "head" and row["measure"] == "euclidean_distance")
     assert float(head["value"]) > 0
@@ -156,3 +160,122 @@ def test_a_closed_pipe_is_no_error(folder):
         shell=True, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["freeze"], "CHECKPOINT"),
+        (["distance"], "CHECKPOINT"),
+        (["similarity"], "STORE"),
+        (["report", "--out", "x.html"], "RUN"),
+        (["similarity", "store.h5", "--measures", ""], "measure after --measures"),
+    ],
+)
+def test_a_command_with_nothing_to_work_on_says_so(words, what, capsys):
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"error: give at least one {what}; got none\n"
+
+
+def test_a_depth_below_zero_and_a_device_that_is_not_there(folder, capsys):
+    assert main(["inspect", last(folder), "--depth", "-1"]) == 2
+    assert "--depth must be at least 0; got -1" in capsys.readouterr().err
+    for command in ("freeze", "distance", "capture", "evaluate"):
+        more = ["--out", str(folder / "x.h5")] if command == "capture" else []
+        assert main([command, last(folder), "--tasks", "2", "--device", "cuda:99", *more]) == 2
+        assert "--device cuda:99 was asked for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["distance", "capture"])
+def test_an_out_that_cannot_be_written_is_named_as_it_was_asked_for(folder, capsys, tmp_path, command):
+    place = tmp_path / "taken"
+    place.mkdir()
+    flag = "--csv" if command == "distance" else "--out"
+    assert main([command, last(folder), "--tasks", "2", flag, str(place)]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {place}: Is a directory\n" in told
+    assert ".part" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "status"),
+    [("inspect {}", ">&-", 0), ("list measures", ">&-", 0), ("--help", ">&-", 0), ("inspect nothing", ">&- 2>&-", 3)],
+)
+def test_closed_streams_change_nothing_but_what_is_said(folder, words, closed, status):
+    done = subprocess.run(
+        f"{sys.executable} -m probe {words.format(last(folder))} {closed}",
+        shell=True, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+class Terminal(io.StringIO):
+    """Standard output that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def on_terminal(monkeypatch, *words):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert main(list(words)) == 0
+    return sys.stdout.getvalue()
+
+
+def test_tables_fit_a_terminal_of_80_columns(folder, monkeypatch, tmp_path):
+    frozen = on_terminal(monkeypatch, "freeze", last(folder), "--tasks", "5", "--inner-steps", "2", "4")
+    assert max(map(len, frozen.splitlines())) <= 80
+    assert re.search(r"^ *conv1–3 +2 +accuracy +\d+\.\d \[-?\d+\.\d, \d+\.\d\] *$", frozen, re.M)
+    assert re.search(r"^ *none +2 +accuracy ", frozen, re.M)
+    assert re.findall(r"· algorithm (\w+) · seed 0 · iteration (\d)", frozen) == [("maml", "4"), ("random", "0")]
+    store = tmp_path / "store.h5"
+    assert main(["capture", last(folder), "--out", str(store), "--tasks", "4", "--steps", "all"]) == 0
+    similar = on_terminal(monkeypatch, "similarity", str(store))
+    assert max(map(len, similar.splitlines())) <= 80
+    assert re.search(r"^ *conv1 +1 +positions +debiased_cka_null ", similar, re.M)
+    assert re.search(r" \d\d,\d{3} *$", similar, re.M)
+    assert "algorithm maml" in on_terminal(monkeypatch, "evaluate", last(folder), "--tasks", "4")
+
+
+@pytest.mark.parametrize(
+    ("frozen", "name"),
+    [
+        ("", "none"),
+        ("conv1", "conv1"),
+        ("conv1,conv2,conv3", "conv1–3"),
+        ("conv3,conv4", "conv3–4"),
+        ("conv1,conv3", "conv1,conv3"),
+        ("conv4,head", "conv4,head"),
+        ("head", "head"),
+        ("conv9,conv10", "conv9–10"),
+        ("conv01,conv2", "conv01,conv2"),
+    ],
+)
+def test_names_of_blocks(frozen, name):
+    assert block_name(frozen) == name
+
+
+def test_a_value_without_interval_and_one_undefined_on_a_terminal():
+    rows = (
+        Row(measure="loss", value=0.123456, layer="conv1"),
+        Row(measure="loss", value=None, status="undefined", reason="dead", layer="conv2"),
+    )
+    (grid,) = readable(Table(rows), "t")
+    assert grid.columns == ("layer", "measure", "value", "status", "reason")
+    assert grid.rows == (("conv1", "loss", "0.1235", "ok", None), ("conv2", "loss", None, "undefined", "dead"))
+    assert readable(Table(), "t")[0].rows == ()
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "capture", "similarity", "distance", "freeze", "study", "report", "inspect"]
+)
+def test_help_tells_each_default_once_in_words(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    told = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert "None" not in told
+    assert "(default: )" not in told
+    assert not re.search(r"\(default[^)]*\)\.? \(default", told)

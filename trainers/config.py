@@ -67,9 +67,9 @@ class Adaptation:
 class TrainConfig:
     """One training run, whole: two runs with equal configs and threads end with the same bytes."""
 
-    algorithm: Annotated[str, tyro.conf.Positional]
+    algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
     """maml, fomaml, anil; `metaprobe list algorithms` tells more."""
-    data: str
+    data: Annotated[str, tyro.conf.arg(metavar="SET")]
     """glyphs, omniglot, cifar_fs or class_folder:PATH."""
     n_way: int = 5
     """Classes in a task."""
@@ -91,18 +91,27 @@ class TrainConfig:
     """Adam's step size."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How outer_lr falls over the run."""
-    clip: float | None = None
+    clip: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: no clipping)")] = None
     """Clip every element of the meta-gradient to ± this."""
     norm: Norm = "transductive"
     """Whose statistics normalise a query: its batch's own, or the support set's."""
     adapt_norm: bool = True
     """Whether the inner loop moves the norms' affine parameters."""
-    filters: int | None = None
-    """Channels of a convolution (default: 64 on grey images, 32 on RGB)."""
-    downsample: Downsample | None = None
-    """stride or max-pool (default: stride on grey images, max-pool on RGB)."""
-    image_size: int | None = None
-    """Resize images to this many pixels (sets with images of their own size)."""
+    filters: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 64 on grey images, 32 on RGB)")
+    ] = None
+    """Channels of a convolution."""
+    downsample: Annotated[
+        Downsample | None,
+        tyro.conf.arg(
+            metavar="{stride,max-pool}", help_behavior_hint="(default: stride on grey images, max-pool on RGB)"
+        ),
+    ] = None
+    """How a block halves its feature map."""
+    image_size: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as the images are)")
+    ] = None
+    """Resize images to this many pixels."""
     val_tasks: int = 200
     """Validation tasks, the same ones each time."""
     val_every: int = 500

@@ -62,8 +62,9 @@ def capture_checkpoint(
     checkpoint = load_checkpoint(path)
     if tasks < 1:
         raise MetaprobeError(f"a capture needs at least one task; got {tasks}")
+    place = device_named(device)
     sampler = sampler_for(checkpoint, imageset, split=split, n_query=n_query, seed=seed, device=device)
-    network = checkpoint.network().to(device_named(device))
+    network = checkpoint.network().to(place)
     return capture(
         network,
         None,

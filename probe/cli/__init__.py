@@ -7,6 +7,7 @@ This package is the one place that knows all four others; its commands import wh
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name (default: the process's own).
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the process began: what is said goes nowhere, the work is done
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
     warnings.showwarning = _show_warning
     app = tyro.extras.SubcommandApp()
     for room in (training, files, measuring, reporting, listing):
@@ -47,7 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a folder that may not be written: the system's words say it best
-        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+        told = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        return _fail(_TEMPORARY.sub(r"\1", told), 2)
+
+
+_TEMPORARY = re.compile(
+    r"\.([^/\n]+)\.[a-z0-9_]{8}\.part"
+)  # of `trainers.files.replacing`, for the file that was asked
 
 
 def _fail(message: str, status: int) -> int:

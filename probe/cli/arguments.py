@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from probe.cli.tables import readable
 from probe.show import Grid, as_json, show, write_line
+from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -17,25 +21,56 @@ __all__ = [
     "CheckpointPath",
     "CheckpointPaths",
     "DataRoot",
+    "DataSet",
+    "Device",
     "Flag",
     "Json",
+    "at_least_one",
     "comma_separated",
     "load_data",
     "show_table",
 ]
 
-Flag = tyro.conf.FlagCreatePairsOff[bool]
+# help_behavior_hint: what tyro would write there, "(default: None)", says nothing; the default is told in words
+Flag = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")]
 CheckpointPath = Annotated[
     tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT", help="A checkpoint, *.safetensors.")
 ]
 CheckpointPaths = Annotated[
-    tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="CHECKPOINT…", help="Checkpoints, *.safetensors.")
+    tyro.conf.Positional[tuple[Path, ...]],
+    tyro.conf.arg(metavar="CHECKPOINT…", help="Checkpoints, *.safetensors.", help_behavior_hint="(at least one)"),
 ]
 DataRoot = Annotated[
     Path | None,
-    tyro.conf.arg(metavar="FOLDER", help="Folder of the data sets (default: the environment's METAPROBE_DATA)."),
+    tyro.conf.arg(
+        metavar="FOLDER",
+        help="Folder of the data sets",
+        help_behavior_hint="(default: the environment's METAPROBE_DATA)",
+    ),
 ]
-Json = Annotated[Flag, tyro.conf.arg(name="json", help="Write JSON instead of a table.")]
+DataSet = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="SET",
+        help="glyphs, omniglot, cifar_fs or class_folder:PATH",
+        help_behavior_hint="(default: what the checkpoint was trained on)",
+    ),
+]
+Device = Annotated[str, tyro.conf.arg(metavar="DEVICE", help="cpu, cuda, cuda:1 …")]
+Json = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool],
+    tyro.conf.arg(name="json", help="Write JSON instead of a table.", help_behavior_hint=""),
+]
+
+
+def at_least_one(given: Sequence[object], what: str) -> None:
+    """Refuse a command that was given nothing to work on.
+
+    Raises:
+        MetaprobeError: `given` is empty.
+    """
+    if not given:
+        raise MetaprobeError(f"give at least one {what}; got none")
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -55,6 +90,9 @@ def show_table(table: Table, title: str, json_wanted: bool) -> None:
     columns = table.used_columns()
     if json_wanted:
         write_line(as_json([{name: getattr(row, name) for name in columns} for row in table.rows]))
+        return
+    if sys.stdout is not None and sys.stdout.isatty():
+        show(readable(table, title))
         return
     rows = tuple(tuple(getattr(row, name) for name in columns) for row in table.rows)
     show((Grid(title, columns, rows),))

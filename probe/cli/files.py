@@ -8,15 +8,16 @@ from typing import Annotated
 import tyro
 
 from probe.cli.arguments import Flag, Json
+from trainers.errors import MetaprobeError
 
 __all__ = ["COMMANDS"]
 
 
 def inspect(
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
-    glob: str | None = None,
+    glob: Annotated[str | None, tyro.conf.arg(metavar="GLOB", help_behavior_hint="")] = None,
     stats: Flag = False,
-    depth: int | None = None,
+    depth: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     json: Json = False,
 ) -> int:
     """Show what is in a checkpoint: tensors, parameters per layer, metadata, provenance, fingerprint.
@@ -28,6 +29,8 @@ def inspect(
         depth: Levels of the tree to show.
         json: Write JSON.
     """
+    if depth is not None and depth < 0:
+        raise MetaprobeError(f"--depth must be at least 0; got {depth}")
     from probe.inspection.inspect import inspect_file
     from probe.inspection.views import show_inspection
 

@@ -12,8 +12,11 @@ from probe.cli.arguments import (
     CheckpointPath,
     CheckpointPaths,
     DataRoot,
+    DataSet,
+    Device,
     Flag,
     Json,
+    at_least_one,
     comma_separated,
     load_data,
     show_table,
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-Csv = Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv", help="Also write the table there, all columns.")]
-DataSet = Annotated[
-    str | None, tyro.conf.arg(metavar="SET", help="The data set (default: what the checkpoint was trained on).")
+Csv = Annotated[
+    Path | None,
+    tyro.conf.arg(metavar="FILE.csv", help="Also write the table there, all columns.", help_behavior_hint=""),
 ]
 
 
@@ -44,7 +47,7 @@ def capture(
     n_query: int = 15,
     seed: int = 0,
     data_root: DataRoot = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> int:
     """Adapt a checkpoint to test tasks and record each layer's activations before and after, on the same samples.
 
@@ -65,8 +68,10 @@ def capture(
     """
     from probe import RawOptions, capture_checkpoint
     from trainers.checkpoint import load_checkpoint
+    from trainers.device import device_named
     from trainers.progress import ProgressLine
 
+    device_named(device)  # what is not there is told before data are read
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config
@@ -82,7 +87,9 @@ def capture(
 
 
 def similarity(
-    stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE…")],
+    stores: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE…", help_behavior_hint="(at least one)")
+    ],
     measures: str = "mean_cca,svcca,pwcca,linear_cka,debiased_cka,procrustes",
     csv: Csv = None,
     json: Json = False,
@@ -97,7 +104,9 @@ def similarity(
     """
     from analyses.similarity import measures_named, similarity
 
+    at_least_one(stores, "STORE")
     chosen = measures_named(comma_separated(measures))
+    at_least_one(chosen, "measure after --measures")
     return _finish([similarity(store, chosen) for store in stores], "similarity before and after adaptation", csv, json)
 
 
@@ -107,6 +116,7 @@ def distance(
     tasks: int = 100,
     seed: int = 0,
     data_root: DataRoot = None,
+    device: Device = "cpu",
     csv: Csv = None,
     json: Json = False,
 ) -> int:
@@ -118,6 +128,7 @@ def distance(
         tasks: How many tasks.
         seed: Names the tasks.
         data_root: Folder of the data sets.
+        device: cpu, cuda …
         csv: Also write the table there.
         json: Write JSON.
     """
@@ -125,11 +136,12 @@ def distance(
     from analyses.weight_distance import weight_distance
     from trainers.checkpoint import load_checkpoint
 
+    at_least_one(checkpoints, "CHECKPOINT")
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config
         imageset = load_data(data or config.data, data_root, config.image_size)
-        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed)))
+        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device)))
     return _finish(tables, "weight distance before and after adaptation", csv, json)
 
 
@@ -137,11 +149,17 @@ def freeze(
     checkpoints: CheckpointPaths,
     data: DataSet = None,
     tasks: int = 600,
-    sets: tuple[str, ...] = (),
-    inner_steps: tuple[int, ...] = (),
+    sets: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="LAYERS…", help_behavior_hint="(default: none, then growing blocks from conv1 on)"),
+    ] = (),
+    inner_steps: Annotated[
+        tuple[int, ...], tyro.conf.arg(metavar="INT…", help_behavior_hint="(default: the trained number)")
+    ] = (),
     n_query: int = 15,
     seed: int = 0,
     data_root: DataRoot = None,
+    device: Device = "cpu",
     csv: Csv = None,
     json: Json = False,
 ) -> int:
@@ -151,11 +169,12 @@ def freeze(
         checkpoints: what to test.
         data: the data set.
         tasks: How many tasks, the same ones for every set of frozen layers.
-        sets: Sets of layers to freeze, such as conv1 conv3,conv4 (default: none, then growing blocks from conv1 on).
-        inner_steps: Numbers of steps to test with (default: the trained one).
+        sets: Sets of layers to freeze, such as conv1 conv3,conv4.
+        inner_steps: Numbers of steps to test with.
         n_query: Query images of a class.
         seed: Names the tasks.
         data_root: Folder of the data sets.
+        device: cpu, cuda …
         csv: Also write the table there.
         json: Write JSON.
     """
@@ -164,8 +183,9 @@ def freeze(
     from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
 
+    at_least_one(checkpoints, "CHECKPOINT")
     frozen = [(), *map(comma_separated, sets)] if sets else None
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed)
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device)
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config

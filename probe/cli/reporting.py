@@ -7,16 +7,25 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import DataRoot, Flag
+from probe.cli.arguments import DataRoot, Flag, at_least_one
 from reports.studies.study import StudyRequest
 
 __all__ = ["COMMANDS"]
+
+_Tasks = Annotated[
+    int | None,
+    tyro.conf.arg(
+        metavar="INT", help_behavior_hint="(default: as already measured on every run, else the full preset's)"
+    ),
+]
 
 
 def study(
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")],
     request: Annotated[StudyRequest, tyro.conf.arg(name="")],
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/STUDY-DATA-PRESET)")
+    ] = None,
     data_root: DataRoot = None,
     download: Flag = False,
 ) -> int:
@@ -25,7 +34,7 @@ def study(
     Args:
         name: raghu2020; `metaprobe list studies` tells more.
         request: what to do.
-        out: Where to (default: runs/STUDY-DATA-PRESET).
+        out: Where to.
         data_root: Folder of the data sets.
         download: Fetch the data when they are missing.
     """
@@ -39,8 +48,12 @@ def study(
 
 
 def report(
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN…")],
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN…", help_behavior_hint="(at least one)")
+    ],
     out: Annotated[Path, tyro.conf.arg(metavar="report.html")],
+    tasks: _Tasks = None,
+    capture_tasks: _Tasks = None,
     data_root: DataRoot = None,
 ) -> int:
     """Write the report of training runs, MAML and ANIL ones together; measures what is not measured yet.
@@ -48,11 +61,14 @@ def report(
     Args:
         runs: Folders of `metaprobe train`.
         out: The page to write; its tables and figures go beside it.
+        tasks: Test tasks behind an accuracy.
+        capture_tasks: Test tasks behind similarities and distances.
         data_root: Folder of the data sets.
     """
     from reports.studies import STUDIES
 
-    print(f"report: {STUDIES['raghu2020'].report(list(runs), out, data_root)}")
+    at_least_one(runs, "RUN")
+    print(f"report: {STUDIES['raghu2020'].report(list(runs), out, data_root, tasks, capture_tasks)}")
     return 0
 
 

@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import CheckpointPath, DataRoot, Flag, Json, comma_separated, load_data, show_table
+from probe.cli.arguments import (
+    CheckpointPath,
+    DataRoot,
+    DataSet,
+    Device,
+    Flag,
+    Json,
+    comma_separated,
+    load_data,
+    show_table,
+)
 from trainers.config import TrainConfig
 
 __all__ = ["COMMANDS"]
@@ -15,7 +25,10 @@ __all__ = ["COMMANDS"]
 
 def train(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")],
-    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: runs/ALGORITHM-DATA-5w1s-seed0)"),
+    ] = None,
     data_root: DataRoot = None,
     download: Flag = False,
 ) -> int:
@@ -23,7 +36,7 @@ def train(
 
     Args:
         config: the run.
-        out: The run's folder (default: runs/ALGORITHM-DATA-5w1s-seed0).
+        out: The run's folder.
         data_root: Folder of the data sets.
         download: Fetch the data when they are missing.
     """
@@ -53,27 +66,30 @@ def default_run_name(config: TrainConfig) -> str:
 
 def evaluate(
     checkpoint: CheckpointPath,
-    data: Annotated[str | None, tyro.conf.arg(metavar="SET")] = None,
+    data: DataSet = None,
     tasks: int = 600,
     head: Literal["own", "nil"] = "own",
-    freeze: Annotated[str, tyro.conf.arg(metavar="LAYERS")] = "",
-    inner_steps: int | None = None,
+    freeze: Annotated[str, tyro.conf.arg(metavar="LAYERS", help_behavior_hint="(default: none)")] = "",
+    inner_steps: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
+    ] = None,
     n_query: int = 15,
     split: Literal["train", "val", "test"] = "test",
     seed: int = 0,
     data_root: DataRoot = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     json: Json = False,
 ) -> int:
     """Adapt a checkpoint to test tasks and report its accuracy with a 95 % interval.
 
     Args:
         checkpoint: what to test.
-        data: glyphs, omniglot, cifar_fs or class_folder:PATH (default: what it was trained on).
+        data: the data set.
         tasks: How many tasks.
         head: Its own adapted head, or none (nil): support labels weighted by cosine similarity of features.
         freeze: Layers that do not adapt, such as conv1,conv2.
-        inner_steps: Steps on each support set (default: as in training; none with the NIL head).
+        inner_steps: Steps on each support set.
         n_query: Query images of a class.
         split: Which classes.
         seed: Names the tasks.

@@ -1,4 +1,4 @@
-"""What is measured on a run, kept as CSV in its `tables/`, and measured again only when something changed."""
+"""What is measured on a run, kept as CSV in its `measured/`, and measured again only when something changed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from analyses.freezing import TestPlan, accuracy_of, freeze
 from analyses.similarity import similarity
-from analyses.table import Row, Table
+from analyses.table import COLUMNS, Row, Table
 from analyses.weight_distance import weight_distance
 from probe.capturing import capture_checkpoint
 from trainers.checkpoint import load_checkpoint
-from trainers.files import write_text
+from trainers.files import sha256_of, write_text
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Plan", "learning_curves", "measure_run"]
+__all__ = ["TEST_QUERIES", "Plan", "learning_curves", "measure_run", "measured_plan"]
+
+TEST_QUERIES = 15
+"""Query images of a class in every test, whatever the run was trained with."""
 
 _STAGES = ("third", "two-thirds", "last")  # 1/3, 2/3 and all of training (claim R3)
 
@@ -41,36 +49,63 @@ class Plan:
 
     def tests(self, tasks: int, device: str) -> TestPlan:
         """Return this as a plan of so many test tasks."""
-        return TestPlan(tasks=tasks, seed=self.seed, device=device)
+        return TestPlan(tasks=tasks, n_query=TEST_QUERIES, seed=self.seed, device=device)
 
 
 def measure_run(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
     """Measure one run: learning curves, accuracies and freezing, similarity, weight distance.
 
-    Tables measured before on the same checkpoints, data and plan are read, not measured again.
+    Tables measured before on the same checkpoints, data and plan, by the same versions, are read, not measured again.
+    They lie in `measured/`, apart from the `tables/` of a report that is written into the run's folder.
 
     Args:
         folder: a run that has ended.
         imageset: where test tasks come from.
         plan: how much.
     """
-    parts: dict[str, Callable[[RunFolder, ImageSet, Plan], Table]] = {"accuracy": _accuracies, "distance": _distances}
-    if (
-        folder.read_config().algorithm != "anil"
-    ):  # ANIL's body does not adapt: freezing it and comparing it says nothing
-        parts |= {"freezing": _freezing, "similarity": _similarity}
     key = _key(folder, imageset, plan)
     tables = [learning_curves(folder)]
-    for name, measure in parts.items():
-        path, note = folder.path / "tables" / f"{name}.csv", folder.path / "tables" / f"{name}.json"
-        if path.exists() and note.exists() and note.read_text(encoding="utf-8") == key:
+    for name, measure in _parts(folder).items():
+        path, note = folder.path / "measured" / f"{name}.csv", folder.path / "measured" / f"{name}.json"
+        told = _read_note(note)
+        if told and path.is_file() and told == key | {"sha256": sha256_of(path)}:
             tables.append(Table.read_csv(path))
             continue
         table = measure(folder, imageset, plan)
         table.write_csv(path)
-        write_text(note, key)  # after the table: a note without its table would vouch for an older one
+        told = key | {"sha256": sha256_of(path)}
+        write_text(note, json.dumps(told, indent=1, sort_keys=True) + "\n")
         tables.append(table)
     return sum(tables, Table())
+
+
+def measured_plan(folder: RunFolder) -> Plan | None:
+    """Return the plan that everything measured on a run was measured with; None where something is missing."""
+    notes = [_read_note(folder.path / "measured" / f"{name}.json") for name in _parts(folder)]
+    plans = [note.get("plan") if note else None for note in notes]
+    if any(plan != plans[0] for plan in plans):
+        return None
+    plan = plans[0] if isinstance(plans[0], dict) else {}
+    tasks, capture_tasks = plan.get("tasks"), plan.get("capture_tasks")
+    if not isinstance(tasks, int) or not isinstance(capture_tasks, int) or min(tasks, capture_tasks) < 1:
+        return None
+    return Plan(tasks=tasks, capture_tasks=capture_tasks)
+
+
+def _parts(folder: RunFolder) -> dict[str, Callable[[RunFolder, ImageSet, Plan], Table]]:
+    """The measurements of a run; ANIL's body does not adapt, so freezing it and comparing it says nothing."""
+    if folder.read_config().algorithm == "anil":
+        return {"accuracy": _accuracies, "distance": _distances}
+    return {"accuracy": _accuracies, "distance": _distances, "freezing": _freezing, "similarity": _similarity}
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    """Return what a note says of the table beside it; a note that cannot be read vouches for nothing."""
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return note if isinstance(note, dict) else None
 
 
 def learning_curves(folder: RunFolder) -> Table:
@@ -122,9 +157,10 @@ def _accuracies(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
 
 
 def _freezing(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
-    device = folder.read_config().device
+    config = folder.read_config()
+    stages = _stages(folder, *_STAGES)
     tables = []
-    for stage in _STAGES:
+    for stage in stages:
         steps = load_checkpoint(folder.checkpoint(stage)).adaptation.steps
         with ProgressLine(f"freezing {folder.path.name} at {stage}", 0, unit="tasks") as bar:
             last = stage == "last"
@@ -132,9 +168,9 @@ def _freezing(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
                 freeze(
                     folder.checkpoint(stage),
                     imageset,
-                    plan.tests(plan.tasks, device),
+                    plan.tests(plan.tasks, config.device),
                     inner_steps=(steps, *(n for n in plan.head_steps if last and n != steps)),
-                    random_row=last,
+                    random_row=last and config.algorithm == "maml",  # FOMAML would test the same untrained network
                     progress=bar.reach,
                 )
             )
@@ -143,27 +179,51 @@ def _freezing(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
 
 def _similarity(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
     tables = []
-    for stage in _STAGES:
+    for stage in _stages(folder, *_STAGES):
         store = folder.path / "captures" / f"{stage}.h5"
-        capture_checkpoint(
-            folder.checkpoint(stage),
-            imageset,
-            store,
-            tasks=plan.capture_tasks,
-            steps="all" if stage == "last" else "last",
-            seed=plan.seed,
-        )
-        tables.append(similarity(store))
+        with ProgressLine(f"capture of {folder.path.name} at {stage}", plan.capture_tasks, unit="tasks") as bar:
+            capture_checkpoint(
+                folder.checkpoint(stage),
+                imageset,
+                store,
+                tasks=plan.capture_tasks,
+                steps="all" if stage == "last" else "last",
+                seed=plan.seed,
+                n_query=TEST_QUERIES,
+                device=folder.read_config().device,
+                advance=lambda done, bar=bar: bar.advance(steps=done),
+            )
+        with ProgressLine(f"similarity of {folder.path.name} at {stage}", 1, unit="stores") as bar:
+            tables.append(similarity(store))
+            bar.advance()
     return sum(tables, Table())
 
 
 def _distances(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
     tests = plan.tests(plan.capture_tasks, folder.read_config().device)
-    return sum((weight_distance(folder.checkpoint(s), imageset, tests) for s in ("start", *_STAGES)), Table())
+    stages = _stages(folder, "start", *_STAGES)
+    tables = []
+    with ProgressLine(f"weight distance of {folder.path.name}", len(stages), unit="checkpoints") as bar:
+        for stage in stages:
+            tables.append(weight_distance(folder.checkpoint(stage), imageset, tests))
+            bar.advance()
+    return sum(tables, Table())
 
 
-def _key(folder: RunFolder, imageset: ImageSet, plan: Plan) -> str:
-    """What a table depends on, as text."""
-    checkpoints = {name: load_checkpoint(folder.checkpoint(name)).fingerprint for name in ("start", *_STAGES)}
-    parts = {"checkpoints": checkpoints, "data": imageset.fingerprint, "plan": dataclasses.asdict(plan)}
-    return json.dumps(parts, indent=1, sort_keys=True) + "\n"
+def _stages(folder: RunFolder, *names: str) -> tuple[str, ...]:
+    """Return the names with one an iteration, the later: a very short run has fewer stages than names."""
+    at = {load_checkpoint(folder.checkpoint(name)).iteration: name for name in names}
+    return tuple(at[iteration] for iteration in sorted(at))
+
+
+def _key(folder: RunFolder, imageset: ImageSet, plan: Plan) -> dict[str, Any]:
+    """What a table depends on, as it comes back from JSON."""
+    parts = {
+        "checkpoints": {name: load_checkpoint(folder.checkpoint(name)).fingerprint for name in ("start", *_STAGES)},
+        "columns": COLUMNS,
+        "data": imageset.fingerprint,
+        "plan": dataclasses.asdict(plan),
+        "test_queries": TEST_QUERIES,
+        "versions": {"metaprobe": version("metaprobe"), "torch": torch.__version__},
+    }
+    return json.loads(json.dumps(parts))

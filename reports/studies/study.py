@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import tyro.conf
 
 from trainers.config import Norm, TrainConfig
-from trainers.errors import unknown_name
+from trainers.errors import MetaprobeError, unknown_name
 
-__all__ = ["PRESETS", "Preset", "Study", "StudyRequest"]
+__all__ = ["PRESETS", "Preset", "Study", "StudyRequest", "train_command"]
+
+_Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the preset's)")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +52,15 @@ class StudyRequest:
     """glyphs, omniglot, cifar_fs or class_folder:PATH."""
     preset: str = "quick"
     """quick (minutes) or full (the paper's scale: hours)."""
-    iterations: int | None = None
+    iterations: _Count = None
     """Outer steps of each run."""
-    seeds: int | None = None
+    seeds: _Count = None
     """Runs of each algorithm, with seeds 0, 1, …"""
-    tasks: int | None = None
+    tasks: _Count = None
     """Test tasks behind an accuracy."""
-    capture_tasks: int | None = None
+    capture_tasks: _Count = None
     """Test tasks behind similarities and distances."""
-    val_tasks: int | None = None
+    val_tasks: _Count = None
     """Validation tasks behind a point of a learning curve."""
     n_way: int = 5
     """Classes in a task."""
@@ -70,7 +76,9 @@ class StudyRequest:
     """Tasks in an outer step."""
     norm: Norm = "transductive"
     """Whose statistics normalise a query: its batch's own, or the support set's."""
-    image_size: int | None = None
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the set's own)")] = (
+        None
+    )
     """Resize images to this many pixels."""
     chunk: int = 4
     """Tasks that one core adapts at once in training."""
@@ -80,6 +88,15 @@ class StudyRequest:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
+        least = {"n_way": 2, "val_tasks": 2}  # an interval needs two tasks
+        counts = ("iterations", "seeds", "tasks", "capture_tasks", "n_shot", "n_query", "inner_steps", "meta_batch")
+        least |= {name: 1 for name in (*counts, "image_size", "chunk")}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < 2**31:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least {low} and below 2³¹; got {value}")
+        if not 0 < self.inner_lr < math.inf:
+            raise MetaprobeError(f"--inner-lr must be above 0 and finite; got {self.inner_lr}")
 
     def amount(self) -> Preset:
         """Return the preset with what was asked for in its place."""
@@ -112,12 +129,22 @@ class StudyRequest:
 
     def command(self, study: str) -> str:
         """Return the command line that asks for this, without where it reads and writes."""
-        words = ["metaprobe", "study", study]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value != field.default or field.name in ("data", "preset"):
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
-        return shlex.join(words)
+        return shlex.join(["metaprobe", "study", study, *_options(self, always=("data", "preset"))])
+
+
+def train_command(config: TrainConfig, out: str) -> str:
+    """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
+    return shlex.join(["metaprobe", "train", config.algorithm, *_options(config, without="algorithm"), "--out", out])
+
+
+def _options(config: StudyRequest | TrainConfig, always: tuple[str, ...] = (), without: str = "") -> list[str]:
+    words = []
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), field.name.replace("_", "-")
+        if field.name == without or (value == field.default and field.name not in always):
+            continue
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +156,12 @@ class Study:
         summary: one plain sentence.
         citation: the paper.
         run: (request, out, data_root, download) → the report's path; trains, measures and writes.
-        report: (run folders, out, data_root) → the report's path; measures what is not measured yet and writes.
+        report: (run folders, out, data_root, tasks, capture_tasks) → the report's path; measures what is not measured
+            yet and writes. Numbers of tasks that are None are those already measured, or the full preset's.
     """
 
     name: str
     summary: str
     citation: str
     run: Callable[[StudyRequest, Path, Path | None, bool], Path]
-    report: Callable[[list[Path], Path, Path | None], Path]
+    report: Callable[[list[Path], Path, Path | None, int | None, int | None], Path]

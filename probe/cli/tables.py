@@ -1,0 +1,78 @@
+"""Result tables as a terminal shows them: what all rows share above, an interval in one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from probe.show import Cell, Grid
+
+if TYPE_CHECKING:
+    from analyses.table import Row, Table
+
+__all__ = ["block_name", "readable"]
+
+_LEARNER = ("checkpoint", "algorithm", "seed", "iteration", "source")
+_LONG = ("reason",)  # a sentence, which may be broken over lines
+
+
+def readable(table: Table, title: str) -> tuple[Grid, ...]:
+    """Return a table in a form for people, one grid a learner; TSV, JSON and CSV hold all of it.
+
+    Args:
+        table: the rows.
+        title: of each grid.
+    """
+    columns = [name for name in table.used_columns() if name not in ("low", "high")]
+    groups: dict[tuple[Cell, ...], list[Row]] = {}
+    for row in table.rows:
+        groups.setdefault(tuple(getattr(row, name) for name in _LEARNER), []).append(row)
+    return tuple(_grid(rows, columns, title) for rows in groups.values()) or (Grid(title, tuple(columns), ()),)
+
+
+def block_name(frozen: str) -> str:
+    """Return "none" for no layers, conv1–3 for conv1,conv2,conv3, and other sets of layers as they are."""
+    names = frozen.split(",")
+    stem = names[0].rstrip("0123456789")
+    first = names[0][len(stem) :]
+    if not frozen:
+        return "none"
+    if len(names) == 1 or not first or names != [f"{stem}{int(first) + place}" for place in range(len(names))]:
+        return frozen
+    return f"{names[0]}–{int(first) + len(names) - 1}"
+
+
+def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
+    cells: dict[str, list[Cell]] = {name: [_SHOWN.get(name, _plain)(row, name) for row in rows] for name in columns}
+    facts = tuple(
+        (name, told[0]) for name, told in cells.items() if name not in ("measure", "value") and len(set(told)) == 1
+    )
+    shared = {name for name, _ in facts}
+    kept = tuple(name for name in columns if name not in shared)
+    told = tuple((name, value) for name, value in facts if value is not None)
+    return Grid(
+        title,
+        kept,
+        tuple(zip(*(cells[name] for name in kept), strict=True)),
+        facts=told,
+        unbroken=frozenset(kept) - frozenset(_LONG),
+    )
+
+
+def _plain(row: Row, name: str) -> Cell:
+    return getattr(row, name)
+
+
+def _frozen(row: Row, name: str) -> Cell:
+    return None if row.frozen is None else block_name(row.frozen)
+
+
+def _value(row: Row, name: str) -> Cell:
+    form = ".1f" if row.measure.startswith("accuracy") else ".4g"
+    if row.value is None:
+        return None
+    interval = f" [{row.low:{form}}, {row.high:{form}}]" if row.low is not None and row.high is not None else ""
+    return f"{row.value:{form}}{interval}"
+
+
+_SHOWN: dict[str, Callable[[Row, str], Cell]] = {"frozen": _frozen, "value": _value}
