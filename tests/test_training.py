@@ -117,6 +117,14 @@ def test_sigkill_at_any_moment_and_resume_gives_the_same_bytes(tmp_path, toy):
     assert without_seconds(ended) == without_seconds(alone)
 
 
+def test_a_finished_run_keeps_saying_what_made_it(tmp_path, toy, monkeypatch):
+    train(tiny(), toy, tmp_path / "run")
+    before = RunFolder(tmp_path / "run").checkpoint("last").read_bytes()
+    monkeypatch.setattr("trainers.outer_loop.provenance", lambda data, *_: {"data_fingerprint": data, "torch": "99"})
+    train(tiny(), toy, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").checkpoint("last").read_bytes() == before
+
+
 def test_a_crash_between_resume_state_and_last_is_mended(tmp_path, toy):
     folder = RunFolder(tmp_path / "run")
     train(tiny(), toy, folder.path)

@@ -65,7 +65,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run, whole: two runs with equal configs and threads end with the same bytes."""
+    """One training run, whole: two runs with equal configs end with the same weights, byte for byte."""
 
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
     """maml, fomaml, anil; `metaprobe list algorithms` tells more."""

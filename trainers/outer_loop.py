@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from trainers.algorithms import Algorithm, MetaGradient, algorithm_named
-from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, save_checkpoint
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.device import device_named
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.evaluate import evaluate, half_width
+from trainers.formats.checkpoint_format import read_metadata
 from trainers.interrupt import stop_on_interrupt
 from trainers.networks import TaskNetwork, build_network
 from trainers.parallel import TaskWorkers
@@ -147,7 +148,16 @@ class _Run:
             self.seconds = record["seconds"]
             if "val_iteration" in record:
                 self.metrics = {name: value for name, value in record.items() if name.startswith("val_")}
-        self._save("last")
+        if not self._last_is_current():
+            self._save("last")
+
+    def _last_is_current(self) -> bool:
+        """Tell whether `last` was written after the resume state; then what made it stays what it says."""
+        path = self.folder.checkpoint("last")
+        if not path.exists():
+            return False
+        last = read_metadata(path)
+        return (last.iteration, last.fingerprint) == (self.state.iteration, fingerprint_of(self.state.params))
 
     def _step(self) -> tuple[float, float]:
         """Take one outer step; return the mean query loss (nats) and accuracy (percent) before it."""

@@ -126,7 +126,7 @@ def _how_made(runs: Sequence[Path], imageset: ImageSet, table: Table, commands: 
         ),
         versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
         notes=(
-            f"Trained and measured on {last.provenance['device']} with {last.provenance['threads']} thread(s).",
+            f"Trained on {last.provenance['device']}.",
             *_where_the_data_lie(config.data),
         ),
     )
