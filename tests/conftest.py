@@ -1,6 +1,4 @@
-"""What tests share: tiny image sets, and the real data when it lies beside the repository."""
-
-from pathlib import Path
+"""What tests share: tiny image sets, and a cache of their own."""
 
 import numpy as np
 import pytest
@@ -40,12 +38,3 @@ def own_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy():
     return make_imageset()
-
-
-@pytest.fixture(scope="session")
-def shared_data():
-    """The folder of real data beside the repository; the test is skipped where there is none."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}")
-    return folder

@@ -42,7 +42,7 @@ def similarities(study: StudyTable, measures: Sequence[str], marks: dict[str, st
         "Similarity of each layer's representation before against after adaptation, with its 95 % "
         "interval, and under it the null: the same measure with the samples of one side shuffled. Convolutions by "
         f"position (n positions, channels as features) where captured so. {null_samples(study, measures)}"
-        f"{DASH} not measured."
+        f"{'PWCCA weighs by the features before adaptation. ' if 'pwcca' in measures else ''}{DASH} not measured."
     )
     header = ("Layer", *(f"{MEASURE_NAMES[m]} {marks[m]}" for m in measures))
     return PageTable("similarities", caption, header, tuple(rows), behind)
