@@ -140,6 +140,9 @@ def test_usage_errors_exit_2_and_damage_exits_3(folder, capsys, tmp_path):
     damaged.write_bytes(content)
     assert main(["evaluate", str(damaged), "--tasks", "3"]) == 3
     assert "changed after the file was written" in capsys.readouterr().err
+    assert main(["inspect", str(damaged)]) == 0  # without --stats no value is read
+    assert main(["inspect", str(damaged), "--stats"]) == 3
+    assert "not the ones that its fingerprint was taken of" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         main(["train", "maml", "--data", "glyphs", "--n-wy", "3"])
     assert stopped.value.code == 2

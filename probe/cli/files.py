@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from probe.cli.arguments import Flag, Json
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, UnreadableInput
 
 __all__ = ["COMMANDS"]
 
@@ -25,7 +25,7 @@ def inspect(
     Args:
         checkpoint: A checkpoint, any safetensors file, or a PyTorch state_dict (.pt, .pth; read with weights_only).
         glob: Only tensors whose name fits, such as 'conv*'.
-        stats: Also read the values: norms, ranges, NaN, Inf and all-zero flags, and the fingerprint checked.
+        stats: Also read the values: norms, ranges, NaN, Inf and all-zero flags, and check the fingerprint.
         depth: Levels of the tree to show.
         json: Write JSON.
     """
@@ -34,7 +34,10 @@ def inspect(
     from probe.inspection.inspect import inspect_file
     from probe.inspection.views import show_inspection
 
-    show_inspection(inspect_file(checkpoint, glob=glob, stats=stats), depth=depth, json_wanted=json)
+    found = inspect_file(checkpoint, glob=glob, stats=stats)
+    show_inspection(found, depth=depth, json_wanted=json)
+    if found.fingerprint_matches is False:
+        raise UnreadableInput(f"{checkpoint}: its tensors are not the ones that its fingerprint was taken of")
     return 0
 
 

@@ -37,7 +37,7 @@ def listing_key(files: Iterable[Path | str], *choices: object) -> str:
     digest = hashlib.sha256(repr(choices).encode())
     for path in files:
         status = os.stat(path)
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path) + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -64,7 +64,7 @@ def load_class_folder(request: DataRequest) -> ImageSet:
 
 def split_by_hash(names: list[str]) -> dict[str, str]:
     """Split classes 64/16/20 % (rounded) in the order of the SHA-256 of their names: the same on every machine."""
-    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ordered = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
     ends = np.round(np.cumsum(_SHARES) * len(ordered)).astype(int)
     return {name: SPLITS[int(np.searchsorted(ends, place, side="right"))] for place, name in enumerate(ordered)}
 
