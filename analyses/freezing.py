@@ -21,7 +21,7 @@ from trainers.networks import TaskNetwork, build_network
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["TestPlan", "accuracy_of", "contiguous_blocks", "freeze", "mean_row", "sampler_of"]
+__all__ = ["TestPlan", "accuracy_of", "contiguous_blocks", "freeze", "identity_of", "mean_row", "sampler_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,17 +189,21 @@ def _test(
     )
 
 
-def _trained(checkpoint: Checkpoint, device: str) -> _Learner:
-    identity = Row(
+def identity_of(checkpoint: Checkpoint) -> Row:
+    """Return a row that says which checkpoint it is of, and nothing measured yet."""
+    return Row(
         checkpoint=checkpoint.fingerprint[:12],
         algorithm=checkpoint.config.algorithm,
         seed=checkpoint.config.seed,
         iteration=checkpoint.iteration,
-        measure="accuracy",
+        measure="",
         value=None,
     )
+
+
+def _trained(checkpoint: Checkpoint, device: str) -> _Learner:
     network = checkpoint.network().to(device_named(device))
-    return _Learner(network, identity, checkpoint.adaptation, checkpoint.config.norm == "transductive")
+    return _Learner(network, identity_of(checkpoint), checkpoint.adaptation, checkpoint.config.norm == "transductive")
 
 
 def _untrained(checkpoint: Checkpoint, device: str) -> _Learner:

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.freezing import TestPlan, mean_row, sampler_of
+from analyses.freezing import TestPlan, identity_of, mean_row, sampler_of
 from analyses.table import Row, Table
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import load_checkpoint
 from trainers.device import device_named
 from trainers.networks import Parameters, layer_of
+from trainers.parallel import one_thread
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["layer_distances", "weight_distance"]
@@ -62,22 +63,18 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
     sampler = sampler_of(checkpoint, imageset, plan)
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers_of(network)}
     norms: dict[str, float] = {}
-    for first in range(0, plan.tasks, plan.chunk):
-        tasks = sampler.batch(range(first, min(first + plan.chunk, plan.tasks)))
-        adapted = adapt_as(network, params, tasks.support, checkpoint.adaptation)
-        for layer, found in distances.items():
-            moved, norms[layer] = layer_distances(params, adapted.params, layer, len(tasks))
-            found.append(moved.numpy())
-    identity = Row(
-        checkpoint=checkpoint.fingerprint[:12],
-        algorithm=checkpoint.config.algorithm,
-        seed=checkpoint.config.seed,
-        iteration=checkpoint.iteration,
+    with one_thread():
+        for first in range(0, plan.tasks, plan.chunk):
+            tasks = sampler.batch(range(first, min(first + plan.chunk, plan.tasks)))
+            adapted = adapt_as(network, params, tasks.support, checkpoint.adaptation)
+            for layer, found in distances.items():
+                moved, norms[layer] = layer_distances(params, adapted.params, layer, len(tasks))
+                found.append(moved.numpy())
+    identity = dataclasses.replace(
+        identity_of(checkpoint),
         phase="pre-post",
         step=checkpoint.adaptation.steps,
         inner_steps=checkpoint.adaptation.steps,
-        measure="euclidean_distance",
-        value=None,
         n=plan.tasks,
     )
     return Table.of(

@@ -25,8 +25,8 @@ Result = TypeVar("Result")
 def one_thread() -> Iterator[int]:
     """Let torch use one thread an operation for the length of the block; yields how many it was allowed before.
 
-    Operations on few-shot tasks are too small to share: with another process on the machine, threads that wait for each
-    other were measured to cost a hundredfold. One thread also makes results independent of their number.
+    Operations on few-shot tasks are too small to share: beside another busy process two threads an operation were
+    measured no faster than one, and once five times slower. One also makes results independent of their number.
     """
     allowed = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -18,6 +18,7 @@ from analyses.table import COLUMNS, Row, Table
 from analyses.weight_distance import weight_distance
 from probe.capturing import capture_checkpoint
 from trainers.checkpoint import load_checkpoint
+from trainers.evaluate import TestHead
 from trainers.files import sha256_of, write_text
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
@@ -141,19 +142,19 @@ def learning_curves(folder: RunFolder) -> Table:
 
 
 def _accuracies(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
-    """The run's last checkpoint as it is, before adaptation, and with the NIL head."""
+    """The run's last checkpoint before adaptation, with the NIL head and, where no freezing table has it, as it is."""
     checkpoint = load_checkpoint(folder.checkpoint("last"))
     tests = plan.tests(plan.tasks, checkpoint.config.device)
-    with ProgressLine(f"accuracy of {folder.path.name}", 3 * plan.tasks, unit="tasks") as bar:
+    ways: list[tuple[int | None, TestHead]] = [(0, "own"), (None, "nil")]
+    if "freezing" not in _parts(folder):
+        ways.insert(0, (None, "own"))
+    with ProgressLine(f"accuracy of {folder.path.name}", len(ways) * plan.tasks, unit="tasks") as bar:
 
         def advance(done: int) -> None:
             bar.advance(steps=done)
 
-        own = accuracy_of(checkpoint, imageset, tests, advance=advance)
-        before = accuracy_of(checkpoint, imageset, tests, inner_steps=0, advance=advance)
-        nil = accuracy_of(checkpoint, imageset, tests, head="nil", advance=advance)
-    # MAML's own accuracy is the first row of its freezing table, on the same tasks.
-    return (own if checkpoint.config.algorithm == "anil" else Table()) + before + nil
+        tables = [accuracy_of(checkpoint, imageset, tests, inner_steps=n, head=h, advance=advance) for n, h in ways]
+    return sum(tables, Table())
 
 
 def _freezing(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
