@@ -35,8 +35,8 @@ def modules_chosen(network: nn.Module, patterns: Sequence[str]) -> tuple[str, ..
     """Return the dotted names of the submodules that glob patterns choose, in the network's order.
 
     A pattern is matched against every submodule's name, `*` reaching over dots. On a `TaskNetwork` a pattern without a
-    dot means its own layers (conv1 … head) only: `conv*` is the four blocks, `conv*.norm` the norms inside them. What
-    follows a `#` chooses among the calls of one module and is left to `layers_chosen`.
+    dot means its own layers (conv1 … head) only: `conv*` is the four blocks, `conv*.conv` the convolutions inside them.
+    What follows a `#` chooses among the calls of one module and is left to `layers_chosen`.
 
     Raises:
         MetaprobeError: a pattern matches nothing.

@@ -9,7 +9,7 @@ from torch import nn
 
 from trainers.config import NetworkConfig
 from trainers.errors import unknown_name
-from trainers.networks.conv4 import BatchNorm, Conv4
+from trainers.networks.conv4 import Conv4, NormRelu
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "norm_parameters",
 ]
 
-_NORMS = (BatchNorm, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (NormRelu, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainers.config import Downsample, NetworkConfig
 from trainers.errors import MetaprobeError
+from trainers.networks.kernels import convolve, norm_relu
 from trainers.networks.task_network import TaskNetwork
 
 __all__ = ["Conv4"]
@@ -54,12 +54,10 @@ class ConvBlock(nn.Module):
     def __init__(self, channels: int, filters: int, downsample: Downsample, generator: torch.Generator) -> None:
         super().__init__()
         self.conv = Conv(channels, filters, stride=2 if downsample == "stride" else 1, generator=generator)
-        self.norm = BatchNorm(filters)
-        self.pools = downsample == "max-pool"
+        self.norm = NormRelu(filters, pools=downsample == "max-pool")
 
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
-        x = F.relu(self.norm(self.conv(x), n_context))
-        return F.max_pool2d(x, 2) if self.pools else x
+        return self.norm(self.conv(x), n_context)
 
 
 class Conv(nn.Module):
@@ -72,26 +70,23 @@ class Conv(nn.Module):
         nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        tasks = self.weight.shape[0] // self.filters
-        return F.conv2d(x, self.weight, stride=self.stride, padding=1, groups=tasks)
+        return convolve(x, self.weight, self.stride, groups=self.weight.shape[0] // self.filters)
 
 
-class BatchNorm(nn.Module):
-    """Batch norm without running statistics: those of the batch itself, or of its first `n_context` samples."""
+class NormRelu(nn.Module):
+    """Batch norm without running statistics, ReLU and, when `pools`, a 2×2 max-pool, in one operation.
 
-    eps = 1e-5
+    The statistics are those of the batch itself, or of its first `n_context` samples.
+    """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, pools: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
+        self.pools = pools
 
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
-        if n_context is None or n_context == x.shape[0]:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        variance, mean = torch.var_mean(x[:n_context], dim=(0, 2, 3), correction=0, keepdim=True)
-        scale = self.weight.view_as(mean) * torch.rsqrt(variance + self.eps)
-        return (x - mean) * scale + self.bias.view_as(mean)
+        return norm_relu(x, self.weight, self.bias, n_context, self.pools)
 
 
 class Head(nn.Module):

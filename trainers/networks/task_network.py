@@ -122,7 +122,9 @@ def forward_tasks(
 
 
 def _fold(x: Tensor) -> Tensor:
-    """(task, sample, feature, …) → (sample, task·feature, …)."""
+    """(task, sample, feature, …) → (sample, task·feature, …), feature maps with their channels last in memory."""
+    if x.ndim == 5:
+        return x.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
     return x.transpose(0, 1).flatten(1, 2)
 
 

@@ -1,0 +1,92 @@
+"""The two operations and both their derivatives, against plain compositions that autograd differentiates itself."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trainers.errors import MetaprobeError
+from trainers.networks.kernels import convolve, norm_relu
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def drawn(seed, *shapes, layout=torch.contiguous_format):
+    generator = torch.Generator().manual_seed(seed)
+    made = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return [(x.to(memory_format=layout) if x.ndim == 4 else x).requires_grad_() for x in made]
+
+
+def plain_norm_relu(x, weight, bias, n_context, pools):
+    context = x[:n_context]
+    mean = context.mean((0, 2, 3), keepdim=True)
+    variance = ((context - mean) ** 2).mean((0, 2, 3), keepdim=True)
+    shape = (1, -1, 1, 1)
+    out = torch.relu((x - mean) / torch.sqrt(variance + 1e-5) * weight.view(shape) + bias.view(shape))
+    return F.max_pool2d(out, 2) if pools else out
+
+
+def first_and_second(function, inputs, twice_by):
+    """Outputs, first derivatives and the derivatives of a function of those."""
+    out = function(*inputs)
+    first = torch.autograd.grad((out * torch.cos(out)).sum(), inputs, create_graph=True)
+    mixed = sum((torch.sin(first[place] / 10) * first[place]).sum() for place in twice_by)
+    return [out, *first, *torch.autograd.grad(mixed, inputs)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-first", "channels-last"])
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("n_context", [None, 5, 2])
+@pytest.mark.parametrize("twice_by", [(0,), (1,), (2,), (0, 1, 2)])
+def test_norm_relu_and_its_derivatives(layout, pools, n_context, twice_by):
+    inputs = drawn(0, (5, 4, 6, 6), (4,), (4,), layout=layout)
+    with torch.no_grad():
+        inputs[1][1] = -0.7  # a falling channel, whose windows' maxima lie at x's minima
+        inputs[2][3] = -9.0  # a dead one
+    ours = first_and_second(lambda *args: norm_relu(*args, n_context, pools), inputs, twice_by)
+    plain = first_and_second(lambda *args: plain_norm_relu(*args, n_context, pools), inputs, twice_by)
+    for mine, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-first", "channels-last"])
+def test_convolve_and_its_derivatives(groups, stride, layout):
+    inputs = drawn(1, (4, 2 * groups, 7, 7), (5 * groups, 2, 3, 3), layout=layout)
+
+    def ours(x, weight):
+        return convolve(x, weight, stride, groups)
+
+    assert torch.autograd.gradcheck(ours, inputs)
+    assert torch.autograd.gradgradcheck(ours, inputs)
+    torch.testing.assert_close(ours(*inputs), F.conv2d(*inputs, stride=stride, padding=1, groups=groups))
+
+
+def test_images_that_need_no_gradient_get_none():
+    x, weight = drawn(2, (3, 1, 8, 8), (4, 1, 3, 3))
+    x = x.detach()
+    (gradient,) = torch.autograd.grad(convolve(x, weight, 2, 1).square().sum(), weight, create_graph=True)
+    assert torch.autograd.grad(gradient.square().sum(), weight)[0].abs().sum() > 0
+    assert x.grad is None
+
+
+def test_feature_maps_keep_their_channels_last():
+    x, weight, scale, shift = drawn(3, (3, 2, 8, 8), (4, 2, 3, 3), (4,), (4,))
+    out = norm_relu(convolve(x, weight, 1, 1), scale, shift, None, pools=True)
+    gradients = torch.autograd.grad(out.sin().sum(), [x, weight])
+    for maps in (out, *gradients):
+        assert maps.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_third_derivative_is_right_or_refused():
+    x, weight, scale, shift = drawn(4, (2, 1, 4, 4), (2, 1, 3, 3), (2,), (2,))
+
+    def third(function):
+        (first,) = torch.autograd.grad(function(x).pow(3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.pow(3).sum(), x, create_graph=True)
+        return torch.autograd.grad(second.pow(3).sum(), x)[0]
+
+    expected = third(lambda x: F.conv2d(x, weight, padding=1))
+    torch.testing.assert_close(third(lambda x: convolve(x, weight, 1, 1)), expected)
+    with pytest.raises(MetaprobeError, match="not three times"):
+        third(lambda x: norm_relu(convolve(x, weight, 1, 1), scale, shift))
