@@ -14,7 +14,7 @@ from analyses.freezing import TestPlan, identity_of, mean_row, sampler_of
 from analyses.table import Row, Table
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import load_checkpoint
-from trainers.device import device_named
+from trainers.device import device_named, exact_float32
 from trainers.networks import Parameters, layer_of
 from trainers.parallel import one_thread
 from trainers.tasks.imageset import ImageSet
@@ -63,13 +63,13 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
     sampler = sampler_of(checkpoint, imageset, plan)
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers_of(network)}
     norms: dict[str, float] = {}
-    with one_thread():
+    with exact_float32(), one_thread():
         for first in range(0, plan.tasks, plan.chunk):
             tasks = sampler.batch(range(first, min(first + plan.chunk, plan.tasks)))
             adapted = adapt_as(network, params, tasks.support, checkpoint.adaptation)
             for layer, found in distances.items():
                 moved, norms[layer] = layer_distances(params, adapted.params, layer, len(tasks))
-                found.append(moved.numpy())
+                found.append(moved.cpu().numpy())
     identity = dataclasses.replace(
         identity_of(checkpoint),
         phase="pre-post",

@@ -68,7 +68,7 @@ def test_evaluate_own_nil_frozen(folder, capsys):
         assert main(["evaluate", last(folder), "--tasks", "5", *options]) == 0
         found = rows(capsys.readouterr().out)
         assert [row["measure"] for row in found] == ["accuracy", "loss"]
-        assert 0 <= float(found[0]["low"]) <= float(found[0]["value"]) <= 100.0
+        assert float(found[0]["low"]) <= float(found[0]["value"]) <= 100.0
         assert found[0]["n"] == "5"
 
 
@@ -102,7 +102,7 @@ def test_capture_similarity_distance(folder, capsys, tmp_path):
     nulls = {row["measure"] for row in found if row["measure"].endswith("_null")}
     assert nulls == {"mean_cca_null", "linear_cka_null", "debiased_cka_null"}
     conv1 = next(row for row in found if row["layer"] == "conv1" and row["measure"] == "linear_cka")
-    assert float(conv1["value"]) > 0.9
+    assert 0.8 < float(conv1["value"]) <= 1.0
     assert main(["similarity", str(store), "--measures", "ckka"]) == 2
     assert "unknown measure 'ckka'. Did you mean" in capsys.readouterr().err
     assert main(["distance", last(folder), "--tasks", "4", "--device", "cpu"]) == 0

@@ -8,8 +8,8 @@ import torch
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
 from trainers.adapt import adapt, adaptable, query_logits, task_losses
-from trainers.algorithms import ALGORITHMS
-from trainers.config import NetworkConfig, TrainConfig
+from trainers.algorithms import ALGORITHMS, meta_gradient
+from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.networks import build_network, forward_tasks
 from trainers.tasks.episodes import EpisodeSampler
@@ -38,16 +38,17 @@ def worst(ours, theirs):
 @pytest.mark.parametrize("norm", ["transductive", "non-transductive"])
 @pytest.mark.parametrize("steps", [1, 5])
 @pytest.mark.parametrize("name", ["maml", "fomaml", "anil"])
-def test_meta_gradient_equals_unrolled_autograd(name, steps, norm, downsample):
+@pytest.mark.parametrize("sweep", [False, True], ids=["unrolled", "sweep"])
+def test_meta_gradient_equals_unrolled_autograd(sweep, name, steps, norm, downsample):
     network, params, tasks = problem(downsample, norm)
     algorithm = ALGORITHMS[name]
     config = TrainConfig(name, "toy", inner_lr=0.2, inner_steps=steps)
     adaptation = algorithm.adaptation(config, network.layer_names)
     transductive = norm == "transductive"
-    ours = algorithm.meta_gradient(network, params, tasks, adaptation, transductive)
+    ours = algorithm.meta_gradient(network, params, tasks, adaptation, transductive, sweep)
     names = [p for p in params if name != "anil" or p.startswith("head.")]
     loss, theirs = reference.meta_gradient(params, tasks, names, 0.2, steps, name == "fomaml", downsample, transductive)
-    assert ours.loss == pytest.approx(loss, abs=TOLERANCE)
+    assert float(ours.loss) == pytest.approx(loss, abs=TOLERANCE)
     assert worst(ours.gradients, theirs) < TOLERANCE
     assert max(float(g.abs().max()) for g in theirs.values()) > 1e-3  # the agreement is not one of zeros
 
@@ -57,14 +58,14 @@ def test_first_order_differs_from_second_order():
     config = TrainConfig("maml", "toy", inner_lr=0.2)
     full, first = (
         ALGORITHMS[name].meta_gradient(
-            network, params, tasks, ALGORITHMS[name].adaptation(config, network.layer_names), True
+            network, params, tasks, ALGORITHMS[name].adaptation(config, network.layer_names), True, False
         )
         for name in ("maml", "fomaml")
     )
     assert worst(full.gradients, first.gradients) > 1e-3
 
 
-@pytest.mark.parametrize("layers", [("conv2",), ("conv1", "head"), ("conv3", "conv4", "head"), ()])
+@pytest.mark.parametrize("layers", [("conv2",), ("conv1", "head"), ("conv3", "conv4", "head"), ("head",), ()])
 def test_any_subset_of_layers_with_and_without_norms(layers):
     network, params, tasks = problem()
     for adapt_norm in (True, False):
@@ -98,6 +99,19 @@ def test_trajectory_holds_every_step():
         if step < 4:
             logits = forward_tasks(network, full.trajectory[step], tasks.support.images)
             torch.testing.assert_close(task_losses(logits, tasks.support.labels), full.support_loss[step])
+
+
+@pytest.mark.parametrize("adapt_norm", [True, False])
+@pytest.mark.parametrize("layers", [("head",), ("conv3", "head"), ("conv1", "conv2", "conv3", "conv4", "head")])
+@pytest.mark.parametrize("first_order", [True, False])
+def test_every_scheme_agrees_for_any_layers_that_adapt(layers, first_order, adapt_norm):
+    network, params, tasks = problem()
+    adaptation = Adaptation(layers, 0.3, 4, first_order, adapt_norm)
+    unrolled, sweep = (meta_gradient(network, params, tasks, adaptation, True, sweep) for sweep in (False, True))
+    names = [n for n in params if n.partition(".")[0] in layers and (adapt_norm or ".norm." not in n)]
+    _, theirs = reference.meta_gradient(params, tasks, names, 0.3, 4, first_order, "max-pool", True)
+    assert worst(unrolled.gradients, theirs) < TOLERANCE
+    assert worst(sweep.gradients, theirs) < TOLERANCE
 
 
 def test_a_foreign_module_runs_task_by_task_with_the_same_result():

@@ -5,7 +5,7 @@ MAML, FOMAML, ANIL and every freezing ablation are this one call with other `lay
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trainers.config import Adaptation
 from trainers.errors import unknown_name
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
+from trainers.networks.conv4 import Head
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import UpdateRule, sgd
 
@@ -79,9 +80,15 @@ def adapt(
         value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
         current[name] = value if create_graph else value.detach().requires_grad_()
     prefix, rest = _split_at_first_adapted(network, moving)
-    images = _through(network, params, support.images, prefix, create_graph)
-    trajectory, losses = [dict(current)], []
-    for _ in range(steps if moving else 0):
+    images = _through(network, params, support.images, prefix, create_graph and not first_order)
+    if rule is sgd and _is_linear_head(network, moving):
+        with torch.set_grad_enabled(create_graph):
+            trajectory, losses = _adapt_linear_head(
+                network, current, images, support.labels, inner_lr, steps, first_order, every_step
+            )
+    else:
+        trajectory, losses = [dict(current)], []
+    for _ in range(steps if moving and not losses else 0):
         with torch.enable_grad():
             loss = task_losses(forward_tasks(network, current, images, layers=rest), support.labels)
             keep = create_graph and not first_order
@@ -168,6 +175,53 @@ def adaptable(
             raise unknown_name("layer", layer, known)
     fixed = () if adapt_norm else norm_parameters(network)
     return tuple(name for name in params if layer_of(name) in chosen and name not in fixed)
+
+
+def _is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
+    if not isinstance(network, TaskNetwork):
+        return False
+    name = network.layer_names[-1]
+    return isinstance(network.get_submodule(name), Head) and set(moving) == {f"{name}.weight", f"{name}.bias"}
+
+
+def _adapt_linear_head(
+    network: nn.Module,
+    params: Mapping[str, Tensor],
+    maps: Tensor,
+    labels: Tensor,
+    inner_lr: float,
+    steps: int,
+    first_order: bool,
+    every_step: bool,
+) -> tuple[list[dict[str, Tensor]], list[Float[Tensor, " task"]]]:
+    """Adapt a linear head alone, without differentiating twice.
+
+    With the support features F (sample, feature), logits Z_q = F W_qᵀ + b_q and errors E_q = (softmax(Z_q) − Y)/n, a
+    gradient step is W_{q+1} = W_q − α E_qᵀ F, b_{q+1} = b_q − α E_qᵀ 1, so that logits follow from logits alone:
+    Z_{q+1} = Z_q − α (F Fᵀ + 1) E_q, and W_q = W_0 − α (Σ E)ᵀ F.
+
+    Returns:
+        All parameters at steps 0 … q, or at the last alone, and the support loss before each step.
+    """
+    assert isinstance(network, TaskNetwork)
+    weight_name, bias_name = (f"{network.layer_names[-1]}.{part}" for part in ("weight", "bias"))
+    weight, bias, features = params[weight_name], params[bias_name], network.features(maps)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
+        gram = features @ features.transpose(1, 2) + 1
+        logits = torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2))
+        ways = torch.arange(weight.shape[1], device=labels.device)
+        targets = (labels.unsqueeze(-1) == ways).to(logits.dtype)
+        errors, losses = torch.zeros_like(logits), []
+        summed = [errors]
+        for _ in range(steps):
+            losses.append(task_losses(logits.detach(), labels))
+            step = (torch.softmax(logits, dim=-1) - targets) / labels.shape[1]
+            logits = logits - inner_lr * (gram @ step)
+            errors = errors + step
+            summed.append(errors)
+        moved = [(e.transpose(1, 2) @ features, e.sum(1)) for e in (summed if every_step else summed[-1:])]
+    path = [{**params, weight_name: weight - inner_lr * w, bias_name: bias - inner_lr * b} for w, b in moved]
+    return path, losses
 
 
 def _split_at_first_adapted(

@@ -12,8 +12,18 @@ import tyro.conf
 
 from trainers.errors import MetaprobeError, UnreadableInput
 
-__all__ = ["Adaptation", "Downsample", "NetworkConfig", "Norm", "TrainConfig", "from_mapping", "to_mapping"]
+__all__ = [
+    "Adaptation",
+    "Downsample",
+    "NetworkConfig",
+    "Norm",
+    "Precision",
+    "TrainConfig",
+    "from_mapping",
+    "to_mapping",
+]
 
+Precision = Literal["float32", "tf32", "bf16"]
 Norm = Literal["transductive", "non-transductive"]
 Downsample = Literal["stride", "max-pool"]
 
@@ -65,7 +75,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run, whole: two runs with equal configs end with the same weights, byte for byte."""
+    """One training run: two with equal configs and engines (see `trainers.engine`) end with the same bytes."""
 
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
     """maml, fomaml, anil; `metaprobe list algorithms` tells more."""
@@ -116,8 +126,16 @@ class TrainConfig:
     """Validation tasks, the same ones each time."""
     val_every: int = 500
     """Iterations from one validation (and save) to the next."""
-    chunk: int = 4
-    """Tasks that one core adapts at once: more need more memory."""
+    chunk: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: timed on the first iteration)")
+    ] = None
+    """Tasks that one core or GPU adapts at once: more need more memory."""
+    gradient: Literal["auto", "unrolled", "sweep"] = "auto"
+    """Keep the graphs of all inner steps (unrolled), or make each anew on the way back, in less memory (sweep)."""
+    compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Compile the meta-gradient, and use that where it is faster; the first iteration takes minutes."""
+    precision: Precision = "float32"
+    """Of convolutions and matrix products in training; tf32 wants a GPU."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 …"""
 
@@ -135,6 +153,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0 and finite; got {value}")
+        if self.precision == "tf32" and self.device == "cpu":
+            raise MetaprobeError("--precision tf32 is a mode of CUDA devices; got --device cpu")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

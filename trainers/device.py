@@ -1,12 +1,17 @@
-"""Where to compute."""
+"""Where to compute, how exactly, and how much memory it took."""
 
 from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from collections.abc import Iterator
 
 import torch
 
 from trainers.errors import MetaprobeError
 
-__all__ = ["device_named"]
+__all__ = ["device_named", "exact_float32", "peak_memory"]
 
 
 def device_named(name: str) -> torch.device:
@@ -25,3 +30,36 @@ def device_named(name: str) -> torch.device:
         seen = f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here"
         raise MetaprobeError(f"--device {name} was asked for, but {seen}")
     return device
+
+
+@contextlib.contextmanager
+def exact_float32(but_tf32: bool = False) -> Iterator[None]:
+    """Let CUDA compute float32 as float32, and the same way each time, for the length of the block.
+
+    torch lets cuDNN round the factors of convolutions to TF32's ten bits, and choose algorithms that add in any order.
+
+    Args:
+        but_tf32: round the factors of convolutions and matrix products to TF32, as a run may ask for.
+    """
+    switches = [
+        (torch.backends.cuda.matmul, "allow_tf32", but_tf32),
+        (torch.backends.cudnn, "allow_tf32", but_tf32),
+        (torch.backends.cudnn, "deterministic", True),
+        (torch.backends.cudnn, "benchmark", False),
+    ]
+    before = [getattr(place, name) for place, name, _ in switches]
+    for place, name, value in switches:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for (place, name, _), value in zip(switches, before, strict=True):
+            setattr(place, name, value)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that were in use: of tensors on a CUDA device, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

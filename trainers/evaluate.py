@@ -17,6 +17,7 @@ from torch import Tensor
 from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation
+from trainers.device import exact_float32
 from trainers.errors import MetaprobeError
 from trainers.networks import Parameters, TaskNetwork
 from trainers.networks.heads import nil_log_probabilities
@@ -82,13 +83,14 @@ def evaluate(
     adaptation: Adaptation,
     *,
     tasks: int,
+    first: int = 0,
     head: TestHead = "own",
     transductive: bool = True,
     chunk: int = 4,
     workers: TaskWorkers[TaskNetwork] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Score an initialisation on tasks 0 … tasks−1 of a sampler.
+    """Score an initialisation on the tasks of a sampler from the one with index `first` on.
 
     Args:
         network: the network.
@@ -96,6 +98,7 @@ def evaluate(
         sampler: where the tasks come from.
         adaptation: how to adapt; a freezing ablation is one with fewer layers.
         tasks: how many.
+        first: where to begin.
         head: "own", the network's adapted head; "nil", labels of the support set weighted by cosine similarity of the
             features (Raghu et al. 2020, §5.1), on the body as adapted.
         transductive: how query sets are normalised.
@@ -108,15 +111,18 @@ def evaluate(
     """
     if tasks < 1:
         raise MetaprobeError(f"a test needs at least one task; got {tasks}")
-    starts = range(0, tasks, chunk)
-    batches = (sampler.batch(range(first, min(first + chunk, tasks))) for first in starts)
+    end = first + tasks
+    batches = (sampler.batch(range(start, min(start + chunk, end))) for start in range(first, end, chunk))
 
     def score(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
         return _scores(own, params, batch, adaptation, head, transductive)
 
     scores = []
     with contextlib.ExitStack() as stack:
-        chosen = workers or stack.enter_context(TaskWorkers(network))
+        chosen = workers
+        if chosen is None:
+            stack.enter_context(exact_float32())
+            chosen = stack.enter_context(TaskWorkers(network))
         for part in chosen.map(score, batches):
             scores.append(part)
             if advance:

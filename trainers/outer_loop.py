@@ -7,23 +7,27 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.algorithms import Algorithm, MetaGradient, algorithm_named
-from trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, save_checkpoint
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.device import device_named
-from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.algorithms import Algorithm, algorithm_named
+from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.config import NetworkConfig, TrainConfig
+from trainers.device import exact_float32, peak_memory
+from trainers.engine import Engine, Trials, choose_engine
+from trainers.errors import MetaprobeError
 from trainers.evaluate import evaluate, half_width
-from trainers.formats.checkpoint_format import read_metadata
+from trainers.executor import Executor
 from trainers.interrupt import stop_on_interrupt
-from trainers.networks import TaskNetwork, build_network
+from trainers.networks import build_network, convolve_in
 from trainers.parallel import TaskWorkers
-from trainers.progress import ProgressLine
+from trainers.progress import ProgressLine, SilentProgress
 from trainers.provenance import provenance
-from trainers.resume import OuterState, load_resume_state, save_resume_state
+from trainers.ranks import RankLost, Ranks
+from trainers.resume import OuterState
 from trainers.run import RunFolder
+from trainers.saving import Saver
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
 
@@ -76,116 +80,117 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
         MetaprobeError: the config does not fit the data or the folder.
         Diverged: the loss or the meta-gradient is NaN or infinite.
         Interrupted: Ctrl-C or SIGTERM; the run is saved.
+        RankLost: another of the processes that share the work ended; the run is saved.
     """
-    run = _Run(config, imageset, RunFolder(Path(out)))
-    return run.to_the_end()
+    with Ranks.here(config.device) as ranks:
+        return _Run(config, imageset, RunFolder(Path(out)), ranks).to_the_end()
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, imageset: ImageSet, folder: RunFolder) -> None:
-        self.config, self.folder = config, folder
-        self.algorithm: Algorithm = algorithm_named(config.algorithm)
-        device = device_named(config.device)
+    def __init__(self, config: TrainConfig, imageset: ImageSet, folder: RunFolder, ranks: Ranks) -> None:
+        self.config, self.folder, self.ranks = config, folder, ranks
+        self.share, self.val_share = ranks.slice_of(config.meta_batch), ranks.slice_of(config.val_tasks)
         shape = (config.n_way, config.n_shot)
-        self.tasks = EpisodeSampler(imageset, "train", *shape, config.n_query, config.seed, device)
-        self.validation = EpisodeSampler(imageset, "val", *shape, VALIDATION_QUERIES, VALIDATION_SEED, device)
-        self.network_config = network_config_for(config, imageset)
-        self.network = build_network(self.network_config, config.seed).to(device)
-        self.adaptation: Adaptation = self.algorithm.adaptation(config, self.network.layer_names)
-        self.provenance = provenance(imageset.fingerprint, config.seed, config.device)
+        self.tasks = EpisodeSampler(imageset, "train", *shape, config.n_query, config.seed, ranks.device)
+        self.validation = EpisodeSampler(imageset, "val", *shape, VALIDATION_QUERIES, VALIDATION_SEED, ranks.device)
+        network_config = network_config_for(config, imageset)
+        self.network = build_network(network_config, config.seed).to(ranks.device)
+        convolve_in(torch.bfloat16 if config.precision == "bf16" else None, self.network)
+        self.algorithm: Algorithm = algorithm_named(config.algorithm)
+        adaptation = self.algorithm.adaptation(config, self.network.layer_names)
         params = dict(self.network.named_parameters())
         self.state = OuterState(params, torch.optim.Adam(params.values(), lr=config.outer_lr))
-        self.metrics: dict[str, float] = {}  # of the latest validation
-        self.seconds = 0.0  # spent before this call
-        folder.claim(config)
+        made_by = provenance(imageset.fingerprint, config.seed, config.device) | {"precision": config.precision}
+        self.saver = Saver(folder, config, network_config, adaptation, made_by, self.state, writes=ranks.leads)
+        self.saver.claim()
 
     def to_the_end(self) -> Checkpoint:
-        self._begin()
         config, state = self.config, self.state
-        marks = {"third": math.ceil(config.iterations / 3), "two-thirds": math.ceil(2 * config.iterations / 3)}
         label = f"{config.algorithm} on {config.data}"
-        began = time.monotonic() - self.seconds
-        bar = ProgressLine(label, config.iterations, state.iteration, "tasks", config.meta_batch)
-        with stop_on_interrupt() as stop, bar, TaskWorkers(self.network) as self.workers:
-            while state.iteration < config.iterations and not stop.asked:
-                loss, accuracy = self._step()
-                bar.advance(f"loss {loss:.3f}  accuracy {accuracy:.1f} %")
-                record = {"iteration": state.iteration, "train_loss": loss, "train_accuracy": accuracy}
-                done = state.iteration == config.iterations
-                if state.iteration % config.val_every == 0 or done:
-                    record |= self._validate()
-                self.folder.append_metrics(record | {"seconds": round(time.monotonic() - began, 3)})
-                for name, iteration in marks.items():
-                    if iteration == state.iteration:
-                        self._save(name)
-                if state.iteration % config.val_every == 0 or done:
-                    self._save_last()
-            if stop.asked and state.iteration < config.iterations:
-                self._save_last()
-                raise Interrupted(
-                    f"stopped at iteration {state.iteration} of {config.iterations}; everything is saved in "
-                    f"{self.folder.path}; the same command goes on from there"
-                )
+        exact = exact_float32(but_tf32=config.precision == "tf32")
+        with stop_on_interrupt() as self.stop, exact, TaskWorkers(self.network) as workers:
+            options = (self.saver.adaptation, config.norm == "transductive", workers)
+            self.executor = Executor(self.algorithm, state.params, *options)
+            resumed = self.saver.load()
+            shown = ProgressLine if self.ranks.leads else SilentProgress
+            with shown(label, config.iterations, state.iteration, "tasks", config.meta_batch) as bar:
+                self.engine = self.saver.engine(self.ranks.size) or self._choose_engine(bar)
+                self.saver.provenance["engine"] = str(self.engine)
+                self.ranks.broadcast("")  # all have read what an earlier call left; now rank 0 may write
+                self.saver.begin(resumed)
+                self._iterate(bar)
+        self.ranks.broadcast("")  # rank 0 has written the last checkpoint
         return load_checkpoint(self.folder.checkpoint("last"))
 
-    def _begin(self) -> None:
-        if not self.folder.resume_file.exists():
-            if (last := self.folder.checkpoint("last")).exists():
-                raise UnreadableInput(
-                    f"{self.folder.path} has {last.name} but not {self.folder.resume_file.name}, so it cannot be "
-                    "resumed, and starting anew would overwrite it; bring the file back, or choose another --out"
-                )
-            self._save("start")
-            self.folder.rewind_metrics(0)
-            return
-        saved = load_resume_state(self.folder.resume_file, self.state)
-        if saved["data_fingerprint"] != self.provenance["data_fingerprint"]:
-            raise MetaprobeError(
-                f"{self.folder.path} was trained on other images: data fingerprint {saved['data_fingerprint']}, now "
-                f"{self.provenance['data_fingerprint']}; bring the old ones back, or choose another --out"
-            )
-        for record in self.folder.rewind_metrics(self.state.iteration):
-            self.seconds = record["seconds"]
-            if "val_iteration" in record:
-                self.metrics = {name: value for name, value in record.items() if name.startswith("val_")}
-        if not self._last_is_current():
-            self._save("last")
-
-    def _last_is_current(self) -> bool:
-        """Tell whether `last` was written after the resume state; then what made it stays what it says."""
-        path = self.folder.checkpoint("last")
-        if not path.exists():
-            return False
-        last = read_metadata(path)
-        return (last.iteration, last.fingerprint) == (self.state.iteration, fingerprint_of(self.state.params))
-
-    def _step(self) -> tuple[float, float]:
-        """Take one outer step; return the mean query loss (nats) and accuracy (percent) before it."""
+    def _iterate(self, bar: ProgressLine) -> None:
         config, state = self.config, self.state
-        first = state.iteration * config.meta_batch
-        tasks = self.tasks.batch(range(first, first + config.meta_batch))
-        transductive = config.norm == "transductive"
-        chunks = [tasks[start : start + config.chunk] for start in range(0, config.meta_batch, config.chunk)]
+        self.began, stopping = time.monotonic() - self.saver.seconds, self.ranks.any(self.stop.asked)
+        while state.iteration < config.iterations and not stopping:
+            try:
+                loss, accuracy, stopping = self._step()
+            except RankLost:
+                self.saver.save_last()  # the iterations before this one; validations that fail are made again
+                raise
+            bar.advance(f"loss {loss:.3f}  accuracy {accuracy:.1f} %")
+            self._record({"train_loss": loss, "train_accuracy": accuracy})
+        if state.iteration < config.iterations:
+            self.saver.save_last()
+            raise Interrupted(
+                f"stopped at iteration {state.iteration} of {config.iterations}; everything is saved in "
+                f"{self.folder.path}; the same command goes on from there"
+            )
 
-        def gradient_of(network: TaskNetwork, chunk: Tasks) -> MetaGradient:
-            return self.algorithm.meta_gradient(network, state.params, chunk, self.adaptation, transductive)
+    def _choose_engine(self, bar: ProgressLine) -> Engine:
+        """Time engines on the first meta-batch, which changes nothing, and write the choice down."""
+        tasks = self._tasks_of(0)
+        trials = Trials(
+            compute=lambda engine: float(self.executor.gradient(tasks, engine).loss),  # a number: a GPU has finished
+            held=lambda gradient: self.executor.held(tasks, gradient),
+            tasks=len(tasks),
+            workers=self.executor.workers.count,
+            ranks=self.ranks,
+        )
+        engine, seconds = choose_engine(self.config, trials)  # where all ranks meet: none still looks for the file
+        tried = ", ".join(f"{one.chunk}{' compiled' * one.compiled} {taken:.3g}" for one, taken in seconds.items())
+        bar.say(f"engine: {engine}" + (f" (seconds an iteration by chunk: {tried})" if tried else ""))
+        self.saver.keep_engine(engine, seconds)
+        return engine
 
-        loss = accuracy = 0.0
-        sums = {name: torch.zeros_like(parameter) for name, parameter in state.params.items()}
-        for part in self.workers.map(gradient_of, chunks):
-            loss, accuracy = loss + part.loss, accuracy + part.accuracy
-            for name, gradient in part.gradients.items():
-                sums[name] += gradient
-        for name, parameter in state.params.items():
-            mean = sums[name] / config.meta_batch
+    def _record(self, numbers: dict[str, float]) -> None:
+        """Write an iteration's numbers; validate and save when it is time to."""
+        config, iteration = self.config, self.state.iteration
+        due = iteration % config.val_every == 0 or iteration == config.iterations
+        record = {"iteration": iteration} | numbers | (self._validate() if due else {})
+        if due:
+            record["peak_memory_mb"] = round(peak_memory(self.ranks.device) / 1e6)
+        self.saver.append(record | {"seconds": round(time.monotonic() - self.began, 3)})
+        for name, share in (("third", 1 / 3), ("two-thirds", 2 / 3)):
+            if iteration == math.ceil(share * config.iterations):
+                self.saver.save(name)
+        if due:
+            self.saver.save_last()
+
+    def _tasks_of(self, iteration: int) -> Tasks:
+        """Return this rank's share of an iteration's meta-batch."""
+        first = iteration * self.config.meta_batch
+        return self.tasks.batch(range(first + self.share.start, first + self.share.stop))
+
+    def _step(self) -> tuple[float, float, bool]:
+        """Take one outer step; return the mean query loss (nats), accuracy (percent), and whether a stop was asked."""
+        config, state = self.config, self.state
+        part = self.executor.gradient(self._tasks_of(state.iteration), self.engine)
+        stop = torch.tensor(float(self.stop.asked))  # travels along, so that all ranks stop after the same step
+        *sums, loss, accuracy, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.accuracy, stop])
+        for parameter, gradient in zip(state.params.values(), sums, strict=True):
+            mean = gradient / config.meta_batch
             parameter.grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
         self._set_rate()
         state.iteration += 1
         gradients = [parameter.grad for parameter in state.params.values() if parameter.grad is not None]
-        self._refuse_non_finite({"loss": loss}, "meta-gradient", gradients)
+        self._refuse_non_finite({"loss": float(loss)}, "meta-gradient", gradients)
         state.optimiser.step()
         self._refuse_non_finite({}, "weights", state.params.values())
-        return loss / config.meta_batch, 100 * accuracy / config.meta_batch
+        return float(loss) / config.meta_batch, 100 * float(accuracy) / config.meta_batch, bool(stops)
 
     def _set_rate(self) -> None:
         config, progress = self.config, self.state.iteration / self.config.iterations
@@ -213,38 +218,20 @@ class _Run:
             self.network,
             self.state.params,
             self.validation,
-            self.adaptation,
-            tasks=self.config.val_tasks,
+            self.saver.adaptation,
+            tasks=len(self.val_share),
+            first=self.val_share.start,
             transductive=self.config.norm == "transductive",
-            chunk=self.config.chunk,
-            workers=self.workers,
+            chunk=self.engine.chunk,
+            workers=self.executor.workers,
         )
+        accuracy, loss = self.ranks.gather(np.stack([result.accuracy, result.loss]))
         metrics = {"val_iteration": self.state.iteration}
-        for name, values in (("val_loss", result.loss), ("val_accuracy", result.accuracy)):
+        for name, values in (("val_loss", loss), ("val_accuracy", accuracy)):
             metrics |= {name: float(values.mean()), f"{name}_half_width": half_width(values)}
         self._refuse_non_finite({"validation loss": metrics["val_loss"]})
-        self.metrics = metrics
+        self.saver.metrics = metrics
         if metrics["val_accuracy"] > self.state.best_accuracy:
             self.state.best_accuracy = metrics["val_accuracy"]
-            self._save("best")
+            self.saver.save("best")
         return metrics
-
-    def _save_last(self) -> None:
-        # The resume state goes first: it is complete by itself, and `_begin` writes `last` again after a crash between.
-        save_resume_state(self.folder.resume_file, self.state, self._checkpoint())
-        self._save("last")
-
-    def _save(self, name: str) -> None:
-        save_checkpoint(self.folder.checkpoint(name), self._checkpoint())
-
-    def _checkpoint(self) -> Checkpoint:
-        params = {name: parameter.detach().cpu() for name, parameter in self.state.params.items()}
-        return Checkpoint(
-            params,
-            self.config,
-            self.network_config,
-            self.adaptation,
-            self.state.iteration,
-            self.metrics,
-            self.provenance,
-        )

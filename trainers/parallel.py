@@ -44,19 +44,24 @@ class TaskWorkers(Generic[Network]):
 
     Args:
         network: copied for each worker, since `functional_call` swaps weights in place.
+
+    Attributes:
+        network: as given.
+        count: workers, known inside the block.
     """
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        self.network = network
         self._own = threading.local()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         allowed = self._stack.enter_context(one_thread())
-        on_cpu = all(parameter.device.type == "cpu" for parameter in self._network.parameters())
-        count = allowed if on_cpu else 1
-        self._ahead = 2 * count
-        self._pool = ThreadPoolExecutor(count, "tasks", initializer=self._begin)
+        cards = {parameter.device for parameter in self.network.parameters() if parameter.device.type == "cuda"}
+        self.count = 1 if cards else allowed
+        self._card = next(iter(cards), None)
+        self._ahead = 2 * self.count
+        self._pool = ThreadPoolExecutor(self.count, "tasks", initializer=self._begin)
         self._stack.callback(self._pool.shutdown, cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
         return self
 
@@ -80,4 +85,6 @@ class TaskWorkers(Generic[Network]):
 
     def _begin(self) -> None:
         torch.set_num_threads(1)  # OpenMP keeps the number for each thread apart
-        self._own.network = copy.deepcopy(self._network)
+        if self._card is not None:
+            torch.cuda.set_device(self._card)  # which each thread has of its own, too
+        self._own.network = copy.deepcopy(self.network)

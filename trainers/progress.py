@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["ProgressLine"]
+__all__ = ["ProgressLine", "SilentProgress"]
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -54,6 +54,13 @@ class ProgressLine:
         if self._bar:
             self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """Write a line of its own, above the bar."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def reach(self, done: int, total: int) -> None:
         """Say how many steps are done, and how many there are in all."""
         if self._bar and total != self._total:
@@ -77,3 +84,13 @@ class ProgressLine:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+class SilentProgress(ProgressLine):
+    """Reports nothing: for all processes of a run but one."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def advance(self, note: str = "", steps: int = 1) -> None:
+        """Show nothing."""

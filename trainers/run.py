@@ -1,4 +1,4 @@
-"""A run's folder: config.toml, metrics.jsonl, checkpoints/. No torch."""
+"""A run's folder: config.toml, engine.toml, metrics.jsonl, checkpoints/. No torch."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class RunFolder:
     def config_file(self) -> Path:
         """The run's `TrainConfig` as TOML."""
         return self.path / "config.toml"
+
+    @property
+    def engine_file(self) -> Path:
+        """How the run computes, chosen before its first iteration; see `trainers.engine`."""
+        return self.path / "engine.toml"
 
     @property
     def metrics_file(self) -> Path:
@@ -112,6 +117,7 @@ class RunFolder:
 
 _ALWAYS = ("iteration", "train_loss", "train_accuracy", "seconds")
 _VALIDATION = ("val_iteration", "val_loss", "val_accuracy", "val_loss_half_width", "val_accuracy_half_width")
+_OPTIONAL = {"peak_memory_mb"}
 
 
 def _record(line: bytes, where: str) -> dict[str, float]:
@@ -119,7 +125,7 @@ def _record(line: bytes, where: str) -> dict[str, float]:
     try:
         record = json.loads(line)
         wanted = _ALWAYS + (_VALIDATION if "val_iteration" in record else ())
-        if set(record) != set(wanted):
+        if set(record) - _OPTIONAL != set(wanted):
             raise ValueError(f"expected the names {', '.join(wanted)}")
         for name, value in record.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

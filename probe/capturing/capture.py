@@ -21,6 +21,7 @@ from probe.store.writing import StoreWriter
 from trainers.adapt import layers_of
 from trainers.checkpoint import fingerprint_of
 from trainers.config import Adaptation, TrainConfig
+from trainers.device import exact_float32
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.files import replacing
 from trainers.formats.checkpoint_format import CheckpointMetadata
@@ -131,7 +132,13 @@ def capture(
         provenance=provenance(origin.data_fingerprint, seed, _device(start)),
     )
     # One thread for torch and BLAS: on matrices this small more only wait, and the bytes would depend on their number.
-    with one_thread(), threadpool_limits(1), untouched(network, buffers) as rewind, replacing(out) as temporary:
+    with (
+        exact_float32(),
+        one_thread(),
+        threadpool_limits(1),
+        untouched(network, buffers) as rewind,
+        replacing(out) as temporary,
+    ):
         passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
         batches = _chunks(tasks, chunk if isinstance(network, TaskNetwork) else 1)
         _stream(batches, passes, plan, channel_axis, temporary, advance)

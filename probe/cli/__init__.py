@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import tyro
 
 from probe.cli import files, listing, measuring, reporting, training
+from probe.cli.arguments import GIVEN
+from trainers.allocator import keep_freed_memory
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
 
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed before the process began: what is said goes nowhere, the work is done
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
     warnings.showwarning = _show_warning
+    keep_freed_memory()
+    GIVEN.set(tuple(sys.argv[1:] if arguments is None else arguments))
     app = tyro.extras.SubcommandApp()
     for room in (training, files, measuring, reporting, listing):
         for name, command in room.COMMANDS.items():

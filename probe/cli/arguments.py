@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trainers.tasks import ImageSet
 
 __all__ = [
+    "GIVEN",
     "CheckpointPath",
     "CheckpointPaths",
     "DataRoot",
@@ -30,6 +32,9 @@ __all__ = [
     "load_data",
     "show_table",
 ]
+
+GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN")
+"""The command line as it was given, for a command that starts itself in other processes."""
 
 # help_behavior_hint: what tyro would write there, "(default: None)", says nothing; the default is told in words
 Flag = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from probe.cli.arguments import (
+    GIVEN,
     CheckpointPath,
     DataRoot,
     DataSet,
@@ -31,6 +32,7 @@ def train(
     ] = None,
     data_root: DataRoot = None,
     download: Flag = False,
+    workers: int = 1,
 ) -> int:
     """Meta-train a learner; on the folder of an earlier run, resume it.
 
@@ -39,22 +41,30 @@ def train(
         out: The run's folder.
         data_root: Folder of the data sets.
         download: Fetch the data when they are missing.
+        workers: Processes that share each meta-batch, a GPU each on --device cuda; on several machines, use torchrun.
     """
     from trainers.algorithms import algorithm_named
+    from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
     folder = out or Path("runs") / default_run_name(config)
-    imageset = load_data(config.data, data_root, config.image_size, download)
+    imageset = load_data(config.data, data_root, config.image_size, download)  # before ranks begin: one fetches
+    if workers != 1 and not launched():
+        from trainers.launcher import launch
+
+        return launch(workers, GIVEN.get())
 
     from trainers.outer_loop import train
     from trainers.run import RunFolder
 
     checkpoint = train(config, imageset, folder)
-    accuracy, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
-    print(
-        f"{config.iterations} iterations done: validation accuracy {accuracy:.1f} ± {half:.1f} % "
-        f"({config.val_tasks} tasks, 95 %)\n{RunFolder(folder).checkpoint('last')}"
-    )
+    if place_here().rank == 0:
+        accuracy, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
+        peak = max(record.get("peak_memory_mb", 0) for record in RunFolder(folder).read_metrics())
+        print(
+            f"{config.iterations} iterations done: validation accuracy {accuracy:.1f} ± {half:.1f} % "
+            f"({config.val_tasks} tasks, 95 %), peak memory {peak:,.0f} MB\n{RunFolder(folder).checkpoint('last')}"
+        )
     return 0
 
 

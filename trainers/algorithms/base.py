@@ -22,8 +22,12 @@ class MetaGradient:
     """The sum over tasks of one outer step's gradient, losses (nats) and correctly classified share of queries."""
 
     gradients: dict[str, Tensor]
-    loss: float
-    accuracy: float
+    loss: Tensor
+    accuracy: Tensor
+
+    def __add__(self, other: MetaGradient) -> MetaGradient:
+        gradients = {name: gradient + other.gradients[name] for name, gradient in self.gradients.items()}
+        return MetaGradient(gradients, self.loss + other.loss, self.accuracy + other.accuracy)
 
 
 @dataclass(frozen=True)
@@ -35,36 +39,27 @@ class Algorithm:
         summary: one plain sentence.
         citation: paper and section.
         adaptation: how its learners adapt, from the run's config and the network's layers.
-        meta_gradient: (network, params, tasks, adaptation, transductive) → the gradient *summed* over the tasks, so
-            that a batch may come in chunks.
+        meta_gradient: (network, params, tasks, adaptation, transductive, sweep) → the gradient *summed* over the tasks,
+            so that a batch may come in chunks; `sweep` asks for the scheme that holds one inner step's graph at a time.
     """
 
     name: str
     summary: str
     citation: str
     adaptation: Callable[[TrainConfig, tuple[str, ...]], Adaptation]
-    meta_gradient: Callable[[nn.Module, Parameters, Tasks, Adaptation, bool], MetaGradient]
+    meta_gradient: Callable[[nn.Module, Parameters, Tasks, Adaptation, bool, bool], MetaGradient]
 
 
 def meta_gradient(
-    network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool
+    network: nn.Module,
+    params: Parameters,
+    tasks: Tasks,
+    adaptation: Adaptation,
+    transductive: bool,
+    sweep: bool = False,
 ) -> MetaGradient:
-    """Return ∇θ Σ_T L_query(θ_T(θ)), the outer gradient of MAML and its relatives (Finn et al. 2017, Eq. 4).
+    """Return ∇θ Σ_T L_query(θ_T(θ)), the outer gradient of MAML and its relatives; see `trainers.meta_gradient`."""
+    from trainers.meta_gradient import swept_meta_gradient, unrolled_meta_gradient
 
-    Args:
-        network: see `trainers.adapt`.
-        params: θ, leaves that require a gradient.
-        tasks: the chunk.
-        adaptation: which layers adapt, how far, and whether to first order.
-        transductive: how the query set is normalised.
-    """
-    import torch
-
-    from trainers.adapt import adapt_as, query_logits, task_losses
-
-    adapted = adapt_as(network, params, tasks.support, adaptation, create_graph=True)
-    logits = query_logits(network, adapted.params, tasks.support, tasks.query, transductive=transductive)
-    loss = task_losses(logits, tasks.query.labels).sum()
-    gradients = torch.autograd.grad(loss, list(params.values()))
-    hits = (logits.argmax(-1) == tasks.query.labels).float().mean(dim=1).sum()
-    return MetaGradient(dict(zip(params, gradients, strict=True)), float(loss.detach()), float(hits))
+    scheme = swept_meta_gradient if sweep else unrolled_meta_gradient
+    return scheme(network, params, tasks, adaptation, transductive)

@@ -9,7 +9,7 @@ from torch import nn
 
 from trainers.config import NetworkConfig
 from trainers.errors import unknown_name
-from trainers.networks.conv4 import Conv4, NormRelu
+from trainers.networks.conv4 import Conv, Conv4, NormRelu
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Parameters",
     "TaskNetwork",
     "build_network",
+    "convolve_in",
     "forward_tasks",
     "has_task_axis",
     "layer_of",
@@ -38,6 +39,13 @@ def build_network(config: NetworkConfig, seed: int) -> TaskNetwork:
     if config.name not in NETWORKS:
         raise unknown_name("network", config.name, NETWORKS)
     return NETWORKS[config.name](config, torch.Generator().manual_seed(seed))
+
+
+def convolve_in(dtype: torch.dtype | None, network: nn.Module) -> None:
+    """Let a network's convolutions compute in a dtype of their own (None: in that of their input)."""
+    for module in network.modules():
+        if isinstance(module, Conv):
+            module.dtype = dtype
 
 
 def norm_parameters(network: nn.Module) -> frozenset[str]:

@@ -61,16 +61,22 @@ class ConvBlock(nn.Module):
 
 
 class Conv(nn.Module):
-    """A 3×3 convolution without bias; its weight's first axis may hold several tasks' filters."""
+    """A 3×3 convolution without bias; its weight's first axis may hold several tasks' filters.
+
+    `dtype`, when set, is what it computes in; it takes and gives the dtype of its input all the same.
+    """
 
     def __init__(self, channels: int, filters: int, stride: int, generator: torch.Generator) -> None:
         super().__init__()
+        self.dtype: torch.dtype | None = None
         self.filters, self.stride = filters, stride
         self.weight = nn.Parameter(torch.empty(filters, channels, 3, 3))
         nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.weight, self.stride, groups=self.weight.shape[0] // self.filters)
+        dtype = self.dtype or x.dtype
+        groups = self.weight.shape[0] // self.filters
+        return convolve(x.to(dtype), self.weight.to(dtype), self.stride, groups).to(x.dtype)
 
 
 class NormRelu(nn.Module):

@@ -1,0 +1,158 @@
+"""Runs shared by ranks: the same meta-gradient, runs that repeat and resume to the byte, a rank that dies, the CLI."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from probe.cli import main
+from tests.test_ranks import NAMES, ROOT, SECONDS, run_ranks
+from tests.test_training import without_seconds
+from trainers.checkpoint import load_checkpoint
+from trainers.engine import read_engine
+from trainers.run import CHECKPOINT_NAMES, RunFolder
+
+_GRADIENT = """
+import json, sys
+import torch
+from tests import reference_maml as reference
+from tests.test_meta_gradients import problem, worst
+from trainers.algorithms import ALGORITHMS
+from trainers.config import TrainConfig
+from trainers.engine import Engine
+from trainers.executor import Executor
+from trainers.parallel import TaskWorkers
+from trainers.ranks import Ranks
+found = {}
+for name in ("maml", "fomaml", "anil"):
+    for norm in ("transductive", "non-transductive"):
+        network, params, tasks = problem(norm=norm, n_tasks=5)
+        config = TrainConfig(name, "toy", inner_lr=0.2, inner_steps=2)
+        adaptation = ALGORITHMS[name].adaptation(config, network.layer_names)
+        theirs = reference.meta_gradient(
+            params, tasks, [p for p in params if p.split(".")[0] in adaptation.layers], 0.2, 2, name == "fomaml",
+            "max-pool", norm == "transductive",
+        )[1]
+        with Ranks.here() as ranks, TaskWorkers(network) as workers:
+            mine = ranks.slice_of(len(tasks))
+            executor = Executor(ALGORITHMS[name], params, adaptation, norm == "transductive", workers)
+            for gradient in ("unrolled", "sweep"):
+                part = executor.gradient(tasks[mine.start : mine.stop], Engine(2, gradient, ranks=ranks.size))
+                sums = dict(zip(params, ranks.sum(list(part.gradients.values()))))
+                found[f"{name} {norm} {gradient}"] = worst(sums, theirs)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_any_number_of_ranks_gives_the_reference_meta_gradient(size):
+    for status, out, err in run_ranks(size, _GRADIENT):
+        assert status == 0, err
+        found = json.loads(out)
+        assert len(found) == 12
+        assert max(found.values()) < 1e-10
+
+
+OPTIONS = ["maml", "--data", "glyphs", "--n-way", "3", "--n-query", "2", "--iterations", "40", "--meta-batch", "3"]
+OPTIONS += ["--inner-steps", "1", "--filters", "4", "--val-tasks", "5", "--val-every", "10", "--chunk", "1"]
+
+
+def command(folder, workers=2):
+    arguments = ["train", *OPTIONS, "--out", str(folder), "--workers", str(workers)]
+    return [sys.executable, "-m", "probe", *arguments]
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if name not in NAMES}
+
+
+def start(folder):
+    return subprocess.Popen(command(folder), cwd=ROOT, env=environment(), text=True, stdout=-1, stderr=-1)
+
+
+def finish(folder, workers=2):
+    return subprocess.run(command(folder, workers), cwd=ROOT, env=environment(), text=True, capture_output=True)
+
+
+def until_iteration(folder, iteration):
+    """Wait until the run has recorded an iteration; return the process ids of its ranks."""
+    end = time.monotonic() + SECONDS
+    while len(RunFolder(folder).read_metrics()) < iteration:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def ranks_of(process):
+    """The process ids of a launcher's ranks, in their order."""
+    listing = f"/proc/{process.pid}/task/{process.pid}/children"
+    with open(listing, encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run of two ranks that nobody disturbed, and what it said."""
+    folder = tmp_path_factory.mktemp("ranks") / "alone"
+    process = start(folder)
+    out, err = process.communicate(timeout=2 * SECONDS)
+    assert process.returncode == 0, err
+    return folder, out, err
+
+
+def assert_same(folder, other):
+    for name in CHECKPOINT_NAMES:
+        assert RunFolder(folder).checkpoint(name).read_bytes() == RunFolder(other).checkpoint(name).read_bytes()
+    assert without_seconds(RunFolder(folder)) == without_seconds(RunFolder(other))
+
+
+def test_a_run_of_two_ranks_says_so_once_and_keeps_their_number(alone, capsys):
+    folder, out, err = alone
+    assert out.count("40 iterations done") == 1
+    assert err.count("engine: chunks of 1 task, unrolled, 2 ranks") == 1
+    assert read_engine(RunFolder(folder).engine_file).ranks == 2
+    assert main(["train", *OPTIONS, "--out", str(folder)]) == 2
+    assert "was begun with 2 rank(s), now there are 1" in capsys.readouterr().err
+
+
+def test_ranks_change_only_the_rounding(alone, tmp_path):
+    assert main(["train", *OPTIONS, "--out", str(tmp_path / "one")]) == 0
+    first, shared = (RunFolder(folder).read_metrics()[0] for folder in (tmp_path / "one", alone[0]))
+    assert first["train_loss"] == pytest.approx(shared["train_loss"], rel=1e-5)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="finds the ranks through Linux's /proc")
+def test_a_rank_that_dies_ends_the_run_and_the_same_command_goes_on(alone, tmp_path):
+    for victim, iteration in ((1, 12), (0, 25)):
+        process = start(tmp_path / "run")
+        until_iteration(tmp_path / "run", iteration)
+        os.kill(ranks_of(process)[victim], signal.SIGKILL)
+        _, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1
+        assert f"rank {victim} of 2 was killed by SIGKILL" in err
+        assert "the same command goes on" in err
+        if victim == 1:  # rank 0 saved what was done
+            assert load_checkpoint(RunFolder(tmp_path / "run").checkpoint("last")).iteration >= 12
+    assert finish(tmp_path / "run").returncode == 0
+    assert_same(tmp_path / "run", alone[0])
+
+
+def test_an_interrupted_run_of_ranks_is_saved_and_goes_on(alone, tmp_path):
+    process = start(tmp_path / "run")
+    until_iteration(tmp_path / "run", 5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, err
+    assert "everything is saved" in err
+    assert finish(tmp_path / "run").returncode == 0
+    assert_same(tmp_path / "run", alone[0])
+
+
+def test_more_ranks_than_tasks_are_refused_before_anything_is_written(tmp_path):
+    told = finish(tmp_path / "run", workers=4)
+    assert told.returncode == 2
+    assert "3 tasks cannot be shared by 4 ranks" in told.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,175 @@
+"""How a run computes: tasks in a chunk, the scheme of its meta-gradient, compiled or not; chosen once, then kept.
+
+No layout wins everywhere: folding tasks into one pass saves calls on small images and spoils caches on large ones. The
+numbers agree but for rounding, so a run keeps one engine from its first iteration to its last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import psutil
+import tomli_w
+import torch
+from torch import Tensor
+
+from trainers.config import TrainConfig, from_mapping, to_mapping
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.files import write_text
+from trainers.ranks import Ranks
+
+__all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
+
+_SHARE_OF_MEMORY = 0.5  # for the graphs of all workers; the rest is for what is not kept, and for others
+_WORTH, _SLOWER = 0.97, 1.1  # shares of the best time: below which a larger chunk is worth its memory; to give up at
+
+
+Gradient = Literal["unrolled", "sweep"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The way to compute that a run keeps.
+
+    Attributes:
+        chunk: tasks that one worker adapts at once.
+        gradient: "unrolled" or "sweep"; see `trainers.meta_gradient`.
+        compiled: whether the meta-gradient is compiled.
+        ranks: processes that share a meta-batch; rounding depends on how many.
+    """
+
+    chunk: int
+    gradient: Gradient
+    compiled: bool = False
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.ranks < 1:
+            raise MetaprobeError(
+                f"an engine needs chunks of at least one task and one rank; got chunk={self.chunk}, ranks={self.ranks}"
+            )
+
+    def __str__(self) -> str:
+        words = [f"chunks of {self.chunk} task{'s' * (self.chunk > 1)}", self.gradient]
+        words += ["compiled"] * self.compiled + [f"{self.ranks} ranks"] * (self.ranks > 1)
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What choosing an engine needs of a run.
+
+    Attributes:
+        compute: makes one meta-gradient of this rank's share of the first meta-batch, and waits for it.
+        held: (gradient scheme) → bytes that autograd keeps for one task.
+        tasks: this rank's share of a meta-batch.
+        workers: of this rank; each holds a chunk.
+        ranks: that share the meta-batch.
+    """
+
+    compute: Callable[[Engine], object]
+    held: Callable[[Gradient], int]
+    tasks: int
+    workers: int
+    ranks: Ranks
+
+    def largest(self, number: float) -> float:
+        """Return the largest of all ranks' numbers, so that all decide alike."""
+        return float(self.ranks.gather(np.array([[number]])).max())
+
+
+def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Engine, float]]:
+    """Choose the engine of a new run: what its config names, else what fits the memory, then what is fastest.
+
+    The graphs of all inner steps are kept if those of a chunk fit into half of the memory that is free now. The chunk
+    is doubled from one task until that is slower. Compiled or not is a question of time alone.
+
+    Returns:
+        The engine, and the seconds that a meta-gradient took with each one tried.
+    """
+    sharing = trials.workers * trials.ranks.neighbours
+    room = -trials.largest(-_SHARE_OF_MEMORY * _free_memory(trials.ranks.device) / sharing)  # that of the poorest rank
+    scheme = config.gradient
+    if scheme == "auto":
+        scheme = "unrolled" if (config.chunk or 1) * trials.held("unrolled") <= room else "sweep"
+    chunks = [config.chunk]
+    if config.chunk is None:
+        held = max(1, trials.held(scheme))
+        fair = -(-trials.tasks // trials.workers)  # more would leave a worker without tasks
+        chunks = [2**power for power in range(fair.bit_length()) if power == 0 or 2**power * held <= room]
+        chunks += [fair] if chunks[-1] < fair <= room / held else []
+    seconds: dict[Engine, float] = {}
+    best = Engine(chunks[0] or 1, scheme, ranks=trials.ranks.size)
+    for chunk in chunks if len(chunks) > 1 else []:
+        tried = Engine(chunk or 1, scheme, ranks=trials.ranks.size)
+        seconds[tried] = _seconds(tried, trials)
+        if seconds[tried] < _WORTH * seconds.get(best, math.inf) or tried == best:
+            best = tried
+        elif seconds[tried] > _SLOWER * seconds[best]:
+            break
+    if config.compile:
+        compiled = dataclasses.replace(best, compiled=True)
+        for tried in (best, compiled):
+            seconds[tried] = _seconds(tried, trials)
+        best = min(best, compiled, key=lambda tried: seconds[tried])
+    return best, seconds
+
+
+def graph_bytes(compute: Callable[[], object]) -> int:
+    """Return how many bytes of tensors autograd keeps for a computation, each storage counted once."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        compute()
+    return sum(kept.values())
+
+
+def write_engine(path: Path, engine: Engine, seconds: Mapping[Engine, float]) -> None:
+    """Write the choice and what it was made from, as TOML."""
+    tried = [to_mapping(one) | {"seconds": round(taken, 4)} for one, taken in seconds.items()]
+    write_text(path, tomli_w.dumps(to_mapping(engine) | ({"tried": tried} if tried else {})))
+
+
+def read_engine(path: Path) -> Engine:
+    """Read the engine of an earlier call.
+
+    Raises:
+        UnreadableInput: it is missing or damaged.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnreadableInput(f"{path} is missing, so the run cannot go on as it began; bring it back") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UnreadableInput(f"{path}: not TOML: {error}") from error
+    values.pop("tried", None)
+    return from_mapping(Engine, values, str(path))
+
+
+def _seconds(engine: Engine, trials: Trials) -> float:
+    """Return the time of a meta-gradient, the better of two after one to warm up, on the slowest rank."""
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        trials.compute(engine)
+        taken.append(time.perf_counter() - began)
+    return trials.largest(min(taken[1:]))
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,59 @@
+"""Meta-gradients of whole meta-batches, computed the way that an engine says."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from trainers.algorithms import Algorithm, MetaGradient
+from trainers.compiled import CompiledGradient
+from trainers.config import Adaptation
+from trainers.engine import Engine, Gradient, graph_bytes
+from trainers.networks import Parameters, TaskNetwork
+from trainers.parallel import TaskWorkers
+from trainers.tasks.episodes import Tasks
+
+__all__ = ["Executor"]
+
+
+@dataclass
+class Executor:
+    """One run's meta-gradient: chunks of tasks go to the workers, and their sums are added in the order of the tasks.
+
+    Attributes:
+        algorithm: of the run.
+        params: θ, leaves that require a gradient; read anew at each call.
+        adaptation: how its learners adapt.
+        transductive: how query sets are normalised.
+        workers: of the run's network.
+    """
+
+    algorithm: Algorithm
+    params: Parameters
+    adaptation: Adaptation
+    transductive: bool
+    workers: TaskWorkers[TaskNetwork]
+
+    def __post_init__(self) -> None:
+        self._programs: dict[Engine, CompiledGradient] = {}
+
+    def gradient(self, tasks: Tasks, engine: Engine) -> MetaGradient:
+        """Return the meta-gradient summed over the tasks."""
+        chunks = [tasks[start : start + engine.chunk] for start in range(0, len(tasks), engine.chunk)]
+        if engine.compiled and engine not in self._programs:
+            options = (self.adaptation, self.transductive, engine.gradient == "sweep")
+            self._programs[engine] = CompiledGradient(self.algorithm, *options)
+        of_chunk = functools.partial(self._of_chunk, engine)
+        return functools.reduce(MetaGradient.__add__, self.workers.map(of_chunk, chunks))
+
+    def held(self, tasks: Tasks, gradient: Gradient) -> int:
+        """Return how many bytes autograd keeps for the first of the tasks."""
+        network, one = self.workers.network, Engine(1, gradient)
+        return graph_bytes(lambda: self._of_chunk(one, network, tasks[:1]))
+
+    def _of_chunk(self, engine: Engine, network: TaskNetwork, tasks: Tasks) -> MetaGradient:
+        sweep = engine.gradient == "sweep"
+        if engine.compiled and len(tasks) == engine.chunk:  # a smaller rest is not worth a program of its own
+            return self._programs[engine](network, self.params, tasks)
+        options = (self.adaptation, self.transductive, sweep)
+        return self.algorithm.meta_gradient(network, self.params, tasks, *options)

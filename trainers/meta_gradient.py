@@ -1,0 +1,83 @@
+"""The meta-gradient that the inner-loop family shares, with the graphs of all inner steps in memory or of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainers.adapt import adapt_as, adaptable, query_logits, task_losses
+from trainers.algorithms.base import MetaGradient
+from trainers.config import Adaptation
+from trainers.networks import Parameters
+from trainers.tasks.episodes import Tasks
+
+__all__ = ["swept_meta_gradient", "unrolled_meta_gradient"]
+
+
+def unrolled_meta_gradient(
+    network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool
+) -> MetaGradient:
+    """Return ∇θ Σ_T L_query(θ_T(θ)) through the graphs of all inner steps (Finn et al. 2017, Eq. 4).
+
+    Args:
+        network: see `trainers.adapt`.
+        params: θ, leaves that require a gradient.
+        tasks: the chunk.
+        adaptation: which layers adapt, how far, and whether to first order.
+        transductive: how the query set is normalised.
+    """
+    adapted = adapt_as(network, params, tasks.support, adaptation, create_graph=True)
+    loss, accuracy = _query(network, adapted.params, tasks, transductive)
+    gradients = torch.autograd.grad(loss, list(params.values()))
+    return MetaGradient(dict(zip(params, gradients, strict=True)), loss.detach(), accuracy)
+
+
+def swept_meta_gradient(
+    network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool
+) -> MetaGradient:
+    """Return what `unrolled_meta_gradient` does, from the last inner step back to the first, one graph at a time.
+
+    With λ_q = ∂L_query/∂θ_q, step k's graph is made again from the stored θ_k and gives
+    λ_k = (∂θ_{k+1}/∂θ_k)ᵀ λ_{k+1}, a Hessian-vector product; what does not adapt collects (∂θ_{k+1}/∂φ)ᵀ λ_{k+1}.
+    Memory does not grow with the number of steps but for their weights; each step is computed twice.
+    """
+    moving = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
+    fixed = {name: value for name, value in params.items() if name not in moving}
+    path = adapt_as(network, params, tasks.support, adaptation, every_step=True).trajectory
+    assert path is not None
+    here = _leaves(path[-1], moving)
+    loss, accuracy = _query(network, {**params, **here}, tasks, transductive)
+    sums = dict(zip([*moving, *fixed], torch.autograd.grad(loss, [*here.values(), *fixed.values()]), strict=True))
+    one_step = dataclasses.replace(adaptation, steps=1)
+    for at in reversed(path[:-1]):
+        here = _leaves(at, moving)
+        after = adapt_as(network, {**params, **here}, tasks.support, one_step, create_graph=True).params
+        found = torch.autograd.grad(
+            [after[name] for name in moving],
+            [*here.values(), *fixed.values()],
+            [sums[name] for name in moving],
+            allow_unused=True,  # a first-order step does not depend on what is fixed
+        )
+        for name, gradient in zip([*moving, *fixed], found, strict=True):
+            if name in here:
+                assert gradient is not None
+                sums[name] = gradient
+            elif gradient is not None:
+                sums[name] = sums[name] + gradient
+    gradients = {name: sums[name].sum(0) if name in moving else sums[name] for name in params}
+    return MetaGradient(gradients, loss.detach(), accuracy)
+
+
+def _query(network: nn.Module, params: Parameters, tasks: Tasks, transductive: bool) -> tuple[Tensor, Tensor]:
+    """Return the sums over tasks of the query loss and of the share of queries classified correctly."""
+    logits = query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
+    loss = task_losses(logits, tasks.query.labels).sum()
+    hits = (logits.detach().argmax(-1) == tasks.query.labels).float().mean(dim=1).sum()
+    return loss, hits
+
+
+def _leaves(params: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: params[name].detach().requires_grad_() for name in names}

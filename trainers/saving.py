@@ -1,0 +1,142 @@
+"""What a run writes while it trains, and how an interrupted one finds its way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trainers.checkpoint import Checkpoint, fingerprint_of, save_checkpoint
+from trainers.config import Adaptation, NetworkConfig, TrainConfig
+from trainers.engine import Engine, read_engine, write_engine
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.checkpoint_format import read_metadata
+from trainers.resume import OuterState, load_resume_state, save_resume_state
+from trainers.run import RunFolder
+
+__all__ = ["Saver"]
+
+
+@dataclass
+class Saver:
+    """The files of a run in progress.
+
+    Of several ranks, which hold equal states, one writes; all read.
+
+    Attributes:
+        folder: the run's.
+        config, network_config, adaptation, provenance: go into every checkpoint.
+        state: what a resumed run starts from; filled by `begin`.
+        writes: whether this process is the one that writes.
+        metrics: of the latest validation.
+        seconds: spent before this call.
+    """
+
+    folder: RunFolder
+    config: TrainConfig
+    network_config: NetworkConfig
+    adaptation: Adaptation
+    provenance: dict[str, str | int]
+    state: OuterState
+    writes: bool
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def claim(self) -> None:
+        """Take the folder for this run; see `RunFolder.claim`."""
+        if self.writes:
+            self.folder.claim(self.config)
+
+    def load(self) -> bool:
+        """Read the state of an earlier call; return whether there was one. Changes no file.
+
+        Raises:
+            UnreadableInput: a file is missing or damaged.
+            MetaprobeError: the run was trained on other images.
+        """
+        if not self.folder.resume_file.exists():
+            if (last := self.folder.checkpoint("last")).exists():
+                raise UnreadableInput(
+                    f"{self.folder.path} has {last.name} but not {self.folder.resume_file.name}, so it cannot be "
+                    "resumed, and starting anew would overwrite it; bring the file back, or choose another --out"
+                )
+            return False
+        saved = load_resume_state(self.folder.resume_file, self.state)
+        if saved["data_fingerprint"] != self.provenance["data_fingerprint"]:
+            raise MetaprobeError(
+                f"{self.folder.path} was trained on other images: data fingerprint {saved['data_fingerprint']}, now "
+                f"{self.provenance['data_fingerprint']}; bring the old ones back, or choose another --out"
+            )
+        return True
+
+    def engine(self, ranks: int) -> Engine | None:
+        """Return the engine that an earlier call chose, None if there is none yet.
+
+        Raises:
+            UnreadableInput: a run that has begun has none, or it is damaged.
+            MetaprobeError: the run was begun with another number of ranks.
+        """
+        if not self.folder.engine_file.exists() and not self.folder.resume_file.exists():
+            return None
+        engine = read_engine(self.folder.engine_file)
+        if engine.ranks != ranks:
+            told = f"{self.folder.path} was begun with {engine.ranks} rank(s), now there are {ranks}"
+            raise MetaprobeError(
+                f"{told}; the order of summation, and so the rounding, depends on their number: go on with "
+                f"--workers {engine.ranks} (or as many processes of torchrun), or choose another --out"
+            )
+        return engine
+
+    def keep_engine(self, engine: Engine, seconds: Mapping[Engine, float]) -> None:
+        """Write down the engine of a new run."""
+        if self.writes:
+            write_engine(self.folder.engine_file, engine, seconds)
+
+    def begin(self, resumed: bool) -> None:
+        """Make the files agree with the state: drop what a resumed run will write again, or write the first ones."""
+        if not self.writes:
+            return
+        if not resumed:
+            self.save("start")
+        for record in self.folder.rewind_metrics(self.state.iteration):
+            self.seconds = record["seconds"]
+            if "val_iteration" in record:
+                self.metrics = {name: value for name, value in record.items() if name.startswith("val_")}
+        if resumed and not self._last_is_current():
+            self.save("last")
+
+    def append(self, record: Mapping[str, float]) -> None:
+        """Add one line to the metrics."""
+        if self.writes:
+            self.folder.append_metrics(record)
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint."""
+        if self.writes:
+            save_checkpoint(self.folder.checkpoint(name), self._checkpoint())
+
+    def save_last(self) -> None:
+        """Write the resume state and the checkpoint `last`; before the first iteration there is nothing to write."""
+        if self.writes and self.state.iteration:
+            # The resume state goes first: it is complete by itself; `begin` writes `last` again after a crash between.
+            save_resume_state(self.folder.resume_file, self.state, self._checkpoint())
+            self.save("last")
+
+    def _last_is_current(self) -> bool:
+        """Tell whether `last` was written after the resume state; then what made it stays what it says."""
+        path = self.folder.checkpoint("last")
+        if not path.exists():
+            return False
+        last = read_metadata(path)
+        return (last.iteration, last.fingerprint) == (self.state.iteration, fingerprint_of(self.state.params))
+
+    def _checkpoint(self) -> Checkpoint:
+        params = {name: parameter.detach().cpu() for name, parameter in self.state.params.items()}
+        return Checkpoint(
+            params,
+            self.config,
+            self.network_config,
+            self.adaptation,
+            self.state.iteration,
+            self.metrics,
+            self.provenance,
+        )
