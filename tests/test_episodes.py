@@ -1,8 +1,11 @@
 """Episodes: a pure function of (seed, split, index), and what a task holds."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,12 @@ from scipy import stats
 from tests.conftest import make_imageset
 from trainers.errors import MetaprobeError
 from trainers.tasks.episodes import EpisodeSampler
+from trainers.tasks.imageset import ImageSet
 
 WAY, SHOT, QUERY = 3, 2, 4
 IMAGESET = make_imageset(n_classes=18, per_class=9, size=7)  # six classes a split
-seeds, splits, places = st.integers(0, 2**32), st.sampled_from(["train", "val", "test"]), st.integers(0, 10**9)
+seeds, splits = st.integers(0, 2**32) | st.integers(2**64, 2**70), st.sampled_from(["train", "val", "test"])
+places = st.integers(0, 200) | st.integers(0, 2**40)  # some beside one another, some far apart
 quick = settings(max_examples=30, deadline=None)
 
 
@@ -29,6 +34,11 @@ def sampler(split="train", seed=0, imageset=IMAGESET, way=WAY, shot=SHOT, query=
 def identity(tasks, place=0):
     """Which images one task of a batch shows, in order, support first."""
     return tuple(tasks.support.ids[place].tolist()), tuple(tasks.query.ids[place].tolist())
+
+
+def even(counts):
+    """χ²; with fixed seeds this cannot fail by chance, only when the drawing changes."""
+    return stats.chisquare(counts).pvalue > 1e-4
 
 
 def same(one, other):
@@ -50,6 +60,41 @@ def test_a_task_does_not_depend_on_what_is_drawn_before_or_beside_it(seed, split
         assert same(other.batch([indices[place]]), together[place : place + 1])
 
 
+def test_a_long_run_of_tasks_is_the_same_in_any_pieces_and_in_any_order():
+    """Whatever is drawn together or kept inside, tasks beside each other do not notice."""
+    whole, other = sampler("val", 4).batch(range(1000, 1300)), sampler("val", 4)
+    for first, last in ((0, 7), (7, 100), (100, 101), (101, 300), (50, 200)):
+        assert same(other.batch(range(1000 + first, 1000 + last)), whole[first:last])
+    order = np.random.default_rng(0).permutation(300)
+    shuffled = other.batch((1000 + order).tolist())
+    assert torch.equal(shuffled.support.ids, whole.support.ids[order])
+    assert torch.equal(shuffled.query.images, whole.query.images[order])
+    assert torch.equal(shuffled.class_ids, whole.class_ids[order])
+    for place in reversed(range(300)):
+        assert same(other.batch([1000 + place]), whole[place : place + 1])
+
+
+def test_the_same_task_twice_in_a_batch_is_the_same_task():
+    tasks = sampler().batch([5, 70, 5])
+    assert identity(tasks, 0) == identity(tasks, 2) != identity(tasks, 1)
+
+
+def test_threads_may_share_a_sampler():
+    whole, shared = sampler().batch(range(1024)), sampler()
+    starts = list(range(0, 1024, 16)) * 4
+    with ThreadPoolExecutor(8) as pool:
+        for start, part in zip(starts, pool.map(lambda at: shared.batch(range(at, at + 16)), starts), strict=True):
+            assert same(part, whole[start : start + 16])
+
+
+def test_what_is_done_to_a_batch_stays_with_it():
+    shared = sampler()
+    spoilt = shared.batch(range(4))
+    for tensor in (spoilt.class_ids, spoilt.support.ids, spoilt.query.ids, spoilt.support.images, spoilt.query.images):
+        tensor.zero_()
+    assert same(shared.batch(range(4)), sampler().batch(range(4)))
+
+
 @quick
 @given(seed=seeds, split=splits, index=places)
 def test_another_seed_or_index_is_another_task(seed, split, index):
@@ -66,6 +111,14 @@ def test_splits_draw_independently():
     assert [int(ids.max()) for ids in places] == [5, 5, 5]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert not torch.equal(places[one], places[other])
+
+
+def test_a_long_seed_is_not_a_short_one_with_another_split():
+    """As 32-bit words, (5 + 2³², train, 7) and (5, val, 7 · 2³²) read alike."""
+    for size in (1, 64):  # of what the number behind the split counts: tasks, or blocks of them
+        one = sampler("train", 5 + 2**32).batch(range(7 * size, 8 * size))
+        other = sampler("val", 5).batch(range(7 * size * 2**32, 7 * size * 2**32 + size))
+        assert not torch.equal(one.class_ids, other.class_ids - 6)
 
 
 @quick
@@ -127,25 +180,98 @@ def test_another_process_draws_the_same_bytes_and_no_global_generator_has_a_say(
 
 def test_the_tasks_of_a_seed_are_the_same_in_every_version():
     """Pinned: a test set that changes with an update makes old accuracies incomparable."""
-    tasks = sampler("test", 0).batch([0, 1])
-    assert tasks.class_ids.tolist() == [[13, 15, 12], [15, 14, 13]]
-    assert tasks.support.ids[0].tolist() == [125, 120, 135, 136, 115, 110]
+    tasks = sampler("test", 0).batch([0, 1, 2**40])
+    assert tasks.class_ids.tolist() == [[12, 17, 13], [13, 17, 14], [17, 14, 12]]
+    assert tasks.support.ids[0].tolist() == [110, 111, 161, 153, 119, 120]
+    assert tasks.query.ids[2].tolist() == [153, 161, 160, 159, 134, 130, 127, 128, 111, 114, 113, 116]
 
 
 def test_classes_ways_images_and_places_are_uniform():
-    """χ² of 3000 tasks; with a fixed seed this cannot fail by chance, only when the drawing changes."""
     tasks = sampler("train", 1).batch(range(3000))
     classes = tasks.class_ids.numpy()
     for way in range(WAY):  # each class as often as any other, in every way
-        assert stats.chisquare(np.bincount(classes[:, way], minlength=6)).pvalue > 1e-3
+        assert even(np.bincount(classes[:, way], minlength=6))
     pairs = np.sort(classes[:, :2], axis=1)
-    assert stats.chisquare(np.unique(pairs, axis=0, return_counts=True)[1]).pvalue > 1e-3
+    assert even(np.unique(pairs, axis=0, return_counts=True)[1])
     for examples in (tasks.support, tasks.query):
         counts = np.bincount(examples.ids.numpy().ravel(), minlength=6 * 9)
         assert len(counts) == 6 * 9  # no image of another split
-        assert stats.chisquare(counts).pvalue > 1e-3
+        assert even(counts)
         first = examples.ids[:, 0].numpy() % 9  # and the order within a class is none
-        assert stats.chisquare(np.bincount(first, minlength=9)).pvalue > 1e-3
+        assert even(np.bincount(first, minlength=9))
+
+
+def test_every_ordered_choice_is_as_likely_as_any_other():
+    """The strongest form: not only each class and image, each arrangement of them is counted."""
+    imageset = make_imageset(n_classes=15, per_class=4, size=7)  # five classes a split
+    tasks = sampler("test", 3, imageset, way=3, shot=1, query=3).batch(range(12000))
+    arrangements(tasks.class_ids.numpy() - 10, n=5)
+    for way in range(3):
+        query = tasks.query.ids[:, 3 * way : 3 * way + 3]
+        arrangements(torch.cat([tasks.support.ids[:, way : way + 1], query], dim=1).numpy() % 4, n=4)
+
+
+def arrangements(drawn, n):
+    """χ² of the rows of an array, each an ordered choice from 0 … n−1 without repeats."""
+    possible = np.array(list(itertools.permutations(range(n), drawn.shape[1])))
+    found, counts = np.unique(drawn, axis=0, return_counts=True)
+    np.testing.assert_array_equal(found, possible)
+    assert even(counts)
+
+
+def test_ways_and_tasks_beside_each_other_are_independent():
+    tasks = sampler("train", 2).batch(range(6000))
+    first = tasks.support.ids.numpy()[:, ::SHOT] % 9  # of each way, the first image's place in its class
+    classes = tasks.class_ids.numpy()
+    for one, other, n in (
+        (first[:, 0], first[:, 1], 9),
+        (first[:-1, 0], first[1:, 0], 9),
+        (classes[:-1, 0], classes[1:, 0], 6),
+        (classes[:, 1], first[:, 1], 9),
+    ):
+        assert even(np.bincount(one * n + other))
+
+
+SIZES = (5, 40, 6, 17, 5)  # of the training classes; n_shot + n_query = 5
+
+
+def uneven():
+    """Classes of unequal sizes whose images lie scattered over the set, other splits' among them."""
+    class_of = np.random.default_rng(0).permutation(np.repeat(np.arange(7), [*SIZES, 9, 9]))
+    images = np.random.default_rng(1).integers(0, 256, (len(class_of), 1, 2, 2), dtype=np.uint8)
+    splits = ("train",) * 5 + ("val", "test")
+    return ImageSet("uneven", images, class_of, tuple("abcdefg"), ("one",) * 7, splits)
+
+
+def test_classes_of_unequal_sizes():
+    imageset = uneven()
+    tasks = sampler("train", 0, imageset, way=2, shot=2, query=3).batch(range(5000))
+    support, query = tasks.support.ids.view(5000, 2, 2), tasks.query.ids.view(5000, 2, 3)
+    ids = torch.cat([support, query], dim=2).numpy()
+    np.testing.assert_array_equal(imageset.class_of[ids], tasks.class_ids.numpy()[:, :, None].repeat(5, axis=2))
+    ordered = np.sort(ids.reshape(5000, 10), axis=1)
+    assert (ordered[:, 1:] != ordered[:, :-1]).all()  # no image twice in a task
+    assert even(np.bincount(tasks.class_ids.numpy().ravel(), minlength=5))
+    for class_id, size in enumerate(SIZES):
+        members = imageset.images_of(class_id)
+        own = ids[tasks.class_ids.numpy() == class_id]  # one row each time the class came up
+        for sample in range(5):  # any image is as likely in the support set as in the query set, and anywhere in them
+            counts = np.bincount(np.searchsorted(members, own[:, sample]), minlength=size)
+            assert len(counts) == size
+            assert even(counts)
+
+
+def test_drawing_takes_memory_for_what_is_chosen_not_for_what_there_is_to_choose_from():
+    n = 50_000
+    class_of, names = np.tile(np.arange(n), 2), tuple(map(str, range(n)))
+    images = np.zeros((2 * n, 1, 1, 1), dtype=np.uint8)
+    drawing = sampler(imageset=ImageSet("many", images, class_of, names, names, ("train",) * n), shot=1, query=1)
+    drawing.batch([0])
+    tracemalloc.start()
+    drawing.batch([10**6])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * n
 
 
 def test_too_little_of_anything_is_told_with_its_numbers():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from trainers.errors import MetaprobeError
@@ -16,6 +16,7 @@ from trainers.tasks.imageset import ImageSet
 __all__ = ["EpisodeSampler", "Examples", "Tasks"]
 
 _SPLITS = ("train", "val", "test")
+_BLOCK = 64  # tasks drawn together: another number would draw other tasks
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class EpisodeSampler:
     """Draws N-way K-shot Q-query tasks from one split of an ImageSet (Vinyals et al. 2016).
 
     Task `index` is the same for the same (seed, split, index), whatever was drawn before. The images stay on the device
-    as uint8; drawing a task moves indices only.
+    as uint8; drawing a task moves indices only. Consecutive indices are cheapest: tasks are drawn a block of them at a
+    time, and the latest block is kept. Threads may share a sampler.
 
     Args:
         imageset: where the images come from.
@@ -96,16 +98,22 @@ class EpisodeSampler:
                 f"the {split} split of {imageset.name} has {len(self._classes)} classes, fewer than n_way={n_way}; "
                 "lower --n-way or give the split more classes"
             )
-        self._members = [imageset.images_of(int(class_id)) for class_id in self._classes]
+        members = [imageset.images_of(int(class_id)) for class_id in self._classes]
+        self._sizes = np.array([len(images) for images in members])
+        self._members, self._starts = np.concatenate(members), np.cumsum(self._sizes) - self._sizes
         needed = n_shot + n_query
-        for class_id, members in zip(self._classes, self._members, strict=True):
-            if len(members) < needed:
+        for class_id, size in zip(self._classes, self._sizes, strict=True):
+            if size < needed:
                 raise MetaprobeError(
-                    f"class {imageset.class_names[class_id]!r} ({split} split of {imageset.name}) has {len(members)} "
+                    f"class {imageset.class_names[class_id]!r} ({split} split of {imageset.name}) has {size} "
                     f"images; n_shot={n_shot} + n_query={n_query} needs {needed}; lower one of them"
                 )
-        self._images = torch.from_numpy(imageset.images).to(device)
-        self._dtype = dtype
+        self._images, self._dtype = torch.from_numpy(imageset.images).to(device), dtype
+        # A tensor of the device: CUDA divides by a plain number through its reciprocal, which rounds otherwise.
+        self._white = torch.tensor(255, dtype=dtype, device=device)
+        ways = torch.arange(n_way, device=device)
+        self._labels = [ways.repeat_interleave(samples) for samples in (n_shot, n_query)]
+        self._kept: tuple[int, Int64[np.ndarray, "task id"]] | None = None  # the latest block and its number
 
     def batch(self, indices: Iterable[int]) -> Tasks:
         """Return the tasks with these indices.
@@ -113,23 +121,58 @@ class EpisodeSampler:
         Samples are ordered by way: the `n_shot` (or `n_query`) images of way 0, then those of way 1, and so on.
         """
         chosen = tuple(indices)
-        drawn = [self._draw(index) for index in chosen]
-        class_ids = torch.from_numpy(np.stack([classes for classes, _ in drawn]))
-        images = np.stack([members for _, members in drawn])  # task, way, shot + query
+        places = [divmod(index, _BLOCK) for index in chosen]
+        blocks = {number: self._block(number) for number in dict.fromkeys(number for number, _ in places)}
+        rows = np.concatenate([blocks[number][place] for number, place in places]).reshape(len(chosen), -1)
+        sizes = [self.n_way * samples for samples in (1, self.n_shot, self.n_query)]
+        class_ids, *sets = torch.from_numpy(rows).split(sizes, dim=1)
+        return Tasks(*self._examples(*sets), class_ids.contiguous(), chosen)
+
+    def _block(self, number: int) -> Int64[np.ndarray, "task id"]:
+        kept = self._kept  # read once: another thread may be about to replace it
+        if kept is None or kept[0] != number:
+            self._kept = kept = (number, self._draw(number))
+        return kept[1]
+
+    def _draw(self, block: int) -> Int64[np.ndarray, "task id"]:
+        """Draw the tasks of a block, one a row: the ids of its classes, of its support set and of its query set."""
+        # In a list of numbers, a seed of more than 32 bits would run into what follows; before a spawn key 128 do not.
+        identity = np.random.SeedSequence(self.seed, spawn_key=(_SPLITS.index(self.split), block))
+        generator = np.random.default_rng(identity)
+        ways = _arrangements(generator, np.full(_BLOCK, len(self._classes)), self.n_way).T  # task, way
+        places = _arrangements(generator, self._sizes[ways], self.n_shot + self.n_query)  # sample, task, way
+        images = self._members[self._starts[ways] + places].transpose(1, 2, 0)
         support, query = images[:, :, : self.n_shot], images[:, :, self.n_shot :]
-        return Tasks(self._examples(support), self._examples(query), class_ids, chosen)
+        parts = (self._classes[ways], support, query)
+        return np.concatenate([part.reshape(_BLOCK, -1) for part in parts], axis=1)
 
-    def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        generator = np.random.default_rng([self.seed, _SPLITS.index(self.split), index])
-        ways = generator.choice(len(self._classes), self.n_way, replace=False)
-        take = self.n_shot + self.n_query
-        members = [generator.choice(self._members[way], take, replace=False) for way in ways]
-        return self._classes[ways], np.stack(members)
+    def _examples(
+        self, support: Int[Tensor, "task sample"], query: Int[Tensor, "task sample"]
+    ) -> tuple[Examples, Examples]:
+        """Fetch both sets at once: one transfer, one gather, one conversion."""
+        ids = torch.cat([support.flatten(), query.flatten()])
+        # From pinned memory, a copy to the GPU does not wait for what the GPU is doing.
+        there = ids.pin_memory().to(self._images.device, non_blocking=True) if self._images.is_cuda else ids
+        images = self._images.index_select(0, there).to(self._dtype).div_(self._white)
+        tasks, end = len(support), support.numel()
 
-    def _examples(self, members: np.ndarray) -> Examples:
-        tasks, ways, samples = members.shape
-        ids = torch.from_numpy(members.reshape(tasks, ways * samples))
-        device = self._images.device
-        images = self._images[ids.to(device)].to(self._dtype).div_(255)
-        labels = torch.arange(ways, device=device).repeat_interleave(samples).expand(tasks, -1)
-        return Examples(images, labels, ids)
+        def examples(part: slice, labels: Int[Tensor, " sample"]) -> Examples:
+            pixels = images[part].view(tasks, -1, *images.shape[1:])
+            return Examples(pixels, labels.expand(tasks, -1), ids[part].view(tasks, -1))
+
+        return examples(slice(end), self._labels[0]), examples(slice(end, None), self._labels[1])
+
+
+def _arrangements(
+    generator: np.random.Generator, sizes: Int64[np.ndarray, " ..."], count: int
+) -> Int64[np.ndarray, "count ..."]:
+    """Return, for each of `sizes`, `count` distinct numbers below it; each ordered choice is equally likely.
+
+    The i-th number is drawn as its rank among those that the ones before it left (a Lehmer code); ranks become numbers
+    from the last back, each making room for those before it. No memory is taken for what is not chosen.
+    """
+    left = sizes - np.arange(count).reshape(-1, *[1] * sizes.ndim)
+    numbers = generator.integers(left)
+    for i in range(count - 2, -1, -1):
+        numbers[i + 1 :] += numbers[i + 1 :] >= numbers[i]
+    return numbers
