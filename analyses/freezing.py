@@ -43,7 +43,7 @@ class TestPlan:
     n_query: int = 15
     seed: int = 0
     split: str = "test"
-    chunk: int = 4
+    chunk: int = 8
     device: str = "cpu"
 
     def __post_init__(self) -> None:

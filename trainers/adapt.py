@@ -79,25 +79,26 @@ def adapt(
         shared = not has_task_axis(network, name, params[name])
         value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
         current[name] = value if create_graph else value.detach().requires_grad_()
-    prefix, rest = _split_at_first_adapted(network, moving)
-    images = _through(network, params, support.images, prefix, create_graph and not first_order)
-    if rule is sgd and _is_linear_head(network, moving):
-        with torch.set_grad_enabled(create_graph):
-            trajectory, losses = _adapt_linear_head(
-                network, current, images, support.labels, inner_lr, steps, first_order, every_step
-            )
-    else:
-        trajectory, losses = [dict(current)], []
-    for _ in range(steps if moving and not losses else 0):
-        with torch.enable_grad():
-            loss = task_losses(forward_tasks(network, current, images, layers=rest), support.labels)
-            keep = create_graph and not first_order
-            gradients = torch.autograd.grad(loss.sum(), [current[name] for name in moving], create_graph=keep)
-        for name, gradient in zip(moving, gradients, strict=True):
-            stepped = rule(current[name], gradient, inner_lr)
-            current[name] = stepped if create_graph else stepped.detach().requires_grad_()
-        losses.append(loss.detach())
-        trajectory.append(dict(current))
+    trajectory, losses = [dict(current)], []
+    if moving and steps:
+        prefix, rest = _split_at_first_adapted(network, moving)
+        inputs = _through(network, params, support.images, prefix, create_graph and not first_order)
+        if rule is sgd and _is_linear_head(network, moving):
+            with torch.set_grad_enabled(create_graph):
+                trajectory, losses = _adapt_linear_head(
+                    network, current, inputs, support.labels, inner_lr, steps, first_order, every_step
+                )
+        else:
+            for _ in range(steps):
+                with torch.enable_grad():
+                    loss = task_losses(forward_tasks(network, current, inputs, layers=rest), support.labels)
+                    keep = create_graph and not first_order
+                    gradients = torch.autograd.grad(loss.sum(), [current[name] for name in moving], create_graph=keep)
+                for name, gradient in zip(moving, gradients, strict=True):
+                    stepped = rule(current[name], gradient, inner_lr)
+                    current[name] = stepped if create_graph else stepped.detach().requires_grad_()
+                losses.append(loss.detach())
+                trajectory.append(dict(current))
     if not create_graph:
         trajectory = [{name: value.detach() for name, value in entry.items()} for entry in trajectory]
     support_loss = torch.stack(losses) if losses else support.images.new_empty(0, tasks)

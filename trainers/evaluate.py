@@ -86,7 +86,7 @@ def evaluate(
     first: int = 0,
     head: TestHead = "own",
     transductive: bool = True,
-    chunk: int = 4,
+    chunk: int = 8,
     workers: TaskWorkers[TaskNetwork] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Evaluation:

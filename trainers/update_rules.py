@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 __all__ = ["UpdateRule", "sgd"]
@@ -13,4 +14,4 @@ UpdateRule = Callable[[Tensor, Tensor, float], Tensor]
 
 def sgd(parameter: Tensor, gradient: Tensor, inner_lr: float) -> Tensor:
     """Return θ − α∇L, the inner step of MAML (Finn et al. 2017, Eq. 1); shapes as given."""
-    return parameter - inner_lr * gradient
+    return torch.sub(parameter, gradient, alpha=inner_lr)
