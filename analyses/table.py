@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers.errors import UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["COLUMNS", "Row", "Table", "csv_of"]
+
+
+_NOTHING = "none"  # of `frozen` in a file, where an empty cell says that freezing does not apply
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,9 +67,14 @@ class Row:
     reason: str | None = None
     source: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.frozen == _NOTHING:
+            raise MetaprobeError(
+                f"no layer may be called {_NOTHING!r}: in a table's file that says that none was frozen"
+            )
+
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
-_NOTHING = "none"  # of `frozen` in a file, where an empty cell says that freezing does not apply
 _REAL: tuple[str, ...] = ("value", "low", "high")
 _WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "n")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyses.table import COLUMNS, Row, Table
-from trainers.errors import UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput
 
 WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "n")
 REAL = ("value", "low", "high")
@@ -45,8 +45,14 @@ reals = st.floats(allow_nan=False)
 def rows():
     kinds = {name: st.none() | wholes for name in WHOLE} | {name: st.none() | reals for name in REAL}
     kinds |= {name: st.none() | texts for name in TEXT}
+    kinds["frozen"] = kinds["frozen"].filter(lambda text: text != "none")
     filled = st.text("abc", min_size=1)  # a row has a measure and a status
     return st.builds(Row, **(kinds | {"measure": filled, "status": filled}))
+
+
+def test_a_layer_called_none_is_refused():
+    with pytest.raises(MetaprobeError, match="no layer may be called 'none'"):
+        Row(measure="accuracy", value=1.0, frozen="none")
 
 
 def as_read(row):
