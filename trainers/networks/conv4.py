@@ -70,8 +70,8 @@ class Conv(nn.Module):
         super().__init__()
         self.dtype: torch.dtype | None = None
         self.filters, self.stride = filters, stride
-        drawn = nn.init.xavier_uniform_(torch.empty(filters, channels, 3, 3), generator=generator)
-        self.weight = nn.Parameter(drawn.contiguous(memory_format=torch.channels_last))  # as `convolve` wants it
+        self.weight = nn.Parameter(torch.empty(filters, channels, 3, 3))
+        nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = self.dtype or x.dtype
