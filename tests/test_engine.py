@@ -76,13 +76,20 @@ def held(gradient, steps):
 
 def test_graphs_grow_with_the_steps_when_unrolled_and_not_in_a_sweep():
     assert held("unrolled", 12) > 2.5 * held("unrolled", 4)
-    assert held("sweep", 1) < held("unrolled", 4)
+    assert held("sweep", 12) == held("sweep", 4)
+    assert held("sweep", 4) < held("unrolled", 4)
 
 
 def test_graph_bytes_counts_each_storage_once():
     x = torch.ones(1000, dtype=torch.float64, requires_grad=True)
     assert graph_bytes(lambda: (x * x, x[:500].exp())) == 8000 + 4000
     assert graph_bytes(lambda: x.detach() * 2) == 0
+
+    def one_after_the_other():
+        for _ in range(3):
+            torch.autograd.grad((x * x.sin()).sum(), x)
+
+    assert graph_bytes(one_after_the_other) == 2 * 8000  # x and its sine, and then again
 
 
 class Clock:
@@ -129,6 +136,19 @@ def test_memory_bounds_the_chunk_and_decides_the_scheme(monkeypatch):
     assert clock.choose(held={"unrolled": 501, "sweep": 200}.get)[0] == Engine(2, "sweep")
     assert clock.choose(held={"unrolled": 501, "sweep": 200}.get, gradient="unrolled")[0] == Engine(1, "unrolled")
     assert clock.choose(held={"unrolled": 200, "sweep": 200}.get, chunk=3)[0] == Engine(3, "sweep")
+
+
+def test_a_gpu_that_is_too_small_for_a_chunk_ends_the_search(monkeypatch):
+    clock = Clock(monkeypatch, {(1, False): 1.0, (2, False): 0.5})
+
+    def compute(engine):
+        if engine.chunk > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        Clock.compute(clock, engine)
+
+    clock.compute = compute
+    assert clock.choose()[0].chunk == 2
+    assert clock.choose(held=lambda gradient: 2**62 if gradient == "unrolled" else 1)[0] == Engine(2, "sweep")
 
 
 def test_compiled_only_where_it_pays(monkeypatch):
@@ -211,8 +231,9 @@ def test_bf16_convolutions_are_near_float32_ones_and_labelled(tmp_path, toy):
     last = train(tiny(iterations=1, precision="bf16"), toy, tmp_path)
     assert (last.provenance["precision"], last.config.precision) == ("bf16", "bf16")
     assert last.params["conv1.conv.weight"].dtype == torch.float32
-    with pytest.raises(MetaprobeError, match="tf32 is a mode of CUDA devices"):
-        tiny(precision="tf32")
+    for device in ("cpu", "cpu:0"):
+        with pytest.raises(MetaprobeError, match=f"tf32 is a mode of CUDA devices; got --device {device}"):
+            tiny(precision="tf32", device=device)
 
 
 def test_exact_float32_puts_the_switches_back():

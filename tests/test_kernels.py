@@ -10,10 +10,16 @@ from trainers.networks.kernels import convolve, norm_relu
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def drawn(seed, *shapes, layout=torch.contiguous_format):
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")),
+]
+
+
+def drawn(seed, *shapes, layout=torch.contiguous_format, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     made = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    return [(x.to(memory_format=layout) if x.ndim == 4 else x).requires_grad_() for x in made]
+    return [(x.to(memory_format=layout) if x.ndim == 4 else x).to(device).requires_grad_() for x in made]
 
 
 def plain_norm_relu(x, weight, bias, n_context, pools):
@@ -33,12 +39,13 @@ def first_and_second(function, inputs, twice_by):
     return [out, *first, *torch.autograd.grad(mixed, inputs)]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-first", "channels-last"])
 @pytest.mark.parametrize("pools", [False, True])
 @pytest.mark.parametrize("n_context", [None, 5, 2])
 @pytest.mark.parametrize("twice_by", [(0,), (1,), (2,), (0, 1, 2)])
-def test_norm_relu_and_its_derivatives(layout, pools, n_context, twice_by):
-    inputs = drawn(0, (5, 4, 6, 6), (4,), (4,), layout=layout)
+def test_norm_relu_and_its_derivatives(device, layout, pools, n_context, twice_by):
+    inputs = drawn(0, (5, 4, 6, 6), (4,), (4,), layout=layout, device=device)
     with torch.no_grad():
         inputs[1][1] = -0.7  # a falling channel, whose windows' maxima lie at x's minima
         inputs[2][3] = -9.0  # a dead one
@@ -48,11 +55,12 @@ def test_norm_relu_and_its_derivatives(layout, pools, n_context, twice_by):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-first", "channels-last"])
-def test_convolve_and_its_derivatives(groups, stride, layout):
-    inputs = drawn(1, (4, 2 * groups, 7, 7), (5 * groups, 2, 3, 3), layout=layout)
+def test_convolve_and_its_derivatives(device, groups, stride, layout):
+    inputs = drawn(1, (3, 2 * groups, 5, 5), (3 * groups, 2, 3, 3), layout=layout, device=device)
 
     def ours(x, weight):
         return convolve(x, weight, stride, groups)

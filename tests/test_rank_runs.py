@@ -151,6 +151,39 @@ def test_an_interrupted_run_of_ranks_is_saved_and_goes_on(alone, tmp_path):
     assert_same(tmp_path / "run", alone[0])
 
 
+def test_ranks_with_unequal_shares_choose_one_engine(tmp_path):
+    # nine tasks on two ranks, four and five: left to themselves they would try different chunks
+    options = [*OPTIONS[:-2], "--meta-batch", "9", "--iterations", "2"]
+    arguments = [sys.executable, "-m", "probe", "train", *options, "--out", str(tmp_path / "run"), "--workers", "2"]
+    done = subprocess.run(
+        arguments, cwd=ROOT, env=environment() | {"OMP_NUM_THREADS": "1"}, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "engines tried, seconds an iteration by chunk: 1 " in done.stderr
+    assert len(RunFolder(tmp_path / "run").read_metrics()) == 2
+
+
+def test_ranks_that_find_different_runs_are_told(tmp_path):
+    places = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["train", *OPTIONS, "--out", places[1]]) == 0
+    for status, _, err in run_ranks(2, _APART, *places):
+        assert status == 0, err
+
+
+_APART = """
+import os, sys
+from pathlib import Path
+import pytest
+from trainers.errors import MetaprobeError
+from trainers.outer_loop import train
+from trainers.run import RunFolder
+from trainers.tasks import load_imageset
+config = RunFolder(Path(sys.argv[2])).read_config()
+with pytest.raises(MetaprobeError, match="the ranks do not begin alike.*need one --out folder"):
+    train(config, load_imageset("glyphs"), sys.argv[1 + int(os.environ["RANK"])])
+"""
+
+
 def test_more_ranks_than_tasks_are_refused_before_anything_is_written(tmp_path):
     told = finish(tmp_path / "run", workers=4)
     assert told.returncode == 2

@@ -20,7 +20,7 @@ from trainers.networks.conv4 import Head
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import UpdateRule, sgd
 
-__all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "layers_of", "query_logits", "task_losses"]
+__all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "is_linear_head", "layers_of", "query_logits", "task_losses"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def adapt(
     if moving and steps:
         prefix, rest = _split_at_first_adapted(network, moving)
         inputs = _through(network, params, support.images, prefix, create_graph and not first_order)
-        if rule is sgd and _is_linear_head(network, moving):
+        if rule is sgd and is_linear_head(network, moving):
             with torch.set_grad_enabled(create_graph):
                 trajectory, losses = _adapt_linear_head(
                     network, current, inputs, support.labels, inner_lr, steps, first_order, every_step
@@ -178,7 +178,8 @@ def adaptable(
     return tuple(name for name in params if layer_of(name) in chosen and name not in fixed)
 
 
-def _is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
+def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
+    """Tell whether the parameters that adapt are those of a linear classifier on fixed features."""
     if not isinstance(network, TaskNetwork):
         return False
     name = network.layer_names[-1]

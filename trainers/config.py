@@ -133,9 +133,9 @@ class TrainConfig:
     gradient: Literal["auto", "unrolled", "sweep"] = "auto"
     """Keep the graphs of all inner steps (unrolled), or make each anew on the way back, in less memory (sweep)."""
     compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Compile the meta-gradient, and use that where it is faster; the first iteration takes minutes."""
+    """Compile the meta-gradient, and use that where it is faster; each start takes minutes."""
     precision: Precision = "float32"
-    """Of convolutions and matrix products in training; tf32 wants a GPU."""
+    """Of convolutions (tf32, for GPUs: of matrix products too) in training and its validations."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 …"""
 
@@ -153,8 +153,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0 and finite; got {value}")
-        if self.precision == "tf32" and self.device == "cpu":
-            raise MetaprobeError("--precision tf32 is a mode of CUDA devices; got --device cpu")
+        if self.precision == "tf32" and not self.device.startswith("cuda"):
+            raise MetaprobeError(f"--precision tf32 is a mode of CUDA devices; got --device {self.device}")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -29,12 +30,14 @@ def device_named(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         seen = f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here"
         raise MetaprobeError(f"--device {name} was asked for, but {seen}")
+    if device.type == "cuda":  # cuBLAS reads it when it starts; without it, it may add in any order
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return device
 
 
 @contextlib.contextmanager
 def exact_float32(but_tf32: bool = False) -> Iterator[None]:
-    """Let CUDA compute float32 as float32, and the same way each time, for the length of the block.
+    """Let CUDA compute float32 as float32, by algorithms that add in one order, for the length of the block.
 
     torch lets cuDNN round the factors of convolutions to TF32's ten bits, and choose algorithms that add in any order.
 

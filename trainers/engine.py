@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,15 +96,17 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
     Returns:
         The engine, and the seconds that a meta-gradient took with each one tried.
     """
-    sharing = trials.workers * trials.ranks.neighbours
-    room = -trials.largest(-_SHARE_OF_MEMORY * _free_memory(trials.ranks.device) / sharing)  # that of the poorest rank
+    # All ranks meet in `largest`: they must come here equally often, and decide on equal numbers.
+    device = trials.ranks.device
+    sharing = trials.workers * (1 if device.type == "cuda" else trials.ranks.neighbours)
+    room = -trials.largest(-_SHARE_OF_MEMORY * _free_memory(device) / sharing)  # that of the poorest rank
+    fair = int(trials.largest(-(-trials.tasks // trials.workers)))  # more would leave a worker without tasks
     scheme = config.gradient
     if scheme == "auto":
-        scheme = "unrolled" if (config.chunk or 1) * trials.held("unrolled") <= room else "sweep"
+        scheme = "unrolled" if (config.chunk or 1) * trials.largest(trials.held("unrolled")) <= room else "sweep"
     chunks = [config.chunk]
     if config.chunk is None:
-        held = max(1, trials.held(scheme))
-        fair = -(-trials.tasks // trials.workers)  # more would leave a worker without tasks
+        held = max(1, trials.largest(trials.held(scheme)))
         chunks = [2**power for power in range(fair.bit_length()) if power == 0 or 2**power * held <= room]
         chunks += [fair] if chunks[-1] < fair <= room / held else []
     seconds: dict[Engine, float] = {}
@@ -113,7 +116,7 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
         seconds[tried] = _seconds(tried, trials)
         if seconds[tried] < _WORTH * seconds.get(best, math.inf) or tried == best:
             best = tried
-        elif seconds[tried] > _SLOWER * seconds[best]:
+        elif seconds[tried] > _SLOWER * seconds[best] or math.isinf(seconds[tried]):
             break
     if config.compile:
         compiled = dataclasses.replace(best, compiled=True)
@@ -124,17 +127,37 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
 
 
 def graph_bytes(compute: Callable[[], object]) -> int:
-    """Return how many bytes of tensors autograd keeps for a computation, each storage counted once."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    """Return the most bytes of tensors that autograd keeps at once for a computation, each storage counted once."""
+    ledger = _Ledger()
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Held(ledger, tensor), lambda held: held.tensor):
         compute()
-    return sum(kept.values())
+    return ledger.most
+
+
+class _Ledger:
+    """Counts what graphs hold at a time."""
+
+    def __init__(self) -> None:
+        self.holders: Counter[int] = Counter()  # by address
+        self.now = self.most = 0
+
+    def change(self, tensor: Tensor, by: int) -> None:
+        storage = tensor.untyped_storage()
+        before = self.holders[storage.data_ptr()]
+        self.holders[storage.data_ptr()] = before + by
+        self.now += storage.nbytes() * ((before + by > 0) - (before > 0))
+        self.most = max(self.most, self.now)
+
+
+class _Held:
+    """A tensor in a graph, from when it is saved there until the graph lets it go."""
+
+    def __init__(self, ledger: _Ledger, tensor: Tensor) -> None:
+        self.ledger, self.tensor = ledger, tensor.detach()  # an output itself would hold its graph, which holds it
+        ledger.change(self.tensor, 1)
+
+    def __del__(self) -> None:
+        self.ledger.change(self.tensor, -1)
 
 
 def write_engine(path: Path, engine: Engine, seconds: Mapping[Engine, float]) -> None:
@@ -160,11 +183,18 @@ def read_engine(path: Path) -> Engine:
 
 
 def _seconds(engine: Engine, trials: Trials) -> float:
-    """Return the time of a meta-gradient, the better of two after one to warm up, on the slowest rank."""
+    """Return the time of a meta-gradient, the better of two after one to warm up, on the slowest rank.
+
+    It is infinite where a GPU has too little memory for it.
+    """
     taken = []
     for _ in range(3):
         began = time.perf_counter()
-        trials.compute(engine)
+        try:
+            trials.compute(engine)
+        except torch.OutOfMemoryError:
+            taken = [math.inf] * 3
+            break
         taken.append(time.perf_counter() - began)
     return trials.largest(min(taken[1:]))
 
@@ -172,4 +202,8 @@ def _seconds(engine: Engine, trials: Trials) -> float:
 def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    free = [psutil.virtual_memory().available]
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.exists() and (most := limit.read_text().strip()) != "max":  # a container's own limit
+        free.append(int(most) - int(used.read_text()))
+    return min(free)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
+
+import torch
 
 from trainers.algorithms import Algorithm, MetaGradient
 from trainers.compiled import CompiledGradient
@@ -47,9 +50,12 @@ class Executor:
         return functools.reduce(MetaGradient.__add__, self.workers.map(of_chunk, chunks))
 
     def held(self, tasks: Tasks, gradient: Gradient) -> int:
-        """Return how many bytes autograd keeps for the first of the tasks."""
+        """Return the most bytes that autograd keeps for the first of the tasks; a huge number if it does not fit."""
         network, one = self.workers.network, Engine(1, gradient)
-        return graph_bytes(lambda: self._of_chunk(one, network, tasks[:1]))
+        try:
+            return graph_bytes(lambda: self._of_chunk(one, network, tasks[:1]))
+        except torch.OutOfMemoryError:
+            return sys.maxsize
 
     def _of_chunk(self, engine: Engine, network: TaskNetwork, tasks: Tasks) -> MetaGradient:
         sweep = engine.gradient == "sweep"

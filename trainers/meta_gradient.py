@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as, adaptable, query_logits, task_losses
+from trainers.adapt import adapt_as, adaptable, is_linear_head, query_logits, task_losses
 from trainers.algorithms.base import MetaGradient
 from trainers.config import Adaptation
 from trainers.networks import Parameters
@@ -42,9 +42,13 @@ def swept_meta_gradient(
 
     With λ_q = ∂L_query/∂θ_q, step k's graph is made again from the stored θ_k and gives
     λ_k = (∂θ_{k+1}/∂θ_k)ᵀ λ_{k+1}, a Hessian-vector product; what does not adapt collects (∂θ_{k+1}/∂φ)ᵀ λ_{k+1}.
-    Memory does not grow with the number of steps but for their weights; each step is computed twice.
+    Memory does not grow with the number of steps but for their weights; each step is computed twice, frozen layers
+    before the first that adapts included. Where no step's graph is held anyway (first order, a linear head alone), it
+    is `unrolled_meta_gradient` itself.
     """
     moving = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
+    if adaptation.first_order or is_linear_head(network, moving):
+        return unrolled_meta_gradient(network, params, tasks, adaptation, transductive)
     fixed = {name: value for name, value in params.items() if name not in moving}
     path = adapt_as(network, params, tasks.support, adaptation, every_step=True).trajectory
     assert path is not None
@@ -59,7 +63,7 @@ def swept_meta_gradient(
             [after[name] for name in moving],
             [*here.values(), *fixed.values()],
             [sums[name] for name in moving],
-            allow_unused=True,  # a first-order step does not depend on what is fixed
+            allow_unused=True,  # layers after the last that adapts may not count in a step
         )
         for name, gradient in zip([*moving, *fixed], found, strict=True):
             if name in here:

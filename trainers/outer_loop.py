@@ -80,10 +80,14 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
         MetaprobeError: the config does not fit the data or the folder.
         Diverged: the loss or the meta-gradient is NaN or infinite.
         Interrupted: Ctrl-C or SIGTERM; the run is saved.
-        RankLost: another of the processes that share the work ended; the run is saved.
+        RankLost: another of the processes that share the work ended; what was last saved is whole.
     """
     with Ranks.here(config.device) as ranks:
-        return _Run(config, imageset, RunFolder(Path(out)), ranks).to_the_end()
+        try:
+            return _Run(config, imageset, RunFolder(Path(out)), ranks).to_the_end()
+        except torch.OutOfMemoryError as error:
+            told = f"{config.device} has too little memory for this run: {error}"
+            raise MetaprobeError(f"{told}. Try --gradient sweep or --chunk 1, in another --out") from error
 
 
 class _Run:
@@ -93,6 +97,8 @@ class _Run:
         shape = (config.n_way, config.n_shot)
         self.tasks = EpisodeSampler(imageset, "train", *shape, config.n_query, config.seed, ranks.device)
         self.validation = EpisodeSampler(imageset, "val", *shape, VALIDATION_QUERIES, VALIDATION_SEED, ranks.device)
+        if ranks.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(ranks.device)  # what `peak_memory` tells is of this run
         network_config = network_config_for(config, imageset)
         self.network = build_network(network_config, config.seed).to(ranks.device)
         convolve_in(torch.bfloat16 if config.precision == "bf16" else None, self.network)
@@ -112,9 +118,11 @@ class _Run:
             options = (self.saver.adaptation, config.norm == "transductive", workers)
             self.executor = Executor(self.algorithm, state.params, *options)
             resumed = self.saver.load()
+            self._agree()
             shown = ProgressLine if self.ranks.leads else SilentProgress
             with shown(label, config.iterations, state.iteration, "tasks", config.meta_batch) as bar:
                 self.engine = self.saver.engine(self.ranks.size) or self._choose_engine(bar)
+                bar.say(f"engine: {self.engine}")
                 self.saver.provenance["engine"] = str(self.engine)
                 self.ranks.broadcast("")  # all have read what an earlier call left; now rank 0 may write
                 self.saver.begin(resumed)
@@ -140,6 +148,15 @@ class _Run:
                 f"{self.folder.path}; the same command goes on from there"
             )
 
+    def _agree(self) -> None:
+        """Refuse ranks that did not find the same run: their gradients would not belong together."""
+        mine, lead = self.saver.begun(), self.ranks.broadcast(self.saver.begun())
+        if self.ranks.any(mine != lead):
+            raise MetaprobeError(
+                f"the ranks do not begin alike: rank 0 at {lead}; rank {self.ranks.rank} at {mine}. Ranks on several "
+                "machines need one --out folder that all see, and the same data"
+            )
+
     def _choose_engine(self, bar: ProgressLine) -> Engine:
         """Time engines on the first meta-batch, which changes nothing, and write the choice down."""
         tasks = self._tasks_of(0)
@@ -152,7 +169,8 @@ class _Run:
         )
         engine, seconds = choose_engine(self.config, trials)  # where all ranks meet: none still looks for the file
         tried = ", ".join(f"{one.chunk}{' compiled' * one.compiled} {taken:.3g}" for one, taken in seconds.items())
-        bar.say(f"engine: {engine}" + (f" (seconds an iteration by chunk: {tried})" if tried else ""))
+        if tried:
+            bar.say(f"engines tried, seconds an iteration by chunk: {tried}")
         self.saver.keep_engine(engine, seconds)
         return engine
 
@@ -162,7 +180,8 @@ class _Run:
         due = iteration % config.val_every == 0 or iteration == config.iterations
         record = {"iteration": iteration} | numbers | (self._validate() if due else {})
         if due:
-            record["peak_memory_mb"] = round(peak_memory(self.ranks.device) / 1e6)
+            peak = self.ranks.gather(np.array([[peak_memory(self.ranks.device)]], dtype=np.float64)).max()
+            record["peak_memory_mb"] = round(peak / 1e6)  # of the rank that took most
         self.saver.append(record | {"seconds": round(time.monotonic() - self.began, 3)})
         for name, share in (("third", 1 / 3), ("two-thirds", 2 / 3)):
             if iteration == math.ceil(share * config.iterations):
@@ -183,6 +202,7 @@ class _Run:
         *sums, loss, accuracy, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.accuracy, stop])
         for parameter, gradient in zip(state.params.values(), sums, strict=True):
             mean = gradient / config.meta_batch
+            mean = mean.contiguous()  # as the weights and Adam's moments lie, fresh or resumed
             parameter.grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
         self._set_rate()
         state.iteration += 1

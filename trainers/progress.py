@@ -55,7 +55,8 @@ class ProgressLine:
             self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Write a line of its own, above the bar."""
+        """Write a line of its own, above the bar; what was done until then is not part of the rate."""
+        self._start = self._last_line = time.monotonic()
         if self._bar:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
@@ -88,6 +89,10 @@ class ProgressLine:
 
 class SilentProgress(ProgressLine):
     """Reports nothing: for all processes of a run but one."""
+
+    def __enter__(self) -> Self:
+        self._bar = None
+        return self
 
     def say(self, text: str) -> None:
         """Say nothing."""

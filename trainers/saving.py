@@ -68,6 +68,11 @@ class Saver:
             )
         return True
 
+    def begun(self) -> str:
+        """Return what all ranks must agree in: the iteration, the images and the weights, as text."""
+        data = self.provenance["data_fingerprint"]
+        return f"iteration {self.state.iteration}, data {data}, weights {fingerprint_of(self.state.params)}"
+
     def engine(self, ranks: int) -> Engine | None:
         """Return the engine that an earlier call chose, None if there is none yet.
 

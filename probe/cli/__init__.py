@@ -28,7 +28,8 @@ _DESCRIPTION = "What does a meta-learner reuse, and what does it relearn, when i
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0 done, 1 "differs" or a run that diverged, 2 bad usage, 3 unreadable or damaged input, 130 interrupted.
+    0 done, 1 "differs" or a run that diverged or lost one of its processes, 2 bad usage, 3 unreadable or damaged input,
+    130 interrupted.
 
     Args:
         arguments: the command line without the program's name (default: the process's own).

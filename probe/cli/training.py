@@ -52,6 +52,7 @@ def train(
     if workers != 1 and not launched():
         from trainers.launcher import launch
 
+        del imageset  # each rank reads its own
         return launch(workers, GIVEN.get())
 
     from trainers.outer_loop import train

@@ -124,6 +124,7 @@ class StudyRequest:
             val_tasks=amount.val_tasks,
             val_every=max(1, amount.iterations // 20),
             chunk=self.chunk,
+            gradient="unrolled",  # not what the memory decides: a study comes out the same twice
             device=self.device,
         )
 

@@ -192,8 +192,9 @@ def _add_line(out: Maps, shift: PerChannel, slope: PerChannel, x: Maps) -> Maps:
 
 def _sums(g: Maps, x: Maps, mean: PerChannel, inverse: PerChannel) -> tuple[PerChannel, PerChannel]:
     """Return Σ g x̂ and Σ g over samples and positions."""
+    weight = inverse  # does not enter the sums, but without one CUDA gives none
     _, by_weight, by_bias = _aten.native_batch_norm_backward(
-        g, x, None, None, None, mean, inverse, True, _EPS, [False, True, True]
+        g, x, weight, None, None, mean, inverse, True, _EPS, [False, True, True]
     )
     return by_weight, by_bias
 
