@@ -51,8 +51,8 @@ WORKLOADS = {
     "omniglot-1step": Workload(Work("maml", steps=1, n_query=1, tasks=32)),
     "omniglot-5step": Workload(Work("maml", tasks=8)),
     "omniglot-20way": Workload(Work("maml", n_way=20, tasks=4), ("anil",)),
-    "cifar": Workload(CIFAR),
-    "mini": Workload(MINI),
+    "cifar": Workload(CIFAR, (*TRAINS, *TESTS), ("unrolled:1", "sweep:1")),
+    "mini": Workload(MINI, (*TRAINS, *TESTS), ("unrolled:1", "sweep:1")),
     "memory": Workload(MEMORY, ("maml",), ("unrolled:1", "sweep:1")),
     "test-1query-5step": Workload(Work("full", n_query=1, tasks=16), TESTS),
     "test-1query-10step": Workload(Work("full", n_query=1, steps=10, tasks=16), TESTS),
@@ -165,9 +165,14 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> None:
     """Measure what was asked for, and print it."""
     options = arguments().parse_args(words)
-    unknown = set(options.workloads.split(",")) - set(WORKLOADS)
-    if unknown:
-        arguments().error(f"no workload is called {unknown.pop()}; there are {', '.join(WORKLOADS)}")
+    for what, given, known in (
+        ("workload", options.workloads, tuple(WORKLOADS)),
+        ("kind of work", options.work or "", (*TRAINS, *TESTS, "")),
+        ("contender", options.contenders, ("ours", *PEERS)),
+    ):
+        for name in given.split(","):
+            if name.partition(":")[0] not in known:
+                arguments().error(f"no {what} is called {name!r}; there are {', '.join(filter(None, known))}")
     console = Console() if Console().is_terminal else Console(width=200)
     device = platform.processor() or platform.machine()
     about = {
