@@ -132,7 +132,7 @@ class TrainConfig:
     """Tasks that one core or GPU adapts at once: more need more memory."""
     gradient: Literal["auto", "unrolled", "sweep"] = "auto"
     """Keep the graphs of all inner steps (unrolled), or make each anew on the way back, in less memory (sweep)."""
-    compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    compile: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Compile the meta-gradient, and use that where it is faster; each start takes minutes."""
     precision: Precision = "float32"
     """Of convolutions (tf32, for GPUs: of matrix products too) in training and its validations."""
