@@ -44,8 +44,7 @@ class Executor:
         """Return the meta-gradient summed over the tasks."""
         chunks = [tasks[start : start + engine.chunk] for start in range(0, len(tasks), engine.chunk)]
         if engine.compiled and engine not in self._programs:
-            options = (self.adaptation, self.transductive, engine.gradient == "sweep")
-            self._programs[engine] = CompiledGradient(self.algorithm, *options)
+            self._programs[engine] = CompiledGradient(self.algorithm, *self._options(engine))
         of_chunk = functools.partial(self._of_chunk, engine)
         return functools.reduce(MetaGradient.__add__, self.workers.map(of_chunk, chunks))
 
@@ -58,8 +57,9 @@ class Executor:
             return sys.maxsize
 
     def _of_chunk(self, engine: Engine, network: TaskNetwork, tasks: Tasks) -> MetaGradient:
-        sweep = engine.gradient == "sweep"
         if engine.compiled and len(tasks) == engine.chunk:  # a smaller rest is not worth a program of its own
             return self._programs[engine](network, self.params, tasks)
-        options = (self.adaptation, self.transductive, sweep)
-        return self.algorithm.meta_gradient(network, self.params, tasks, *options)
+        return self.algorithm.meta_gradient(network, self.params, tasks, *self._options(engine))
+
+    def _options(self, engine: Engine) -> tuple[Adaptation, bool, bool]:
+        return self.adaptation, self.transductive, engine.gradient == "sweep"

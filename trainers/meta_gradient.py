@@ -63,14 +63,9 @@ def swept_meta_gradient(
             [after[name] for name in moving],
             [*here.values(), *fixed.values()],
             [sums[name] for name in moving],
-            allow_unused=True,  # layers after the last that adapts may not count in a step
         )
         for name, gradient in zip([*moving, *fixed], found, strict=True):
-            if name in here:
-                assert gradient is not None
-                sums[name] = gradient
-            elif gradient is not None:
-                sums[name] = sums[name] + gradient
+            sums[name] = gradient if name in here else sums[name] + gradient
     gradients = {name: sums[name].sum(0) if name in moving else sums[name] for name in params}
     return MetaGradient(gradients, loss.detach(), accuracy)
 
