@@ -19,9 +19,15 @@ from tests.conftest import make_imageset
 from trainers.errors import MetaprobeError
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
+from trainers.tasks.mixture import mix
 
 WAY, SHOT, QUERY = 3, 2, 4
 IMAGESET = make_imageset(n_classes=18, per_class=9, size=7)  # six classes a split
+PARTS = {  # domains of four, six and three classes a split, of unequal numbers of images
+    name: make_imageset(n_classes=3 * classes, per_class=images, size=7, seed=seed)
+    for seed, (name, classes, images) in enumerate([("few", 4, 9), ("more", 6, 7), ("least", 3, 12)])
+}
+MIXED = mix(list(PARTS.items()))
 seeds, splits = st.integers(0, 2**32) | st.integers(2**64, 2**70), st.sampled_from(["train", "val", "test"])
 places = st.integers(0, 200) | st.integers(0, 2**40)  # some beside one another, some far apart
 quick = settings(max_examples=30, deadline=None)
@@ -45,7 +51,9 @@ def same(one, other):
     parts = [(tasks.support, tasks.query) for tasks in (one, other)]
     pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(*parts, strict=True) for name in vars(a)]
     return (
-        all(torch.equal(a, b) for a, b in [*pairs, (one.class_ids, other.class_ids)]) and one.indices == other.indices
+        all(torch.equal(a, b) for a, b in [*pairs, (one.class_ids, other.class_ids)])
+        and one.indices == other.indices
+        and one.groups == other.groups
     )
 
 
@@ -147,6 +155,10 @@ def test_a_slice_of_a_batch_is_the_batch_of_the_slice():
     assert same(whole[2:5], sampler().batch(range(2, 5)))
     assert whole[2:5].indices == (2, 3, 4)
     assert len(whole[4:99]) == 2
+    mixed = sampler(imageset=MIXED).batch(range(40))
+    assert same(mixed[5:25], sampler(imageset=MIXED).batch(range(5, 25)))
+    assert mixed[5:25].groups == mixed.groups[5:25]
+    assert len(set(mixed.groups[5:25])) == 3
 
 
 def test_another_dtype_has_other_images_of_the_same_tasks():
@@ -272,6 +284,61 @@ def test_drawing_takes_memory_for_what_is_chosen_not_for_what_there_is_to_choose
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * n
+
+
+def test_a_set_of_one_domain_draws_what_it_always_drew():
+    """Numbers written down before there were domains: a run of those days goes on with the tasks it began with."""
+    for imageset in (IMAGESET, mix([("one", IMAGESET)])):
+        tasks = sampler("val", 11, imageset, way=3, shot=1, query=2).batch([0, 63, 64, 10**9])
+        assert tasks.class_ids.tolist() == [[8, 7, 10], [11, 10, 9], [9, 7, 8], [9, 7, 8]]
+        assert tasks.support.ids.tolist() == [[74, 66, 92], [106, 90, 82], [86, 68, 78], [87, 70, 77]]
+        assert tasks.query.ids[:2].tolist() == [[79, 80, 67, 63, 95, 96], [105, 104, 94, 95, 88, 81]]
+        assert tasks.groups == imageset.domain_names * 4
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_task_of_a_mixture_takes_its_classes_from_the_domain_that_it_names(split):
+    tasks = sampler(split, 3, MIXED, query=3).batch(range(3000))
+    domains = np.array(MIXED.domains)[tasks.class_ids.numpy()]
+    np.testing.assert_array_equal(domains, np.repeat(np.array(tasks.groups)[:, None], WAY, axis=1))
+    assert set(np.array(MIXED.splits)[tasks.class_ids.numpy().ravel()]) == {split}
+    np.testing.assert_array_equal(MIXED.class_of[tasks.support.ids.numpy()][:, ::SHOT], tasks.class_ids.numpy())
+    assert even([tasks.groups.count(name) for name in PARTS])
+    for name in PARTS:
+        _, counts = np.unique(tasks.class_ids.numpy()[domains == name], return_counts=True)
+        assert len(counts) == len(PARTS[name].classes_of(split))
+        assert even(counts)
+
+
+def test_the_domain_of_a_task_says_nothing_of_the_next():
+    groups = sampler(imageset=MIXED).batch(range(9000)).groups
+    places = np.array([list(PARTS).index(name) for name in groups])
+    assert even(np.bincount(3 * places[:-1] + places[1:], minlength=9))
+
+
+@quick
+@given(seed=seeds, split=splits, index=places, group=st.sampled_from(list(PARTS)))
+def test_tasks_of_one_domain_are_those_of_the_set_alone(seed, split, index, group):
+    tasks = sampler(split, seed, MIXED, group=group).batch([index, index + 1])
+    alone = sampler(split, seed, PARTS[group]).batch([index, index + 1])
+    assert tasks.groups == (group, group)
+    assert torch.equal(tasks.class_ids, alone.class_ids + MIXED.domains.index(group))
+    assert torch.equal(tasks.query.images, alone.query.images)
+
+
+def test_domains_that_are_unknown_or_too_small_are_named():
+    with pytest.raises(MetaprobeError, match=r"unknown domain 'mor'\. Did you mean more\? Known: few, more, least"):
+        sampler(imageset=MIXED, group="mor")
+    with pytest.raises(MetaprobeError, match=r"unknown domain 'few'\. Known: toy"):
+        sampler(group="few")
+    told = r"the test split of least \(of few\+more\+least\) has 3 classes, fewer than n_way=4; lower --n-way"
+    with pytest.raises(MetaprobeError, match=told):
+        sampler("test", imageset=MIXED, way=4)
+    assert sampler("test", imageset=MIXED, way=4, group="few").batch([0]).groups == ("few",)
+    told = r"class 'more/class00' \(train split of few\+more\+least\) has 7 images; n_shot=2 \+ n_query=6 needs 8"
+    with pytest.raises(MetaprobeError, match=told):
+        sampler(imageset=MIXED, query=6)
+    assert sampler(imageset=MIXED, query=6, group="least").batch([0]).groups == ("least",)
 
 
 def test_too_little_of_anything_is_told_with_its_numbers():

@@ -58,6 +58,7 @@ def test_classes_and_images_of() -> None:
         ({"class_of": np.array([0, 0, 2, 2])}, "an image for every class; got none for 'b'"),
         ({"class_names": ("a", "b", "a")}, "each name once; got 'a' twice"),
         ({"groups": ("x",)}, "groups: expected 3, one a class name; got 1"),
+        ({"domains": ("x", "y")}, "domains: expected 3, one a class name; got 2"),
         ({"splits": ("train", "dev", "test")}, "splits: expected only train, val, test; got 'dev'"),
     ],
 )
@@ -77,9 +78,40 @@ def test_fingerprint_sees_every_part() -> None:
         _small(class_names=("a", "b", "d")),
         _small(groups=("x", "y", "y")),
         _small(splits=("train", "val", "train")),
+        _small(domains=("x", "x", "y")),
+        _small(domains=("x", "y", "y")),
     ]
     assert small.fingerprint == _small().fingerprint
     assert len({small.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
+
+
+def test_domain_names_are_in_order_or_the_sets_own() -> None:
+    assert _small().domain_names == ("small",)
+    assert _small(domains=("y", "x", "y")).domain_names == ("y", "x")
+
+
+def test_the_fingerprint_of_a_set_without_domains_is_what_it_was_before_there_were_any() -> None:
+    assert _small().fingerprint == "6ac684a1f4f69e661f525e19a2e1e19b4b187f1d5aaf4906ac0358cedfa6cc4d"
+
+
+def test_in_colour() -> None:
+    """Luma in floating point, within half a step of grey; black, white and greys stay what they are."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 30, 30), np.uint8)
+    images[0, :, 0, :3] = [0, 128, 255]
+    rgb = _small(images=images, domains=("x", "x", "y"))
+    grey = rgb.in_colour("grey")
+    assert grey.images.shape == (4, 1, 30, 30)
+    luma = 0.299 * images[:, 0].astype(float) + 0.587 * images[:, 1] + 0.114 * images[:, 2]
+    assert np.abs(grey.images[:, 0] - luma).max() <= 0.5 + 1e-9
+    assert grey.images[0, 0, 0, :3].tolist() == [0, 128, 255]
+    again = grey.in_colour("rgb")
+    assert again.images.shape == images.shape
+    assert (again.images == grey.images).all()
+    assert again.images.flags.c_contiguous
+    np.testing.assert_array_equal(again.in_colour("grey").images, grey.images)
+    assert (grey.in_colour("grey") is grey, rgb.in_colour("rgb") is rgb) == (True, True)
+    assert all(one.domains == rgb.domains and one.class_names == rgb.class_names for one in (grey, again))
+    assert len({rgb.fingerprint, grey.fingerprint, again.fingerprint}) == 3
 
 
 def test_cache_returns_the_same_set_without_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,9 @@ from trainers.errors import MetaprobeError, UnreadableInput
 
 __all__ = [
     "Adaptation",
+    "AssignTo",
+    "Clustered",
+    "Colour",
     "Downsample",
     "NetworkConfig",
     "Norm",
@@ -26,6 +29,9 @@ __all__ = [
 Precision = Literal["float32", "tf32", "bf16"]
 Norm = Literal["transductive", "non-transductive"]
 Downsample = Literal["stride", "max-pool"]
+Colour = Literal["grey", "rgb"]
+Clustered = Literal["all", "body", "head"]
+AssignTo = Literal["centres", "initialisations"]
 
 T = TypeVar("T")
 
@@ -45,9 +51,11 @@ class NetworkConfig:
     filters: int
     downsample: Downsample
     norm: Norm
+    blocks: int = 4
 
     def __post_init__(self) -> None:
-        for name, most in (("n_way", 65_536), ("channels", 4096), ("image_size", 4096), ("filters", 4096)):
+        most_of = {"n_way": 65_536, "channels": 4096, "image_size": 4096, "filters": 4096, "blocks": 64}
+        for name, most in most_of.items():
             if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
                 raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
 
@@ -78,9 +86,9 @@ class TrainConfig:
     """One training run: two with equal configs and engines (see `trainers.engine`) end with the same bytes."""
 
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
-    """maml, fomaml, anil; `metaprobe list algorithms` tells more."""
+    """maml, anil, nil, multiclass, tsa_maml …; `metaprobe list algorithms` tells more."""
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
-    """glyphs, omniglot, cifar_fs or class_folder:PATH."""
+    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH or mixture:NAME,NAME…"""
     n_way: int = 5
     """Classes in a task."""
     n_shot: int = 1
@@ -111,6 +119,8 @@ class TrainConfig:
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 64 on grey images, 32 on RGB)")
     ] = None
     """Channels of a convolution."""
+    blocks: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4)")] = None
+    """Convolution blocks; those after the fourth keep the size of their feature map."""
     downsample: Annotated[
         Downsample | None,
         tyro.conf.arg(
@@ -122,6 +132,29 @@ class TrainConfig:
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as the images are)")
     ] = None
     """Resize images to this many pixels."""
+    colour: Annotated[
+        Colour | None, tyro.conf.arg(metavar="{grey,rgb}", help_behavior_hint="(default: as the images are)")
+    ] = None
+    """Turn images grey, or into RGB."""
+    base: Annotated[
+        str | None, tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint="(default: freshly drawn weights)")
+    ] = None
+    """Start from the weights of this checkpoint; tsa_maml and maml_head need one."""
+    clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
+    """How many clusters of tasks, each with an initialisation (the papers' m)."""
+    clustered: Annotated[
+        Clustered | None, tyro.conf.arg(metavar="{all,body,head}", help_behavior_hint="(tsa_maml; default: all)")
+    ] = None
+    """Which adapted parameters tasks are clustered by."""
+    assign_to: Annotated[
+        AssignTo | None,
+        tyro.conf.arg(metavar="{centres,initialisations}", help_behavior_hint="(tsa_maml; default: centres)"),
+    ] = None
+    """What a task's adapted parameters are compared with: the fixed centres, or the initialisations as they are."""
+    cluster_tasks: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 10000)")
+    ] = None
+    """Training tasks that the clusters are found in."""
     val_tasks: int = 200
     """Validation tasks, the same ones each time."""
     val_every: int = 500
@@ -144,7 +177,7 @@ class TrainConfig:
         least |= {
             name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
         }
-        least |= {name: 1 for name in ("filters", "image_size")}
+        least |= {name: 1 for name in ("filters", "blocks", "image_size", "clusters", "cluster_tasks")}
         for name, low in least.items():
             value = getattr(self, name)
             if value is not None and not low <= value < 2**31:

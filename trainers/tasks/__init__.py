@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainers.config import Colour, TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.tasks.cifar_fs import load_cifar_fs
 from trainers.tasks.class_folder import load_class_folder
 from trainers.tasks.glyphs import load_glyphs
 from trainers.tasks.imageset import SPLITS, ImageSet
+from trainers.tasks.mixture import mixture_loader
 from trainers.tasks.omniglot import load_omniglot
+from trainers.tasks.patterns import load_patterns
+from trainers.tasks.shapes import load_shapes
 from trainers.tasks.sources import DATA_ROOT_VARIABLE, DataRequest, Dataset, data_root_or_default
 
-__all__ = ["DATASETS", "DATA_ROOT_VARIABLE", "SPLITS", "DataRequest", "Dataset", "ImageSet", "load_imageset"]
+__all__ = [
+    "DATASETS",
+    "DATA_ROOT_VARIABLE",
+    "SPLITS",
+    "DataRequest",
+    "Dataset",
+    "ImageSet",
+    "load_for",
+    "load_imageset",
+]
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -23,6 +36,20 @@ DATASETS: dict[str, Dataset] = {
             "embedded: characters of 14 scripts × 20 faces and small affine maps, 28×28 grey; groups: scripts",
             "drawn from the DejaVu, STIX and Computer Modern fonts that matplotlib ships",
             "MIT; the fonts: DejaVu (Bitstream Vera), STIX and BaKoMa licences",
+        ),
+        Dataset(
+            "patterns",
+            load_patterns,
+            "embedded: 128 textures × 20 crops under noise, 28×28 grey; groups: 16 families (gratings, cells …)",
+            "computed by metaprobe from formulas",
+            "MIT",
+        ),
+        Dataset(
+            "shapes",
+            load_shapes,
+            "embedded: 128 solid shapes × 20 views, 28×28 grey; groups: 16 families (stars, gears …)",
+            "computed by metaprobe from formulas",
+            "MIT",
         ),
         Dataset(
             "omniglot",
@@ -45,20 +72,42 @@ DATASETS: dict[str, Dataset] = {
             "yours",
             "yours",
         ),
+        Dataset(
+            "mixture",
+            mixture_loader(lambda: {name: entry.load for name, entry in DATASETS.items() if name != "mixture"}),
+            "mixture:NAME,NAME,…, each task from one of several sets or folders of the data root; groups: those",
+            "of its parts",
+            "of its parts",
+        ),
     )
 }
 
 
+def load_for(
+    config: TrainConfig, data: str | None = None, data_root: Path | str | None = None, download: bool = False
+) -> ImageSet:
+    """Load the images that a run's config names, or another set in their size and colour; see `load_imageset`."""
+    return load_imageset(data or config.data, data_root, config.image_size, download, config.colour)
+
+
+_ARGUMENTS = {"class_folder": ":PATH", "mixture": ":NAME,NAME…"}
+
+
 def load_imageset(
-    spec: str, data_root: Path | str | None = None, image_size: int | None = None, download: bool = False
+    spec: str,
+    data_root: Path | str | None = None,
+    image_size: int | None = None,
+    download: bool = False,
+    colour: Colour | None = None,
 ) -> ImageSet:
     """Load a data set by its name.
 
     Args:
-        spec: a name of `DATASETS`, or `class_folder:PATH`.
+        spec: a name of `DATASETS`, `class_folder:PATH`, or `mixture:NAME,NAME…`.
         data_root: the folder that holds the data sets; None takes `METAPROBE_DATA`.
         image_size: height = width to resize to, in pixels; None for the set's own.
         download: fetch what is missing into the data root.
+        colour: "grey" or "rgb"; None for the set's own.
 
     Returns:
         The set, decoded; a second load takes it from the cache.
@@ -72,9 +121,8 @@ def load_imageset(
         raise unknown_name("data set", name, DATASETS)
     if image_size is not None and not 8 <= image_size <= 1024:
         raise MetaprobeError(f"image size {image_size} is not in 8 … 1024 pixels.")
-    takes_path = name == "class_folder"
-    if takes_path != bool(argument) or (colon and not takes_path):
-        expected = "class_folder:PATH" if takes_path else name
-        raise MetaprobeError(f"data set {spec!r}: expected {expected}.")
+    if (name in _ARGUMENTS) != bool(argument) or (colon and name not in _ARGUMENTS):
+        raise MetaprobeError(f"data set {spec!r}: expected {name}{_ARGUMENTS.get(name, '')}.")
     request = DataRequest(name, argument, data_root_or_default(data_root), image_size, download)
-    return DATASETS[name].load(request)
+    imageset = DATASETS[name].load(request)
+    return imageset if colour is None else imageset.in_colour(colour)

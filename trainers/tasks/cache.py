@@ -80,6 +80,7 @@ def _write(path: Path, made: ImageSet) -> None:
         "class_names": made.class_names,
         "groups": made.groups,
         "splits": made.splits,
+        "domains": made.domains,
     }
     with replacing(path) as temporary:
         arrays = {"images": made.images, "class_of": made.class_of}
@@ -101,6 +102,7 @@ def _read(path: Path) -> ImageSet:
                 tuple(about["class_names"]),
                 tuple(about["groups"]),
                 tuple(about["splits"]),
+                tuple(about.get("domains", ())),
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, MetaprobeError) as error:
         raise _DamagedCacheError(f"{type(error).__name__}: {error}") from error

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, unknown_name
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["EpisodeSampler", "Examples", "Tasks"]
@@ -36,18 +36,24 @@ class Examples:
 
 @dataclass(frozen=True)
 class Tasks:
-    """A batch of episodes: support and query sets, the classes behind the labels, and each episode's index."""
+    """A batch of episodes: support and query sets, the classes behind the labels, and each episode's index.
+
+    `groups`, the ground truth for how tasks cluster, names the domain that each task's classes come from.
+    """
 
     support: Examples
     query: Examples
     class_ids: Int[Tensor, "task way"]
     indices: tuple[int, ...]
+    groups: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, tasks: slice) -> Tasks:
-        return Tasks(self.support[tasks], self.query[tasks], self.class_ids[tasks], self.indices[tasks])
+        return Tasks(
+            self.support[tasks], self.query[tasks], self.class_ids[tasks], self.indices[tasks], self.groups[tasks]
+        )
 
 
 class EpisodeSampler:
@@ -55,7 +61,8 @@ class EpisodeSampler:
 
     Task `index` is the same for the same (seed, split, index), whatever was drawn before. The images stay on the device
     as uint8; drawing a task moves indices only. Consecutive indices are cheapest: tasks are drawn a block of them at a
-    time, and the latest block is kept. Threads may share a sampler.
+    time, and the latest block is kept. Threads may share a sampler. Of a mixture, each task draws its domain first, all
+    equally likely, and then its classes from there.
 
     Args:
         imageset: where the images come from.
@@ -66,10 +73,11 @@ class EpisodeSampler:
         seed: together with the split, names the sequence of tasks.
         device: where the tasks are wanted.
         dtype: floating type of the images.
+        group: take tasks of this domain alone.
 
     Raises:
-        MetaprobeError: a size or the seed is too small, the split has fewer classes than `n_way`, or a class fewer
-            images than `n_shot + n_query`.
+        MetaprobeError: a size or the seed is too small, a domain has fewer classes in the split than `n_way`, a class
+            fewer images than `n_shot + n_query`, or `group` is no domain.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class EpisodeSampler:
         seed: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        group: str | None = None,
     ) -> None:
         for name, value, least in (
             ("n_way", n_way, 1),
@@ -92,12 +101,18 @@ class EpisodeSampler:
             if value < least:
                 raise MetaprobeError(f"tasks need {name} of at least {least}; got {value}")
         self.split, self.n_way, self.n_shot, self.n_query, self.seed = split, n_way, n_shot, n_query, seed
-        self._classes = imageset.classes_of(split)
-        if len(self._classes) < n_way:
-            raise MetaprobeError(
-                f"the {split} split of {imageset.name} has {len(self._classes)} classes, fewer than n_way={n_way}; "
-                "lower --n-way or give the split more classes"
-            )
+        self._groups = imageset.domain_names if group is None else (group,)
+        per_group = [_classes_of(imageset, split, name) for name in self._groups]
+        for name, classes in zip(self._groups, per_group, strict=True):
+            if len(classes) < n_way:
+                where = f"{name} (of {imageset.name})" if name != imageset.name else name
+                raise MetaprobeError(
+                    f"the {split} split of {where} has {len(classes)} classes, fewer than n_way={n_way}; "
+                    "lower --n-way or give the split more classes"
+                )
+        self._classes = np.concatenate(per_group)
+        self._counts = np.array([len(classes) for classes in per_group])  # classes of each group
+        self._firsts = np.cumsum(self._counts) - self._counts
         members = [imageset.images_of(int(class_id)) for class_id in self._classes]
         self._sizes = np.array([len(images) for images in members])
         self._members, self._starts = np.concatenate(members), np.cumsum(self._sizes) - self._sizes
@@ -124,9 +139,10 @@ class EpisodeSampler:
         places = [divmod(index, _BLOCK) for index in chosen]
         blocks = {number: self._block(number) for number in dict.fromkeys(number for number, _ in places)}
         rows = np.concatenate([blocks[number][place] for number, place in places]).reshape(len(chosen), -1)
-        sizes = [self.n_way * samples for samples in (1, self.n_shot, self.n_query)]
-        class_ids, *sets = torch.from_numpy(rows).split(sizes, dim=1)
-        return Tasks(*self._examples(*sets), class_ids.contiguous(), chosen)
+        sizes = [1, *(self.n_way * samples for samples in (1, self.n_shot, self.n_query))]
+        places, class_ids, *sets = torch.from_numpy(rows).split(sizes, dim=1)
+        groups = tuple(self._groups[place] for place in places[:, 0].tolist())
+        return Tasks(*self._examples(*sets), class_ids.contiguous(), chosen, groups)
 
     def _block(self, number: int) -> Int64[np.ndarray, "task id"]:
         kept = self._kept  # read once: another thread may be about to replace it
@@ -135,15 +151,17 @@ class EpisodeSampler:
         return kept[1]
 
     def _draw(self, block: int) -> Int64[np.ndarray, "task id"]:
-        """Draw the tasks of a block, one a row: the ids of its classes, of its support set and of its query set."""
+        """Draw the tasks of a block, one a row: its group, and the ids of its classes, support set and query set."""
         # In a list of numbers, a seed of more than 32 bits would run into what follows; before a spawn key 128 do not.
         identity = np.random.SeedSequence(self.seed, spawn_key=(_SPLITS.index(self.split), block))
         generator = np.random.default_rng(identity)
-        ways = _arrangements(generator, np.full(_BLOCK, len(self._classes)), self.n_way).T  # task, way
+        several = len(self._groups) > 1
+        group = generator.integers(len(self._groups), size=_BLOCK) if several else np.zeros(_BLOCK, np.int64)
+        ways = (self._firsts[group] + _arrangements(generator, self._counts[group], self.n_way)).T  # task, way
         places = _arrangements(generator, self._sizes[ways], self.n_shot + self.n_query)  # sample, task, way
         images = self._members[self._starts[ways] + places].transpose(1, 2, 0)
         support, query = images[:, :, : self.n_shot], images[:, :, self.n_shot :]
-        parts = (self._classes[ways], support, query)
+        parts = (group, self._classes[ways], support, query)
         return np.concatenate([part.reshape(_BLOCK, -1) for part in parts], axis=1)
 
     def _examples(
@@ -161,6 +179,15 @@ class EpisodeSampler:
             return Examples(pixels, labels.expand(tasks, -1), ids[part].view(tasks, -1))
 
         return examples(slice(end), self._labels[0]), examples(slice(end, None), self._labels[1])
+
+
+def _classes_of(imageset: ImageSet, split: str, group: str) -> Int64[np.ndarray, " class"]:
+    """Return the classes of a split that belong to a domain."""
+    if group not in imageset.domain_names:
+        raise unknown_name("domain", group, imageset.domain_names)
+    classes = imageset.classes_of(split)
+    own = [imageset.domains[class_id] == group for class_id in classes] if imageset.domains else slice(None)
+    return classes[own]
 
 
 def _arrangements(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from trainers.errors import MetaprobeError
 from trainers.tasks.cache import cached_imageset, listing_key
+from trainers.tasks.embedded import resized
 from trainers.tasks.fonts import draw, faces, fonts_hash
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.sources import DataRequest
@@ -108,15 +108,13 @@ def load_glyphs(request: DataRequest) -> ImageSet:
     """Return the embedded set, from the cache or made anew in some seconds.
 
     Raises:
-        MetaprobeError: for an image size other than 28.
+        MetaprobeError: for an image size at which the set would not fit in memory.
         UnreadableInput: where matplotlib's installation lacks a font file.
     """
     import matplotlib
 
-    if request.image_size not in (None, _SIZE):
-        raise MetaprobeError(f"glyphs are {_SIZE}×{_SIZE}; image size {request.image_size} is not to be had.")
     key = listing_key([], _VERSION, fonts_hash(faces()), matplotlib.__version__, unicodedata.unidata_version)
-    return cached_imageset(f"glyphs-v{_VERSION}", key, make_glyphs)
+    return resized(cached_imageset(f"glyphs-v{_VERSION}", key, make_glyphs), request.image_size)
 
 
 def make_glyphs() -> ImageSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from trainers.config import Colour
 from trainers.errors import MetaprobeError
 
 __all__ = ["SPLITS", "ImageSet"]
@@ -32,6 +34,8 @@ class ImageSet:
         class_names: a unique name for each class.
         groups: the group of each class.
         splits: "train", "val" or "test" for each class.
+        domains: the domain of each class, where the set mixes several; a task takes all its classes from one. Empty for
+            a set of one domain.
 
     Raises:
         MetaprobeError: where the parts do not fit together; the message names the part, what was expected and got.
@@ -43,6 +47,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     groups: tuple[str, ...]
     splits: tuple[str, ...]
+    domains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_images()
@@ -62,8 +67,8 @@ class ImageSet:
 
     def _check_classes(self) -> None:
         n_classes = len(self.class_names)
-        for part, values in (("groups", self.groups), ("splits", self.splits)):
-            if len(values) != n_classes:
+        for part, values in (("groups", self.groups), ("splits", self.splits), ("domains", self.domains)):
+            if len(values) != n_classes and not (part == "domains" and not values):
                 raise self._misfit(part, f"{n_classes}, one a class name", str(len(values)))
         if len(set(self.class_names)) != n_classes:
             seen: set[str] = set()
@@ -98,6 +103,30 @@ class ImageSet:
         """Height = width of an image, in pixels."""
         return self.images.shape[2]
 
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """The domains in the order of their first class; the set's own name where it has but one."""
+        return tuple(dict.fromkeys(self.domains)) or (self.name,)
+
+    def in_colour(self, colour: Colour) -> ImageSet:
+        """Return the set in grey (ITU-R BT.601 luma, rounded) or in RGB (grey three times); itself where it is so.
+
+        Raises:
+            MetaprobeError: it is neither grey nor RGB.
+        """
+        if self.channels not in (1, 3):
+            raise self._misfit("images", "1 channel (grey) or 3 (RGB) to change their colour", f"{self.channels}")
+        if (self.channels == 1) == (colour == "grey"):
+            return self
+        if colour == "rgb":
+            return dataclasses.replace(self, images=np.repeat(self.images, 3, axis=1))
+        images = np.empty((len(self.images), 1, *self.images.shape[2:]), np.uint8)
+        for first in range(0, len(images), 1024):  # sums take four times the room of the pixels
+            part = self.images[first : first + 1024]
+            sums = np.einsum("nchw,c->nhw", part, np.array([299, 587, 114]), dtype=np.int32)
+            images[first : first + 1024, 0] = (sums + 500) // 1000
+        return dataclasses.replace(self, images=images)
+
     def classes_of(self, split: str) -> Int64[np.ndarray, " class"]:
         """Return the ids of the classes of a split, ascending; none is an empty array.
 
@@ -128,8 +157,9 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over name, classes, groups, splits and every pixel, as 64 hexadecimal digits."""
+        """SHA-256 over name, classes, groups, splits, domains and every pixel, as 64 hexadecimal digits."""
         head = [self.name, list(self.images.shape), self.class_names, self.groups, self.splits]
+        head += [self.domains] if self.domains else []
         digest = hashlib.sha256(json.dumps(head).encode())
         digest.update(self.class_of.astype("<i8").tobytes())
         digest.update(self.images.data)
