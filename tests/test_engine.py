@@ -31,7 +31,7 @@ def executed(engine, name="maml", norm="transductive", n_threads=1, n_tasks=5, s
     adaptation = dataclasses.replace(adaptation, layers=layers or adaptation.layers)
     transductive = norm == "transductive"
     with threads(n_threads), TaskWorkers(network) as workers:
-        found = Executor(algorithm, params, adaptation, transductive, workers).gradient(tasks, engine)
+        found = Executor(algorithm, adaptation, transductive, workers).gradient(params, tasks, engine)
     names = [p for p in params if p.partition(".")[0] in adaptation.layers]
     loss, theirs = reference.meta_gradient(
         params, tasks, names, 0.2, steps, name == "fomaml", "max-pool", transductive
@@ -71,7 +71,7 @@ def held(gradient, steps):
     algorithm = ALGORITHMS["maml"]
     adaptation = algorithm.adaptation(TrainConfig("maml", "toy", inner_steps=steps), network.layer_names)
     with TaskWorkers(network) as workers:
-        return Executor(algorithm, params, adaptation, True, workers).held(tasks, gradient)
+        return Executor(algorithm, adaptation, True, workers).held(params, tasks, gradient)
 
 
 def test_graphs_grow_with_the_steps_when_unrolled_and_not_in_a_sweep():

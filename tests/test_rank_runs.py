@@ -39,9 +39,9 @@ for name in ("maml", "fomaml", "anil"):
         )[1]
         with Ranks.here() as ranks, TaskWorkers(network) as workers:
             mine = ranks.slice_of(len(tasks))
-            executor = Executor(ALGORITHMS[name], params, adaptation, norm == "transductive", workers)
+            executor = Executor(ALGORITHMS[name], adaptation, norm == "transductive", workers)
             for gradient in ("unrolled", "sweep"):
-                part = executor.gradient(tasks[mine.start : mine.stop], Engine(2, gradient, ranks=ranks.size))
+                part = executor.gradient(params, tasks[mine.start : mine.stop], Engine(2, gradient, ranks=ranks.size))
                 sums = dict(zip(params, ranks.sum(list(part.gradients.values()))))
                 found[f"{name} {norm} {gradient}"] = worst(sums, theirs)
 print(json.dumps(found))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analyses import MEASURES
-from probe.cli import files, listing, measuring, reporting, training
+from probe.cli import clusters, files, listing, measuring, reporting, training
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
 from trainers.algorithms import ALGORITHMS
@@ -58,7 +58,7 @@ def test_own_measure():
 
 
 def test_every_command_that_it_names_exists():
-    known = {name for room in (training, files, measuring, reporting, listing) for name in room.COMMANDS}
+    known = {name for room in (training, files, measuring, clusters, reporting, listing) for name in room.COMMANDS}
     named = set(re.findall(r"`metaprobe (\w+)", README))
     assert named <= known
     assert named >= known - {"train"}

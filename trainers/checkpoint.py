@@ -10,6 +10,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from trainers.algorithms import ALGORITHMS
+from trainers.clustering.clusters import Clusters, Start
+from trainers.clustering.file import CLUSTERS, cluster_tensors, read_clusters
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_bytes
@@ -42,13 +45,14 @@ class Checkpoint:
     """A learner at one moment of its training.
 
     Attributes:
-        params: by name, on the CPU.
+        params: by name, on the CPU; of a learner with clusters, the base.
         config: the run's.
         network_config: what to build.
         adaptation: how the learner adapts to a task.
         iteration: outer steps taken.
         metrics: numbers known when it was written (validation accuracy in percent, loss in nats).
         provenance: see `trainers.provenance`.
+        clusters: the centres and initialisations of a learner that has several.
     """
 
     params: Mapping[str, Tensor]
@@ -58,11 +62,22 @@ class Checkpoint:
     iteration: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)
+    clusters: Clusters | None = None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights, 64 hexadecimal digits; the first 12 are the checkpoint's id."""
-        return fingerprint_of(self.params)
+        """SHA-256 of all tensors, 64 hexadecimal digits; the first 12 are the checkpoint's id."""
+        return fingerprint_of(self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the file holds, by name: the weights, and the clusters' tensors below `clusters`."""
+        return dict(self.params) | (cluster_tensors(self.clusters) if self.clusters else {})
+
+    def start(self, device: torch.device | str = "cpu") -> Start:
+        """Return what a test adapts from: the weights, or the clusters that give each task its own."""
+        if self.clusters is not None:
+            return self.clusters.to(device)
+        return {name: value.to(device) for name, value in self.params.items()}
 
     def network(self) -> TaskNetwork:
         """Return the network with these weights in it."""
@@ -77,7 +92,7 @@ def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     Raises:
         MetaprobeError: its metadata is not JSON.
     """
-    write_tensors(path, checkpoint.params, metadata_for(checkpoint))
+    write_tensors(path, checkpoint.tensors(), metadata_for(checkpoint))
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
@@ -90,15 +105,25 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     metadata = read_metadata(path)
     if metadata.kind != "checkpoint":
         raise UnreadableInput(f"{path}: expected a checkpoint, got a {metadata.kind}; it lies beside one.")
-    _, params = read_tensors(path)
+    _, tensors = read_tensors(path)
+    params = {name: value for name, value in tensors.items() if not name.startswith(CLUSTERS)}
+    config = from_mapping(TrainConfig, metadata.config, f"{path}: config")
+    adaptation = from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation")
+    made_with = ALGORITHMS.get(config.algorithm)
+    clusters = None
+    if len(params) < len(tensors):
+        clusters = read_clusters(path, params, tensors, config, adaptation)
+    elif made_with is not None and made_with.cluster is not None:
+        raise UnreadableInput(f"{path}: a checkpoint of {config.algorithm} without clusters; they were taken out of it")
     checkpoint = Checkpoint(
         params=params,
-        config=from_mapping(TrainConfig, metadata.config, f"{path}: config"),
+        config=config,
         network_config=from_mapping(NetworkConfig, metadata.network, f"{path}: network"),
-        adaptation=from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation"),
+        adaptation=adaptation,
         iteration=metadata.iteration,
         metrics=metadata.metrics,
         provenance=metadata.provenance,
+        clusters=clusters,
     )
     try:
         built = build_network(checkpoint.network_config, seed=0)

@@ -32,6 +32,7 @@ class CompiledGradient:
         self._algorithm, self._options = algorithm, (adaptation, transductive, sweep)
         self._lock = threading.Lock()
         self._program: Any = None
+        self._trained: tuple[str, ...] = ()  # what the program gives gradients of, in its order
 
     def __call__(self, network: TaskNetwork, params: Parameters, tasks: Tasks) -> MetaGradient:
         """Return the meta-gradient; the first call compiles.
@@ -47,7 +48,7 @@ class CompiledGradient:
                 self._program = self._compile(network, tuple(params), tasks, inputs)
         with torch.no_grad():
             *gradients, loss, accuracy = self._program(*inputs)
-        return MetaGradient(dict(zip(params, gradients, strict=True)), loss, accuracy)
+        return MetaGradient(dict(zip(self._trained, gradients, strict=True)), loss, accuracy)
 
     def _compile(self, network: TaskNetwork, names: tuple[str, ...], tasks: Tasks, inputs: list[Tensor]) -> Any:
         def plain(*flat: Tensor) -> list[Tensor]:
@@ -55,8 +56,9 @@ class CompiledGradient:
             images, labels, query_images, query_labels = flat[len(names) :]
             support = Examples(images, labels, tasks.support.ids)
             query = Examples(query_images, query_labels, tasks.query.ids)
-            chunk = Tasks(support, query, tasks.class_ids, tasks.indices)
+            chunk = Tasks(support, query, tasks.class_ids, tasks.indices, tasks.groups)
             found = self._algorithm.meta_gradient(network, params, chunk, *self._options)
+            self._trained = tuple(found.gradients)
             return [*found.gradients.values(), found.loss, found.accuracy]
 
         try:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
+from trainers.clustering.clusters import Start, starting_point
 from trainers.config import Adaptation
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError
@@ -46,6 +47,7 @@ def sampler_for(
     n_query: int = 15,
     seed: int = 0,
     device: str = "cpu",
+    group: str | None = None,
 ) -> EpisodeSampler:
     """Return tasks of the way and shot that a checkpoint was trained for.
 
@@ -56,6 +58,7 @@ def sampler_for(
         n_query: query images of a class.
         seed: names the tasks.
         device: where they are wanted.
+        group: take tasks of this domain alone.
 
     Raises:
         MetaprobeError: the images do not fit the network, or the split is too small.
@@ -67,7 +70,7 @@ def sampler_for(
             f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
             "it was trained on, or one of the same shape"
         )
-    return EpisodeSampler(imageset, split, shape.n_way, checkpoint.config.n_shot, n_query, seed, device)
+    return EpisodeSampler(imageset, split, shape.n_way, checkpoint.config.n_shot, n_query, seed, device, group=group)
 
 
 def half_width(values: Float[np.ndarray, " task"]) -> float:
@@ -78,7 +81,7 @@ def half_width(values: Float[np.ndarray, " task"]) -> float:
 
 def evaluate(
     network: TaskNetwork,
-    params: Parameters,
+    start: Start,
     sampler: EpisodeSampler,
     adaptation: Adaptation,
     *,
@@ -94,7 +97,7 @@ def evaluate(
 
     Args:
         network: the network.
-        params: the initialisation.
+        start: the initialisation, or clusters that give each task its own.
         sampler: where the tasks come from.
         adaptation: how to adapt; a freezing ablation is one with fewer layers.
         tasks: how many.
@@ -115,7 +118,7 @@ def evaluate(
     batches = (sampler.batch(range(start, min(start + chunk, end))) for start in range(first, end, chunk))
 
     def score(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
-        return _scores(own, params, batch, adaptation, head, transductive)
+        return _scores(own, start, batch, adaptation, head, transductive)
 
     scores = []
     with contextlib.ExitStack() as stack:
@@ -132,8 +135,9 @@ def evaluate(
 
 
 def _scores(
-    network: TaskNetwork, params: Parameters, tasks: Tasks, adaptation: Adaptation, head: TestHead, transductive: bool
+    network: TaskNetwork, start: Start, tasks: Tasks, adaptation: Adaptation, head: TestHead, transductive: bool
 ) -> Float[np.ndarray, "2 task"]:
+    params = starting_point(network, start, tasks.support)
     adapted = adapt_as(network, params, tasks.support, adaptation).params
     with torch.no_grad():
         logits = _logits(network, adapted, tasks, head, transductive)

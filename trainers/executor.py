@@ -25,14 +25,12 @@ class Executor:
 
     Attributes:
         algorithm: of the run.
-        params: θ, leaves that require a gradient; read anew at each call.
         adaptation: how its learners adapt.
         transductive: how query sets are normalised.
         workers: of the run's network.
     """
 
     algorithm: Algorithm
-    params: Parameters
     adaptation: Adaptation
     transductive: bool
     workers: TaskWorkers[TaskNetwork]
@@ -40,26 +38,26 @@ class Executor:
     def __post_init__(self) -> None:
         self._programs: dict[Engine, CompiledGradient] = {}
 
-    def gradient(self, tasks: Tasks, engine: Engine) -> MetaGradient:
-        """Return the meta-gradient summed over the tasks."""
+    def gradient(self, params: Parameters, tasks: Tasks, engine: Engine) -> MetaGradient:
+        """Return the meta-gradient by θ, leaves that require a gradient, summed over the tasks."""
         chunks = [tasks[start : start + engine.chunk] for start in range(0, len(tasks), engine.chunk)]
         if engine.compiled and engine not in self._programs:
             self._programs[engine] = CompiledGradient(self.algorithm, *self._options(engine))
-        of_chunk = functools.partial(self._of_chunk, engine)
+        of_chunk = functools.partial(self._of_chunk, engine, params)
         return functools.reduce(MetaGradient.__add__, self.workers.map(of_chunk, chunks))
 
-    def held(self, tasks: Tasks, gradient: Gradient) -> int:
+    def held(self, params: Parameters, tasks: Tasks, gradient: Gradient) -> int:
         """Return the most bytes that autograd keeps for the first of the tasks; a huge number if it does not fit."""
         network, one = self.workers.network, Engine(1, gradient)
         try:
-            return graph_bytes(lambda: self._of_chunk(one, network, tasks[:1]))
+            return graph_bytes(lambda: self._of_chunk(one, params, network, tasks[:1]))
         except torch.OutOfMemoryError:
             return sys.maxsize
 
-    def _of_chunk(self, engine: Engine, network: TaskNetwork, tasks: Tasks) -> MetaGradient:
+    def _of_chunk(self, engine: Engine, params: Parameters, network: TaskNetwork, tasks: Tasks) -> MetaGradient:
         if engine.compiled and len(tasks) == engine.chunk:  # a smaller rest is not worth a program of its own
-            return self._programs[engine](network, self.params, tasks)
-        return self.algorithm.meta_gradient(network, self.params, tasks, *self._options(engine))
+            return self._programs[engine](network, params, tasks)
+        return self.algorithm.meta_gradient(network, params, tasks, *self._options(engine))
 
     def _options(self, engine: Engine) -> tuple[Adaptation, bool, bool]:
         return self.adaptation, self.transductive, engine.gradient == "sweep"

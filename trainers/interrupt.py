@@ -8,7 +8,15 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["StopRequest", "stop_on_interrupt"]
+from trainers.errors import MetaprobeError
+
+__all__ = ["Interrupted", "StopRequest", "stop_on_interrupt"]
+
+
+class Interrupted(MetaprobeError):
+    """A stop was asked for; everything is saved (exit status 130)."""
+
+    exit_code = 130
 
 
 class StopRequest:

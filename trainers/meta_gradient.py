@@ -24,15 +24,16 @@ def unrolled_meta_gradient(
 
     Args:
         network: see `trainers.adapt`.
-        params: θ, leaves that require a gradient.
+        params: θ; there are gradients for the leaves that require one.
         tasks: the chunk.
         adaptation: which layers adapt, how far, and whether to first order.
         transductive: how the query set is normalised.
     """
     adapted = adapt_as(network, params, tasks.support, adaptation, create_graph=True)
     loss, accuracy = _query(network, adapted.params, tasks, transductive)
-    gradients = torch.autograd.grad(loss, list(params.values()))
-    return MetaGradient(dict(zip(params, gradients, strict=True)), loss.detach(), accuracy)
+    trained = {name: value for name, value in params.items() if value.requires_grad}
+    gradients = torch.autograd.grad(loss, list(trained.values()))
+    return MetaGradient(dict(zip(trained, gradients, strict=True)), loss.detach(), accuracy)
 
 
 def swept_meta_gradient(
@@ -49,7 +50,7 @@ def swept_meta_gradient(
     moving = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
     if adaptation.first_order or is_linear_head(network, moving):
         return unrolled_meta_gradient(network, params, tasks, adaptation, transductive)
-    fixed = {name: value for name, value in params.items() if name not in moving}
+    fixed = {name: value for name, value in params.items() if name not in moving and value.requires_grad}
     path = adapt_as(network, params, tasks.support, adaptation, every_step=True).trajectory
     assert path is not None
     here = _leaves(path[-1], moving)
@@ -66,7 +67,7 @@ def swept_meta_gradient(
         )
         for name, gradient in zip([*moving, *fixed], found, strict=True):
             sums[name] = gradient if name in here else sums[name] + gradient
-    gradients = {name: sums[name].sum(0) if name in moving else sums[name] for name in params}
+    gradients = {name: sums[name].sum(0) if name in moving else sums[name] for name in params if name in sums}
     return MetaGradient(gradients, loss.detach(), accuracy)
 
 

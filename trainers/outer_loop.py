@@ -11,16 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.algorithms import Algorithm, algorithm_named
+from trainers.algorithms import Algorithm, algorithm_named, check_options
+from trainers.beginning import begin_clusters, begin_network, network_config_for
 from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.config import NetworkConfig, TrainConfig
+from trainers.clustering.finding import Search
+from trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
+from trainers.config import TrainConfig
 from trainers.device import exact_float32, peak_memory
 from trainers.engine import Engine, Trials, choose_engine
 from trainers.errors import MetaprobeError
 from trainers.evaluate import evaluate, half_width
 from trainers.executor import Executor
-from trainers.interrupt import stop_on_interrupt
-from trainers.networks import build_network, convolve_in
+from trainers.interrupt import Interrupted, stop_on_interrupt
+from trainers.learner import Learner
+from trainers.networks import convolve_in
 from trainers.parallel import TaskWorkers
 from trainers.progress import ProgressLine, SilentProgress
 from trainers.provenance import provenance
@@ -31,7 +35,7 @@ from trainers.saving import Saver
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Diverged", "Interrupted", "network_config_for", "train"]
+__all__ = ["Diverged", "train"]
 
 VALIDATION_SEED = 0  # of the validation tasks: the same ones in every run, whatever its seed
 VALIDATION_QUERIES = 15
@@ -41,26 +45,6 @@ class Diverged(MetaprobeError):
     """The loss or the meta-gradient is no longer a number (exit status 1)."""
 
     exit_code = 1
-
-
-class Interrupted(MetaprobeError):
-    """A stop was asked for; everything is saved (exit status 130)."""
-
-    exit_code = 130
-
-
-def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig:
-    """Return the network that a run builds: the papers' Omniglot variant on grey images, their RGB one otherwise."""
-    grey = imageset.channels == 1
-    return NetworkConfig(
-        name="conv4",
-        n_way=config.n_way,
-        channels=imageset.channels,
-        image_size=imageset.image_size,
-        filters=(64 if grey else 32) if config.filters is None else config.filters,
-        downsample=config.downsample or ("stride" if grey else "max-pool"),
-        norm=config.norm,
-    )
 
 
 def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoint:
@@ -92,35 +76,36 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
 
 class _Run:
     def __init__(self, config: TrainConfig, imageset: ImageSet, folder: RunFolder, ranks: Ranks) -> None:
-        self.config, self.folder, self.ranks = config, folder, ranks
+        self.config, self.folder, self.ranks, self.imageset = config, folder, ranks, imageset
+        self.algorithm: Algorithm = algorithm_named(config.algorithm)
+        check_options(self.algorithm, config, ranks.size)
         self.share, self.val_share = ranks.slice_of(config.meta_batch), ranks.slice_of(config.val_tasks)
-        shape = (config.n_way, config.n_shot)
-        self.tasks = EpisodeSampler(imageset, "train", *shape, config.n_query, config.seed, ranks.device)
-        self.validation = EpisodeSampler(imageset, "val", *shape, VALIDATION_QUERIES, VALIDATION_SEED, ranks.device)
+        self.tasks = self.algorithm.batches(config, imageset, ranks.device)
+        validation = (config.n_way, config.n_shot, VALIDATION_QUERIES, VALIDATION_SEED)
+        self.validation = EpisodeSampler(imageset, "val", *validation, ranks.device)
         if ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(ranks.device)  # what `peak_memory` tells is of this run
-        network_config = network_config_for(config, imageset)
-        self.network = build_network(network_config, config.seed).to(ranks.device)
+        self.network_config = network_config_for(config, imageset)
+        network, self.base = begin_network(config, self.algorithm, self.network_config)
+        self.network = network.to(ranks.device)
         convolve_in(torch.bfloat16 if config.precision == "bf16" else None, self.network)
-        self.algorithm: Algorithm = algorithm_named(config.algorithm)
-        adaptation = self.algorithm.adaptation(config, self.network.layer_names)
-        params = dict(self.network.named_parameters())
-        self.state = OuterState(params, torch.optim.Adam(params.values(), lr=config.outer_lr))
-        made_by = provenance(imageset.fingerprint, config.seed, config.device) | {"precision": config.precision}
-        self.saver = Saver(folder, config, network_config, adaptation, made_by, self.state, writes=ranks.leads)
-        self.saver.claim()
+        self.adaptation = self.algorithm.adaptation(config, self.network.layer_names)
+        self.provenance = provenance(imageset.fingerprint, config.seed, config.device) | {"precision": config.precision}
+        self.provenance |= {"base": self.base} if self.base else {}
+        if ranks.leads:
+            folder.claim(config)
 
     def to_the_end(self) -> Checkpoint:
-        config, state = self.config, self.state
+        config = self.config
         label = f"{config.algorithm} on {config.data}"
         exact = exact_float32(but_tf32=config.precision == "tf32")
-        with stop_on_interrupt() as self.stop, exact, TaskWorkers(self.network) as workers:
-            options = (self.saver.adaptation, config.norm == "transductive", workers)
-            self.executor = Executor(self.algorithm, state.params, *options)
+        with stop_on_interrupt() as self.stop, exact, TaskWorkers(self.network) as self.workers:
+            self.executor = Executor(self.algorithm, self.adaptation, config.norm == "transductive", self.workers)
+            self._begin()
             resumed = self.saver.load()
             self._agree()
             shown = ProgressLine if self.ranks.leads else SilentProgress
-            with shown(label, config.iterations, state.iteration, "tasks", config.meta_batch) as bar:
+            with shown(label, config.iterations, self.state.iteration, "tasks", config.meta_batch) as bar:
                 self.engine = self.saver.engine(self.ranks.size) or self._choose_engine(bar)
                 bar.say(f"engine: {self.engine}")
                 self.saver.provenance["engine"] = str(self.engine)
@@ -129,6 +114,32 @@ class _Run:
                 self._iterate(bar)
         self.ranks.broadcast("")  # rank 0 has written the last checkpoint
         return load_checkpoint(self.folder.checkpoint("last"))
+
+    def _begin(self) -> None:
+        """Make what is trained, its optimiser, and the stream of its tasks."""
+        config = self.config
+        params = dict(self.network.named_parameters())
+        search = Search(config, params, self.tasks, self.adaptation, self.workers, self.folder.path)
+        clusters = begin_clusters(self.algorithm, search, self.folder, self.base, self.stop)
+        beside = self.algorithm.beside(config, self.imageset, self.network)
+        self.learner = Learner(params, beside, clusters)
+        trained = self.learner.params
+        self.state = OuterState(trained, torch.optim.Adam(trained.values(), lr=config.outer_lr))
+        if clusters is None:
+            self.stream = ConsecutiveTasks(self.tasks, config.meta_batch, self.share)
+        else:
+            self.stream = AssignedTasks(self.tasks, config.meta_batch, clusters.count, self._assign)
+            self.state.tasks = self.stream
+        parts = (self.folder, config, self.network_config, self.adaptation, self.provenance, self.learner, self.state)
+        self.saver = Saver(*parts, writes=self.ranks.leads)
+
+    def _assign(self, tasks: Tasks) -> list[int]:
+        """Return the cluster of each task, as the clusters are now."""
+        clusters = self.learner.clusters
+        assert clusters is not None
+        chunks = [tasks[first : first + self.engine.chunk] for first in range(0, len(tasks), self.engine.chunk)]
+        parts = self.workers.map(lambda network, chunk: clusters.assign(network, chunk.support).tolist(), chunks)
+        return [cluster for part in parts for cluster in part]
 
     def _iterate(self, bar: ProgressLine) -> None:
         config, state = self.config, self.state
@@ -159,12 +170,12 @@ class _Run:
 
     def _choose_engine(self, bar: ProgressLine) -> Engine:
         """Time engines on the first meta-batch, which changes nothing, and write the choice down."""
-        tasks = self._tasks_of(0)
+        params, tasks = self.learner.of(0), ConsecutiveTasks(self.tasks, self.config.meta_batch, self.share).take(0)[1]
         trials = Trials(
-            compute=lambda engine: float(self.executor.gradient(tasks, engine).loss),  # a number: a GPU has finished
-            held=lambda gradient: self.executor.held(tasks, gradient),
+            compute=lambda engine: float(self.executor.gradient(params, tasks, engine).loss),  # waits for a GPU
+            held=lambda gradient: self.executor.held(params, tasks, gradient),
             tasks=len(tasks),
-            workers=self.executor.workers.count,
+            workers=self.workers.count,
             ranks=self.ranks,
         )
         engine, seconds = choose_engine(self.config, trials)  # where all ranks meet: none still looks for the file
@@ -189,21 +200,19 @@ class _Run:
         if due:
             self.saver.save_last()
 
-    def _tasks_of(self, iteration: int) -> Tasks:
-        """Return this rank's share of an iteration's meta-batch."""
-        first = iteration * self.config.meta_batch
-        return self.tasks.batch(range(first + self.share.start, first + self.share.stop))
-
     def _step(self) -> tuple[float, float, bool]:
         """Take one outer step; return the mean query loss (nats), accuracy (percent), and whether a stop was asked."""
         config, state = self.config, self.state
-        part = self.executor.gradient(self._tasks_of(state.iteration), self.engine)
+        cluster, tasks = self.stream.take(state.iteration)
+        params = self.learner.of(cluster)
+        part = self.executor.gradient(params, tasks, self.engine)
         stop = torch.tensor(float(self.stop.asked))  # travels along, so that all ranks stop after the same step
         *sums, loss, accuracy, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.accuracy, stop])
-        for parameter, gradient in zip(state.params.values(), sums, strict=True):
+        state.optimiser.zero_grad()  # what has no gradient in this step is not stepped
+        for name, gradient in zip(part.gradients, sums, strict=True):
             mean = gradient / config.meta_batch
             mean = mean.contiguous()  # as the weights and Adam's moments lie, fresh or resumed
-            parameter.grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
+            params[name].grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
         self._set_rate()
         state.iteration += 1
         gradients = [parameter.grad for parameter in state.params.values() if parameter.grad is not None]
@@ -236,14 +245,15 @@ class _Run:
         """Score the fixed validation tasks; keep the checkpoint when it is the best so far."""
         result = evaluate(
             self.network,
-            self.state.params,
+            self.learner.start,
             self.validation,
-            self.saver.adaptation,
+            self.adaptation,
             tasks=len(self.val_share),
             first=self.val_share.start,
+            head=self.algorithm.head,
             transductive=self.config.norm == "transductive",
             chunk=self.engine.chunk,
-            workers=self.executor.workers,
+            workers=self.workers,
         )
         accuracy, loss = self.ranks.gather(np.stack([result.accuracy, result.loss]))
         metrics = {"val_iteration": self.state.iteration}

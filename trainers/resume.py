@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainers.checkpoint import Checkpoint, fingerprint_of, metadata_for, read_tensors, write_tensors
+from trainers.clustering.stream import AssignedTasks
 from trainers.errors import UnreadableInput
 
 __all__ = ["OuterState", "load_resume_state", "save_resume_state"]
@@ -21,19 +22,29 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass
 class OuterState:
-    """What changes while a run trains; with the config it is all that a resumed run needs."""
+    """What changes while a run trains; with the config it is all that a resumed run needs.
+
+    `tasks`, for runs that do not take them as they come, says which wait; see `trainers.clustering.stream`.
+    """
 
     params: Mapping[str, Tensor]
     optimiser: torch.optim.Adam
     iteration: int = 0
     best_accuracy: float = -math.inf
+    tasks: AssignedTasks | None = None
 
 
 def save_resume_state(path: Path, state: OuterState, checkpoint: Checkpoint) -> None:
     """Write the state, whole or not at all, beside the metadata of the checkpoint that it belongs to."""
     tensors = {f"param/{name}": parameter for name, parameter in state.params.items()}
+    steps = []
     for name, parameter in state.params.items():
-        tensors |= {f"{moment}/{name}": state.optimiser.state[parameter][moment] for moment in _MOMENTS}
+        adam = state.optimiser.state[parameter]  # empty for what has had no gradient yet
+        tensors |= {f"{moment}/{name}": adam.get(moment, torch.zeros_like(parameter)) for moment in _MOMENTS}
+        steps.append(int(adam.get("step", 0)))
+    tensors["steps"] = torch.tensor(steps)
+    if state.tasks is not None:
+        tensors["tasks"] = state.tasks.state
     best = {} if math.isinf(state.best_accuracy) else {"best_accuracy": state.best_accuracy}
     metadata = metadata_for(checkpoint, "resume state", fingerprint_of(tensors), best)
     write_tensors(path, tensors, metadata)
@@ -46,14 +57,20 @@ def load_resume_state(path: Path, state: OuterState) -> Mapping[str, Any]:
         UnreadableInput: the file is damaged or belongs to other weights.
     """
     metadata, tensors = read_tensors(path)
+    # Runs of one initialisation that were begun before there were others have no steps: all its tensors took every one.
+    steps = tensors.pop("steps", torch.full((len(state.params),), metadata.iteration))
+    tasks = tensors.pop("tasks", None)
     expected = {f"{part}/{name}": p.shape for name, p in state.params.items() for part in ("param", *_MOMENTS)}
-    if metadata.kind != "resume state" or {name: tensor.shape for name, tensor in tensors.items()} != expected:
+    fits = {name: tensor.shape for name, tensor in tensors.items()} == expected and steps.shape == (len(state.params),)
+    if metadata.kind != "resume state" or not fits or (tasks is None) != (state.tasks is None):
         raise UnreadableInput(f"{path}: expected the resume state of this run's network, got a {metadata.kind}")
     with torch.no_grad():
-        for name, parameter in state.params.items():
+        for step, (name, parameter) in zip(steps.tolist(), state.params.items(), strict=True):
             parameter.copy_(tensors[f"param/{name}"])
             moments = {moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in _MOMENTS}
-            state.optimiser.state[parameter] = {"step": torch.tensor(float(metadata.iteration)), **moments}
+            state.optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+    if state.tasks is not None and tasks is not None:
+        state.tasks.state = tasks
     state.iteration = metadata.iteration
     state.best_accuracy = metadata.metrics.get("best_accuracy", -math.inf)
     return metadata.provenance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.engine import Engine, read_engine, write_engine
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import read_metadata
+from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
 from trainers.run import RunFolder
 
@@ -25,7 +27,8 @@ class Saver:
     Attributes:
         folder: the run's.
         config, network_config, adaptation, provenance: go into every checkpoint.
-        state: what a resumed run starts from; filled by `begin`.
+        learner: what is trained.
+        state: what a resumed run starts from; filled by `load`.
         writes: whether this process is the one that writes.
         metrics: of the latest validation.
         seconds: spent before this call.
@@ -36,22 +39,18 @@ class Saver:
     network_config: NetworkConfig
     adaptation: Adaptation
     provenance: dict[str, str | int]
+    learner: Learner
     state: OuterState
     writes: bool
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-
-    def claim(self) -> None:
-        """Take the folder for this run; see `RunFolder.claim`."""
-        if self.writes:
-            self.folder.claim(self.config)
 
     def load(self) -> bool:
         """Read the state of an earlier call; return whether there was one. Changes no file.
 
         Raises:
             UnreadableInput: a file is missing or damaged.
-            MetaprobeError: the run was trained on other images.
+            MetaprobeError: the run was trained on other images, or begun from another base.
         """
         if not self.folder.resume_file.exists():
             if (last := self.folder.checkpoint("last")).exists():
@@ -61,11 +60,13 @@ class Saver:
                 )
             return False
         saved = load_resume_state(self.folder.resume_file, self.state)
-        if saved["data_fingerprint"] != self.provenance["data_fingerprint"]:
-            raise MetaprobeError(
-                f"{self.folder.path} was trained on other images: data fingerprint {saved['data_fingerprint']}, now "
-                f"{self.provenance['data_fingerprint']}; bring the old ones back, or choose another --out"
-            )
+        for part, told in (("data_fingerprint", "trained on other images"), ("base", "begun from another --base")):
+            before, now = saved.get(part), self.provenance.get(part)
+            if before != now:
+                raise MetaprobeError(
+                    f"{self.folder.path} was {told}: {part.replace('_', ' ')} {before}, now {now}; bring the old ones "
+                    "back, or choose another --out"
+                )
         return True
 
     def begun(self) -> str:
@@ -132,16 +133,19 @@ class Saver:
         if not path.exists():
             return False
         last = read_metadata(path)
-        return (last.iteration, last.fingerprint) == (self.state.iteration, fingerprint_of(self.state.params))
+        return (last.iteration, last.fingerprint) == (self.state.iteration, self._checkpoint().fingerprint)
 
     def _checkpoint(self) -> Checkpoint:
-        params = {name: parameter.detach().cpu() for name, parameter in self.state.params.items()}
+        params = {name: parameter.detach().cpu() for name, parameter in self.learner.network.items()}
+        clusters = self.learner.clusters
+        base = self.provenance.get("base")
         return Checkpoint(
             params,
-            self.config,
+            dataclasses.replace(self.config, base=str(base)[:12]) if base else self.config,  # its id: paths are no part
             self.network_config,
             self.adaptation,
             self.state.iteration,
             self.metrics,
             self.provenance,
+            clusters and clusters.to("cpu"),
         )

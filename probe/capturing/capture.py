@@ -20,12 +20,14 @@ from probe.store.metadata import RawOptions, StoreMetadata
 from probe.store.writing import StoreWriter
 from trainers.adapt import layers_of
 from trainers.checkpoint import fingerprint_of
+from trainers.clustering.clusters import Clusters, Start
+from trainers.clustering.file import cluster_tensors
 from trainers.config import Adaptation, TrainConfig
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.files import replacing
 from trainers.formats.checkpoint_format import CheckpointMetadata
-from trainers.networks import Parameters, TaskNetwork
+from trainers.networks import TaskNetwork
 from trainers.parallel import one_thread
 from trainers.provenance import provenance
 from trainers.tasks.episodes import Tasks
@@ -52,7 +54,7 @@ class Origin:
 
 def capture(
     network: nn.Module,
-    params: Parameters | None,
+    params: Start | None,
     tasks: Tasks | Iterable[Tasks],
     *,
     out: Path | str = "capture.h5",
@@ -80,7 +82,7 @@ def capture(
         network: a `TaskNetwork` (tasks run folded), or any module that maps (sample, …) to logits (run task by task, in
             the train or eval mode it is in).
         params: initialisation by name, copied first; buffers may be among them (a `state_dict`), what is not named is
-            the network's own. None: all its own.
+            the network's own. None: all its own. `Clusters`: of each task the initialisation that it is assigned to.
         tasks: a batch, or a stream of batches of which one at a time is held.
         out: the store, written whole or not at all.
         adaptation: how to adapt, at least one step; its `layers` are first parts of parameter names. None: all layers,
@@ -112,7 +114,7 @@ def capture(
     wanted = (adaptation.steps,) if steps == "last" else tuple(range(1, adaptation.steps + 1))
     origin = origin or Origin()
     plan = StoreMetadata(
-        fingerprint=fingerprint_of(start),
+        fingerprint=_fingerprint(start),
         checkpoint=origin.checkpoint,
         data=origin.data,
         data_fingerprint=origin.data_fingerprint,
@@ -129,7 +131,7 @@ def capture(
         sketch_seed=seed,
         layers=(),
         raw=RawOptions() if raw is True else (raw or None),
-        provenance=provenance(origin.data_fingerprint, seed, _device(start)),
+        provenance=provenance(origin.data_fingerprint, seed, _device(network)),
     )
     # One thread for torch and BLAS: on matrices this small more only wait, and the bytes would depend on their number.
     with (
@@ -207,9 +209,16 @@ def _chunks(tasks: Tasks | Iterable[Tasks], chunk: int) -> Iterator[Tasks]:
             yield batch[first : first + chunk]
 
 
-def _copies(network: nn.Module, params: Parameters | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return copies of all parameters before adaptation, and of the buffers that were given."""
+def _copies(network: nn.Module, params: Start | None) -> tuple[Start, dict[str, Tensor]]:
+    """Return copies of all parameters before adaptation, and of the buffers that were given; clusters as they are."""
     own = dict(network.named_parameters())
+    if isinstance(params, Clusters):
+        found, expected = ({n: tuple(v.shape) for n, v in part.items()} for part in (params.base, own))
+        if found != expected:
+            name = min(set(found.items()) ^ set(expected.items()))[0]
+            told = f"{name} is {found.get(name, 'not there')}, expected {expected.get(name, 'no such parameter')}"
+            raise MetaprobeError(f"the clusters do not fit the network: {told}")
+        return params, {}
     places = dict(network.named_buffers(remove_duplicate=False))
     shapes = {name: tensor.shape for name, tensor in (own | places).items()}
     given = dict(params or {})
@@ -231,5 +240,11 @@ def _normalisation(network: nn.Module, transductive: bool) -> str:
     return "as in train mode" if network.training else "as in eval mode"
 
 
-def _device(params: Parameters) -> str:
-    return str(next((value.device for value in params.values()), "cpu"))
+def _device(network: nn.Module) -> str:
+    return str(next((value.device for value in network.parameters()), "cpu"))
+
+
+def _fingerprint(start: Start) -> str:
+    if not isinstance(start, Clusters):
+        return fingerprint_of(start)
+    return fingerprint_of(dict(start.base) | cluster_tensors(start))

@@ -37,7 +37,7 @@ def capture_checkpoint(
     """Capture a checkpoint on tasks 0 … tasks−1 of a split, adapting as its trainer would; see `probe.capture`.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint. Of several initialisations each task starts from its own.
         imageset: where the tasks come from.
         out: the store.
         tasks: how many.
@@ -67,7 +67,7 @@ def capture_checkpoint(
     network = checkpoint.network().to(place)
     return capture(
         network,
-        None,
+        checkpoint.start(place),
         (sampler.batch(range(first, min(first + chunk, tasks))) for first in range(0, tasks, chunk)),
         out=out,
         adaptation=checkpoint.adaptation,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from probe.capturing.activations import tapped
 from probe.layers import layers_chosen, modules_chosen
 from trainers.adapt import adapt_as
+from trainers.clustering.clusters import Start, starting_point
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
 from trainers.networks import Parameters
@@ -25,7 +26,7 @@ class Passes:
 
     Args:
         network: the module.
-        params: before adaptation.
+        start: before adaptation: parameters, or several initialisations of which each task is assigned one.
         adaptation: how to adapt.
         patterns: of the layers wanted.
         steps: wanted after which inner steps, ascending.
@@ -41,7 +42,7 @@ class Passes:
     def __init__(
         self,
         network: nn.Module,
-        params: Parameters,
+        start: Start,
         adaptation: Adaptation,
         patterns: tuple[str, ...],
         steps: tuple[int, ...],
@@ -49,7 +50,7 @@ class Passes:
         seed: int,
         rewind: Callable[[int], None],
     ) -> None:
-        self._network, self._params, self._adaptation = network, params, adaptation
+        self._network, self._start, self._adaptation = network, start, adaptation
         self._patterns, self._modules = patterns, modules_chosen(network, patterns)
         self._steps, self._transductive = steps, transductive
         self._seed, self._rewind = seed, rewind
@@ -62,13 +63,14 @@ class Passes:
             MetaprobeError: a pattern has no output, or the layers called are not those of the first batch.
         """
         seed = (self._seed * 1_000_003 + batch.indices[0]) % 2**63
-        before = self._activations(self._params, batch, seed)
-        return before, self._after(batch, seed)
+        self._rewind(seed)
+        start = starting_point(self._network, self._start, batch.support)
+        return self._activations(start, batch, seed), self._after(start, batch, seed)
 
-    def _after(self, batch: Tasks, seed: int) -> Iterator[Blocks]:
+    def _after(self, start: Parameters, batch: Tasks, seed: int) -> Iterator[Blocks]:
         self._rewind(seed)
         every = len(self._steps) > 1
-        adapted = adapt_as(self._network, self._params, batch.support, self._adaptation, every_step=every)
+        adapted = adapt_as(self._network, start, batch.support, self._adaptation, every_step=every)
         trajectory = adapted.trajectory or (adapted.params,)
         for step in self._steps:
             # Where nothing adapts the trajectory is its start alone.

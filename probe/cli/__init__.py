@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from probe.cli import files, listing, measuring, reporting, training
+from probe.cli import clusters, files, listing, measuring, reporting, training
 from probe.cli.arguments import GIVEN
 from trainers.allocator import keep_freed_memory
 from trainers.errors import MetaprobeError
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     GIVEN.set(tuple(sys.argv[1:] if arguments is None else arguments))
     app = tyro.extras.SubcommandApp()
-    for room in (training, files, measuring, reporting, listing):
+    for room in (training, files, measuring, clusters, reporting, listing):
         for name, command in room.COMMANDS.items():
             app.command(command, name=name)
     try:

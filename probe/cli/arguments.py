@@ -16,6 +16,7 @@ from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     from analyses.table import Table
+    from trainers.config import TrainConfig
     from trainers.tasks import ImageSet
 
 __all__ = [
@@ -57,7 +58,7 @@ DataSet = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="SET",
-        help="glyphs, omniglot, cifar_fs or class_folder:PATH",
+        help="glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…",
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
@@ -83,11 +84,11 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def load_data(data: str, data_root: Path | None, image_size: int | None = None, download: bool = False) -> ImageSet:
-    """Return the image set that a command's `--data` names."""
-    from trainers.tasks import load_imageset
+def load_data(config: TrainConfig, data: str | None, data_root: Path | None, download: bool = False) -> ImageSet:
+    """Return the image set that a command's `--data` names, else the run's own, in the size and colour of the run's."""
+    from trainers.tasks import load_for
 
-    return load_imageset(data, data_root, image_size, download=download)
+    return load_for(config, data, data_root, download)
 
 
 def show_table(table: Table, title: str, json_wanted: bool) -> None:

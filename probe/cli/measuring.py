@@ -75,7 +75,7 @@ def capture(
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config
-    imageset = load_data(data or config.data, data_root, config.image_size)
+    imageset = load_data(config, data, data_root)
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
@@ -140,7 +140,7 @@ def distance(
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config
-        imageset = load_data(data or config.data, data_root, config.image_size)
+        imageset = load_data(config, data, data_root)
         tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device)))
     return _finish(tables, "weight distance before and after adaptation", csv, json)
 
@@ -189,7 +189,7 @@ def freeze(
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config
-        imageset = load_data(data or config.data, data_root, config.image_size)
+        imageset = load_data(config, data, data_root)
         with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
             tables.append(run(path, imageset, plan, frozen=frozen, inner_steps=inner_steps, progress=bar.reach))
     return _finish(tables, "freezing ablation", csv, json)

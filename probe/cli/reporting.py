@@ -32,7 +32,7 @@ def study(
     """Train, probe, analyse and report: a paper's questions, answered on your machine. Resumes what was begun.
 
     Args:
-        name: raghu2020; `metaprobe list studies` tells more.
+        name: raghu2020 or zhou2021; `metaprobe list studies` tells more.
         request: what to do.
         out: Where to.
         data_root: Folder of the data sets.
@@ -41,7 +41,8 @@ def study(
     from reports.studies import study_named
 
     chosen = study_named(name)
-    data = request.data.partition(":")[0]
+    request = request.of(chosen)
+    data = (request.data or "").partition(":")[0]
     folder = out or Path("runs") / f"{name}-{data}-{request.preset}"
     print(f"report: {chosen.run(request, folder, data_root, download)}")
     return 0
@@ -68,7 +69,9 @@ def report(
     from reports.studies import STUDIES
 
     at_least_one(runs, "RUN")
-    print(f"report: {STUDIES['raghu2020'].report(list(runs), out, data_root, tasks, capture_tasks)}")
+    write = STUDIES["raghu2020"].report
+    assert write is not None
+    print(f"report: {write(list(runs), out, data_root, tasks, capture_tasks)}")
     return 0
 
 

@@ -48,7 +48,7 @@ def train(
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
     folder = out or Path("runs") / default_run_name(config)
-    imageset = load_data(config.data, data_root, config.image_size, download)  # before ranks begin: one fetches
+    imageset = load_data(config, None, data_root, download)  # before ranks begin: one fetches
     if workers != 1 and not launched():
         from trainers.launcher import launch
 
@@ -113,7 +113,7 @@ def evaluate(
     from trainers.progress import ProgressLine
 
     loaded = load_checkpoint(checkpoint)
-    imageset = load_data(data or loaded.config.data, data_root, loaded.config.image_size)
+    imageset = load_data(loaded.config, data, data_root)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(

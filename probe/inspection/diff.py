@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probe.inspection.cluster_diff import ClustersDifference, diff_clusters
 from probe.inspection.distance import Distance, DistanceSums, largest_gap
 from probe.inspection.numbers import INTEGERS, decode
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
@@ -63,6 +64,7 @@ class Difference:
         only_a, only_b: tensors that one alone has. tensors: every name in both. layers: those, by layer.
         keys: metadata that differs.
         note: what could not be compared, "" where everything could.
+        clusters: how the clusters of checkpoints that have some differ; None where neither has.
     """
 
     a: Path
@@ -75,6 +77,7 @@ class Difference:
     layers: tuple[LayerDifference, ...]
     keys: tuple[KeyDifference, ...]
     note: str
+    clusters: ClustersDifference | None = None
 
     @property
     def same(self) -> bool:
@@ -125,6 +128,7 @@ def diff_files(a: Path | str, b: Path | str) -> Difference:
             ),
             keys=tuple(_key_differences(file_a, file_b)),
             note=_note(file_a, file_b),
+            clusters=diff_clusters(file_a, file_b),
         )
 
 

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from probe.inspection.clusters import ClustersReport, inspect_clusters
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
 from trainers.errors import MetaprobeError
 from trainers.formats.checkpoint_format import CheckpointMetadata, tensor_fingerprint
@@ -34,7 +35,7 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer, which is the tensors that share the first dotted part of their names.
+    """One layer, which is the tensors that share the first dotted part of their names (see `TensorInfo.layer`).
 
     Attributes:
         name: that part. tensors, parameters, nbytes: how many tensors, numbers and bytes.
@@ -61,6 +62,7 @@ class Inspection:
         tensors, layers: those that the pattern chose, by name. total: how many tensors the file holds in all.
         checkpoint: our metadata, or None for a file of another origin. metadata: what else it says, as (key, text).
         fingerprint: of all tensors, recomputed; None without statistics.
+        clusters: of a checkpoint that has some, all of them whatever the pattern; else None.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Inspection:
     checkpoint: CheckpointMetadata | None
     metadata: tuple[tuple[str, str], ...]
     fingerprint: str | None
+    clusters: ClustersReport | None = None
 
     @property
     def fingerprint_matches(self) -> bool | None:
@@ -110,6 +113,7 @@ def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False)
             checkpoint=file.checkpoint,
             metadata=file.metadata,
             fingerprint=fingerprint,
+            clusters=inspect_clusters(file, stats),
         )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from trainers.errors import UnreadableInput
 from trainers.formats.checkpoint_format import METADATA_KEY, CheckpointMetadata, metadata_of
+from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
 from trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
 from trainers.formats.text import visible
 
@@ -37,8 +38,8 @@ class TensorInfo:
 
     @property
     def layer(self) -> str:
-        """The first dotted part of the name."""
-        return self.name.partition(".")[0]
+        """The first dotted part of the name; of a cluster's tensor the first three, as `clusters.centres.conv1`."""
+        return layer_of_tensor(self.name)
 
     @property
     def parameters(self) -> int:
@@ -52,11 +53,13 @@ class TensorFile:
 
     Attributes:
         path: where it is. kind: "metaprobe checkpoint", "safetensors" or "PyTorch state dict". size: bytes on disk.
-        tensors: what it holds, sorted by name.
+        tensors: what it holds, sorted by name, those of clusters last.
         checkpoint: our own metadata, or None for a file of another origin.
         metadata: everything else that is not a tensor, as (key, text).
         pieces: the values of one tensor as little-endian row-major bytes, `PIECE` elements at a time; a piece is
             valid until the next one is asked for.
+        rows: those of one entry along a tensor's first axis alone, for dtypes of whole bytes; None where there is no
+            such way in.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class TensorFile:
     checkpoint: CheckpointMetadata | None
     metadata: tuple[tuple[str, str], ...]
     pieces: Callable[[TensorInfo], Iterator[memoryview]]
+    rows: Callable[[TensorInfo, int], Iterator[memoryview]] | None = None
 
 
 @contextlib.contextmanager
@@ -96,11 +100,17 @@ def _is_safetensors(file: BinaryIO) -> bool:
 
 def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
     header = read_header(file, path)
-    entries = {entry.name: entry for entry in sorted(header.tensors, key=lambda entry: entry.name)}
+    ordered = sorted(header.tensors, key=lambda entry: (entry.name.startswith(CLUSTERS), entry.name))
+    entries = {entry.name: entry for entry in ordered}
     checkpoint = metadata_of(header, path)
 
     def pieces(tensor: TensorInfo) -> Iterator[memoryview]:
         return _read_pieces(file, path, entries[tensor.name])
+
+    def rows(tensor: TensorInfo, row: int) -> Iterator[memoryview]:
+        entry = entries[tensor.name]
+        nbytes = entry.nbytes // entry.shape[0]
+        return _read_pieces(file, path, replace(entry, offset=entry.offset + row * nbytes, nbytes=nbytes))
 
     return TensorFile(
         path=path,
@@ -110,6 +120,7 @@ def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
         checkpoint=checkpoint,
         metadata=tuple((key, text) for key, text in header.metadata if key != METADATA_KEY),
         pieces=pieces,
+        rows=rows,
     )
 
 

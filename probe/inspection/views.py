@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from probe.inspection.cluster_views import cluster_difference_grids, cluster_facts, cluster_grids
 from probe.inspection.inspect import Inspection, TensorReport
 from probe.inspection.tree import tree_lines
 from probe.show import Cell, Grid, as_json, show, write_line
@@ -18,6 +19,7 @@ __all__ = ["difference_grids", "inspection_grids", "show_difference", "show_insp
 
 _STATISTICS = ("norm", "minimum", "maximum", "mean", "nan", "inf", "all_zero")
 _DISTANCE = ("max_abs", "l2", "relative", "cosine", "left_out")
+_SHORT, _LONG = 24, 60  # characters: names between are not broken over lines, those above may be
 
 
 def show_inspection(
@@ -45,10 +47,32 @@ def show_inspection(
 
 def show_difference(difference: Difference, json_wanted: bool = False, stream: TextIO | None = None) -> None:
     """Write a difference: a verdict, then tables (TSV in a pipe), or one JSON object when asked for."""
+    out = stream or sys.stdout
     if json_wanted:
-        write_line(as_json({"same": difference.same, "difference": difference}), stream)
-    else:
-        show(difference_grids(difference), stream)
+        write_line(as_json({"same": difference.same, "difference": difference}), out)
+        return
+    grids = difference_grids(difference)
+    show(tuple(_telling(grid) for grid in grids) if out.isatty() else grids, out)
+
+
+def _telling(grid: Grid) -> Grid:
+    """Drop the columns of tensors that say nothing: empty ones, and dtypes and shapes that all agree."""
+    if grid.title != "tensors that differ":
+        return grid
+    values = {column: [row[number] for row in grid.rows] for number, column in enumerate(grid.columns)}
+    silent = {column for column, cells in values.items() if all(cell in (None, "") for cell in cells)}
+    for what in ("dtype", "shape"):
+        if values[f"{what}_a"] == values[f"{what}_b"]:
+            silent |= {f"{what}_a", f"{what}_b"}
+    kept = [number for number, column in enumerate(grid.columns) if column not in silent]
+    rows = tuple(tuple(row[number] for number in kept) for row in grid.rows)
+    names = [str(cell) for cell in values["tensor"]]
+    return Grid(grid.title, tuple(grid.columns[number] for number in kept), rows, unbroken=_whole("tensor", names))
+
+
+def _whole(column: str, names: Sequence[str]) -> frozenset[str]:
+    """Return the column as one not to break, where its longest name would be, and a line can hold it."""
+    return frozenset({column} if _SHORT < max(map(len, names), default=0) <= _LONG else ())
 
 
 def _beside_a_tree(grid: Grid) -> Grid:
@@ -63,7 +87,7 @@ def _beside_a_tree(grid: Grid) -> Grid:
 
 
 def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
-    """Return the tables of an inspection: the file, its layers, its tensors, its metadata."""
+    """Return the tables of an inspection: the file, its clusters, its layers, its tensors, its metadata."""
     with_statistics = inspection.fingerprint is not None
     layer_columns = ("layer", "tensors", "parameters", "bytes")
     tensor_columns = ("tensor", "layer", "dtype", "shape", "parameters", "bytes")
@@ -72,6 +96,7 @@ def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
         tensor_columns += (*_STATISTICS, "remark")
     return (
         Grid("file", ("what", "value"), tuple(_file_rows(inspection))),
+        *cluster_grids(inspection.clusters, with_statistics),
         Grid(
             "layers",
             layer_columns,
@@ -80,6 +105,7 @@ def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
                 + ((layer.norm, layer.nan, layer.inf, layer.all_zero) if with_statistics else ())
                 for layer in inspection.layers
             ),
+            unbroken=_whole("layer", [layer.name for layer in inspection.layers]),
         ),
         Grid("tensors", tensor_columns, tuple(_tensor_row(report) for report in inspection.tensors)),
         Grid("metadata", ("key", "value"), tuple(_metadata_rows(inspection))),
@@ -100,6 +126,7 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     if inspection.fingerprint is not None:
         yield "fingerprint of the tensors", inspection.fingerprint
         yield "fingerprint check", _check(inspection)
+    yield from cluster_facts(inspection.clusters)
 
 
 def _check(inspection: Inspection) -> str:
@@ -144,6 +171,7 @@ def _inspection_document(inspection: Inspection) -> dict[str, object]:
         "fingerprint": None if inspection.checkpoint is None else inspection.checkpoint.fingerprint,
         "fingerprint_of_tensors": inspection.fingerprint,
         "fingerprint_matches": inspection.fingerprint_matches,
+        "clusters": inspection.clusters,
         "layers": inspection.layers,
         "tensors": [
             {"name": report.info.name, "layer": report.info.layer, "dtype": report.info.dtype}
@@ -157,7 +185,7 @@ def _inspection_document(inspection: Inspection) -> dict[str, object]:
 
 
 def difference_grids(difference: Difference) -> tuple[Grid, ...]:
-    """Return the tables of a difference: the verdict, layers, tensors that differ, tensors of one side, metadata."""
+    """Return the tables of a difference: the verdict, clusters, layers, tensors, metadata."""
     changed = [tensor for tensor in difference.tensors if not tensor.equal]
     alone = [("A", tensor) for tensor in difference.only_a] + [("B", tensor) for tensor in difference.only_b]
     verdict: list[tuple[Cell, ...]] = [
@@ -171,12 +199,16 @@ def difference_grids(difference: Difference) -> tuple[Grid, ...]:
     ]
     if difference.note:
         verdict.append(("note", difference.note))
+    if difference.clusters is not None:
+        verdict.extend(("clusters", sentence) for sentence in difference.clusters.sentences)
     return (
         Grid("comparison", ("what", "value"), tuple(verdict)),
+        *cluster_difference_grids(difference.clusters),
         Grid(
             "layers",
             ("layer", "tensors", "different", *_DISTANCE),
             tuple((layer.name, layer.tensors, layer.different, *_distance(layer)) for layer in difference.layers),
+            unbroken=_whole("layer", [layer.name for layer in difference.layers]),
         ),
         Grid(
             "tensors that differ",

@@ -58,10 +58,10 @@ class Ours:
             return
         algorithm = algorithm_named(self.config.algorithm)
         adaptation = algorithm.adaptation(self.config, self.network.layer_names)
-        self.executor = Executor(algorithm, self.params, adaptation, True, self.workers)
+        self.executor = Executor(algorithm, adaptation, True, self.workers)
         trials = Trials(
-            compute=lambda engine: float(self.executor.gradient(self.tasks, engine).loss),
-            held=lambda scheme: self.executor.held(self.tasks, scheme),
+            compute=lambda engine: float(self.executor.gradient(self.params, self.tasks, engine).loss),
+            held=lambda scheme: self.executor.held(self.params, self.tasks, scheme),
             tasks=len(self.tasks),
             workers=self.workers.count,
             ranks=Ranks(0, 1, torch.device(self.work.device)),
@@ -76,7 +76,7 @@ class Ours:
         if self.engine is None:
             self.choose()
         assert self.engine
-        return list(self.executor.gradient(self.tasks, self.engine).gradients.values())
+        return list(self.executor.gradient(self.params, self.tasks, self.engine).gradients.values())
 
     def close(self) -> None:
         """End the workers."""

@@ -94,5 +94,7 @@ class Work:
         network = build_network(NetworkConfig("conv4", *shape, "transductive"), seed=0)
         assert isinstance(network, Conv4)
         classes = torch.arange(self.n_way).expand(self.tasks, -1)
-        tasks = Tasks(examples(self.n_shot), examples(self.n_query), classes, tuple(range(self.tasks)))
+        tasks = Tasks(
+            examples(self.n_shot), examples(self.n_query), classes, tuple(range(self.tasks)), ("random",) * self.tasks
+        )
         return network.to(self.device, dtype), tasks

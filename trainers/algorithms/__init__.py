@@ -4,11 +4,21 @@ from trainers.algorithms.anil import ANIL
 from trainers.algorithms.base import Algorithm, MetaGradient, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
 from trainers.algorithms.maml import MAML
-from trainers.errors import unknown_name
+from trainers.algorithms.maml_head import MAML_HEAD
+from trainers.algorithms.multiclass import MULTICLASS
+from trainers.algorithms.multitask import MULTITASK
+from trainers.algorithms.nil import NIL
+from trainers.algorithms.random import RANDOM
+from trainers.algorithms.reptile import REPTILE
+from trainers.algorithms.tsa_maml import TSA_MAML
+from trainers.config import TrainConfig
+from trainers.errors import MetaprobeError, unknown_name
 
-__all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "meta_gradient"]
+__all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
 
-ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in (MAML, FOMAML, ANIL)}
+_ALL = (MAML, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+
+ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
 
 def algorithm_named(name: str) -> Algorithm:
@@ -20,3 +30,21 @@ def algorithm_named(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise unknown_name("algorithm", name, ALGORITHMS)
     return ALGORITHMS[name]
+
+
+def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> None:
+    """Refuse a run whose options its algorithm does not have, or lacks.
+
+    Raises:
+        MetaprobeError: an option belongs to another algorithm, --base is missing, or what was asked for cannot be done.
+    """
+    for other in ALGORITHMS.values():
+        for name in sorted(other.options - algorithm.options):
+            if getattr(config, name) is not None:
+                raise MetaprobeError(
+                    f"--{name.replace('_', '-')} is an option of {other.name}; {algorithm.name} has none"
+                )
+    if algorithm.needs_base and config.base is None:
+        raise MetaprobeError(f"{algorithm.name} starts from a checkpoint; name one with --base CHECKPOINT")
+    if algorithm.cluster is not None and ranks > 1:
+        raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

@@ -1,25 +1,32 @@
-"""What an algorithm is, and the meta-gradient that the inner-loop family shares."""
+"""What an algorithm is, and the parts that most of them share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trainers.config import Adaptation, TrainConfig
 
 if TYPE_CHECKING:  # listing the algorithms must not wait for torch
+    import torch
     from torch import Tensor, nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from trainers.clustering.clusters import Clusters
+    from trainers.clustering.finding import Search
+    from trainers.networks import Parameters, TaskNetwork
+    from trainers.tasks.episodes import EpisodeSampler, Tasks
+    from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Algorithm", "MetaGradient", "meta_gradient"]
+__all__ = ["Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
 
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """The sum over tasks of one outer step's gradient, losses (nats) and correctly classified share of queries."""
+    """The sum over tasks of one outer step's gradient, losses (nats) and correctly classified share of queries.
+
+    What has no gradient is left as it is by the outer loop.
+    """
 
     gradients: dict[str, Tensor]
     loss: Tensor
@@ -30,24 +37,21 @@ class MetaGradient:
         return MetaGradient(gradients, self.loss + other.loss, self.accuracy + other.accuracy)
 
 
-@dataclass(frozen=True)
-class Algorithm:
-    """A way to meta-train.
+def episodes(config: TrainConfig, imageset: ImageSet, device: torch.device) -> EpisodeSampler:
+    """Return the tasks that a run's config names, from the train split."""
+    from trainers.tasks.episodes import EpisodeSampler
 
-    Attributes:
-        name: as on the command line.
-        summary: one plain sentence.
-        citation: paper and section.
-        adaptation: how its learners adapt, from the run's config and the network's layers.
-        meta_gradient: (network, params, tasks, adaptation, transductive, sweep) → the gradient *summed* over the tasks,
-            so that a batch may come in chunks; `sweep` asks for the scheme that holds one inner step's graph at a time.
-    """
+    return EpisodeSampler(imageset, "train", config.n_way, config.n_shot, config.n_query, config.seed, device)
 
-    name: str
-    summary: str
-    citation: str
-    adaptation: Callable[[TrainConfig, tuple[str, ...]], Adaptation]
-    meta_gradient: Callable[[nn.Module, Parameters, Tasks, Adaptation, bool, bool], MetaGradient]
+
+def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
+    """Return the way in which MAML adapts: all layers."""
+    return Adaptation(layers, config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm)
+
+
+def adapt_head(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
+    """Return the way in which ANIL adapts: the head alone."""
+    return Adaptation(layers[-1:], config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm)
 
 
 def meta_gradient(
@@ -63,3 +67,44 @@ def meta_gradient(
 
     scheme = swept_meta_gradient if sweep else unrolled_meta_gradient
     return scheme(network, params, tasks, adaptation, transductive)
+
+
+def _nothing(config: TrainConfig, imageset: ImageSet, network: TaskNetwork) -> dict[str, Tensor]:
+    """Return no parameters: most algorithms train the network's alone."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A way to train a learner.
+
+    Attributes:
+        name: as on the command line.
+        summary: one plain sentence.
+        citation: paper and section.
+        adaptation: how its learners adapt at test time, from the run's config and the network's layers.
+        meta_gradient: (network, params, tasks, adaptation, transductive, sweep) → the gradient *summed* over the tasks,
+            so that a batch may come in chunks; `sweep` asks for the scheme that holds one inner step's graph at a time.
+        batches: what it is trained on: (config, images, device) → a sampler of "tasks".
+        beside: parameters trained beside the network's and thrown away with the run: (config, images, network) → by
+            name, without a layer of the network before the first dot.
+        head: the head that validation is scored with.
+        needs_base: whether training starts from a checkpoint, and not from drawn weights.
+        new_head: whether it leaves that checkpoint's head behind.
+        cluster: finds clusters of tasks before training, telling how many tasks it has just seen; each cluster then has
+            an initialisation of its own.
+        options: fields of `TrainConfig` that this algorithm alone takes.
+    """
+
+    name: str
+    summary: str
+    citation: str
+    adaptation: Callable[[TrainConfig, tuple[str, ...]], Adaptation]
+    meta_gradient: Callable[[nn.Module, Parameters, Tasks, Adaptation, bool, bool], MetaGradient]
+    batches: Callable[[TrainConfig, ImageSet, torch.device], EpisodeSampler] = episodes
+    beside: Callable[[TrainConfig, ImageSet, TaskNetwork], dict[str, Tensor]] = _nothing
+    head: Literal["own", "nil"] = "own"
+    needs_base: bool = False
+    new_head: bool = False
+    cluster: Callable[[Search, Callable[[int], None]], Clusters] | None = None
+    options: frozenset[str] = frozenset()

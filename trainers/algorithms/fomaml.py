@@ -1,13 +1,15 @@
 """First-order MAML: as MAML, with the inner gradients taken as constants in the meta-gradient."""
 
-from trainers.algorithms.base import Algorithm, meta_gradient
+import dataclasses
+
+from trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
 from trainers.config import Adaptation, TrainConfig
 
 __all__ = ["FOMAML"]
 
 
 def _adaptation(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
-    return Adaptation(layers, config.inner_lr, config.inner_steps, first_order=True, adapt_norm=config.adapt_norm)
+    return dataclasses.replace(adapt_all(config, layers), first_order=True)
 
 
 FOMAML = Algorithm(

@@ -1,8 +1,6 @@
-"""The papers' network: four convolution blocks and a linear head."""
+"""The papers' network: four convolution blocks (or another number) and a linear head."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -14,32 +12,43 @@ from trainers.networks.task_network import TaskNetwork
 
 __all__ = ["Conv4"]
 
+_HALVING = 4  # blocks that halve the feature map
+
 
 class Conv4(TaskNetwork):
-    """Four blocks (3×3 convolution, batch norm, ReLU) and a linear head, layers conv1 … conv4, head.
+    """Blocks of 3×3 convolution, batch norm and ReLU, and a linear head: layers conv1 … conv4, head.
 
     The two variants of Finn et al. (2017, §5.2 and its code): on Omniglot 64 filters with stride 2 and the last feature
     map averaged over its positions; on RGB images 32 filters, each block ending in a 2×2 max-pool, the last feature map
     flattened. A convolution has no bias: the norm that follows subtracts it.
 
+    Of a deeper network, a control for how much depth alone gives, blocks after the fourth (conv5 …) neither stride nor
+    pool: they keep the size of the feature map.
+
     Args:
         config: shapes and variant.
         generator: draws the initial weights (Glorot uniform; norms start at 1 and 0, the head's bias at 0).
-    """
 
-    layer_names = ("conv1", "conv2", "conv3", "conv4", "head")
+    Raises:
+        MetaprobeError: nothing is left of the images after the max-pools.
+    """
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         channels, size = config.channels, config.image_size
-        for name in self.layer_names[:-1]:
-            self.add_module(name, ConvBlock(channels, config.filters, config.downsample, generator))
-            channels = config.filters
-            size = size // 2 if config.downsample == "max-pool" else math.ceil(size / 2)
+        blocks = tuple(f"conv{number}" for number in range(1, config.blocks + 1))
+        self.layer_names = (*blocks, "head")
         pooled = config.downsample == "stride"
+        for name in blocks[:_HALVING]:
+            self.add_module(name, ConvBlock(channels, config.filters, config.downsample, generator))
+            channels, size = config.filters, (size + 1) // 2 if pooled else size // 2
+        for name in blocks[_HALVING:]:
+            self.add_module(name, ConvBlock(channels, config.filters, None, generator))
         if size < 1:
+            halvings = min(config.blocks, _HALVING)
             raise MetaprobeError(
-                f"images of {config.image_size} pixels are too small for four 2×2 max-pools; 16 will do"
+                f"images of {config.image_size} pixels are too small for {halvings} 2×2 max-pools; "
+                f"{2**halvings} will do"
             )
         self.head = Head(channels if pooled else channels * size * size, config.n_way, pooled, generator)
 
@@ -49,9 +58,9 @@ class Conv4(TaskNetwork):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU and, unless the convolution strides, a 2×2 max-pool."""
+    """Convolution, batch norm and ReLU; the convolution strides, a 2×2 max-pool follows, or the map keeps its size."""
 
-    def __init__(self, channels: int, filters: int, downsample: Downsample, generator: torch.Generator) -> None:
+    def __init__(self, channels: int, filters: int, downsample: Downsample | None, generator: torch.Generator) -> None:
         super().__init__()
         self.conv = Conv(channels, filters, stride=2 if downsample == "stride" else 1, generator=generator)
         self.norm = NormRelu(filters, pools=downsample == "max-pool")

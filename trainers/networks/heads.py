@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks
+from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
 from trainers.tasks.episodes import Tasks
 
-__all__ = ["nil_log_probabilities"]
+__all__ = ["body_of", "features_of", "nil_log_probabilities"]
 
 
 def nil_log_probabilities(
@@ -26,18 +26,27 @@ def nil_log_probabilities(
         tasks: support sets give the labels, query sets are classified.
         transductive: normalise query sets by themselves, else with the support set's statistics.
     """
-    support = _features(network, params, tasks.support.images)
+    support = features_of(network, params, tasks.support.images)
     if transductive:
-        query = _features(network, params, tasks.query.images)
+        query = features_of(network, params, tasks.query.images)
     else:
         n_context = tasks.support.images.shape[1]
         both = torch.cat([tasks.support.images, tasks.query.images], dim=1)
-        query = _features(network, params, both, n_context)[:, n_context:]
+        query = features_of(network, params, both, n_context)[:, n_context:]
     cosine = F.normalize(query, dim=-1) @ F.normalize(support, dim=-1).transpose(1, 2)
-    labels = F.one_hot(tasks.support.labels, int(tasks.class_ids.shape[1])).to(cosine.dtype)
+    ways = torch.arange(tasks.class_ids.shape[1], device=cosine.device)
+    labels = (tasks.support.labels.unsqueeze(-1) == ways).to(cosine.dtype)
     return torch.log(torch.softmax(cosine, dim=-1) @ labels)
 
 
-def _features(network: TaskNetwork, params: Parameters, images: Tensor, n_context: int | None = None) -> Tensor:
+def features_of(
+    network: TaskNetwork, params: Parameters, images: Float[Tensor, "task sample ..."], n_context: int | None = None
+) -> Float[Tensor, "task sample feature"]:
+    """Return what the head reads; norms take their statistics from the first `n_context` samples (default: all)."""
     maps = forward_tasks(network, params, images, n_context=n_context, layers=network.layer_names[:-1])
     return network.features(maps)
+
+
+def body_of(network: TaskNetwork, params: Parameters) -> dict[str, Tensor]:
+    """Return the parameters of all layers but the last, the head."""
+    return {name: value for name, value in params.items() if layer_of(name) in network.layer_names[:-1]}

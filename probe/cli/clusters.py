@@ -1,0 +1,160 @@
+"""`metaprobe clusters`: which initialisation the tasks of each domain start from, and what else would group them so."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from probe.cli.arguments import CheckpointPath, DataRoot, DataSet, Device, Json, load_data
+from probe.cli.measuring import Csv
+from probe.cli.tables import readable
+from probe.show import Cell, Grid, as_json, show, write_line
+from trainers.errors import MetaprobeError
+
+if TYPE_CHECKING:
+    from analyses.table import Table
+
+__all__ = ["COMMANDS"]
+
+Embed = Annotated[
+    int | None,
+    tyro.conf.arg(
+        metavar="INT", help_behavior_hint="(default: none; UMAP, t-SNE and PCA coordinates are in --csv and --json)"
+    ),
+]
+
+
+def clusters(
+    checkpoint: CheckpointPath,
+    data: DataSet = None,
+    tasks: int = 1000,
+    fit_tasks: int = 2000,
+    embed: Embed = None,
+    split: Literal["train", "val", "test"] = "test",
+    n_query: int = 15,
+    seed: int = 0,
+    data_root: DataRoot = None,
+    device: Device = "cpu",
+    csv: Csv = None,
+    figure: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(.svg or .pdf)"),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Count which initialisation the tasks of each domain start from, beside k-means on what else describes a task.
+
+    Agreement with the domains is told as purity, adjusted Rand index and normalised mutual information, with 95 %
+    bootstrap intervals over tasks: of the checkpoint's own assignment, and of as many k-means clusters on all adapted
+    parameters, on the body's, on the head's, and on mean features.
+
+    Args:
+        checkpoint: of tsa_maml.
+        data: the data set, a mixture.
+        tasks: How many tasks of each domain.
+        fit_tasks: How many training tasks k-means sees; 4 bytes of memory for each of their parameters.
+        embed: Also embed this many tasks of each domain in the plane.
+        split: Classes that the tasks are drawn from.
+        n_query: Query images of a class; mean features are over these too.
+        seed: Names the tasks; seeds k-means, bootstrap and embedding.
+        data_root: Folder of the data sets.
+        device: cpu, cuda …
+        csv: Also write the table there.
+        figure: Also draw the usage as a heatmap there.
+        json: Write JSON.
+    """
+    from analyses.cluster_rows import domains_of
+    from analyses.clusters import agreement, clusters_of
+    from analyses.embedding import EmbeddingPlan, embedding
+    from analyses.testing import TestPlan
+    from trainers.checkpoint import load_checkpoint
+    from trainers.device import device_named
+    from trainers.progress import ProgressLine
+
+    device_named(device)  # what is not there is told before data are read
+    loaded = load_checkpoint(checkpoint)
+    clusters_of(loaded, checkpoint)
+    if figure is not None and figure.suffix not in (".svg", ".pdf"):
+        raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
+    if embed is not None and embed < 1:
+        raise MetaprobeError(f"--embed must be at least 1; got {embed}")
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
+    imageset = load_data(loaded.config, data, data_root)
+    domains = len(domains_of(imageset, plan))
+    embed_plan = EmbeddingPlan(seed=seed)
+    if embed is not None:
+        embed_plan.check(domains * embed)
+    with ProgressLine(f"clusters {checkpoint.name}", 0, unit="tasks") as bar:
+        done, total = 0, domains * tasks + fit_tasks + 3 * domains * (embed or 0)
+
+        def advance(some: int) -> None:
+            nonlocal done
+            done += some
+            bar.reach(done, total)
+
+        table = agreement(loaded, imageset, plan, fit_tasks=fit_tasks, with_usage=True, advance=advance)
+        if embed is not None:
+            few = dataclasses.replace(plan, tasks=embed)
+            table += embedding(loaded, imageset, few, embed_plan=embed_plan, advance=advance)
+    if csv:
+        table.write_csv(csv)
+    if figure:
+        _draw(table, figure)
+    _show(table, json)
+    return 0
+
+
+def _draw(table: Table, path: Path) -> None:
+    from reports.entries import entries_of
+    from reports.studies.zhou2021.figures import usage_heatmap
+    from trainers.files import write_bytes, write_text
+
+    drawn = usage_heatmap(entries_of(table.frame()))
+    assert drawn is not None  # there are rows of usage
+    if path.suffix == ".pdf":
+        write_bytes(path, drawn.pdf)
+    else:
+        write_text(path, drawn.svg)
+
+
+def _show(table: Table, json_wanted: bool) -> None:
+    from analyses.table import Table
+
+    if json_wanted:
+        columns = table.used_columns()
+        write_line(as_json([{name: getattr(row, name) for name in columns} for row in table.rows]))
+        return
+    told = Table.of(row for row in table.rows if row.cluster is None and row.task is None)
+    title = "agreement of clusters with domains"
+    if sys.stdout is not None and sys.stdout.isatty():
+        show((*_usage_grids(table), *readable(told, title)))
+        return
+    columns = told.used_columns()
+    rows = tuple(tuple(getattr(row, name) for name in columns) for row in told.rows)
+    show((*_usage_grids(table), Grid(title, columns, rows)))
+
+
+def _usage_grids(table: Table) -> tuple[Grid, Grid]:
+    """Return counts and frequencies, a row a domain, a column an initialisation."""
+
+    def grid(measure: str, title: str) -> Grid:
+        cells: dict[str, list[Cell]] = {}
+        sizes: dict[str, int | None] = {}
+        for row in table.rows:
+            if row.measure == measure and row.group is not None and row.value is not None:
+                value = int(row.value) if measure == "usage_count" else row.value
+                cells.setdefault(row.group, []).append(value)
+                sizes[row.group] = row.n
+        width = max(map(len, cells.values()), default=0)
+        columns = ("group", "n", *(f"initialisation {place + 1}" for place in range(width)))
+        return Grid(title, columns, tuple((group, sizes[group], *values) for group, values in cells.items()))
+
+    counts = grid("usage_count", "tasks of each domain that start from each initialisation")
+    return counts, grid("usage_frequency", "the same as frequencies, 0 … 1")
+
+
+COMMANDS = {"clusters": clusters}

@@ -1,0 +1,142 @@
+"""TSA-MAML from its base to its checkpoint: what is trained, by what, and what a later user needs."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tests import reference_maml
+from tests.conftest import make_imageset
+from trainers.adapt import adapt_as
+from trainers.algorithms import ALGORITHMS, check_options
+from trainers.checkpoint import load_checkpoint
+from trainers.config import TrainConfig
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.evaluate import evaluate, sampler_for
+from trainers.outer_loop import train
+from trainers.run import RunFolder
+from trainers.tasks.episodes import EpisodeSampler
+
+MAML = TrainConfig(
+    "maml", "toy", n_way=3, n_query=3, filters=8, meta_batch=2, inner_steps=2, iterations=3, val_tasks=4, val_every=2,
+    chunk=1, gradient="unrolled",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy():
+    made = make_imageset(size=20)
+    return dataclasses.replace(made, domains=tuple("ab"[place % 2] for place in range(len(made.class_names))))
+
+
+@pytest.fixture(scope="module")
+def base(toy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "maml"
+    train(MAML, toy, folder)
+    return RunFolder(folder).checkpoint("last")
+
+
+def tsa(start, **other):
+    asked = {"algorithm": "tsa_maml", "base": str(start), "clusters": 2, "cluster_tasks": 12, "iterations": 5}
+    return dataclasses.replace(MAML, **(asked | other))
+
+
+def test_one_cluster_is_maml_continued_to_the_byte(toy, base, tmp_path):
+    continued = train(dataclasses.replace(MAML, base=str(base), iterations=5), toy, tmp_path / "maml")
+    alone = train(tsa(base, clusters=1), toy, tmp_path / "tsa")
+    for name, value in continued.params.items():
+        assert torch.equal(alone.clusters.initialisations[name][0], value)
+    assert alone.metrics == continued.metrics
+
+
+def test_a_cluster_is_trained_by_maml_on_its_own_tasks_and_the_others_rest(toy, base, tmp_path):
+    """The first step of Adam moves every weight by the outer rate against the sign of the reference's gradient."""
+    config = tsa(base, iterations=1)
+    after = train(config, toy, tmp_path / "run").clusters
+    before = load_checkpoint(RunFolder(tmp_path / "run").checkpoint("start")).clusters
+    apart = {name: (value - before.initialisations[name]).flatten(1) for name, value in after.initialisations.items()}
+    (own,) = torch.cat(list(apart.values()), dim=1).any(dim=1).nonzero().flatten().tolist()
+    tasks = EpisodeSampler(toy, "train", 3, 1, 3, 0).batch(range(40))
+    network = load_checkpoint(base).network()
+    assigned = before.assign(network, tasks.support).tolist()
+    chosen = [place for place, cluster in enumerate(assigned) if cluster == own][:2]
+    mine = EpisodeSampler(toy, "train", 3, 1, 3, 0).batch(chosen)
+    params = {name: value[own].clone().requires_grad_() for name, value in before.initialisations.items()}
+    _, gradients = reference_maml.meta_gradient(params, mine, list(params), 0.1, 2, False, "stride", True)
+    for name, gradient in gradients.items():
+        step = after.initialisations[name][own] - before.initialisations[name][own]
+        clear = gradient.abs() > 1e-4
+        assert torch.allclose(step[clear], -1e-3 * gradient[clear].sign(), atol=2e-5)
+    assert all(torch.equal(after.centres[name], before.centres[name]) for name in after.centres)
+
+
+def test_initialisations_begin_at_their_members_means_and_members_are_counted(toy, base, tmp_path):
+    train(tsa(base, iterations=1), toy, tmp_path / "run")
+    begun = load_checkpoint(RunFolder(tmp_path / "run").checkpoint("start"))
+    clusters, network = begun.clusters, begun.network()
+    assert clusters.members.sum() == 12 and all(torch.equal(begun.params[n], v) for n, v in clusters.base.items())
+    tasks = EpisodeSampler(toy, "train", 3, 1, 3, 0).batch(range(12))
+    adapted = adapt_as(network, clusters.base, tasks.support, begun.adaptation).params
+    assigned = clusters.assign(network, tasks.support)
+    assert torch.bincount(assigned, minlength=2).tolist() == clusters.members.tolist()
+    for name, value in adapted.items():
+        means = torch.stack([value[assigned == cluster].mean(0) for cluster in range(2)])
+        assert torch.allclose(means, clusters.initialisations[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(("by", "names"), [("all", 14), ("body", 12), ("head", 2)])
+def test_what_is_clustered_is_what_was_asked_for(toy, base, tmp_path, by, names):
+    found = train(tsa(base, clustered=by, iterations=1, assign_to="initialisations"), toy, tmp_path / "run").clusters
+    assert len(found.centres) == names and len(found.initialisations) == 14
+    of_head = {"all": {False, True}, "body": {False}, "head": {True}}[by]
+    assert {name.startswith("head") for name in found.centres} == of_head
+    assert found.assign_to == "initialisations"
+
+
+def test_a_checkpoint_adapts_without_its_base(toy, base, tmp_path):
+    copy = tmp_path / "base.safetensors"
+    copy.write_bytes(base.read_bytes())
+    made = train(tsa(copy), toy, tmp_path / "run")
+    copy.unlink()
+    read = load_checkpoint(RunFolder(tmp_path / "run").checkpoint("last"))
+    assert read.fingerprint == made.fingerprint
+    result = evaluate(read.network(), read.start(), sampler_for(read, toy, n_query=3), read.adaptation, tasks=6)
+    assert result.accuracy.shape == (6,)
+
+
+def test_a_finished_run_goes_on_only_from_the_same_base(toy, base, tmp_path):
+    copy = tmp_path / "base.safetensors"
+    copy.write_bytes(base.read_bytes())
+    train(tsa(base), toy, tmp_path / "run")
+    train(tsa(copy), toy, tmp_path / "run")  # the same weights at another place
+    other = RunFolder(base.parent.parent).checkpoint("start")
+    with pytest.raises(MetaprobeError, match="begun from another --base"):
+        train(tsa(other), toy, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        (dict(clusters=13), "13 clusters cannot be found in 12 tasks; lower --clusters or raise --cluster-tasks"),
+        (dict(base=None), "tsa_maml starts from a checkpoint; name one with --base CHECKPOINT"),
+        (dict(algorithm="maml"), "--cluster-tasks is an option of tsa_maml; maml has no"),
+        (dict(n_way=4), "of another network or other data than this run: n_way 3 there, 4 here"),
+        (dict(filters=4), "filters 8 there, 4 here"),
+        (dict(norm="non-transductive"), "norm transductive there, non-transductive here"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_plain_words(toy, base, tmp_path, config, match):
+    with pytest.raises(MetaprobeError, match=match):
+        train(tsa(base, **config), toy, tmp_path / "run")
+
+
+def test_a_base_of_another_image_size_and_a_missing_one_are_refused(base, tmp_path):
+    with pytest.raises(MetaprobeError, match="image_size 20 there, 28 here"):
+        train(tsa(base), make_imageset(size=28), tmp_path / "a")
+    with pytest.raises(UnreadableInput, match="nowhere"):
+        train(tsa(tmp_path / "nowhere.safetensors"), make_imageset(size=20), tmp_path / "b")
+
+
+def test_several_processes_are_refused():
+    with pytest.raises(MetaprobeError, match=r"tsa_maml runs in one process.*--workers 2"):
+        check_options(ALGORITHMS["tsa_maml"], dataclasses.replace(MAML, algorithm="tsa_maml", base="x"), ranks=2)

@@ -1,0 +1,86 @@
+"""What a run begins with: its network, drawn or taken from a base, and the clusters of a learner that has some."""
+
+from __future__ import annotations
+
+from trainers.algorithms import Algorithm
+from trainers.checkpoint import load_checkpoint
+from trainers.clustering.clusters import Clusters
+from trainers.clustering.finding import Clustering, Search
+from trainers.config import NetworkConfig, TrainConfig, to_mapping
+from trainers.errors import MetaprobeError
+from trainers.interrupt import Interrupted, StopRequest
+from trainers.networks import TaskNetwork, build_network, layer_of
+from trainers.progress import ProgressLine
+from trainers.run import RunFolder
+from trainers.tasks.imageset import ImageSet
+
+__all__ = ["begin_clusters", "begin_network", "network_config_for"]
+
+
+def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig:
+    """Return the network that a run builds: the papers' Omniglot variant on grey images, their RGB one otherwise."""
+    grey = imageset.channels == 1
+    return NetworkConfig(
+        name="conv4",
+        n_way=config.n_way,
+        channels=imageset.channels,
+        image_size=imageset.image_size,
+        filters=(64 if grey else 32) if config.filters is None else config.filters,
+        downsample=config.downsample or ("stride" if grey else "max-pool"),
+        norm=config.norm,
+        blocks=config.blocks or 4,
+    )
+
+
+def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfig) -> tuple[TaskNetwork, str | None]:
+    """Return the network that a run begins with, and the fingerprint of its base checkpoint, if it has one.
+
+    Raises:
+        UnreadableInput: the base cannot be read.
+        MetaprobeError: it is of another shape than the run's network.
+    """
+    network = build_network(shape, config.seed)
+    if config.base is None:
+        return network, None
+    base = load_checkpoint(config.base)
+    here, there = to_mapping(shape), to_mapping(base.network_config)
+    if differing := [name for name in here if here[name] != there[name]]:
+        told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)
+        raise MetaprobeError(f"--base {config.base} is of another network or other data than this run: {told}")
+    head = network.layer_names[-1]
+    kept = {name: value for name, value in base.params.items() if not (algorithm.new_head and layer_of(name) == head)}
+    network.load_state_dict(kept, strict=not algorithm.new_head)
+    return network, base.fingerprint
+
+
+def begin_clusters(
+    algorithm: Algorithm, search: Search, folder: RunFolder, base: str | None, stop: StopRequest
+) -> Clusters | None:
+    """Return the clusters that a run begins with: those of its first checkpoint, else found now; None without any.
+
+    Args:
+        algorithm: of the run.
+        search: what finding them needs.
+        folder: the run's.
+        base: fingerprint of the checkpoint that it starts from.
+        stop: whether to stop.
+
+    Raises:
+        Interrupted: a stop was asked for.
+    """
+    if algorithm.cluster is None:
+        return None
+    first = folder.checkpoint("start")
+    if first.exists() and (begun := load_checkpoint(first)).provenance.get("base") == base:
+        return begun.clusters
+    tasks = Clustering.of(search.config).tasks
+    with ProgressLine(f"adapting to tasks, for the clusters of {folder.path.name}", tasks, unit="tasks") as bar:
+
+        def advance(done: int) -> None:
+            bar.advance(steps=done)
+            if stop.asked:
+                raise Interrupted(
+                    "stopped while looking for clusters; nothing is trained yet, so the same command begins anew"
+                )
+
+        return algorithm.cluster(search, advance)

@@ -1,0 +1,130 @@
+"""Finding the clusters that TSA-MAML starts from, in the adapted parameters of training tasks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from trainers.adapt import adapt_as
+from trainers.clustering.clusters import Clusters
+from trainers.clustering.kmeans import k_means
+from trainers.clustering.vectors import TaskVectors
+from trainers.config import Adaptation, AssignTo, Clustered, TrainConfig
+from trainers.errors import MetaprobeError
+from trainers.networks import Parameters, TaskNetwork, layer_of
+from trainers.parallel import TaskWorkers
+from trainers.tasks.episodes import EpisodeSampler, Tasks
+
+__all__ = ["Clustering", "Search", "find_clusters"]
+
+_CHUNK = 8  # tasks that a worker adapts at once
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """How tasks are clustered, with the defaults of Zhou et al. (2021, Section 5) for what a run's config leaves open.
+
+    Attributes:
+        m: clusters.
+        by: which adapted parameters.
+        assign_to: what later tasks are compared with.
+        tasks: that the clusters are found in.
+    """
+
+    m: int = 3
+    by: Clustered = "all"
+    assign_to: AssignTo = "centres"
+    tasks: int = 10_000
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Clustering:
+        """Return what a run's config asks for."""
+        asked = {"m": config.clusters, "by": config.clustered}
+        asked |= {"assign_to": config.assign_to, "tasks": config.cluster_tasks}
+        return cls(**{name: value for name, value in asked.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Search:
+    """What finding clusters needs of a run.
+
+    Attributes:
+        config: the run's.
+        base: θ*, on the device.
+        tasks: training tasks.
+        adaptation: how θ* adapts to them.
+        workers: of the run's network.
+        scratch: a folder for temporary files.
+    """
+
+    config: TrainConfig
+    base: Parameters
+    tasks: EpisodeSampler
+    adaptation: Adaptation
+    workers: TaskWorkers[TaskNetwork]
+    scratch: Path
+
+
+def find_clusters(search: Search, advance: Callable[[int], None]) -> Clusters:
+    """Cluster training tasks by θ̄_T − θ*, and start each cluster at its members' mean (Zhou et al. 2021, Section 4.2).
+
+    The tasks are those with the indices 0, 1 …, which training then begins with too. One cluster alone is not looked
+    for: it starts at θ* itself, which makes TSA-MAML with m = 1 MAML continued.
+
+    Args:
+        search: where to look.
+        advance: called with the number of tasks just adapted to.
+
+    Raises:
+        MetaprobeError: more clusters than tasks, an empty cluster, or too little room on the disk.
+    """
+    wanted = Clustering.of(search.config)
+    if wanted.m > wanted.tasks:
+        raise MetaprobeError(
+            f"{wanted.m} clusters cannot be found in {wanted.tasks} tasks; lower --clusters or raise --cluster-tasks"
+        )
+    base = {name: value.detach() for name, value in search.base.items()}
+    names = _clustered(tuple(base), wanted.by)
+    if wanted.m == 1:
+        alone = {name: value[None].clone() for name, value in base.items()}
+        centres = {name: alone[name].clone() for name in names}
+        members = torch.tensor([wanted.tasks])
+        return Clusters(base, centres, alone, members, search.adaptation, wanted.assign_to)
+    shapes = {name: tuple(value.shape) for name, value in base.items()}
+    with TaskVectors(shapes, wanted.tasks, search.scratch) as vectors:
+        ends = range(0, wanted.tasks, _CHUNK)
+        batches = (search.tasks.batch(range(first, min(first + _CHUNK, wanted.tasks))) for first in ends)
+        for rows in search.workers.map(functools.partial(_moves, base, search.adaptation), batches):
+            vectors.append(rows)
+            advance(len(next(iter(rows.values()))))
+        labels = k_means(vectors.points(names), wanted.m, search.config.seed)
+        means = vectors.means(labels, wanted.m)
+    initialisations = {name: base[name] + torch.from_numpy(means[name]).to(base[name]) for name in base}
+    return Clusters(
+        base=base,
+        centres={name: initialisations[name].clone() for name in names},
+        initialisations=initialisations,
+        members=torch.from_numpy(np.bincount(labels, minlength=wanted.m)),
+        adaptation=search.adaptation,
+        assign_to=wanted.assign_to,
+    )
+
+
+def _moves(
+    base: Parameters, adaptation: Adaptation, network: TaskNetwork, tasks: Tasks
+) -> dict[str, Float32[np.ndarray, "task feature"]]:
+    """Return how far each parameter moves for each task, θ̄_T − θ*."""
+    adapted = adapt_as(network, base, tasks.support, adaptation).params
+    return {name: (adapted[name] - value).expand(len(tasks), *value.shape).flatten(1).cpu().numpy()
+            for name, value in base.items()}  # fmt: skip
+
+
+def _clustered(names: tuple[str, ...], by: Clustered) -> tuple[str, ...]:
+    head = layer_of(names[-1])
+    return tuple(name for name in names if by == "all" or (layer_of(name) == head) == (by == "head"))

@@ -1,0 +1,75 @@
+"""What a run trains: one initialisation, or one for each cluster of tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from trainers.clustering.clusters import Clusters, Start
+from trainers.networks import Parameters
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """The tensors that the outer loop steps, and the forms in which others take them.
+
+    Args:
+        params: of the network, leaves; with clusters they are the base, which stays.
+        beside: trained with them, but no part of the network.
+        clusters: where a run with several initialisations begins.
+
+    Attributes:
+        params: all tensors that are trained, by name; of several initialisations as "cluster/name".
+    """
+
+    def __init__(
+        self, params: Mapping[str, Tensor], beside: Mapping[str, Tensor] | None = None, clusters: Clusters | None = None
+    ) -> None:
+        self._network, self._beside, self._clusters = dict(params), dict(beside or {}), clusters
+        if clusters is None:
+            self._initialisations = [self._network | self._beside]
+            self.params = self._initialisations[0]
+            return
+        self._initialisations = [
+            {name: value[cluster].clone().requires_grad_() for name, value in clusters.initialisations.items()}
+            for cluster in range(clusters.count)
+        ]
+        self.params = {
+            f"{cluster}/{name}": value
+            for cluster, params in enumerate(self._initialisations)
+            for name, value in params.items()
+        }
+
+    @property
+    def count(self) -> int:
+        """How many initialisations there are."""
+        return len(self._initialisations)
+
+    def of(self, cluster: int) -> Parameters:
+        """Return what a meta-batch of one cluster trains (0 where there is but one)."""
+        return self._initialisations[cluster]
+
+    @property
+    def network(self) -> Parameters:
+        """The weights that a checkpoint holds under the network's own names."""
+        return self._network
+
+    @property
+    def clusters(self) -> Clusters | None:
+        """The clusters with their initialisations as they are now; None for a learner of one."""
+        if self._clusters is None:
+            return None
+        stacked = {
+            name: torch.stack([params[name].detach() for params in self._initialisations])
+            for name in self._clusters.initialisations
+        }
+        return dataclasses.replace(self._clusters, initialisations=stacked)
+
+    @property
+    def start(self) -> Start:
+        """What a test adapts from."""
+        return self.clusters or self._network
