@@ -33,9 +33,14 @@ class Row:
         step: inner step.
         task: index of the task, where the row is of one.
         frozen: layers kept fixed at test time, comma-separated; "" for none.
-        head: "own" or "nil".
+        head: "own" or "nil"; or "maml", a head trained by `maml_head` on the finished body of another run: then
+            algorithm, seed and iteration are that run's, the checkpoint is the one with the head.
         inner_steps: steps that the inner loop took at test time.
         samples: what a sample is, "positions" or "images".
+        group: the domain that tasks come from (ground truth).
+        cluster: the initialisation that tasks are assigned to (found).
+        view: what a task is described by: "assignment", the learner's own choice; "all", "body" or "head", its adapted
+            parameters; "features", its mean features.
         measure: what was measured.
         value: in the measure's unit: percent, percentage points, nats, or a similarity.
         low: lower end of the 95 % interval.
@@ -58,6 +63,9 @@ class Row:
     head: str | None = None
     inner_steps: int | None = None
     samples: str | None = None
+    group: str | None = None
+    cluster: int | None = None
+    view: str | None = None
     measure: str
     value: float | None
     low: float | None = None
@@ -76,7 +84,7 @@ class Row:
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 _REAL: tuple[str, ...] = ("value", "low", "high")
-_WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "n")
+_WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
 
 
 @dataclasses.dataclass(frozen=True)

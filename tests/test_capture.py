@@ -1,5 +1,6 @@
 """Captures against activations computed independently, and what they must leave alone."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -23,9 +24,15 @@ from tests.captures import (
     state_of,
 )
 from tests.conftest import make_imageset
+from tests.reference_maml import conv4
+from tests.several_starts import NETWORK, checkpoint_of, nearest, own_start, two_starts
+from trainers.adapt import adapt
+from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.config import Adaptation, TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.networks import build_network
 from trainers.outer_loop import train
+from trainers.tasks.episodes import EpisodeSampler
 
 
 def stepped(forward, params, names, images, labels, adaptation):
@@ -285,6 +292,8 @@ def test_what_does_not_fit_is_named(tmp_path):
     attempt("unknown parameter 'head.wait'.*head.weight", params={"head.wait": torch.zeros(1)})
     attempt(r"'head.bias' has shape \(2,\), the network expects \(3,\)", params={"head.bias": torch.zeros(2)})
     attempt("layer pattern 'conv9'", layers="conv9")
+    clusters = two_starts(sampler(size=8), 2, dataclasses.replace(NETWORK, filters=5), dtype=torch.float64)
+    attempt(r"clusters do not fit the network: conv1.conv.weight is \(5, 1, 3, 3\), expected \(4,", params=clusters)
     attempt("takes no step", adaptation=Adaptation((), 0.1, 0))
     attempt("leave the argument out", network=foreign_network(), adaptation=FOREIGN_ADAPTATION, transductive=False)
     attempt("channel_axis=7: layer 'conv1'", channel_axis=7)
@@ -389,6 +398,58 @@ def test_a_checkpoint_brings_its_own_way_to_adapt(tmp_path, norm):
         assert not np.allclose(head.scatter[:3, :3], head.scatter[3:, 3:])
     with pytest.raises(MetaprobeError, match="trained on images of 1 × 28 × 28; toy has 3 × 16 × 16"):
         probe.capture_checkpoint(path, make_imageset(size=16, channels=3), tmp_path / "u.h5")
+
+
+def test_of_several_initialisations_pre_is_the_tasks_own(tmp_path):
+    """Float64, against the capture of a plain network with that initialisation, one task at a time."""
+    source, network = sampler(size=8), build_network(NETWORK, 0).double()
+    clusters = two_starts(source, 5, dtype=torch.float64)
+    tasks, held = source.batch(range(5)), state_of(network)
+    places = [nearest(clusters, tasks[i : i + 1].support) for i in range(5)]
+    assert set(places) == {0, 1}
+    options = {"adaptation": clusters.adaptation, "steps": "all", "raw": True}
+    out = probe.capture(network, clusters, tasks, out=tmp_path / "s.h5", chunk=3, **options)
+    again = probe.capture(network, clusters, tasks, out=tmp_path / "t.h5", chunk=3, **options)
+    assert out.read_bytes() == again.read_bytes()
+    assert state_of(network) == held
+    with probe.open_store(out) as store:
+        for i in range(5):
+            one, alone = tasks[i : i + 1], build_network(NETWORK, 1).double()
+            alone.load_state_dict(own_start(clusters, one.support))
+            path = probe.capture(alone, None, one, out=tmp_path / f"{i}.h5", **options)
+            with probe.open_store(path) as plain:
+                for layer in store.layers:
+                    for step in (0, 1, 2):
+                        found, expected = store.activations(layer, step, i), plain.activations(layer, step, 0)
+                        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+                    for step in (1, 2):
+                        a, b = store.moments(layer, step, i), plain.moments(layer, step, 0)
+                        np.testing.assert_allclose(a.mean, b.mean, rtol=0, atol=1e-10)
+                        np.testing.assert_allclose(a.scatter, b.scatter, rtol=0, atol=1e-10 * np.abs(b.scatter).max())
+
+
+def test_a_checkpoint_of_several_initialisations_is_captured_from_them(tmp_path):
+    source = EpisodeSampler(make_imageset(n_classes=12, per_class=8, size=8), "test", 3, 2, 4, 7)
+    clusters = two_starts(source, 5)
+    saved = checkpoint_of(clusters)
+    save_checkpoint(tmp_path / "a.safetensors", saved)
+    before = (tmp_path / "a.safetensors").read_bytes()
+    out = probe.capture_checkpoint(
+        tmp_path / "a.safetensors", make_imageset(n_classes=12, per_class=8, size=8), tmp_path / "s.h5", tasks=5,
+        n_query=4, seed=7, raw=True,
+    )  # fmt: skip
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+    with probe.open_store(out) as store:
+        assert store.fingerprint == saved.fingerprint == load_checkpoint(tmp_path / "a.safetensors").fingerprint
+        assert store.metadata.checkpoint.fingerprint == saved.fingerprint
+        for i in range(5):
+            one = source.batch([i])
+            start = own_start(clusters, one.support)
+            params = adapt(build_network(NETWORK, 0), start, one.support, inner_lr=0.3, steps=2).params
+            own = {name: value[0] for name, value in params.items()}
+            for step, weights in ((0, start), (2, own)):
+                expected = conv4(weights, one.query.images[0], "stride").detach().numpy()
+                np.testing.assert_allclose(store.activations("head", step, i), expected, rtol=0, atol=2e-5)
 
 
 def test_importing_probe_and_reading_a_store_need_no_torch(tmp_path):

@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analyses.freezing import TestPlan, accuracy_of, contiguous_blocks, freeze, mean_row
+from analyses.freezing import TestPlan, accuracy_of, contiguous_blocks, freeze, group_accuracy, mean_row
 from analyses.table import Row, Table
 from tests.conftest import make_imageset
+from tests.several_starts import NETWORK, checkpoint_of, nearest, own_start, plain, two_starts
 from tests.test_training import tiny
-from trainers.adapt import adapt, query_logits
-from trainers.checkpoint import load_checkpoint
+from trainers.adapt import adapt, query_logits, task_losses
+from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.errors import MetaprobeError
+from trainers.evaluate import evaluate
+from trainers.networks import build_network
 from trainers.outer_loop import train
 from trainers.run import RunFolder
 from trainers.tasks.episodes import EpisodeSampler
+from trainers.tasks.mixture import mix
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 BLOCKS = ((), ("conv1",), ("conv1", "conv2"), ("conv1", "conv2", "conv3"), ("conv1", "conv2", "conv3", "conv4"))
@@ -192,3 +196,92 @@ def test_a_single_set_is_tested_once(run):
         run.checkpoint("last"), IMAGESET, PLAN, frozen=[("conv1",)], inner_steps=(2, 4), random_row=False
     )  # fmt: skip
     assert len(chosen(table, measure="accuracy", inner_steps=4)) == 1
+
+
+def by_task(clusters, frozen, steps):
+    """Accuracy and loss by task: its initialisation put into a plain network, which then adapts without layers."""
+    sampler, found = EpisodeSampler(IMAGESET, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed), []
+    for place in range(PLAN.tasks):
+        task = sampler.batch([place])
+        network = plain(own_start(clusters, task.support))
+        layers = [layer for layer in LAYERS if layer not in frozen]
+        params = dict(network.named_parameters())
+        adapted = adapt(network, params, task.support, layers=layers, inner_lr=0.3, steps=steps)
+        logits = query_logits(network, adapted.params, task.support, task.query).detach()
+        right = (logits.argmax(-1) == task.query.labels).double().mean()
+        found.append((100 * float(right), float(task_losses(logits, task.query.labels))))
+    return np.array(found).T
+
+
+def test_of_several_initialisations_each_task_freezes_its_own(tmp_path):
+    sampler = EpisodeSampler(IMAGESET, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed)
+    clusters = two_starts(sampler, PLAN.tasks)
+    places = [nearest(clusters, sampler.batch([place]).support) for place in range(PLAN.tasks)]
+    assert set(places) == {0, 1}
+    path, checkpoint = tmp_path / "a.safetensors", checkpoint_of(clusters)
+    save_checkpoint(path, checkpoint)
+    table = freeze(path, IMAGESET, PLAN, inner_steps=(2, 0), random_row=False)
+    # Without a step, too, and with the whole body frozen, a task keeps the cluster that the full adaptation finds.
+    for frozen, steps in [*((block, 2) for block in BLOCKS), ((), 0)]:
+        accuracy, loss = by_task(clusters, frozen, steps)
+        wanted = {"frozen": ",".join(frozen), "inner_steps": steps}
+        assert_mean(the(table, measure="accuracy", **wanted), accuracy)
+        row = the(table, measure="loss", **wanted)
+        assert row.value == pytest.approx(loss.mean(), rel=1e-5)
+        assert accuracy_of(checkpoint, IMAGESET, PLAN, frozen=frozen, inner_steps=steps).rows[1].value == row.value
+    losses = {row.value for row in chosen(table, measure="loss")}
+    assert len(losses) == len(chosen(table, measure="loss")) - 1  # step 0 is the same, frozen or not
+
+
+def test_the_random_row_of_several_initialisations_is_one_untrained_network(tmp_path):
+    sampler = EpisodeSampler(IMAGESET, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed)
+    path, checkpoint = tmp_path / "a.safetensors", checkpoint_of(two_starts(sampler, PLAN.tasks))
+    save_checkpoint(path, checkpoint)
+    random = the(freeze(path, IMAGESET, PLAN, frozen=[()]), algorithm="random", measure="accuracy")
+    single = dataclasses.replace(
+        checkpoint, clusters=None, params=dict(build_network(NETWORK, checkpoint.config.seed).named_parameters())
+    )
+    assert random.value == accuracy_of(single, IMAGESET, PLAN).rows[0].value
+
+
+def mixture(**sizes):
+    return mix([(name, make_imageset(n_classes=n, per_class=18, size=8, seed=n)) for name, n in sizes.items()])
+
+
+def test_each_domain_alone_and_all_together(run):
+    checkpoint, mixed, done = load_checkpoint(run.checkpoint("last")), mixture(dots=12, bars=9), []
+    table = group_accuracy(checkpoint, mixed, PLAN, advance=done.append)
+    assert [(row.group, row.measure) for row in table.rows] == [
+        (group, measure) for group in ("dots", "bars", None) for measure in ("accuracy", "loss")
+    ]
+    assert sum(done) == 3 * PLAN.tasks
+    for group in ("dots", "bars", None):
+        plan = dataclasses.replace(PLAN, group=group)
+        assert chosen(table, group=group) == list(accuracy_of(checkpoint, mixed, plan).rows)
+        assert chosen(table, group=group, measure="accuracy")[0].n == PLAN.tasks
+    # A domain's tasks are those of a sampler that knows that domain alone.
+    sampler = EpisodeSampler(mixed, "test", 3, 1, PLAN.n_query, PLAN.seed, group="bars")
+    assert set(sampler.batch(range(6)).groups) == {"bars"}
+    network = checkpoint.network()
+    found = evaluate(
+        network, dict(network.named_parameters()), sampler, checkpoint.adaptation, tasks=6, transductive=False
+    )
+    assert_mean(the(table, group="bars", measure="accuracy"), found.accuracy)
+    frozen = freeze(run.checkpoint("last"), mixed, dataclasses.replace(PLAN, group="bars"), frozen=[()])
+    assert {row.group for row in frozen.rows} == {"bars"}
+    assert the(frozen, algorithm="maml", measure="accuracy").value == the(table, group="bars", measure="accuracy").value
+
+
+def test_a_set_of_one_domain_is_tested_once(run):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    assert group_accuracy(checkpoint, IMAGESET, PLAN) == accuracy_of(checkpoint, IMAGESET, PLAN)
+
+
+def test_domains_that_do_not_fit_are_named(run):
+    checkpoint, mixed = load_checkpoint(run.checkpoint("last")), mixture(dots=12, bars=9)
+    with pytest.raises(MetaprobeError, match=r"every domain was asked for, and of 'bars' alone; leave one out"):
+        group_accuracy(checkpoint, mixed, dataclasses.replace(PLAN, group="bars"))
+    with pytest.raises(MetaprobeError, match=r"unknown domain 'bar'. Did you mean bars\?"):
+        accuracy_of(checkpoint, mixed, dataclasses.replace(PLAN, group="bar"))
+    with pytest.raises(MetaprobeError, match=r"test split of bars \(of dots\+bars\) has 2 classes, fewer than n_way=3"):
+        group_accuracy(checkpoint, mixture(dots=12, bars=6), PLAN)

@@ -10,6 +10,7 @@ from scipy import stats
 from analyses.freezing import TestPlan
 from analyses.weight_distance import layer_distances, weight_distance
 from tests.conftest import make_imageset
+from tests.several_starts import checkpoint_of, nearest, own_start, two_starts
 from trainers.adapt import adapt
 from trainers.checkpoint import Checkpoint, save_checkpoint
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
@@ -125,13 +126,55 @@ def test_distances_of_given_parameters():
         "a.bias": torch.tensor([[2.0], [0.0]]),
         "b.weight": before["b.weight"],
     }
-    distances, norm = layer_distances(before, after, "a", 2)
-    assert (distances.tolist(), norm) == ([2.0, 5.0], 5.0)
-    distances, norm = layer_distances(before, after, "b", 2)
-    assert (distances.tolist(), norm) == ([0.0, 0.0], 5.0)
+    distances, norms = layer_distances(before, after, "a", 2)
+    assert (distances.tolist(), norms.tolist()) == ([2.0, 5.0], [5.0, 5.0])
+    distances, norms = layer_distances(before, after, "b", 2)
+    assert (distances.tolist(), norms.tolist()) == ([0.0, 0.0], [5.0, 5.0])
 
 
 def test_no_tasks_are_refused(tmp_path):
     path, _ = written(tmp_path / "a.safetensors")
     with pytest.raises(MetaprobeError, match=r"at least"):
         weight_distance(path, IMAGESET, dataclasses.replace(PLAN, tasks=0))
+
+
+@pytest.mark.parametrize("layers", [LAYERS, ("conv2", "head")])
+def test_of_several_initialisations_a_task_is_measured_from_its_own(tmp_path, layers):
+    sampler = EpisodeSampler(IMAGESET, "test", 3, 2, PLAN.n_query, PLAN.seed)
+    adaptation = Adaptation(layers, 0.3, 3)
+    clusters = two_starts(sampler, PLAN.tasks, adaptation=adaptation)
+    assert len({nearest(clusters, sampler.batch([place]).support) for place in range(PLAN.tasks)}) == 2
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, checkpoint_of(clusters, adaptation=adaptation))
+    table = weight_distance(path, IMAGESET, PLAN)
+    found, relative = rows(table, "euclidean_distance"), rows(table, "relative_distance")
+    network, each = build_network(NETWORK, 0), {layer: [] for layer in LAYERS}
+    for place in range(PLAN.tasks):
+        support = sampler.batch([place]).support
+        start = own_start(clusters, support)
+        adapted = adapt(network, start, support, layers=layers, inner_lr=0.3, steps=3).params
+        for layer, values in each.items():
+            names = [name for name in start if name.startswith(f"{layer}.")]
+            change = torch.cat([(adapted[name] - start[name]).double().flatten() for name in names])
+            values.append((float(change.norm()), length(start, layer)))
+    for layer, values in each.items():
+        distances, norms = np.array(values).T
+        assert np.ptp(norms) > 0.01  # so that dividing by another task's norm would show
+        if layer in layers:
+            assert_mean(found[layer], distances)
+            assert_mean(relative[layer], distances / norms)
+        else:
+            assert (found[layer].value, relative[layer].value) == (0, 0)
+
+
+def test_distances_of_given_parameters_with_a_start_for_each_task():
+    before = {"a.weight": torch.tensor([[3.0, 4.0], [0.0, 1.0]]), "a.bias": torch.tensor([[0.0], [0.0]])}
+    after = {"a.weight": torch.tensor([[3.0, 4.0], [6.0, 9.0]]), "a.bias": torch.tensor([[2.0], [0.0]])}
+    distances, norms = layer_distances(before, after, "a", 2, per_task=True)
+    assert (distances.tolist(), norms.tolist()) == ([2.0, 10.0], [5.0, 1.0])
+
+
+def test_rows_tell_the_domain(tmp_path):
+    path, _ = written(tmp_path / "a.safetensors")
+    plan = dataclasses.replace(PLAN, group="toy")
+    assert {row.group for row in weight_distance(path, IMAGESET, plan).rows} == {"toy"}

@@ -1,0 +1,154 @@
+"""Accuracy on the tasks of a plan: one way of adapting a learner, on all domains or on one alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.table import Row, Table
+from analyses.testing import Learner, TestPlan, learner_of, sampler_of
+from trainers.adapt import layers_of
+from trainers.checkpoint import Checkpoint
+from trainers.config import Adaptation
+from trainers.errors import MetaprobeError, unknown_name
+from trainers.evaluate import Evaluation, TestHead, evaluate, half_width
+from trainers.tasks.episodes import EpisodeSampler
+from trainers.tasks.imageset import ImageSet
+
+__all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "rows_of"]
+
+
+def accuracy_of(
+    checkpoint: Checkpoint,
+    imageset: ImageSet,
+    plan: TestPlan,
+    *,
+    frozen: Sequence[str] = (),
+    inner_steps: int | None = None,
+    head: TestHead = "own",
+    advance: Callable[[int], None] | None = None,
+) -> Table:
+    """Test one way of adapting a checkpoint.
+
+    Args:
+        checkpoint: the learner.
+        imageset: where test tasks come from.
+        plan: which tasks.
+        frozen: layers that do not adapt.
+        inner_steps: test-time steps (default: the trained number; none with the NIL head, which needs no inner loop).
+        head: its own, or "nil".
+        advance: called with the number of tasks just done.
+
+    Returns:
+        Rows "accuracy" (percent) and "loss" (nats).
+
+    Raises:
+        MetaprobeError: a layer is unknown, or the data do not fit.
+    """
+    learner = learner_of(checkpoint, plan)
+    trained = 0 if head == "nil" else checkpoint.adaptation.steps
+    count = trained if inner_steps is None else inner_steps
+    result = evaluated(learner, sampler_of(checkpoint, imageset, plan), plan, tuple(frozen), count, head, advance)
+    return Table.of(rows_of(learner, tuple(frozen), count, head, result, None))
+
+
+def group_accuracy(
+    checkpoint: Checkpoint,
+    imageset: ImageSet,
+    plan: TestPlan,
+    *,
+    advance: Callable[[int], None] | None = None,
+) -> Table:
+    """Test a checkpoint on each domain alone, then on all together (Zhou et al. 2021, Tables 1 and 2).
+
+    Args:
+        checkpoint: the learner.
+        imageset: where test tasks come from; of one domain, it is tested once.
+        plan: which tasks: that many of each domain, and that many of the mixture, where each task draws its domain.
+        advance: called with the number of tasks just done.
+
+    Returns:
+        Rows "accuracy" (percent) and "loss" (nats), with `group` the domain, or None for all together.
+
+    Raises:
+        MetaprobeError: the plan names a domain already, or the data do not fit.
+    """
+    if plan.group is not None:
+        raise MetaprobeError(f"the accuracy of every domain was asked for, and of {plan.group!r} alone; leave one out")
+    groups = imageset.domain_names if len(imageset.domain_names) > 1 else ()
+    plans = [dataclasses.replace(plan, group=group) for group in (*groups, None)]
+    return sum((accuracy_of(checkpoint, imageset, one, advance=advance) for one in plans), Table())
+
+
+def evaluated(
+    learner: Learner,
+    sampler: EpisodeSampler,
+    plan: TestPlan,
+    frozen: tuple[str, ...],
+    steps: int,
+    head: TestHead,
+    advance: Callable[[int], None] | None,
+) -> Evaluation:
+    """Score a learner without the frozen layers; see `trainers.evaluate.evaluate`.
+
+    Of several initialisations a task is assigned its own by the adaptation that the learner was trained with, whatever
+    is frozen afterwards.
+
+    Raises:
+        MetaprobeError: a layer is unknown, or the number of steps is below 0.
+    """
+    return evaluate(
+        learner.network,
+        learner.start,
+        sampler,
+        _without(learner, frozen, steps),
+        tasks=plan.tasks,
+        head=head,
+        transductive=learner.transductive,
+        chunk=plan.chunk,
+        advance=advance,
+    )
+
+
+def _without(learner: Learner, frozen: Sequence[str], steps: int) -> Adaptation:
+    known = layers_of(learner.network)
+    for layer in frozen:
+        if layer not in known:
+            raise unknown_name("layer", layer, known)
+    if steps < 0:
+        raise MetaprobeError(f"inner steps must be at least 0; got {steps}")
+    kept = tuple(layer for layer in learner.adaptation.layers if layer not in frozen)
+    return dataclasses.replace(learner.adaptation, layers=kept, steps=steps)
+
+
+def rows_of(
+    learner: Learner,
+    frozen: tuple[str, ...],
+    steps: int,
+    head: TestHead,
+    result: Evaluation,
+    first: Evaluation | None,
+) -> list[Row]:
+    """Return the rows of one test; `first`, on the same tasks, is what differences are to."""
+    values = {"accuracy": result.accuracy, "loss": result.loss}
+    if first is not None:
+        values["accuracy_difference"] = result.accuracy - first.accuracy
+    identity = dataclasses.replace(
+        learner.identity,
+        phase="post" if steps else "pre",
+        frozen=",".join(frozen),
+        head=head,
+        inner_steps=steps,
+    )
+    return [mean_row(identity, measure, per_task) for measure, per_task in values.items()]
+
+
+def mean_row(identity: Row, measure: str, per_task: Float[np.ndarray, " task"]) -> Row:
+    """Return the row of a mean over tasks with its 95 % interval; one task alone has none."""
+    mean, half = float(per_task.mean()), half_width(per_task)
+    low, high = (mean - half, mean + half) if math.isfinite(half) else (None, None)
+    return dataclasses.replace(identity, measure=measure, value=mean, low=low, high=high, n=len(per_task))

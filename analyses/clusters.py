@@ -1,0 +1,242 @@
+"""Whether the clusters that a learner finds are the domains that tasks come from (Zhou et al. 2021, Section 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from analyses.cluster_rows import (
+    SCORES,
+    bootstrap_generator,
+    clusters_of,
+    domains_of,
+    score_rows,
+    scored_row,
+    share_row,
+    undefined_row,
+)
+from analyses.partitions import between_score
+from analyses.table import Row, Table
+from analyses.task_views import (
+    PARAMETER_VIEWS,
+    VIEWS,
+    Viewer,
+    adapted_parameters,
+    batches_of,
+    columns_of,
+    flattened,
+    mean_features,
+)
+from analyses.testing import TestPlan, identity_of, sampler_of
+from analyses.view_clusters import ViewClusters, find_view_clusters, relabelled
+from trainers.checkpoint import Checkpoint
+from trainers.clustering.clusters import Clusters
+from trainers.device import device_named, exact_float32
+from trainers.errors import MetaprobeError
+from trainers.networks import TaskNetwork
+from trainers.parallel import TaskWorkers
+from trainers.tasks.episodes import Tasks
+from trainers.tasks.imageset import ImageSet
+
+__all__ = ["SCORES", "agreement", "assigned", "clusters_of", "domain_batches", "usage"]
+
+Advance = Callable[[int], None] | None
+
+
+def domain_batches(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan) -> Iterator[tuple[int, Tasks]]:
+    """Return the tasks of a plan, `plan.tasks` of each domain in turn, in batches with their domain's place."""
+    domains = domains_of(imageset, plan)
+    samplers = [sampler_of(checkpoint, imageset, dataclasses.replace(plan, group=group)) for group in domains]
+    return (
+        (place, tasks)
+        for place, sampler in enumerate(samplers)
+        for tasks in batches_of(sampler, plan.tasks, plan.chunk)
+    )
+
+
+def assigned(
+    checkpoint: Checkpoint, batches: Iterable[tuple[int, Tasks]], device: str = "cpu", advance: Advance = None
+) -> Int64[np.ndarray, "2 task"]:
+    """Return the place of each task's domain and the cluster that the checkpoint assigns it to.
+
+    Args:
+        checkpoint: of tsa_maml.
+        batches: as `domain_batches` gives them.
+        device: where to compute.
+        advance: called with the number of tasks just done.
+
+    Raises:
+        MetaprobeError: the checkpoint has no clusters.
+    """
+    where = device_named(device)
+    clusters = clusters_of(checkpoint).to(where)
+
+    def assign(own: TaskNetwork, batch: tuple[int, Tasks]) -> Int64[np.ndarray, "2 task"]:
+        place, tasks = batch
+        found = clusters.assign(own, tasks.support).cpu().numpy()
+        return np.stack([np.full(len(found), place), found])
+
+    parts = []
+    with exact_float32(), TaskWorkers(checkpoint.network().to(where)) as workers:
+        for part in workers.map(assign, batches):
+            parts.append(part)
+            if advance:
+                advance(part.shape[1])
+    return np.concatenate(parts, axis=1)
+
+
+def usage(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan, *, advance: Advance = None) -> Table:
+    """Count which initialisation the tasks of each domain start from, and how well that follows the domains.
+
+    Args:
+        checkpoint: of tsa_maml.
+        imageset: a mixture of domains.
+        plan: `plan.tasks` tasks of each domain.
+        advance: called with the number of tasks just done.
+
+    Returns:
+        For each domain and initialisation rows "usage_count" and "usage_frequency" (0 … 1, Wilson's interval); then
+        `SCORES` of the assignment against the domains, undefined where there is one domain only.
+
+    Raises:
+        MetaprobeError: the checkpoint has no clusters, or the data do not fit.
+    """
+    groups, found = assigned(checkpoint, domain_batches(checkpoint, imageset, plan), plan.device, advance)
+    return Table.of(_usage_table(checkpoint, domains_of(imageset, plan), groups, found, plan.seed))
+
+
+def _usage_table(
+    checkpoint: Checkpoint,
+    domains: Sequence[str],
+    groups: Int64[np.ndarray, " task"],
+    found: Int64[np.ndarray, " task"],
+    seed: int,
+) -> list[Row]:
+    identity = dataclasses.replace(identity_of(checkpoint), view="assignment")
+    m = clusters_of(checkpoint).count
+    rows = []
+    for place, group in enumerate(domains):
+        for cluster in range(m):
+            row = dataclasses.replace(identity, group=group, cluster=cluster)
+            rows += _usage_rows(row, found[groups == place] == cluster)
+    return [*rows, *score_rows(identity, domains, groups, found, m, seed)]
+
+
+def _usage_rows(identity: Row, used: Bool[np.ndarray, " task"]) -> list[Row]:
+    count = dataclasses.replace(identity, measure="usage_count", value=float(used.sum()), n=len(used))
+    return [count, share_row(identity, "usage_frequency", used)]
+
+
+def agreement(
+    checkpoint: Checkpoint,
+    imageset: ImageSet,
+    plan: TestPlan,
+    *,
+    m: int | None = None,
+    fit_tasks: int = 2000,
+    with_usage: bool = False,
+    advance: Advance = None,
+) -> Table:
+    """Cluster tasks by each view as TSA-MAML does by adapted parameters, and see whether the domains come out (Z2).
+
+    k-means runs on training tasks; each of the plan's tasks goes to the nearest mean. Then the ways of each of these
+    are permuted, labels changed and images left in place, and those counted whose nearest mean is still the same:
+    adapted heads follow the order of the labels, mean features cannot.
+
+    Args:
+        checkpoint: any; tasks adapt from its base, where it has clusters.
+        imageset: a mixture of domains.
+        plan: `plan.tasks` tasks of each domain.
+        m: clusters of each view (default: as many as the checkpoint has).
+        fit_tasks: training tasks for k-means, of all domains; `collect_views` says what they take.
+        with_usage: begin with the rows of `usage`, for which the same adaptations serve.
+        advance: called with the number of tasks just done.
+
+    Returns:
+        `SCORES` for each view; "adjusted_rand_between" for pairs of views of the parameters; "unchanged_by_label_order"
+        (0 … 1, Wilson's interval) for each of these. A view that is the same for all tasks gives undefined rows.
+
+    Raises:
+        MetaprobeError: `m` is needed, more than the tasks, or the data do not fit.
+    """
+    wanted = clusters_of(checkpoint).count if m is None else m
+    if wanted < 1:
+        raise MetaprobeError(f"k-means needs at least one cluster; got {wanted}")
+    viewer = Viewer.of(checkpoint, device=plan.device)
+    clusters = clusters_of(checkpoint).to(plan.device) if with_usage else None
+    fit_plan = dataclasses.replace(plan, split="train", group=None)
+    train = batches_of(sampler_of(checkpoint, imageset, fit_plan), fit_tasks, plan.chunk)
+    batches = domain_batches(checkpoint, imageset, plan)  # what does not fit is told before anything is computed
+    found = find_view_clusters(viewer, train, fit_tasks, wanted, plan.seed, advance)
+    parts: list[dict[str, Int64[np.ndarray, " task"]]] = []
+    with exact_float32(), TaskWorkers(viewer.network) as workers:
+        for part in workers.map(lambda own, batch: _nearest(viewer, found, clusters, plan.seed, own, *batch), batches):
+            parts.append(part)
+            if advance:
+                advance(len(part["groups"]))
+    nearest = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    told = f"k-means, m {wanted}, on {fit_tasks} tasks of the train split, seed {plan.seed}"
+    identity = dataclasses.replace(identity_of(checkpoint), reason=told, n=len(nearest["groups"]))
+    domains, groups = domains_of(imageset, plan), nearest["groups"]
+    rows = _usage_table(checkpoint, domains, groups, nearest["assignment"], plan.seed) if with_usage else []
+    return Table.of([*rows, *_agreement_rows(identity, domains, nearest, found, plan.seed)])
+
+
+def _nearest(
+    viewer: Viewer,
+    found: ViewClusters,
+    clusters: Clusters | None,
+    seed: int,
+    network: TaskNetwork,
+    place: int,
+    tasks: Tasks,
+) -> dict[str, Int64[np.ndarray, " task"]]:
+    """Return each task's domain, its cluster for each view, the same with its ways permuted, and its own cluster."""
+    body = viewer.columns[1]
+    nearest = {"groups": np.full(len(tasks), place)}
+    if "features" in found.centres:
+        nearest["features"] = found.nearest("features", mean_features(viewer, network, tasks).float())
+    for suffix, support in (("", tasks.support), (" permuted", relabelled(tasks.support, seed, place, tasks.indices))):
+        adapted = adapted_parameters(viewer, network, support)
+        if clusters is not None and not suffix:
+            nearest["assignment"] = clusters.nearest(adapted).cpu().numpy()
+        moved = flattened(viewer, adapted, len(tasks)).float()
+        nearest |= {
+            view + suffix: found.nearest(view, moved[:, columns_of(view, body)])
+            for view in PARAMETER_VIEWS
+            if view in found.centres
+        }
+    return nearest
+
+
+def _agreement_rows(
+    identity: Row,
+    domains: tuple[str, ...],
+    nearest: dict[str, Int64[np.ndarray, " task"]],
+    found: ViewClusters,
+    seed: int,
+) -> Iterator[Row]:
+    groups = nearest["groups"]
+    for view in VIEWS:
+        row = dataclasses.replace(identity, view=view)
+        if view in found.undefined:
+            yield from (undefined_row(row, measure, found.undefined[view]) for measure in SCORES)
+        else:
+            yield from score_rows(row, domains, groups, nearest[view], found.m, seed)
+    for first, second in itertools.combinations(PARAMETER_VIEWS, 2):
+        row, measure = dataclasses.replace(identity, view=f"{first}~{second}"), "adjusted_rand_between"
+        if why := found.undefined.get(first) or found.undefined.get(second):
+            yield undefined_row(row, measure, why)
+            continue
+        score = between_score(groups, nearest[first], nearest[second], found.m, bootstrap_generator(seed))
+        yield scored_row(row, measure, score)
+    for view in PARAMETER_VIEWS:
+        row, measure = dataclasses.replace(identity, view=view), "unchanged_by_label_order"
+        if view in found.undefined:
+            yield undefined_row(row, measure, found.undefined[view])
+        else:
+            yield share_row(row, measure, nearest[view] == nearest[f"{view} permuted"])

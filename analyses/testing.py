@@ -1,0 +1,108 @@
+"""What a test is of: a plan's tasks, and a checkpoint made ready for them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from analyses.table import Row
+from trainers.checkpoint import Checkpoint
+from trainers.clustering.clusters import Start
+from trainers.config import Adaptation
+from trainers.device import device_named
+from trainers.errors import MetaprobeError
+from trainers.evaluate import sampler_for
+from trainers.networks import TaskNetwork
+from trainers.tasks.episodes import EpisodeSampler
+from trainers.tasks.imageset import ImageSet
+
+__all__ = ["Learner", "TestPlan", "identity_of", "learner_of", "sampler_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TestPlan:
+    """What every column of an ablation is tested on: the same tasks for all of them.
+
+    Attributes:
+        tasks: how many.
+        n_query: query images of a class.
+        seed: names the tasks.
+        split: of the classes.
+        chunk: tasks at once.
+        device: where to compute.
+        group: take tasks of this domain alone (default: of all).
+    """
+
+    __test__ = False  # a plan of tests, not one of pytest's
+
+    tasks: int = 600
+    n_query: int = 15
+    seed: int = 0
+    split: str = "test"
+    chunk: int = 8
+    device: str = "cpu"
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "n_query", "chunk"):
+            if getattr(self, name) < 1:
+                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """Something to test: a checkpoint, or an untrained network ("random").
+
+    Attributes:
+        network: on the plan's device.
+        start: what a task is adapted from: one initialisation, or several of which each task is assigned one.
+        identity: a row that says what is tested, on which domain.
+        adaptation: how it was trained to adapt.
+        transductive: how query sets are normalised.
+    """
+
+    network: TaskNetwork
+    start: Start
+    identity: Row
+    adaptation: Adaptation
+    transductive: bool
+
+
+def sampler_of(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan) -> EpisodeSampler:
+    """Return the sampler of a plan's tasks, with the way and shot that the checkpoint was trained for."""
+    return sampler_for(
+        checkpoint,
+        imageset,
+        split=plan.split,
+        n_query=plan.n_query,
+        seed=plan.seed,
+        device=plan.device,
+        group=plan.group,
+    )
+
+
+def identity_of(checkpoint: Checkpoint) -> Row:
+    """Return a row that says which checkpoint it is of, and nothing measured yet."""
+    return Row(
+        checkpoint=checkpoint.fingerprint[:12],
+        algorithm=checkpoint.config.algorithm,
+        seed=checkpoint.config.seed,
+        iteration=checkpoint.iteration,
+        measure="",
+        value=None,
+    )
+
+
+def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
+    """Return a checkpoint ready for a plan's tests.
+
+    Raises:
+        MetaprobeError: there is no such device.
+    """
+    device = device_named(plan.device)
+    return Learner(
+        checkpoint.network().to(device),
+        checkpoint.start(device),
+        dataclasses.replace(identity_of(checkpoint), group=plan.group),
+        checkpoint.adaptation,
+        checkpoint.config.norm == "transductive",
+    )

@@ -1,0 +1,335 @@
+"""Task optima, constants and terms of the bound against formulas and autograd written out."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import optimize, special, stats
+from torch import nn
+
+from analyses.bound import bound_terms
+from analyses.bound_rows import first_term
+from analyses.freezing import TestPlan
+from analyses.smoothness import curvature, gradient_norms, sample_gradient_norms
+from analyses.task_optimum import OptimumSearch, descend, squared_distances, task_samples
+from tests.conftest import make_imageset
+from tests.reference_maml import adapt, conv4
+from tests.several_starts import ADAPTATION, LAYERS, NETWORK, checkpoint_of, own_start, two_starts
+from trainers.checkpoint import Checkpoint
+from trainers.config import Adaptation, TrainConfig
+from trainers.errors import MetaprobeError
+from trainers.networks import build_network
+from trainers.tasks.episodes import EpisodeSampler, Examples
+from trainers.tasks.mixture import mix
+
+IMAGESET = make_imageset(n_classes=12, per_class=18, size=8)
+PLAN = TestPlan(tasks=3, n_query=4, seed=3, chunk=2)
+SEARCH = OptimumSearch(images=6, steps=25, rate=0.1)
+
+
+def one_start(scale=1.5, layers=LAYERS, seed=6, **adaptation):
+    config = TrainConfig("maml", "toy", n_way=3, n_shot=2, seed=6)
+    params = {name: scale * value.detach() for name, value in build_network(NETWORK, seed).named_parameters()}
+    how = dataclasses.replace(ADAPTATION, layers=layers, **adaptation)
+    return Checkpoint(params, config, NETWORK, how, 40)
+
+
+def task_of(place, imageset=IMAGESET):
+    return EpisodeSampler(imageset, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed).batch([place])
+
+
+def rows(table, measure):
+    return [row for row in table.rows if row.measure == measure]
+
+
+def the(table, measure):
+    (row,) = rows(table, measure)
+    return row
+
+
+# ---- softmax regression, where gradient, Hessian and optimum are known
+
+
+def softmax_regression(tasks=2, samples=14, features=4, ways=3, seed=0):
+    """Linear classifiers on labels that no classifier gets right, so that each task has a finite optimum."""
+    generator = np.random.default_rng(seed)
+    x, y = generator.normal(size=(tasks, samples, features)), generator.integers(ways, size=(tasks, samples))
+    y[:, :ways] = np.arange(ways)
+    weight = generator.normal(size=(tasks, ways, features))
+    network = nn.Linear(features, ways, bias=False).double()
+    examples = Examples(torch.from_numpy(x), torch.from_numpy(y), torch.zeros(tasks, samples, dtype=torch.int64))
+    return network, {"weight": torch.from_numpy(weight)}, examples
+
+
+def by_hand(weight, x, y):
+    """Per-sample gradients (sample, parameter) and the Hessian of the mean loss, p = softmax(W x)."""
+    p = special.softmax(x @ weight.T, axis=1)
+    gradients = np.einsum("nk,nf->nkf", p - np.eye(len(weight))[y], x).reshape(len(x), -1)
+    inner = np.einsum("nk,kl->nkl", p, np.eye(len(weight))) - np.einsum("nk,nl->nkl", p, p)
+    hessian = np.einsum("nkl,nf,ng->kflg", inner, x, x).reshape(weight.size, weight.size) / len(x)
+    return gradients, hessian
+
+
+def test_gradients_and_curvature_are_those_of_softmax_regression():
+    network, params, examples = softmax_regression()
+    each = sample_gradient_norms(network, params, examples, ["weight"])
+    whole = gradient_norms(network, params, examples, ["weight"])
+    curved = curvature(network, params, examples, ["weight"], iterations=200)
+    few = curvature(network, params, examples, ["weight"], iterations=3)
+    for task in range(2):
+        x, y = examples.images[task].numpy(), examples.labels[task].numpy()
+        gradients, hessian = by_hand(params["weight"][task].numpy(), x, y)
+        np.testing.assert_allclose(each[task], np.linalg.norm(gradients, axis=1), rtol=1e-12)
+        assert float(whole[task]) == pytest.approx(np.linalg.norm(gradients.mean(axis=0)), rel=1e-12)
+        largest = np.linalg.eigvalsh(hessian)[-1]
+        assert float(curved[task]) == pytest.approx(largest, rel=1e-8)
+        assert 0.5 * largest < float(few[task]) <= largest * (1 + 1e-12)
+
+
+def test_what_does_not_adapt_is_no_part_of_the_gradient():
+    network, params, examples = softmax_regression()
+    for found in (gradient_norms, curvature):
+        assert found(network, params, examples, []).tolist() == [0, 0]
+    assert not sample_gradient_norms(network, params, examples, []).any()
+
+
+def test_descent_ends_at_the_optimum_of_softmax_regression():
+    network, params, examples = softmax_regression()
+    few = Examples(*(part[:, :6] for part in (examples.images, examples.labels, examples.ids)))
+    found, loss = descend(network, params, few, examples, Adaptation(("weight",), 0.1, 3), 0.5, 3000)
+    distances = squared_distances(network, params, found, 2)
+    for task in range(2):
+        x, y = examples.images[task].numpy(), examples.labels[task].numpy()
+        start = params["weight"][task].numpy()
+
+        def mean_loss(flat, x=x, y=y, shape=start.shape):
+            value = -special.log_softmax(x @ flat.reshape(shape).T, axis=1)[np.arange(len(y)), y].mean()
+            return value, by_hand(flat.reshape(shape), x, y)[0].mean(axis=0)
+
+        # Both descents leave the flat direction (the same vector added to every row) alone, so they meet.
+        best = optimize.minimize(
+            mean_loss, start.ravel(), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9}
+        )
+        np.testing.assert_allclose(found["weight"][task].numpy().ravel(), best.x, atol=1e-4)
+        assert float(distances[task]) == pytest.approx(((best.x - start.ravel()) ** 2).sum(), rel=1e-4)
+        assert float(loss[task]) == pytest.approx(best.fun, rel=1e-6)
+
+
+def test_curvature_of_the_network_nears_the_largest_eigenvalue_from_below():
+    network, support = build_network(NETWORK, 1).double(), task_of(0).support
+    support = Examples(support.images.double(), support.labels, support.ids)
+    params = {name: value.detach() for name, value in network.named_parameters()}
+    leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
+    loss = F.cross_entropy(conv4(leaves, support.images[0], "stride"), support.labels[0])
+    flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(leaves.values()), create_graph=True)])
+    lines = [torch.autograd.grad(entry, list(leaves.values()), retain_graph=True) for entry in flat]
+    hessian = torch.stack([torch.cat([part.flatten() for part in line]) for line in lines])
+    largest = float(torch.linalg.eigvalsh((hessian + hessian.T) / 2).abs().max())
+    assert float(curvature(network, params, support, LAYERS, iterations=100)) == pytest.approx(largest, rel=1e-3)
+    assert 0.7 * largest < float(curvature(network, params, support, LAYERS)) <= largest * (1 + 1e-9)
+
+
+# ---- the first term
+
+
+def test_first_term_is_the_formula_in_exact_arithmetic():
+    g, smooth, alpha, samples = Fraction(3, 2), Fraction(7, 4), Fraction(1, 8), 10
+    growth = 1 + 2 * alpha * smooth
+    expected = [2 * g**2 * (growth**q - 1) / (samples * smooth) for q in range(21)]
+    found = first_term(float(g), float(smooth), float(alpha), samples, 20)
+    np.testing.assert_allclose(found, [float(value) for value in expected], rtol=1e-13)
+    assert found[0] == 0
+    np.testing.assert_allclose(first_term(1.5, 0.0, 0.125, 10, 3), first_term(1.5, 1e-12, 0.125, 10, 3), rtol=1e-9)
+
+
+def test_huge_terms_are_given_until_float64_ends():
+    found = first_term(10.0, 1e14, 0.5, 25, 22)
+    assert 1e266 < found[20] < 1e267
+    assert first_term(10.0, 1e14, 0.5, 25, 23)[23] == np.inf
+
+
+# ---- samples of tasks
+
+
+def test_a_sample_holds_the_support_set_and_others_of_the_same_classes():
+    big, small = (
+        make_imageset(n_classes=9, per_class=12, size=8),
+        make_imageset(n_classes=9, per_class=7, size=8, seed=1),
+    )
+    mixed = mix([("big", big), ("small", small)])
+    tasks = EpisodeSampler(mixed, "test", 3, 2, 4, 0).batch(range(8))
+    assert set(tasks.groups) == {"big", "small"}
+    covered = []
+    for there, sample in task_samples(mixed, tasks, 10):
+        run = range(8)[there]
+        assert len({tasks.groups[place] for place in run}) == 1
+        for i, place in enumerate(run):
+            size = 10 if tasks.groups[place] == "big" else 7
+            ids = sample.ids[i].view(3, size)
+            assert len(set(ids.flatten().tolist())) == 3 * size
+            assert torch.equal(ids[:, :2].flatten(), tasks.support.ids[place])
+            assert sample.labels[i].tolist() == [way for way in range(3) for _ in range(size)]
+            classes = mixed.class_of[sample.ids[i].numpy()].reshape(3, size)
+            assert (classes == tasks.class_ids[place].numpy()[:, None]).all()
+            np.testing.assert_array_equal(sample.images[i].numpy(), np.float32(mixed.images[sample.ids[i]]) / 255)
+            covered.append(place)
+    assert covered == list(range(8))
+    with pytest.raises(MetaprobeError, match=r"holds its support set, 2 images a class; got images=1"):
+        list(task_samples(mixed, tasks, 1))
+
+
+# ---- the whole, against plain adaptation one task at a time
+
+
+def plain_optimum(start, task, layers=LAYERS, steps=2):
+    ((_, sample),) = task_samples(IMAGESET, task, SEARCH.images)
+    leaves = {name: value.detach().requires_grad_() for name, value in start.items()}
+    names = [name for name in leaves if name.partition(".")[0] in layers]
+    images, labels = task.support.images[0], task.support.labels[0]
+    adapted = adapt(leaves, images, labels, names, 0.3, steps, True, "stride")
+    adapted = {name: value.detach().requires_grad_() for name, value in adapted.items()}
+    found = adapt(adapted, sample.images[0], sample.labels[0], names, SEARCH.rate, SEARCH.steps, True, "stride")
+    loss = F.cross_entropy(conv4(found, sample.images[0], "stride"), sample.labels[0])
+    norm = flat_norm(torch.autograd.grad(loss, [found[name] for name in names]))
+    return {name: value.detach() for name, value in found.items()}, norm
+
+
+def flat_norm(parts):
+    return float(torch.cat([part.flatten() for part in parts]).double().norm())
+
+
+def apart(a, b):
+    return sum(float(((a[name].double() - b[name].double()) ** 2).sum()) for name in a)
+
+
+def assert_mean(row, per_task, rel=2e-3):
+    per_task = np.array(per_task)
+    low, high = stats.t.interval(0.95, len(per_task) - 1, loc=per_task.mean(), scale=stats.sem(per_task))
+    assert (row.value, row.low, row.high) == pytest.approx((per_task.mean(), low, high), rel=rel)
+    assert (row.n, row.status) == (len(per_task), "ok")
+
+
+@pytest.mark.parametrize("layers", [LAYERS, ("conv4", "head")])
+def test_distances_and_constants_are_those_of_plain_descent(layers):
+    checkpoint = one_start(layers=layers)
+    table = bound_terms(checkpoint, IMAGESET, PLAN, SEARCH, steps=4)
+    distances, left, steepest, curved = [], [], 0.0, 0.0
+    network = checkpoint.network()
+    for place in range(PLAN.tasks):
+        task = task_of(place)
+        optimum, norm = plain_optimum(checkpoint.params, task, layers)
+        distances.append(apart(checkpoint.params, optimum))
+        left.append(norm)
+        images, labels = task.support.images[0], task.support.labels[0]
+        for step in range(3):
+            leaves = {name: value.detach().requires_grad_() for name, value in checkpoint.params.items()}
+            names = [name for name in leaves if name.partition(".")[0] in layers]
+            at = adapt(leaves, images, labels, names, 0.3, step, True, "stride")
+            losses = F.cross_entropy(conv4(at, images, "stride"), labels, reduction="none")
+            for loss in losses:
+                each = torch.autograd.grad(loss, [at[name] for name in names], retain_graph=True)
+                steepest = max(steepest, flat_norm(each))
+            curved = max(curved, float(curvature(network, at, task.support, layers)))
+    assert_mean(the(table, "estimated_squared_distance"), distances)
+    assert_mean(the(table, "estimated_squared_distance_to_common_optimum"), distances)
+    assert_mean(the(table, "estimated_optimum_gradient_norm"), left, rel=1e-2)
+    assert_mean(the(table, "estimated_second_term"), np.array(distances) / 0.6)
+    assert the(table, "estimated_gradient_bound").value == pytest.approx(steepest, rel=1e-3)
+    smooth = the(table, "estimated_smoothness").value
+    assert smooth == pytest.approx(curved, rel=1e-2)
+    assert the(table, "estimated_growth").value == pytest.approx(1 + 0.6 * smooth)
+    terms = rows(table, "estimated_first_term")
+    assert [row.step for row in terms] == [0, 1, 2, 3, 4]
+    bound = the(table, "estimated_gradient_bound").value
+    expected = [2 * bound**2 * ((1 + 0.6 * smooth) ** q - 1) / (6 * smooth) for q in range(5)]
+    assert [row.value for row in terms] == pytest.approx(expected)
+    assert all(row.reason.startswith("estimate: ") for row in table.rows)
+    row = terms[0]
+    assert (row.checkpoint, row.algorithm, row.n, row.inner_steps) == (checkpoint.fingerprint[:12], "maml", 3, 2)
+
+
+def test_of_several_initialisations_distances_begin_at_the_tasks_own():
+    sampler = EpisodeSampler(IMAGESET, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed)
+    clusters = two_starts(sampler, PLAN.tasks)
+    table = bound_terms(checkpoint_of(clusters), IMAGESET, PLAN, SEARCH)
+    own, common = [], []
+    for place in range(PLAN.tasks):
+        task = task_of(place)
+        start = own_start(clusters, task.support)
+        own.append(apart(start, plain_optimum(start, task)[0]))
+        common.append(apart(start, plain_optimum(clusters.base, task)[0]))
+    assert_mean(the(table, "estimated_squared_distance"), own)
+    assert_mean(the(table, "estimated_squared_distance_to_common_optimum"), common)
+    assert max(abs(a - b) for a, b in zip(own, common, strict=True)) > 1
+    # The learner that the base is has its own optimum there; and the base may be named from outside.
+    base = dataclasses.replace(one_start(), params=clusters.base)
+    of_base = bound_terms(base, IMAGESET, PLAN, SEARCH)
+    assert the(of_base, "estimated_squared_distance").value != the(table, "estimated_squared_distance").value
+    named = bound_terms(checkpoint_of(clusters), IMAGESET, PLAN, SEARCH, common=base)
+    assert [row.value for row in named.rows] == [row.value for row in table.rows]
+    reason = the(named, "estimated_squared_distance_to_common_optimum").reason
+    assert f"lead from maml {base.fingerprint[:12]}, whichever learner" in reason
+    reason = the(table, "estimated_squared_distance_to_common_optimum").reason
+    assert reason.endswith("lead from the base of its initialisations, whichever learner is measured")
+    assert the(of_base, "estimated_squared_distance_to_common_optimum").reason.endswith("no other was named")
+
+
+def test_chunks_and_workers_play_no_part_beyond_rounding():
+    first = bound_terms(one_start(), IMAGESET, PLAN, SEARCH)
+    allowed, done = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(2)
+        assert bound_terms(one_start(), IMAGESET, PLAN, SEARCH, advance=done.append) == first
+    finally:
+        torch.set_num_threads(allowed)
+    assert done == [2, 1]
+    other = bound_terms(one_start(), IMAGESET, dataclasses.replace(PLAN, chunk=1), SEARCH)
+    name = "estimated_squared_distance"
+    assert the(other, name).value == pytest.approx(the(first, name).value, rel=1e-3)
+
+
+def test_the_condition_on_the_rate_is_told():
+    broken = bound_terms(one_start(), IMAGESET, PLAN, SEARCH)
+    smooth = the(broken, "estimated_smoothness").value
+    assert 0.3 * smooth > 1
+    for measure in ("estimated_smoothness", "estimated_growth", "estimated_first_term"):
+        assert "asks for α ≤ 1/L, and here α = 0.3 > " in rows(broken, measure)[0].reason
+    kept = bound_terms(one_start(inner_lr=1e-4), IMAGESET, PLAN, SEARCH)
+    assert 1e-4 * the(kept, "estimated_smoothness").value < 1
+    assert "is not contradicted: α = 0.0001, αL ≥ 0." in the(kept, "estimated_growth").reason
+
+
+def test_numbers_that_are_not_finite_are_undefined_with_the_reason():
+    table = bound_terms(one_start(), IMAGESET, PLAN, OptimumSearch(images=6, steps=30, rate=1e30))
+    for measure in ("estimated_squared_distance", "estimated_second_term", "estimated_optimum_loss"):
+        row = the(table, measure)
+        assert (row.value, row.low, row.high, row.status) == (None, None, None, "undefined")
+        assert row.reason.startswith("the descent left the finite numbers in 3 of 3 tasks, lower its rate; ")
+    terms = rows(bound_terms(one_start(), IMAGESET, PLAN, SEARCH, steps=4000), "estimated_first_term")
+    assert terms[-1].status == "undefined"
+    assert terms[-1].reason.startswith("not a finite float64 number; estimate")
+    assert {row.status for row in terms[:100]} == {"ok"}
+
+
+def test_a_learner_that_adapts_nothing_stays():
+    table = bound_terms(one_start(layers=()), IMAGESET, PLAN, SEARCH)
+    for measure in ("squared_distance", "gradient_bound", "smoothness", "second_term", "optimum_gradient_norm"):
+        assert the(table, f"estimated_{measure}").value == 0
+    assert the(table, "estimated_growth").value == 1
+
+
+def test_what_does_not_fit_is_named():
+    with pytest.raises(MetaprobeError, match=r"images and steps of at least 1 and a rate above 0; got images=0"):
+        OptimumSearch(images=0)
+    with pytest.raises(MetaprobeError, match=r"rate=-1"):
+        OptimumSearch(rate=-1)
+    sampler = EpisodeSampler(IMAGESET, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed)
+    several = checkpoint_of(two_starts(sampler, PLAN.tasks))
+    with pytest.raises(MetaprobeError, match=r"from one initialisation; checkpoint .* has 2, pass the one it was made"):
+        bound_terms(one_start(), IMAGESET, PLAN, SEARCH, common=several)
+    other = dataclasses.replace(one_start(), network_config=dataclasses.replace(NETWORK, filters=5))
+    with pytest.raises(MetaprobeError, match=r"is of another network than .*filters=5"):
+        bound_terms(one_start(), IMAGESET, PLAN, SEARCH, common=other)
