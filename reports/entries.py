@@ -12,8 +12,9 @@ from trainers.errors import MetaprobeError
 
 __all__ = ["Entry", "entries_of"]
 
-_TEXT = ("checkpoint", "algorithm", "layer", "phase", "frozen", "head", "samples", "measure", "status", "reason")
-_WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "n")
+_TEXT = ("checkpoint", "algorithm", "layer", "phase", "frozen", "head", "samples", "group", "view", "measure")
+_TEXT += ("status", "reason")
+_WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
 _REAL = ("value", "low", "high")
 _COLUMNS = (*_TEXT, *_WHOLE, *_REAL, "source")
 
@@ -30,6 +31,8 @@ class Entry:
     frozen: str
     head: str
     samples: str
+    group: str
+    view: str
     measure: str
     status: str
     reason: str
@@ -38,6 +41,7 @@ class Entry:
     step: int | None
     task: int | None
     inner_steps: int | None
+    cluster: int | None
     n: int | None
     value: float | None
     low: float | None

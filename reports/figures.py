@@ -16,10 +16,44 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-__all__ = ["ALGORITHM_COLOURS", "INK", "LAYER_COLOURS", "PAPER", "Drawing", "canvas", "drawing", "label_ends", "style"]
+__all__ = [
+    "ALGORITHM_COLOURS",
+    "GROUP_MARKS",
+    "INK",
+    "LAYER_COLOURS",
+    "PAPER",
+    "Drawing",
+    "canvas",
+    "drawing",
+    "label_ends",
+    "style",
+]
 
-ALGORITHM_COLOURS: dict[str, str] = {"maml": "#0072b2", "anil": "#d55e00", "fomaml": "#009e73", "random": "#767676"}
-"""One colour an algorithm on every figure, from Okabe and Ito's palette for colour-blind readers."""
+ALGORITHM_COLOURS: dict[str, str] = {
+    "maml": "#0072b2",
+    "anil": "#d55e00",
+    "fomaml": "#009e73",
+    "nil": "#e69f00",
+    "multiclass": "#cc79a7",
+    "multitask": "#56b4e9",
+    "random": "#767676",
+    "reptile": "#000000",
+    "maml_head": "#999933",
+    "tsa_maml": "#882255",
+}
+"""One colour an algorithm on every figure, from Okabe and Ito's palette for colour-blind readers; the last two are
+from Tol's, which stays apart from theirs."""
+
+GROUP_MARKS: tuple[tuple[str, str], ...] = (
+    ("#e69f00", "o"),
+    ("#0072b2", "^"),
+    ("#009e73", "s"),
+    ("#cc79a7", "D"),
+    ("#56b4e9", "v"),
+    ("#d55e00", "P"),
+    ("#000000", "X"),
+)
+"""Colour and marker of each group of tasks, in order; both tell them apart."""
 
 LAYER_COLOURS: dict[str, str] = {
     "conv1": "#86bfb3",
@@ -190,7 +224,7 @@ def _clean(text: str, name: str, title: str, description: str) -> str:
 
 
 def _attribute(key: str, value: str, name: str) -> str:
-    if key == f"{{{_XLINK}}}href":
+    if key == f"{{{_XLINK}}}href" and not value.startswith("data:"):
         return f"#{name}-{value.removeprefix('#')}"
     if key in ("d", "x", "y", "transform", "points", "width", "height", "viewBox"):
         return re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", value)

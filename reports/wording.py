@@ -15,7 +15,13 @@ ALGORITHM_NAMES: dict[str, str] = {
     "maml": "MAML",
     "fomaml": "FOMAML",
     "anil": "ANIL",
+    "nil": "NIL training",
+    "multiclass": "multiclass",
+    "multitask": "multitask",
     "random": "untrained network",
+    "reptile": "Reptile",
+    "maml_head": "MAML head",
+    "tsa_maml": "TSA-MAML",
 }
 
 _MINUS = "\N{MINUS SIGN}"

@@ -304,3 +304,11 @@ def test_other_metadata_write_other_kinds_of_file(path):
     write_tensors(path, made.params, metadata_for(made, "notes"))
     with pytest.raises(UnreadableInput, match=r"expected a checkpoint, got a notes"):
         load_checkpoint(path)
+
+
+def test_weights_come_back_in_the_order_of_the_network(tmp_path):
+    """safetensors gives tensors in another order each time, and sums over them round with it."""
+    path = write(tmp_path / "a.safetensors", checkpoint())
+    names = [name for name, _ in load_checkpoint(path).network().named_parameters()]
+    for _ in range(5):
+        assert list(load_checkpoint(path).params) == names

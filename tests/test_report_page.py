@@ -249,5 +249,6 @@ def test_numbers_are_written_with_a_true_minus_and_never_as_minus_zero(
 def test_settings_that_differ_stand_apart_from_those_that_are_shared() -> None:
     html = render(build_page(study_frame(), how_made()))
     assert html.index("Settings in which the trainings differ") < html.index("Settings that all trainings share")
-    assert re.search(r'<th scope="row">layers</th>\s*<td>all</td>\s*<td>head</td>', html)
+    assert re.search(r'<th scope="row">maml seed 0</th>\s*<td>all</td>\s*</tr>', html)
+    assert re.search(r'<th scope="row">anil seed 0</th>\s*<td>head</td>\s*</tr>', html)
     assert re.search(r'<th scope="row">inner_lr</th>\s*<td>0.4</td>\s*</tr>', html)

@@ -25,6 +25,7 @@ from trainers.formats.checkpoint_format import (
     tensor_fingerprint,
 )
 from trainers.formats.safetensors_header import open_regular, read_header
+from trainers.formats.text import visible
 from trainers.networks import TaskNetwork, build_network
 
 __all__ = [
@@ -106,7 +107,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     if metadata.kind != "checkpoint":
         raise UnreadableInput(f"{path}: expected a checkpoint, got a {metadata.kind}; it lies beside one.")
     _, tensors = read_tensors(path)
-    params = {name: value for name, value in tensors.items() if not name.startswith(CLUSTERS)}
+    network_config = from_mapping(NetworkConfig, metadata.network, f"{path}: network")
+    params = _params_of(path, tensors, network_config)
     config = from_mapping(TrainConfig, metadata.config, f"{path}: config")
     adaptation = from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation")
     made_with = ALGORITHMS.get(config.algorithm)
@@ -115,29 +117,33 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         clusters = read_clusters(path, params, tensors, config, adaptation)
     elif made_with is not None and made_with.cluster is not None:
         raise UnreadableInput(f"{path}: a checkpoint of {config.algorithm} without clusters; they were taken out of it")
-    checkpoint = Checkpoint(
+    return Checkpoint(
         params=params,
         config=config,
-        network_config=from_mapping(NetworkConfig, metadata.network, f"{path}: network"),
+        network_config=network_config,
         adaptation=adaptation,
         iteration=metadata.iteration,
         metrics=metadata.metrics,
         provenance=metadata.provenance,
         clusters=clusters,
     )
+
+
+def _params_of(path: Path | str, tensors: Mapping[str, Tensor], config: NetworkConfig) -> dict[str, Tensor]:
+    """Return a file's weights in the network's order: as they come from a file it is another one each time."""
     try:
-        built = build_network(checkpoint.network_config, seed=0)
+        built = build_network(config, seed=0)
     except MetaprobeError as error:
         raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
     expected = {name: (tuple(value.shape), value.dtype) for name, value in built.named_parameters()}
-    found = {name: (tuple(value.shape), value.dtype) for name, value in params.items()}
+    found = {n: (tuple(value.shape), value.dtype) for n, value in tensors.items() if not n.startswith(CLUSTERS)}
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
         raise UnreadableInput(
-            f"{path}: the weights do not fit network {checkpoint.network_config.name!r}: {name} is "
+            f"{path}: the weights do not fit network {config.name!r}: {visible(name)} is "
             f"{_told(found.get(name))}, expected {_told(expected.get(name))}"
         )
-    return checkpoint
+    return {name: tensors[name] for name in expected}
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: CheckpointMetadata) -> None:

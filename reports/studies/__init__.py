@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from reports.studies.raghu2020 import RAGHU2020
 from reports.studies.study import PRESETS, Preset, Study, StudyRequest
+from reports.studies.zhou2021 import ZHOU2021
 from trainers.errors import unknown_name
 
 __all__ = ["PRESETS", "STUDIES", "Preset", "Study", "StudyRequest", "study_named"]
 
-STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020,)}
+STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021)}
 
 
 def study_named(name: str) -> Study:

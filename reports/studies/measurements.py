@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from analyses.freezing import TestPlan, accuracy_of, freeze
+from analyses.heads import compare_heads
 from analyses.similarity import similarity
-from analyses.table import COLUMNS, Row, Table
+from analyses.table import Row, Table
 from analyses.weight_distance import weight_distance
 from probe.capturing import capture_checkpoint
+from reports.studies.kept import kept_key, measured, read_note
+from reports.studies.runs import HEADLESS, NEW_HEAD
 from trainers.checkpoint import load_checkpoint
-from trainers.evaluate import TestHead
-from trainers.files import sha256_of, write_text
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
 from trainers.tasks.imageset import ImageSet
@@ -56,6 +52,7 @@ class Plan:
 def measure_run(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
     """Measure one run: learning curves, accuracies and freezing, similarity, weight distance.
 
+    On a body that was trained without a task head, the NIL head alone is tested; on a new head, it and the NIL head.
     Tables measured before on the same checkpoints, data and plan, by the same versions, are read, not measured again.
     They lie in `measured/`, apart from the `tables/` of a report that is written into the run's folder.
 
@@ -65,24 +62,15 @@ def measure_run(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
         plan: how much.
     """
     key = _key(folder, imageset, plan)
-    tables = [learning_curves(folder)]
+    tables = [learning_curves(folder)] if "distance" in _parts(folder) else []
     for name, measure in _parts(folder).items():
-        path, note = folder.path / "measured" / f"{name}.csv", folder.path / "measured" / f"{name}.json"
-        told = _read_note(note)
-        if told and path.is_file() and told == key | {"sha256": sha256_of(path)}:
-            tables.append(Table.read_csv(path))
-            continue
-        table = measure(folder, imageset, plan)
-        table.write_csv(path)
-        told = key | {"sha256": sha256_of(path)}
-        write_text(note, json.dumps(told, indent=1, sort_keys=True) + "\n")
-        tables.append(table)
+        tables.append(measured(folder, name, key, lambda measure=measure: measure(folder, imageset, plan)))
     return sum(tables, Table())
 
 
 def measured_plan(folder: RunFolder) -> Plan | None:
     """Return the plan that everything measured on a run was measured with; None where something is missing."""
-    notes = [_read_note(folder.path / "measured" / f"{name}.json") for name in _parts(folder)]
+    notes = [read_note(folder, name) for name in _parts(folder)]
     plans = [note.get("plan") if note else None for note in notes]
     if any(plan != plans[0] for plan in plans):
         return None
@@ -94,19 +82,13 @@ def measured_plan(folder: RunFolder) -> Plan | None:
 
 
 def _parts(folder: RunFolder) -> dict[str, Callable[[RunFolder, ImageSet, Plan], Table]]:
-    """The measurements of a run; ANIL's body does not adapt, so freezing it and comparing it says nothing."""
-    if folder.read_config().algorithm == "anil":
+    """The measurements of a run; a body that does not adapt is not frozen or compared, as that would say nothing."""
+    algorithm = folder.read_config().algorithm
+    if algorithm in (*HEADLESS, NEW_HEAD):
+        return {"accuracy": _accuracies}
+    if algorithm == "anil":
         return {"accuracy": _accuracies, "distance": _distances}
     return {"accuracy": _accuracies, "distance": _distances, "freezing": _freezing, "similarity": _similarity}
-
-
-def _read_note(path: Path) -> dict[str, Any] | None:
-    """Return what a note says of the table beside it; a note that cannot be read vouches for nothing."""
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return note if isinstance(note, dict) else None
 
 
 def learning_curves(folder: RunFolder) -> Table:
@@ -142,19 +124,27 @@ def learning_curves(folder: RunFolder) -> Table:
 
 
 def _accuracies(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
-    """The run's last checkpoint before adaptation, with the NIL head and, where no freezing table has it, as it is."""
+    """The run's last checkpoint with the NIL head; where it has a head, that too, and before adaptation.
+
+    Accuracies with its own head are left to the freezing table, where there is one.
+    """
     checkpoint = load_checkpoint(folder.checkpoint("last"))
-    tests = plan.tests(plan.tasks, checkpoint.config.device)
-    ways: list[tuple[int | None, TestHead]] = [(0, "own"), (None, "nil")]
-    if "freezing" not in _parts(folder):
-        ways.insert(0, (None, "own"))
-    with ProgressLine(f"accuracy of {folder.path.name}", len(ways) * plan.tasks, unit="tasks") as bar:
+    tests, algorithm = plan.tests(plan.tasks, checkpoint.config.device), checkpoint.config.algorithm
+    headless, new_head = algorithm in HEADLESS, algorithm == NEW_HEAD
+    times = 1 if headless else 2 if new_head else 3
+    with ProgressLine(f"accuracy of {folder.path.name}", times * plan.tasks, unit="tasks") as bar:
 
         def advance(done: int) -> None:
             bar.advance(steps=done)
 
-        tables = [accuracy_of(checkpoint, imageset, tests, inner_steps=n, head=h, advance=advance) for n, h in ways]
-    return sum(tables, Table())
+        if headless:
+            return accuracy_of(checkpoint, imageset, tests, head="nil", advance=advance)
+        heads = compare_heads(checkpoint, imageset, tests, advance=advance)
+        if new_head:
+            return heads
+        if "freezing" in _parts(folder):
+            heads = Table.of(row for row in heads.rows if row.head != "own")
+        return heads + accuracy_of(checkpoint, imageset, tests, inner_steps=0, advance=advance)
 
 
 def _freezing(folder: RunFolder, imageset: ImageSet, plan: Plan) -> Table:
@@ -219,12 +209,4 @@ def _stages(folder: RunFolder, *names: str) -> tuple[str, ...]:
 
 def _key(folder: RunFolder, imageset: ImageSet, plan: Plan) -> dict[str, Any]:
     """What a table depends on, as it comes back from JSON."""
-    parts = {
-        "checkpoints": {name: load_checkpoint(folder.checkpoint(name)).fingerprint for name in ("start", *_STAGES)},
-        "columns": COLUMNS,
-        "data": imageset.fingerprint,
-        "plan": dataclasses.asdict(plan),
-        "test_queries": TEST_QUERIES,
-        "versions": {"metaprobe": version("metaprobe"), "torch": torch.__version__},
-    }
-    return json.loads(json.dumps(parts))
+    return kept_key(folder, imageset, ("start", *_STAGES), plan=dataclasses.asdict(plan), test_queries=TEST_QUERIES)

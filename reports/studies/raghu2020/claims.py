@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from reports.evidence import Estimate, Reading, Undefined
+from reports.studies.raghu2020.regimes.claims import REGIME_CLAIMS
+from reports.studies.verdicts import Claim, Judgement, Verdict, all_of, judge_above, judge_below
 
 __all__ = [
     "ACCURACY_MARGIN",
@@ -25,8 +24,6 @@ __all__ = [
     "judge_above",
     "judge_below",
 ]
-
-Verdict = Literal["holds", "does not hold", "inconclusive", "not measured"]
 
 CITATION = """@inproceedings{raghu2020rapid,
   title={Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of {MAML}},
@@ -53,46 +50,6 @@ class PaperFigure:
     of: str
     value: float
     spread: float
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper as a thing to measure.
-
-    Attributes:
-        id: its number in this project.
-        title: the claim in a few words.
-        quantity: what is measured, in the paper's terms.
-        paper: the paper's figures as printed.
-        where: where in the paper.
-        setting: data and set-up of the paper's figures.
-        rule: when the claim counts as holding.
-    """
-
-    id: str
-    title: str
-    quantity: str
-    paper: str
-    where: str
-    setting: str
-    rule: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a study says about a claim.
-
-    Attributes:
-        claim: the claim.
-        verdict: holds, does not hold, inconclusive or not measured.
-        ours: our figures with intervals, a line each.
-        why: how the verdict follows from them, and what limits it.
-    """
-
-    claim: Claim
-    verdict: Verdict
-    ours: tuple[str, ...]
-    why: str
 
 
 _MIN_TRAINING = "mini-ImageNet, 5 inner steps in training and 10 at test, 3 seeds"
@@ -151,6 +108,7 @@ CLAIMS: dict[str, Claim] = {
             "with every gap at the far end of its interval, and fails when it is over that even with every gap at the "
             "near end (bounds, not an interval; the margin is ours: the paper prints no figure)",
         ),
+        *REGIME_CLAIMS[:2],
         Claim(
             "R9",
             "Only the head's weights move far",
@@ -160,6 +118,7 @@ CLAIMS: dict[str, Claim] = {
             "mini-ImageNet, over training",
             "every convolution layer's interval lies below the head's, at the end of training",
         ),
+        *REGIME_CLAIMS[2:],
     )
 }
 
@@ -188,32 +147,3 @@ PAPER_ACCURACY: tuple[tuple[str, PaperFigure, PaperFigure], ...] = (
     ("mini-ImageNet 5-way 5-shot", PaperFigure("maml", 63.1, 0.4), PaperFigure("anil", 61.5, 0.5)),
 )
 """The paper's Table 2, image classification: (setting, MAML, ANIL)."""
-
-
-def judge_above(reading: Reading, threshold: float) -> Verdict:
-    """Judge "the quantity exceeds a threshold": by its whole interval, never by its value alone."""
-    if reading is None:
-        return "not measured"
-    if isinstance(reading, Undefined) or reading.low is None or reading.high is None:
-        return "inconclusive"
-    if reading.low > threshold:
-        return "holds"
-    return "does not hold" if reading.high < threshold else "inconclusive"
-
-
-def judge_below(reading: Reading, threshold: float) -> Verdict:
-    """Judge "the quantity stays under a threshold": by its whole interval."""
-    if isinstance(reading, Estimate):
-        low, high = reading.low, reading.high
-        reading = Estimate(-reading.value, None if high is None else -high, None if low is None else -low)
-    return judge_above(reading, -threshold)
-
-
-def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Judge a claim of several parts: one part that fails decides, and it holds only when every part was measured."""
-    parts = tuple(verdicts)
-    if "does not hold" in parts:
-        return "does not hold"
-    if all(part == "not measured" for part in parts):
-        return "not measured"
-    return "holds" if all(part == "holds" for part in parts) else "inconclusive"

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from reports.figures import ALGORITHM_COLOURS, PAPER, Drawing, canvas, drawing, label_ends, style
+from reports.studies.marks import LEARNERS, curve, points, settle
 from reports.studies.raghu2020.claims import ACCURACY_MARGIN, PAPER_FREEZING
-from reports.studies.raghu2020.marks import LEARNERS, curve, points, settle
 from reports.studies.raghu2020.study_table import BLOCKS, FULL, StudyTable
 from reports.wording import ALGORITHM_NAMES, block_name, capital
 

@@ -15,7 +15,9 @@ from reports.studies.raghu2020.claims import (
     judge_above,
     judge_below,
 )
+from reports.studies.raghu2020.regimes.judgements import regime_judgements
 from reports.studies.raghu2020.study_table import BLOCKS, BODY, FULL, StudyTable
+from reports.studies.verdicts import judge_lower
 from reports.wording import block_name, capital, listed, number, with_interval
 
 __all__ = ["JUDGED", "freezing_verdict", "judgements", "similarity_verdict"]
@@ -41,9 +43,10 @@ def similarity_verdict(study: StudyTable, layer: str, measure: str, iteration: i
 
 
 def judgements(study: StudyTable) -> tuple[Judgement, ...]:
-    """Return the verdict on each claim of the study, in the order of the paper."""
-    judges = (_freezing, _similarity, _over_training, _anil, _curves, _weights)
-    return tuple(judge(study) for judge in judges)
+    """Return the verdict on each claim of the study, in the order of their numbers."""
+    judges = (_freezing, _similarity, _over_training, _anil, _curves)
+    no_head, best, heads = regime_judgements(study)
+    return (*(judge(study) for judge in judges), no_head, best, _weights(study), heads)
 
 
 def _freezing(study: StudyTable) -> Judgement:
@@ -74,7 +77,7 @@ def _similarity(study: StudyTable) -> Judgement:
         values = {layer: study.similarity(measure, "maml", layer) for layer in BODY}
         head = study.similarity(measure, "maml", "head")
         kept: dict[str, Verdict] = {layer: similarity_verdict(study, layer, measure) for layer in BODY}
-        changed = all_of(_lower(head, value) for value in values.values())
+        changed = all_of(judge_lower(head, value) for value in values.values())
         parts += [*kept.values(), changed]
         name = JUDGED[measure]
         ours += [f"{name}: {_lowest(values)}", f"{name}: head {with_interval(head, 2)}"]
@@ -156,7 +159,7 @@ def _weights(study: StudyTable) -> Judgement:
     head = study.distance("euclidean_distance", "maml", "head")
     if head is None or all(value is None for value in values.values()):
         return _unmeasured("R9", "no weight distances of MAML's body and head")
-    parts: dict[str, Verdict] = {layer: _lower(value, head) for layer, value in values.items()}
+    parts: dict[str, Verdict] = {layer: judge_lower(value, head) for layer, value in values.items()}
     ours = tuple(f"{layer}: {with_interval(value, 3)}" for layer, value in [*values.items(), ("head", head)])
     why = _by_part(parts, "closer than the head", "farther than the head")
     relative = {layer: study.distance("relative_distance", "maml", layer) for layer in (*BODY, "head")}
@@ -168,17 +171,6 @@ def _weights(study: StudyTable) -> Judgement:
 
 def _unmeasured(claim: str, reason: str) -> Judgement:
     return Judgement(CLAIMS[claim], "not measured", ("—",), f"The study holds {reason}.")
-
-
-def _lower(left: Reading, right: Reading) -> Verdict:
-    """Judge "left is below right" by two intervals that must not touch."""
-    if left is None or right is None:
-        return "not measured"
-    if not isinstance(left, Estimate) or not isinstance(right, Estimate) or right.low is None or right.high is None:
-        return "inconclusive"
-    if judge_below(left, right.low) == "holds":
-        return "holds"
-    return "does not hold" if judge_above(left, right.high) == "holds" else "inconclusive"
 
 
 def _inside(found: Reading, null: Reading) -> bool:

@@ -8,9 +8,9 @@ from matplotlib.colors import to_hex
 
 from reports.evidence import Estimate
 from reports.figures import ALGORITHM_COLOURS, INK, LAYER_COLOURS, Drawing, canvas, drawing, label_ends, style
+from reports.studies.marks import LEARNERS, key, points
 from reports.studies.raghu2020.claims import SIMILARITY_THRESHOLD
 from reports.studies.raghu2020.judgements import JUDGED
-from reports.studies.raghu2020.marks import LEARNERS, key, points
 from reports.studies.raghu2020.study_table import BLOCKS, StudyTable
 from reports.wording import ALGORITHM_NAMES, block_name
 

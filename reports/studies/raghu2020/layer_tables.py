@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reports.evidence import Estimate, Reading
 from reports.page import Cell, PageTable, Rows
-from reports.studies.raghu2020.cells import DASH, cell
+from reports.studies.cells import DASH, cell
 from reports.studies.raghu2020.study_table import BODY, FULL, StudyTable
 from reports.wording import ALGORITHM_NAMES, reading
 

@@ -10,13 +10,17 @@ from analyses.measure import MEASURES
 from reports.entries import entries_of
 from reports.page import Page, Section
 from reports.references import Bibliography, citation_of
+from reports.studies.made import HowMade, made_section
 from reports.studies.raghu2020 import sections
 from reports.studies.raghu2020.answer import RULES, answer
 from reports.studies.raghu2020.claims import CITATION
 from reports.studies.raghu2020.judgements import judgements
-from reports.studies.raghu2020.made import HowMade, made_section
+from reports.studies.raghu2020.regimes.section import regimes_section
 from reports.studies.raghu2020.study_table import StudyTable
-from reports.studies.raghu2020.tables import claims
+from reports.studies.raghu2020.tables import UNPAIRED
+from reports.studies.runs import NEW_HEAD
+from reports.studies.verdicts import claims_table
+from reports.wording import listed
 
 __all__ = ["HowMade", "build_page"]
 
@@ -24,8 +28,16 @@ _READING = (
     "Each verdict follows from a 95 % interval and a rule that stands beside it. Inconclusive means that the "
     "interval reaches across the rule's bound. With one seed an interval is over test tasks and speaks of that one "
     "network; with several it also holds the spread between trainings. Verdicts are judged on MAML only (R4 and R5: on "
-    "ANIL against MAML); what is measured on other learners stands in the tables and figures without one."
+    "ANIL against MAML; R7, R8 and R12: on training regimes); what is measured on other learners stands in the tables "
+    "and figures without one."
 )
+
+
+def _steps_of(made: HowMade, algorithm: str) -> str:
+    """Return how many outer steps the runs of an algorithm took; "" without any."""
+    values = {(label, key): value for label, key, value in made.configs}
+    labels = [label for (label, key), value in values.items() if (key, value) == ("algorithm", algorithm)]
+    return listed([*dict.fromkeys(values[label, "iterations"] for label in labels)]) if labels else ""
 
 
 def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = citation_of) -> Page:
@@ -45,6 +57,7 @@ def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = 
     marks = bibliography.marks
     task = f"{made.n_way}-way {made.n_shot}-shot"
     found = answer(study, made.data, task)
+    overview = claims_table(judgements(study), UNPAIRED)
     seeds = study.seeds()
     return Page(
         title=f"Rapid learning or feature reuse? {made.data}, {task}",
@@ -63,13 +76,14 @@ def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = 
         answer=found.sentences,
         rules=RULES,
         sections=(
-            Section("overview", "The claims, one by one", (_READING,), (), (claims(judgements(study)),)),
+            Section("overview", "The claims, one by one", (_READING,), (), (overview,)),
             sections.learning(study, frame),
             sections.freezing(study, frame),
             sections.similarity(study, frame, measures, marks),
             sections.training(study, frame, marks),
             sections.steps(study, frame, marks),
             sections.weights(study, frame),
+            regimes_section(study, frame, _steps_of(made, NEW_HEAD)),
             made_section(made),
         ),
         references=bibliography.texts,

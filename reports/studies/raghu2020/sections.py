@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import pandas as pd
 
-from reports.figures import Drawing
-from reports.page import Block, Missing, PageFigure, Rows, Section
+from reports.page import Block, Missing, Section
+from reports.studies.blocks import figure_or_missing, rows_behind
 from reports.studies.raghu2020 import figures, layer_figures, layer_tables, tables
 from reports.studies.raghu2020.study_table import StudyTable
 
@@ -34,16 +32,16 @@ def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
             ("ANIL", "the same, but those inner steps change the last layer (the head) alone, never the body"),
         ),
         (
-            _figure(
+            figure_or_missing(
                 "learning-curves",
                 "Accuracy and loss over training. Validation in full; training, averaged since the validation before, "
                 f"faint. {band}",
                 figures.learning_curves(study),
-                _rows("learning-curves", study, frame, _CURVES),
+                rows_behind("learning-curves", study.shown(), frame, _CURVES),
                 "Learning curves",
                 "The table holds no training or validation rows.",
             ),
-            tables.accuracy_table(study, _rows("accuracy", study, frame, ("accuracy",), frozen=""))
+            tables.accuracy_table(study, rows_behind("accuracy", study.shown(), frame, ("accuracy",), frozen=""))
             or Missing("Accuracy of MAML and ANIL", "The table holds no test accuracies of either."),
         ),
     )
@@ -51,9 +49,9 @@ def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
 
 def freezing(study: StudyTable, frame: pd.DataFrame) -> Section:
     """Return the section on what freezing costs, by block and by number of steps."""
-    behind = _rows("freezing", study, frame, _TESTS)
+    behind = rows_behind("freezing", study.shown(), frame, _TESTS)
     blocks: list[Block | None] = [
-        _figure(
+        figure_or_missing(
             "freezing-figure",
             f"Left: test accuracy with growing blocks frozen, at {study.trained_steps} inner steps. Right: the "
             "paired change against nothing frozen; the grey band is what the paper counts as no effect, the "
@@ -65,7 +63,7 @@ def freezing(study: StudyTable, frame: pd.DataFrame) -> Section:
         ),
         tables.freezing(study, behind),
         tables.by_seed(study, behind),
-        _figure(
+        figure_or_missing(
             "head-steps",
             "Accuracy against the number of inner steps at test, with nothing and with the whole body frozen. A "
             "cost of freezing that goes away with more steps was the head's, which had too few of them.",
@@ -101,12 +99,12 @@ def freezing(study: StudyTable, frame: pd.DataFrame) -> Section:
 
 def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], marks: dict[str, str]) -> Section:
     """Return the section on each layer's similarity before against after adaptation."""
-    behind = _rows("similarity", study, frame, (*measures, *(f"{m}_null" for m in measures)))
+    behind = rows_behind("similarity", study.entries, frame, (*measures, *(f"{m}_null" for m in measures)))
     cca, cka = marks.get("mean_cca", ""), marks.get("debiased_cka", "")
     table = layer_tables.similarities(study, measures, marks, behind)
     figure = layer_figures.similarity(study)
     blocks: list[Block] = [
-        _figure(
+        figure_or_missing(
             "similarity-figure",
             f"Mean CCA {cca} and debiased CKA {cka} of each layer before against after adaptation. Bars: 95 % "
             "intervals; dashes: the shuffled null. Grey: where the paper's figures lie (convolutions "
@@ -143,7 +141,7 @@ def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], mark
 
 def training(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Section:
     """Return the section on both over training."""
-    behind = _rows("over-training", study, frame, (*_TESTS, "mean_cca", "debiased_cka"), algorithm="maml")
+    behind = rows_behind("over-training", study.entries, frame, (*_TESTS, "mean_cca", "debiased_cka"), algorithm="maml")
     few = "Fewer than two checkpoints of MAML's training were tested."
     table = layer_tables.over_training(study, behind)
     return Section(
@@ -152,7 +150,7 @@ def training(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> S
         ("Is it so from early in training on, or only at its end (claim R3)?",),
         (),
         (
-            _figure(
+            figure_or_missing(
                 "over-training",
                 "MAML at several iterations of its training. Left: test accuracy by frozen block, at "
                 f"{study.trained_steps} inner steps. Right: mean CCA {marks.get('mean_cca', '')} by layer before "
@@ -178,12 +176,12 @@ def steps(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Sect
         ("How the representations move away from their start, one inner step after the other.",),
         (("step 0", "the network before adaptation, to which every later step is compared"),),
         (
-            _figure(
+            figure_or_missing(
                 "per-step",
                 "Similarity of MAML's representation after each inner step to that before adaptation, by layer: "
                 f"{names}. Bars: 95 % intervals.",
                 layer_figures.per_step(study),
-                _rows("per-step", study, frame, ("mean_cca", "debiased_cka"), algorithm="maml"),
+                rows_behind("per-step", study.entries, frame, ("mean_cca", "debiased_cka"), algorithm="maml"),
                 "Similarity by step",
                 "The table holds similarities of one step only.",
             ),
@@ -193,7 +191,7 @@ def steps(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Sect
 
 def weights(study: StudyTable, frame: pd.DataFrame) -> Section:
     """Return the section on how far the weights move."""
-    behind = _rows("weight-distance", study, frame, _DISTANCES)
+    behind = rows_behind("weight-distance", study.entries, frame, _DISTANCES)
     table = layer_tables.distances(study, behind)
     return Section(
         "weights",
@@ -210,7 +208,7 @@ def weights(study: StudyTable, frame: pd.DataFrame) -> Section:
             ),
         ),
         (
-            _figure(
+            figure_or_missing(
                 "weight-distance",
                 "Distance of MAML's weights before to after adaptation, over training: Euclidean, and relative to "
                 "the norm of the layer's weights. Bars: 95 % intervals.",
@@ -222,17 +220,3 @@ def weights(study: StudyTable, frame: pd.DataFrame) -> Section:
             *([table] if table is not None else []),
         ),
     )
-
-
-def _figure(name: str, caption: str, drawn: Drawing | None, behind: Rows, what: str, missing: str) -> Block:
-    return Missing(what, missing) if drawn is None else PageFigure(name, caption, drawn, behind)
-
-
-def _rows(name: str, study: StudyTable, frame: pd.DataFrame, measures: Collection[str], **only: str) -> Rows:
-    """Return the rows behind a block as they came, every column kept: those of some measures, with some values."""
-    places = [
-        entry.place
-        for entry in study.entries
-        if entry.measure in measures and all(getattr(entry, column) == value for column, value in only.items())
-    ]
-    return Rows(name, frame.take(places))

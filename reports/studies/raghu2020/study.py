@@ -1,14 +1,15 @@
-"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": claims R1, R2, R3, R4, R5 and R9 with MAML and ANIL."""
+"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": MAML and ANIL (R1–R5, R9), training regimes (R7, R8, R12)."""
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.studies.runs import check_runs, run_labels
-from reports.studies.study import PRESETS, Study, StudyRequest, train_command
+from reports.studies.runs import HEADLESS, NEW_HEAD, bodies_of, check_runs, run_labels
+from reports.studies.study import Preset, Study, StudyRequest, train_command
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
 
@@ -16,60 +17,85 @@ if TYPE_CHECKING:
     from analyses.table import Table
     from reports.studies.measurements import Plan
     from reports.studies.raghu2020.page import HowMade
+    from trainers.config import TrainConfig
     from trainers.tasks import ImageSet
 
 __all__ = ["RAGHU2020"]
 
-_ALGORITHMS = ("maml", "anil")
+_PRESETS = {
+    "quick": Preset(iterations=160, seeds=1, tasks=120, capture_tasks=40, val_tasks=60, more_iterations=60),
+    "full": Preset(iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, more_iterations=30_000),
+}
+_DEFAULTS = {"data": "glyphs", "n_shot": 1, "inner_lr": 0.1, "meta_batch": 16}
 
 
 def _run(request: StudyRequest, out: Path, data_root: Path | None, download: bool) -> Path:
     from reports.studies.measurements import Plan
     from trainers.device import device_named
     from trainers.outer_loop import train
-    from trainers.tasks import load_imageset
+    from trainers.tasks import load_for
 
     device_named(request.device)  # what cannot work is told before data are read
-    imageset = load_imageset(request.data, data_root, request.image_size, download=download)
-    amount = request.amount()
-    runs = [
-        (out / f"{algorithm}-seed{seed}", request.run_config(algorithm, seed))
-        for seed in range(amount.seeds)
-        for algorithm in _ALGORITHMS
-    ]
+    request = request.of(RAGHU2020)
+    amount = request.amount(RAGHU2020)
+    runs = [run for seed in range(amount.seeds) for run in _runs(request, amount, seed, out)]
+    imageset = load_for(runs[0][1], data_root=data_root, download=download)
     for folder, config in runs:
         train(config, imageset, folder)
     plan = Plan(tasks=amount.tasks, capture_tasks=amount.capture_tasks)
-    commands = (request.command("raghu2020"),)
+    usual = {name: None for name, value in _DEFAULTS.items() if name != "data" and getattr(request, name) == value}
+    commands = (dataclasses.replace(request, **usual).command("raghu2020"),)
     return _write([folder for folder, _ in runs], imageset, plan, out / "report.html", commands)
+
+
+def _runs(request: StudyRequest, amount: Preset, seed: int, out: Path) -> list[tuple[Path, TrainConfig]]:
+    """Return what is trained with a seed: MAML, ANIL, bodies without a task head, then a head for each of those."""
+    runs = [
+        (out / f"{algorithm}-seed{seed}", request.run_config(amount, algorithm, seed)) for algorithm in ("maml", "anil")
+    ]
+    for algorithm in HEADLESS:
+        steps = 1 if algorithm == "random" else amount.iterations  # a run has at least one; here it changes nothing
+        config = request.run_config(amount, algorithm, seed, iterations=steps)
+        runs.append((out / f"{algorithm}-seed{seed}", _seldom_validated(config)))
+    for body in HEADLESS:
+        base = RunFolder(out / f"{body}-seed{seed}").checkpoint("last")
+        config = request.run_config(amount, NEW_HEAD, seed, iterations=amount.more_iterations, base=str(base))
+        runs.append((out / f"{NEW_HEAD}-{body}-seed{seed}", _seldom_validated(config)))
+    return runs
+
+
+def _seldom_validated(config: TrainConfig) -> TrainConfig:
+    """Return a config that validates four times: no curve is drawn of it, and no checkpoint chosen."""
+    return dataclasses.replace(config, val_every=max(1, config.iterations // 4))
 
 
 def _report(
     runs: list[Path], out: Path, data_root: Path | None, tasks: int | None = None, capture_tasks: int | None = None
 ) -> Path:
     from reports.studies.measurements import Plan, measured_plan
-    from trainers.tasks import load_imageset
+    from trainers.tasks import load_for
 
     if not runs:
         raise MetaprobeError("a report needs at least one run; `metaprobe train maml --data glyphs` makes one")
     for flag, count in (("--tasks", tasks), ("--capture-tasks", capture_tasks)):
         if count is not None and count < 1:
             raise MetaprobeError(f"{flag} must be at least 1; got {count}")
-    configs = [RunFolder(run).read_config() for run in runs]
+    first = RunFolder(runs[0]).read_config()
     check_runs(runs)
-    imageset = load_imageset(configs[0].data, data_root, configs[0].image_size)
+    imageset = load_for(first, data_root=data_root)
+    runs = sorted(runs, key=lambda run: RunFolder(run).read_config().algorithm == NEW_HEAD)  # in order of training
     plans = {measured_plan(RunFolder(run)) for run in runs}
-    amount = (plans.pop() if len(plans) == 1 else None) or PRESETS["full"]
+    amount = (plans.pop() if len(plans) == 1 else None) or _PRESETS["full"]
     plan = Plan(
         tasks=amount.tasks if tasks is None else tasks,
         capture_tasks=amount.capture_tasks if capture_tasks is None else capture_tasks,
     )
     labels = run_labels(runs)
-    trainings = [train_command(config, label) for config, label in zip(configs, labels, strict=True)]
+    trainings = [train_command(config, label) for label, config in _configs(runs).items()]
     command = ["metaprobe", "report", *labels, "--out", out.name]
-    if plan.tasks != PRESETS["full"].tasks:
+    if plan.tasks != _PRESETS["full"].tasks:
         command += ["--tasks", str(plan.tasks)]
-    if plan.capture_tasks != PRESETS["full"].capture_tasks:
+    if plan.capture_tasks != _PRESETS["full"].capture_tasks:
         command += ["--capture-tasks", str(plan.capture_tasks)]
     return _write(runs, imageset, plan, out, (*trainings, shlex.join(command)))
 
@@ -79,71 +105,57 @@ def _write(runs: Sequence[Path], imageset: ImageSet, plan: Plan, out: Path, comm
     from reports.page import write_report
     from reports.studies.measurements import measure_run
     from reports.studies.raghu2020.page import build_page
+    from reports.studies.raghu2020.regimes.readings import of_regime
 
-    table = sum((measure_run(RunFolder(run), imageset, plan) for run in runs), Table())
+    bodies, table = bodies_of(runs), Table()
+    for run in runs:
+        found, config = measure_run(RunFolder(run), imageset, plan), RunFolder(run).read_config()
+        if run in bodies:
+            found = of_regime(found, RunFolder(bodies[run]).read_config(), head=config)
+        elif config.algorithm in HEADLESS:
+            found = of_regime(found, config)
+        table += found
     page = build_page(table.frame(), _how_made(runs, imageset, table, commands))
     return write_report(page, out.parent, out.name)
 
 
 def _how_made(runs: Sequence[Path], imageset: ImageSet, table: Table, commands: tuple[str, ...]) -> HowMade:
+    from reports.studies.making import how_made
     from reports.studies.measurements import TEST_QUERIES
-    from reports.studies.raghu2020.page import HowMade
-    from trainers.checkpoint import load_checkpoint
-    from trainers.config import to_mapping
     from trainers.run import CHECKPOINT_NAMES
 
-    folders = dict(zip(run_labels(runs), map(RunFolder, runs), strict=True))
-    first = next(iter(folders.values()))
-    config = first.read_config()
-    last = load_checkpoint(first.checkpoint("last"))
-    classes = ", ".join(f"{len(imageset.classes_of(split))} {split}" for split in ("train", "val", "test"))
+    folders, configs = dict(zip(run_labels(runs), map(RunFolder, runs), strict=True)), _configs(runs)
     tested = max((row.n or 0 for row in table.rows if row.measure == "accuracy"), default=0)
-    return HowMade(
-        data=imageset.name,
-        data_facts=(
-            ("images", f"{len(imageset):,} of {imageset.image_size} × {imageset.image_size}"),
-            ("classes", classes),
-            ("network", f"conv4, {last.network_config.filters} filters, {last.network_config.downsample}"),
-            ("normalisation", config.norm),
-            ("test tasks", f"{tested}"),
-            ("data fingerprint", imageset.fingerprint[:12]),
-        ),
-        n_way=config.n_way,
-        n_shot=config.n_shot,
-        n_query=config.n_query,
-        test_queries=TEST_QUERIES,
-        trained_steps=config.inner_steps,
+    return how_made(
+        folders,
+        configs,
+        imageset,
         commands=commands,
-        configs=tuple(
-            (label, key, str(value))
-            for label, folder in folders.items()
-            for key, value in to_mapping(folder.read_config()).items()
-        ),
-        checkpoints=tuple(
-            (f"{label}/{name}", load_checkpoint(folder.checkpoint(name)).fingerprint)
-            for label, folder in folders.items()
-            for name in CHECKPOINT_NAMES
-        ),
-        versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
-        notes=(
-            f"Trained on {last.provenance['device']}.",
-            *_where_the_data_lie(config.data),
-        ),
+        test_queries=TEST_QUERIES,
+        facts=(("test tasks", f"{tested}"),),
+        checkpoints={
+            label: ("last",) if config.algorithm in (*HEADLESS, NEW_HEAD) else CHECKPOINT_NAMES
+            for label, config in configs.items()
+        },
     )
 
 
-def _where_the_data_lie(data: str) -> tuple[str, ...]:
-    if data == "glyphs":  # made from fonts that come along
-        return ()
-    if data.startswith("class_folder:"):
-        return ("The path after class_folder: is seen from the folder in which the command is given.",)
-    return ("Add --data-root FOLDER, wherever the data lie, or set METAPROBE_DATA; --download fetches missing data.",)
+def _configs(runs: Sequence[Path]) -> dict[str, TrainConfig]:
+    """Return the configs by label, a new head's base where the labels put it."""
+    labels, bodies = dict(zip(runs, run_labels(runs), strict=True)), bodies_of(runs)
+    configs = {run: RunFolder(run).read_config() for run in runs}
+    for head, body in bodies.items():
+        base = RunFolder(Path(labels[body])).checkpoint("last").as_posix()
+        configs[head] = dataclasses.replace(configs[head], base=base)
+    return {labels[run]: config for run, config in configs.items()}
 
 
 RAGHU2020 = Study(
     name="raghu2020",
-    summary="Does MAML relearn its features for each task, or reuse them? Freezing, similarity and distance by layer.",
+    summary="Does MAML relearn its features for each task, or reuse them? By freezing, similarity, distance, regime.",
     citation="Raghu, Raghu, Bengio, Vinyals: Rapid Learning or Feature Reuse?, ICLR 2020",
+    presets=_PRESETS,
+    defaults=_DEFAULTS,
     run=_run,
     report=_report,
 )

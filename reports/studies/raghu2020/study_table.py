@@ -11,7 +11,10 @@ from functools import cached_property
 from reports.entries import Entry
 from reports.evidence import Reading, pool
 
-__all__ = ["BLOCKS", "BODY", "FULL", "StudyTable", "frozen_order"]
+__all__ = ["BLOCKS", "BODY", "FULL", "SHOWN", "StudyTable", "frozen_order"]
+
+SHOWN = ("maml", "fomaml", "anil", "random")
+"""What all sections but that on training regimes are about; "random" is the untrained network."""
 
 BODY = ("conv1", "conv2", "conv3", "conv4")
 
@@ -43,6 +46,10 @@ class StudyTable:
             if entry.task is None:  # rows of single tasks are not what a page shows
                 found[entry.measure, entry.algorithm].append(entry)
         return dict(found)
+
+    def shown(self) -> list[Entry]:
+        """Return the rows of all sections but that on training regimes."""
+        return [entry for entry in self.entries if entry.algorithm in SHOWN and entry.head != "maml"]
 
     def every(self, measure: str, algorithm: str) -> list[Entry]:
         """Return all rows of a measure and an algorithm, those of single tasks left out."""
@@ -128,7 +135,7 @@ class StudyTable:
 
     def own_head(self, row: Entry) -> bool:
         """Return whether a row is of a test after adaptation, with the learner's own head."""
-        return row.head != "nil" and row.phase != "pre"
+        return row.head not in ("nil", "maml") and row.phase != "pre"
 
     def _at_step(self, rows: list[Entry], step: int | None) -> list[Entry]:
         taken = [self.trained_steps if row.step is None else row.step for row in rows]

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from reports.entries import Entry
 from reports.evidence import Estimate, Reading, minus, pool
-from reports.page import Cell, Mark, PageTable, Rows
-from reports.studies.raghu2020.cells import DASH, cell
-from reports.studies.raghu2020.claims import PAPER_ACCURACY, PAPER_FREEZING, Judgement
-from reports.studies.raghu2020.study_table import BLOCKS, StudyTable, frozen_order
+from reports.page import Cell, PageTable, Rows
+from reports.studies.cells import DASH, cell
+from reports.studies.raghu2020.claims import PAPER_ACCURACY, PAPER_FREEZING
+from reports.studies.raghu2020.study_table import BLOCKS, SHOWN, StudyTable, frozen_order
 from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, number, reading, with_interval
 
-__all__ = ["UNPAIRED", "accuracy_table", "by_seed", "claims", "freezing", "other_steps"]
+__all__ = ["UNPAIRED", "accuracy_table", "by_seed", "freezing", "other_steps"]
 
 UNPAIRED = (
     "Intervals of a difference between learners (ANIL − MAML, MAML against untrained) treat the two as "
@@ -23,48 +21,6 @@ UNPAIRED = (
     "freezing changes within a learner is paired, task by task."
 )
 """What the page says of `reports.evidence.minus`."""
-
-_MARKS: dict[str, Mark] = {"holds": "good", "does not hold": "bad", "inconclusive": "open", "not measured": "none"}
-
-
-def claims(judged: Sequence[Judgement]) -> PageTable:
-    """Return the overview: each claim, the paper's figures, ours, the verdict and why."""
-    rows = tuple(
-        (
-            Cell(j.claim.id, (j.claim.title,)),
-            Cell(j.verdict, mark=_MARKS[j.verdict]),
-            Cell(j.ours[0], j.ours[1:]),
-            Cell(j.claim.paper, (f"{j.claim.where}; {j.claim.setting}",)),
-            Cell(j.why),
-        )
-        for j in judged
-    )
-    behind = pd.DataFrame(
-        [
-            {
-                "claim": j.claim.id,
-                "title": j.claim.title,
-                "quantity": j.claim.quantity,
-                "paper": j.claim.paper,
-                "where": j.claim.where,
-                "setting": j.claim.setting,
-                "ours": "; ".join(j.ours),
-                "verdict": j.verdict,
-                "why": j.why,
-                "rule": j.claim.rule,
-            }
-            for j in judged
-        ]
-    )
-    caption = (
-        "The paper's claims, its figures, ours with 95 % intervals, and the verdict. The paper's figures come from "
-        "other data and other training: they stand here for comparison, and the verdict is on the direction of the "
-        "claim."
-    )
-    rules = (*(f"{j.claim.id} holds when {j.claim.rule}." for j in judged), UNPAIRED)
-    return PageTable(
-        "claims", caption, ("Claim", "Verdict", "This study", "Paper", "Why"), rows, Rows("claims", behind), rules
-    )
 
 
 def freezing(study: StudyTable, behind: Rows) -> PageTable | None:
@@ -102,7 +58,7 @@ def other_steps(study: StudyTable, behind: Rows) -> PageTable | None:
     tests = [test for test in _tests(study) if test.steps != study.trained_steps and not (test.nil or test.pre)]
     if not tests:
         return None
-    found = {row.frozen for a in ALGORITHM_NAMES for row in study.rows("accuracy", a) if _test(study, row) in tests}
+    found = {row.frozen for a in SHOWN for row in study.rows("accuracy", a) if _test(study, row) in tests}
     sets = frozen_order(found)
     rows = tuple(_freezing_row(study, test, sets) for test in tests)
     caption = (
@@ -114,7 +70,7 @@ def other_steps(study: StudyTable, behind: Rows) -> PageTable | None:
 def by_seed(study: StudyTable, behind: Rows) -> PageTable | None:
     """Return accuracy by frozen block of every seed, then mean and standard deviation; None with a single seed."""
     rows, several = [], False
-    for algorithm in ALGORITHM_NAMES:
+    for algorithm in SHOWN:
         found = {block: study.test(algorithm, block) for block in ("", *BLOCKS)}
         seeds = sorted({seed for r in found.values() if isinstance(r, Estimate) for seed, _ in r.per_seed})
         several = several or len(seeds) > 1
@@ -163,12 +119,12 @@ class _Test:
 
     def order(self, trained: int) -> tuple[object, ...]:
         """Own heads first, the trained number of steps first, learners in their usual order."""
-        place = list(ALGORITHM_NAMES).index(self.algorithm)
+        place = SHOWN.index(self.algorithm)
         return (self.nil or self.pre, self.steps != trained, self.steps, place, self.nil, self.pre)
 
     def reading(self, study: StudyTable, frozen: str, measure: str) -> Reading:
         """Return the accuracy of the test with some layers frozen, or another measure of it."""
-        rows = (row for row in study.rows(measure, self.algorithm) if row.frozen == frozen)
+        rows = (row for row in study.rows(measure, self.algorithm) if row.frozen == frozen and row.head != "maml")
         return pool([row for row in rows if _test(study, row) == self])
 
 
@@ -177,12 +133,13 @@ def _test(study: StudyTable, row: Entry) -> _Test:
 
 
 def _tests(study: StudyTable) -> list[_Test]:
-    found = {_test(study, row) for algorithm in ALGORITHM_NAMES for row in study.rows("accuracy", algorithm)}
+    rows = (row for algorithm in SHOWN for row in study.rows("accuracy", algorithm) if row.head != "maml")
+    found = {_test(study, row) for row in rows}
     return sorted(found, key=lambda test: test.order(study.trained_steps))
 
 
 def _sets(study: StudyTable) -> tuple[str, ...]:
-    rows = (row for algorithm in ALGORITHM_NAMES for row in study.every("accuracy", algorithm))
+    rows = (row for algorithm in SHOWN for row in study.every("accuracy", algorithm))
     return frozen_order({"", *BLOCKS, *(row.frozen for row in rows)})
 
 

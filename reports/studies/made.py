@@ -52,9 +52,10 @@ def made_section(made: HowMade) -> Section:
         blocks.append(Statement(made.notes))
     settings = {key: tuple(values.get((label, key), "\N{EM DASH}") for label in labels) for key in keys}
     shared = tuple((Cell(key), Cell(told[0])) for key, told in settings.items() if len(set(told)) == 1)
-    own = tuple((Cell(key), *map(Cell, told)) for key, told in settings.items() if len(set(told)) > 1)
-    if own:
-        blocks.append(PageTable("settings", "Settings in which the trainings differ.", ("Setting", *labels), own))
+    own = {key: told for key, told in settings.items() if len(set(told)) > 1}
+    if own:  # a line each training: there may be many, and they differ in little
+        lines = tuple((Cell(label), *map(Cell, told)) for label, *told in zip(labels, *own.values(), strict=True))
+        blocks.append(PageTable("settings", "Settings in which the trainings differ.", ("Training", *own), lines))
     if shared:
         caption = "Settings that all trainings share."
         blocks.append(PageTable("shared-settings", caption, ("Setting", "Value"), shared))
