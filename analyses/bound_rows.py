@@ -131,6 +131,8 @@ def _first(identity: Row, found: Found, adaptation: Adaptation, samples: int, st
 
 
 def _condition(alpha: float, curved: float) -> str:
+    if not np.isfinite(curved):
+        return "whether the theorem's α ≤ 1/L holds is not known: the estimate of L is no number"
     if not alpha * curved > 1:
         return f"the theorem's α ≤ 1/L is not contradicted: α = {alpha:g}, αL ≥ {alpha * curved:.3g}"
     return (

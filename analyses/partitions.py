@@ -60,7 +60,7 @@ def adjusted_rand(tables: Counts) -> Values:
 
 
 def normalised_mutual_information(tables: Counts) -> Values:
-    """Return mutual information over the mean of both entropies (Strehl and Ghosh 2002), 0 … 1."""
+    """Return mutual information over the mean of both entropies (Kvålseth 1987), 0 … 1."""
     joint = tables / tables.sum(axis=(-2, -1), keepdims=True)
     rows, columns = joint.sum(axis=-1), joint.sum(axis=-2)
     entropies = _entropy(rows) + _entropy(columns)

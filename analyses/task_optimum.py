@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trainers.adapt import adapt_as
+from trainers.adapt import adapt_as, task_losses
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
-from trainers.networks import Parameters, TaskNetwork, has_task_axis
+from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis
 from trainers.tasks.episodes import Examples, Tasks
 from trainers.tasks.imageset import ImageSet
 
@@ -94,15 +94,14 @@ def descend(
         steps: of the descent.
 
     Returns:
-        The parameters where it ends, and the mean loss on the sample before the last step, in nats.
+        The parameters where it ends, and the mean loss on the sample there, in nats.
     """
     params: Parameters = adapt_as(network, start, support, adaptation).params
-    loss = sample.images.new_zeros(len(sample.images))
     for done in range(0, steps, _LEG):
         leg = dataclasses.replace(adaptation, inner_lr=rate, steps=min(_LEG, steps - done))
-        adapted = adapt_as(network, params, sample, leg)
-        params, loss = adapted.params, adapted.support_loss[-1] if len(adapted.support_loss) else loss
-    return params, loss
+        params = adapt_as(network, params, sample, leg).params
+    with torch.no_grad():
+        return params, task_losses(forward_tasks(network, params, sample.images), sample.labels)
 
 
 def squared_distances(network: TaskNetwork, a: Parameters, b: Parameters, tasks: int) -> Float[Tensor, " task"]:

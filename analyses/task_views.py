@@ -79,7 +79,7 @@ class Viewer:
     Attributes:
         network: of the checkpoint, on the device.
         base: θ, which parameters are told relative to, and whose body makes the features.
-        start: what a task adapts from: `base`, or each task from the initialisation of its group.
+        start: what a task adapts from: `base`, or each task from the initialisation of its cluster.
         adaptation: how.
         transductive: whether query images are normalised by themselves, else with the support set's statistics.
     """

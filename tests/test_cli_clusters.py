@@ -75,9 +75,9 @@ def test_usage_and_agreement_in_a_pipe(root, checkpoint, capsys):
     counts, shares, agreement = blocks(capsys.readouterr().out).values()
     assert [row["group"] for row in counts] == [row["group"] for row in shares] == ["fine", "coarse"]
     for count, share in zip(counts, shares, strict=True):
-        used = [int(count[f"initialisation {place}"]) for place in (1, 2, 3)]
+        used = [int(count[f"initialisation {place}"]) for place in range(3)]
         assert sum(used) == 9 and count["n"] == share["n"] == "9"
-        assert [float(share[f"initialisation {place}"]) for place in (1, 2, 3)] == pytest.approx(np.array(used) / 9)
+        assert [float(share[f"initialisation {place}"]) for place in range(3)] == pytest.approx(np.array(used) / 9)
     assert {row["view"] for row in agreement} >= {"assignment", "all", "body", "head", "features", "all~body"}
     assert [row["measure"] for row in agreement if row["view"] == "assignment"] == [
         "purity", "adjusted_rand", "normalised_mutual_information"

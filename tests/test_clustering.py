@@ -1,5 +1,7 @@
 """The matrix of many tasks' parameters, its clusters, and which tasks train which initialisation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -52,13 +54,24 @@ def test_clusters_are_those_that_scikit_learn_finds_in_the_whole_matrix(tmp_path
         np.testing.assert_allclose(distances(points), distances(matrix), rtol=2e-6, atol=2e-6 * distances(matrix).max())
         for m, seed in ((2, 0), (3, 0), (3, 5), (7, 1)):
             whole = KMeans(m, n_init=10, random_state=seed).fit_predict(matrix)
-            np.testing.assert_array_equal(k_means(points, m, seed), whole)
+            np.testing.assert_array_equal(k_means(points, m, seed, matrix.shape[1]), whole)
         means = vectors.means(whole, 7)
     for cluster in range(7):
         expected = matrix[whole == cluster].mean(0, dtype=np.float64)
         found = np.concatenate([means[name][cluster].ravel() for name in SHAPES])
         np.testing.assert_allclose(found, expected, atol=1e-6)
     assert not list(tmp_path.iterdir())
+
+
+def test_vectors_in_few_directions_are_clustered_as_in_the_whole_matrix():
+    """Where scikit-learn stops depends on the number of columns, and the points have far fewer."""
+    generator = np.random.default_rng(0)
+    matrix = (generator.normal(size=(600, 2)) @ generator.normal(size=(2, 3000))).astype(np.float32)
+    points = isometric(iter([matrix[:, :1000], matrix[:, 1000:]]))
+    assert points.shape[1] < 10
+    for m in (3, 5, 8):
+        whole = KMeans(m, n_init=10, random_state=0).fit_predict(matrix)
+        np.testing.assert_array_equal(k_means(points, m, 0, matrix.shape[1]), whole)
 
 
 def test_parameters_can_be_chosen_and_few_features_are_taken_as_they_are(tmp_path):
@@ -83,10 +96,10 @@ def test_a_disk_too_small_is_told_before_anything_is_computed(tmp_path):
 
 def test_more_clusters_than_tasks_and_empty_clusters_are_refused():
     with pytest.raises(MetaprobeError, match="5 clusters cannot be found in 4 tasks"):
-        k_means(np.eye(4), 5, 0)
+        k_means(np.eye(4), 5, 0, 4)
     twice = np.repeat(np.eye(2), 5, axis=0)
     with pytest.raises(MetaprobeError, match=r"1 of 3 clusters empty: the 10 tasks are at only 2 different points"):
-        k_means(twice, 3, 0)
+        k_means(twice, 3, 0, 2)
 
 
 def small_clusters(m=3, assign_to="centres", by=("conv1.conv.weight", "head.weight"), adapt_norm=True):
@@ -135,6 +148,14 @@ def test_a_task_goes_to_the_nearest_centre_by_the_clustered_parameters(assign_to
         assert torch.equal(start[name], value[expected])
 
 
+def test_assigning_computes_where_the_centres_are():
+    """The number of members may lie elsewhere: with tensors on no device at all, only shapes are computed."""
+    _, clusters = small_clusters()
+    there = clusters.to("meta")
+    there = dataclasses.replace(there, members=clusters.members)
+    assert there.nearest({name: value[None] for name, value in there.base.items()}).device.type == "meta"
+
+
 def test_one_cluster_needs_no_choice():
     network, clusters = small_clusters(m=1)
     assert clusters.assign(network, tasks_of(4).support).tolist() == [0] * 4
@@ -179,5 +200,5 @@ def test_tasks_of_one_cluster_come_as_they_would_without_any():
 
 def test_waiting_tasks_of_another_number_of_clusters_are_refused():
     two, three = (AssignedTasks(None, 4, m, None) for m in (2, 3))
-    with pytest.raises(UnreadableInput, match="of 2 clusters; this run has 3"):
+    with pytest.raises(UnreadableInput, match=r"other clusters \(2 of them\) than this run's 3"):
         three.state = two.state

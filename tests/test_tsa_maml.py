@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,11 +124,37 @@ def test_a_finished_run_goes_on_only_from_the_same_base(toy, base, tmp_path):
         (dict(n_way=4), "of another network or other data than this run: n_way 3 there, 4 here"),
         (dict(filters=4), "filters 8 there, 4 here"),
         (dict(norm="non-transductive"), "norm transductive there, non-transductive here"),
+        (dict(inner_lr=0.3), r"\(maml\) adapts otherwise than this run: inner_lr 0.1 there, 0.3 here"),
+        (dict(n_shot=2), "n_shot 1 there, 2 here"),
+        (dict(algorithm="random", clusters=None, cluster_tasks=None), "random starts from drawn weights; leave out"),
     ],
 )
 def test_what_cannot_be_is_refused_in_plain_words(toy, base, tmp_path, config, match):
     with pytest.raises(MetaprobeError, match=match):
         train(tsa(base, **config), toy, tmp_path / "run")
+
+
+def test_what_was_refused_before_it_began_leaves_the_folder_free(toy, base, tmp_path):
+    same = np.repeat(toy.images[:1], len(toy.images), axis=0)
+    with pytest.raises(MetaprobeError, match="clusters empty"):  # all images are one, so all tasks are
+        train(tsa(base, clusters=9), dataclasses.replace(toy, images=same), tmp_path / "run")
+    train(tsa(base, iterations=1), toy, tmp_path / "run")
+
+
+def test_clusters_of_a_first_checkpoint_are_not_used_with_other_images(toy, base, tmp_path):
+    train(tsa(base, iterations=1), toy, tmp_path / "run")
+    for file in (tmp_path / "run" / "checkpoints").iterdir():
+        if file.name != "start.safetensors":
+            file.unlink()
+    with pytest.raises(MetaprobeError, match="trained on other images"):
+        train(tsa(base, iterations=1), make_imageset(size=20, seed=3), tmp_path / "run")
+
+
+def test_a_base_with_several_initialisations_is_refused(toy, base, tmp_path):
+    train(tsa(base, iterations=1), toy, tmp_path / "run")
+    several = RunFolder(tmp_path / "run").checkpoint("last")
+    with pytest.raises(MetaprobeError, match="has 2 initialisations; name a checkpoint of one"):
+        train(tsa(several), toy, tmp_path / "again")
 
 
 def test_a_base_of_another_image_size_and_a_missing_one_are_refused(base, tmp_path):

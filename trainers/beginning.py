@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainers.algorithms import Algorithm
-from trainers.checkpoint import load_checkpoint
+from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.clustering.clusters import Clusters
-from trainers.clustering.finding import Clustering, Search
-from trainers.config import NetworkConfig, TrainConfig, to_mapping
+from trainers.clustering.finding import Search
+from trainers.clustering.settings import Clustering
+from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError
 from trainers.interrupt import Interrupted, StopRequest
 from trainers.networks import TaskNetwork, build_network, layer_of
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
+from trainers.saving import refuse_other_origin
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["begin_clusters", "begin_network", "network_config_for"]
@@ -43,18 +47,33 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
     if config.base is None:
         return network, None
     base = load_checkpoint(config.base)
+    if base.clusters is not None:
+        told = f"--base {config.base} has {base.clusters.count} initialisations"
+        raise MetaprobeError(f"{told}; name a checkpoint of one, such as the one that its run started from")
     here, there = to_mapping(shape), to_mapping(base.network_config)
     if differing := [name for name in here if here[name] != there[name]]:
         told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)
         raise MetaprobeError(f"--base {config.base} is of another network or other data than this run: {told}")
+    if algorithm.cluster is not None:
+        _check_adaptation(config, algorithm.adaptation(config, network.layer_names), base)
     head = network.layer_names[-1]
     kept = {name: value for name, value in base.params.items() if not (algorithm.new_head and layer_of(name) == head)}
     network.load_state_dict(kept, strict=not algorithm.new_head)
     return network, base.fingerprint
 
 
+def _check_adaptation(config: TrainConfig, here: Adaptation, base: Checkpoint) -> None:
+    """Refuse a base that adapts otherwise than the run would adapt it: its clusters would be of another learner."""
+    there = base.adaptation
+    pairs = [("n_shot", base.config.n_shot, config.n_shot)]
+    pairs += [(n, getattr(there, n), getattr(here, n)) for n in ("layers", "inner_lr", "steps", "adapt_norm")]
+    if differing := [f"{name} {old} there, {new} here" for name, old, new in pairs if old != new]:
+        told = f"--base {config.base} ({base.config.algorithm}) adapts otherwise than this run"
+        raise MetaprobeError(f"{told}: {'; '.join(differing)}; train with the base's own settings")
+
+
 def begin_clusters(
-    algorithm: Algorithm, search: Search, folder: RunFolder, base: str | None, stop: StopRequest
+    algorithm: Algorithm, search: Search, folder: RunFolder, provenance: Mapping[str, object], stop: StopRequest
 ) -> Clusters | None:
     """Return the clusters that a run begins with: those of its first checkpoint, else found now; None without any.
 
@@ -62,17 +81,22 @@ def begin_clusters(
         algorithm: of the run.
         search: what finding them needs.
         folder: the run's.
-        base: fingerprint of the checkpoint that it starts from.
+        provenance: of the run; a first checkpoint must be of the same images and base.
         stop: whether to stop.
 
     Raises:
+        MetaprobeError: the folder holds another run, or clusters cannot be found.
         Interrupted: a stop was asked for.
     """
     if algorithm.cluster is None:
         return None
     first = folder.checkpoint("start")
-    if first.exists() and (begun := load_checkpoint(first)).provenance.get("base") == base:
-        return begun.clusters
+    device = next(iter(search.base.values())).device
+    if first.exists():
+        begun = load_checkpoint(first)
+        refuse_other_origin(folder, begun.provenance, provenance)
+        assert begun.clusters is not None  # `load_checkpoint` has seen to it
+        return begun.clusters.to(device)
     tasks = Clustering.of(search.config).tasks
     with ProgressLine(f"adapting to tasks, for the clusters of {folder.path.name}", tasks, unit="tasks") as bar:
 
@@ -83,4 +107,4 @@ def begin_clusters(
                     "stopped while looking for clusters; nothing is trained yet, so the same command begins anew"
                 )
 
-        return algorithm.cluster(search, advance)
+        return algorithm.cluster(search, advance).to(device)

@@ -14,7 +14,7 @@ __all__ = ["Interrupted", "StopRequest", "stop_on_interrupt"]
 
 
 class Interrupted(MetaprobeError):
-    """A stop was asked for; everything is saved (exit status 130)."""
+    """A stop was asked for; the message says what is saved (exit status 130)."""
 
     exit_code = 130
 

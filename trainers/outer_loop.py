@@ -86,12 +86,12 @@ class _Run:
         if ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(ranks.device)  # what `peak_memory` tells is of this run
         self.network_config = network_config_for(config, imageset)
-        network, self.base = begin_network(config, self.algorithm, self.network_config)
+        network, base = begin_network(config, self.algorithm, self.network_config)
         self.network = network.to(ranks.device)
         convolve_in(torch.bfloat16 if config.precision == "bf16" else None, self.network)
         self.adaptation = self.algorithm.adaptation(config, self.network.layer_names)
         self.provenance = provenance(imageset.fingerprint, config.seed, config.device) | {"precision": config.precision}
-        self.provenance |= {"base": self.base} if self.base else {}
+        self.provenance |= {"base": base} if base else {}
         if ranks.leads:
             folder.claim(config)
 
@@ -120,7 +120,7 @@ class _Run:
         config = self.config
         params = dict(self.network.named_parameters())
         search = Search(config, params, self.tasks, self.adaptation, self.workers, self.folder.path)
-        clusters = begin_clusters(self.algorithm, search, self.folder, self.base, self.stop)
+        clusters = begin_clusters(self.algorithm, search, self.folder, self.provenance, self.stop)
         beside = self.algorithm.beside(config, self.imageset, self.network)
         self.learner = Learner(params, beside, clusters)
         trained = self.learner.params

@@ -72,7 +72,9 @@ class RunFolder:
         if "base" in found and "base" in wanted:  # a file may move: what it holds is compared, in `Saver.load`
             wanted["base"] = found["base"]
         differing = [name for name in sorted(found | wanted) if found.get(name) != wanted.get(name)]
-        if differing:
+        if differing and all(file == self.config_file for file in self.path.iterdir()):
+            write_text(self.config_file, tomli_w.dumps(to_mapping(config)))  # the run was refused before it began
+        elif differing:
             told = "; ".join(f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked" for name in differing)
             raise MetaprobeError(
                 f"{self.path} holds a run with another config ({told}); ask for the same to resume it, "

@@ -15,7 +15,21 @@ from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
 from trainers.run import RunFolder
 
-__all__ = ["Saver"]
+__all__ = ["Saver", "refuse_other_origin"]
+
+
+def refuse_other_origin(folder: RunFolder, saved: Mapping[str, object], now: Mapping[str, object]) -> None:
+    """Refuse to go on with what another run left, by the provenance of both.
+
+    Raises:
+        MetaprobeError: it was made from other images, or another base.
+    """
+    for part, told in (("data_fingerprint", "trained on other images"), ("base", "begun from another --base")):
+        if saved.get(part) != now.get(part):
+            raise MetaprobeError(
+                f"{folder.path} was {told}: {part.replace('_', ' ')} {saved.get(part)}, now {now.get(part)}; bring the "
+                "old ones back, or choose another --out"
+            )
 
 
 @dataclass
@@ -59,14 +73,7 @@ class Saver:
                     "resumed, and starting anew would overwrite it; bring the file back, or choose another --out"
                 )
             return False
-        saved = load_resume_state(self.folder.resume_file, self.state)
-        for part, told in (("data_fingerprint", "trained on other images"), ("base", "begun from another --base")):
-            before, now = saved.get(part), self.provenance.get(part)
-            if before != now:
-                raise MetaprobeError(
-                    f"{self.folder.path} was {told}: {part.replace('_', ' ')} {before}, now {now}; bring the old ones "
-                    "back, or choose another --out"
-                )
+        refuse_other_origin(self.folder, load_resume_state(self.folder.resume_file, self.state), self.provenance)
         return True
 
     def begun(self) -> str:

@@ -150,7 +150,7 @@ def _usage_grids(table: Table) -> tuple[Grid, Grid]:
                 cells.setdefault(row.group, []).append(value)
                 sizes[row.group] = row.n
         width = max(map(len, cells.values()), default=0)
-        columns = ("group", "n", *(f"initialisation {place + 1}" for place in range(width)))
+        columns = ("group", "n", *(f"initialisation {place}" for place in range(width)))
         return Grid(title, columns, tuple((group, sizes[group], *values) for group, values in cells.items()))
 
     counts = grid("usage_count", "tasks of each domain that start from each initialisation")

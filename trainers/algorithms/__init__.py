@@ -11,6 +11,7 @@ from trainers.algorithms.nil import NIL
 from trainers.algorithms.random import RANDOM
 from trainers.algorithms.reptile import REPTILE
 from trainers.algorithms.tsa_maml import TSA_MAML
+from trainers.clustering.settings import Clustering
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
 
@@ -46,5 +47,9 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
                 )
     if algorithm.needs_base and config.base is None:
         raise MetaprobeError(f"{algorithm.name} starts from a checkpoint; name one with --base CHECKPOINT")
+    if not algorithm.takes_base and config.base is not None:
+        raise MetaprobeError(f"{algorithm.name} starts from drawn weights; leave out --base {config.base}")
+    if algorithm.cluster is not None:
+        Clustering.of(config)
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

@@ -89,7 +89,8 @@ class Algorithm:
         beside: parameters trained beside the network's and thrown away with the run: (config, images, network) → by
             name, without a layer of the network before the first dot.
         head: the head that validation is scored with.
-        needs_base: whether training starts from a checkpoint, and not from drawn weights.
+        takes_base: whether training may start from a checkpoint.
+        needs_base: whether it must.
         new_head: whether it leaves that checkpoint's head behind.
         cluster: finds clusters of tasks before training, telling how many tasks it has just seen; each cluster then has
             an initialisation of its own.
@@ -104,6 +105,7 @@ class Algorithm:
     batches: Callable[[TrainConfig, ImageSet, torch.device], EpisodeSampler] = episodes
     beside: Callable[[TrainConfig, ImageSet, TaskNetwork], dict[str, Tensor]] = _nothing
     head: Literal["own", "nil"] = "own"
+    takes_base: bool = True
     needs_base: bool = False
     new_head: bool = False
     cluster: Callable[[Search, Callable[[int], None]], Clusters] | None = None

@@ -38,4 +38,5 @@ RANDOM = Algorithm(
     adaptation=adapt_head,
     meta_gradient=_no_gradient,
     head="nil",
+    takes_base=False,
 )

@@ -70,11 +70,12 @@ class Clusters:
 
     def _squared(self, adapted: Parameters, cluster: int) -> Tensor:
         against = self.centres if self.assign_to == "centres" else self.initialisations
-        total = torch.zeros(1, dtype=torch.float64, device=self.members.device)
+        total = 0.0
         for name in self.centres:
             apart = (adapted[name] - against[name][cluster]).double()
             shared = apart.dim() < against[name].dim()  # a parameter that does not adapt
             total = total + (apart[None] if shared else apart).square().flatten(1).sum(dim=1)
+        assert isinstance(total, Tensor)  # there are centres
         return total
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.clustering.clusters import Clusters
-from trainers.clustering.finding import Clustering
+from trainers.clustering.settings import Clustering
 from trainers.config import Adaptation, TrainConfig
 from trainers.errors import UnreadableInput
 from trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS, MEMBERS, cluster_problems

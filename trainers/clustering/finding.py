@@ -14,40 +14,16 @@ from jaxtyping import Float32
 from trainers.adapt import adapt_as
 from trainers.clustering.clusters import Clusters
 from trainers.clustering.kmeans import k_means
+from trainers.clustering.settings import Clustering
 from trainers.clustering.vectors import TaskVectors
-from trainers.config import Adaptation, AssignTo, Clustered, TrainConfig
-from trainers.errors import MetaprobeError
+from trainers.config import Adaptation, Clustered, TrainConfig
 from trainers.networks import Parameters, TaskNetwork, layer_of
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 
-__all__ = ["Clustering", "Search", "find_clusters"]
+__all__ = ["Search", "find_clusters"]
 
 _CHUNK = 8  # tasks that a worker adapts at once
-
-
-@dataclass(frozen=True)
-class Clustering:
-    """How tasks are clustered, with the defaults of Zhou et al. (2021, Section 5) for what a run's config leaves open.
-
-    Attributes:
-        m: clusters.
-        by: which adapted parameters.
-        assign_to: what later tasks are compared with.
-        tasks: that the clusters are found in.
-    """
-
-    m: int = 3
-    by: Clustered = "all"
-    assign_to: AssignTo = "centres"
-    tasks: int = 10_000
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> Clustering:
-        """Return what a run's config asks for."""
-        asked = {"m": config.clusters, "by": config.clustered}
-        asked |= {"assign_to": config.assign_to, "tasks": config.cluster_tasks}
-        return cls(**{name: value for name, value in asked.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -75,20 +51,16 @@ def find_clusters(search: Search, advance: Callable[[int], None]) -> Clusters:
     """Cluster training tasks by θ̄_T − θ*, and start each cluster at its members' mean (Zhou et al. 2021, Section 4.2).
 
     The tasks are those with the indices 0, 1 …, which training then begins with too. One cluster alone is not looked
-    for: it starts at θ* itself, which makes TSA-MAML with m = 1 MAML continued.
+    for: it starts at θ* itself, which makes TSA-MAML with m = 1 MAML continued; all tasks asked for are its members.
 
     Args:
         search: where to look.
         advance: called with the number of tasks just adapted to.
 
     Raises:
-        MetaprobeError: more clusters than tasks, an empty cluster, or too little room on the disk.
+        MetaprobeError: an empty cluster, or too little room on the disk.
     """
     wanted = Clustering.of(search.config)
-    if wanted.m > wanted.tasks:
-        raise MetaprobeError(
-            f"{wanted.m} clusters cannot be found in {wanted.tasks} tasks; lower --clusters or raise --cluster-tasks"
-        )
     base = {name: value.detach() for name, value in search.base.items()}
     names = _clustered(tuple(base), wanted.by)
     if wanted.m == 1:
@@ -103,7 +75,8 @@ def find_clusters(search: Search, advance: Callable[[int], None]) -> Clusters:
         for rows in search.workers.map(functools.partial(_moves, base, search.adaptation), batches):
             vectors.append(rows)
             advance(len(next(iter(rows.values()))))
-        labels = k_means(vectors.points(names), wanted.m, search.config.seed)
+        features = sum(base[name].numel() for name in names)
+        labels = k_means(vectors.points(names), wanted.m, search.config.seed, features)
         means = vectors.means(labels, wanted.m)
     initialisations = {name: base[name] + torch.from_numpy(means[name]).to(base[name]) for name in base}
     return Clusters(

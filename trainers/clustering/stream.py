@@ -79,7 +79,8 @@ class AssignedTasks:
     def state(self, rows: Int[Tensor, "row 2"]) -> None:
         (following, clusters), *waiting = rows.tolist()
         if clusters != len(self._waiting) or any(not 0 <= cluster < clusters for _, cluster in waiting):
-            raise UnreadableInput(f"the resume state is of {clusters} clusters; this run has {len(self._waiting)}")
+            told = f"the resume state holds tasks of other clusters ({clusters} of them) than this run's"
+            raise UnreadableInput(f"{told} {len(self._waiting)}; it belongs to another run")
         self._next = following
         for queue in self._waiting:
             queue.clear()

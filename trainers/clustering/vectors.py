@@ -105,15 +105,16 @@ class TaskVectors:
 def isometric(blocks: Iterator[Float32[np.ndarray, "task column"]]) -> Float32[np.ndarray, "task coordinate"]:
     """Return coordinates with the distances that the rows of a wide matrix have, from its columns block by block.
 
-    The Gram matrix G = Σ_b X_b X_bᵀ, a product in float32 a block and their sum in float64, is factored as
-    Pᵀ G P = Uᵀ U (Cholesky with pivots); the rows of P Uᵀ are the points. What lies below G's rounding is left out.
+    Columns are centred, which moves no distance and keeps products small. G = Σ_b X_b X_bᵀ, each product in float32
+    and their sum in float64, is factored as Pᵀ G P = Uᵀ U (Cholesky with pivots); the rows of P Uᵀ are the points. What
+    lies below G's rounding is left out.
     """
     (product,) = get_blas_funcs(("syrk",), dtype=np.float32)
     (factored,) = get_lapack_funcs(("pstrf",), dtype=np.float64)
     # The upper triangle of X Xᵀ: the rows of X lie as the columns of Xᵀ do in Fortran, so that nothing is copied.
-    gram = product(1.0, next(blocks).T, trans=1).astype(np.float64, order="F")
+    gram = product(1.0, _centred(next(blocks)).T, trans=1).astype(np.float64, order="F")
     for block in blocks:
-        gram += product(1.0, block.T, trans=1)
+        gram += product(1.0, _centred(block).T, trans=1)
     tolerance = 1e-6 * float(gram.diagonal().max(initial=0.0))
     factor, pivots, rank, _ = factored(gram, tol=tolerance, overwrite_a=True)
     del gram
@@ -122,3 +123,7 @@ def isometric(blocks: Iterator[Float32[np.ndarray, "task column"]]) -> Float32[n
         end = min(place + 1, rank)
         points[row, :end] = factor[:end, place]
     return points
+
+
+def _centred(block: Float32[np.ndarray, "task column"]) -> Float32[np.ndarray, "task column"]:
+    return (block - block.mean(axis=0, dtype=np.float64)).astype(np.float32)

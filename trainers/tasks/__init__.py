@@ -123,6 +123,6 @@ def load_imageset(
         raise MetaprobeError(f"image size {image_size} is not in 8 … 1024 pixels.")
     if (name in _ARGUMENTS) != bool(argument) or (colon and name not in _ARGUMENTS):
         raise MetaprobeError(f"data set {spec!r}: expected {name}{_ARGUMENTS.get(name, '')}.")
-    request = DataRequest(name, argument, data_root_or_default(data_root), image_size, download)
+    request = DataRequest(name, argument, data_root_or_default(data_root), image_size, download, colour)
     imageset = DATASETS[name].load(request)
     return imageset if colour is None else imageset.in_colour(colour)

@@ -123,7 +123,7 @@ class ImageSet:
         images = np.empty((len(self.images), 1, *self.images.shape[2:]), np.uint8)
         for first in range(0, len(images), 1024):  # sums take four times the room of the pixels
             part = self.images[first : first + 1024]
-            sums = np.einsum("nchw,c->nhw", part, np.array([299, 587, 114]), dtype=np.int32)
+            sums = np.einsum("nchw,c->nhw", part, np.array([299, 587, 114], np.int32), dtype=np.int32)
             images[first : first + 1024, 0] = (sums + 500) // 1000
         return dataclasses.replace(self, images=images)
 

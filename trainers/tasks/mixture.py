@@ -33,7 +33,10 @@ def mixture_loader(loaders: Callable[[], dict[str, Load]]) -> Load:
         names = [name.strip() for name in request.argument.split(",")]
         if doubled := [name for name in names if names.count(name) > 1]:
             raise MetaprobeError(f"data set 'mixture:{request.argument}' names {doubled[0]!r} twice; name each once")
-        return mix([(_domain(name), _part(name, request, loaders())) for name in names])
+        parts = [(_domain(name), _part(name, request, loaders())) for name in names]
+        if request.colour is not None:
+            parts = [(name, part.in_colour(request.colour)) for name, part in parts]
+        return mix(parts)
 
     return load
 

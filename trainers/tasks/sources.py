@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.config import Colour
 from trainers.errors import MetaprobeError, UnreadableInput
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class DataRequest:
         root: the folder that holds the data sets, or None where none was named.
         image_size: height = width to resize to, in pixels; None for the set's own.
         download: whether the loader may fetch what is missing.
+        colour: what the images will be turned into; loaders need not look, but one that joins sets saves room by it.
     """
 
     dataset: str
@@ -35,6 +37,7 @@ class DataRequest:
     root: Path | None = None
     image_size: int | None = None
     download: bool = False
+    colour: Colour | None = None
 
     def root_for_download(self) -> Path:
         """Return the data root, which a download needs to have somewhere to write.

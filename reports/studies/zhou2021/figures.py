@@ -103,7 +103,7 @@ def usage_heatmap(entries: Sequence[Entry]) -> Drawing | None:
                 axes.text(j, i, lines, ha="center", va="center", color=ink, fontsize=9)
         sizes = {domain: next(r.n for r in shares.values() if r.group == domain) for domain in domains}
         axes.set_xticks(range(len(domains)), [f"{d}\n({sizes[d]:,} tasks)" if sizes[d] else d for d in domains])
-        axes.set_yticks(range(len(clusters)), [f"initialisation {cluster + 1}" for cluster in clusters])
+        axes.set_yticks(range(len(clusters)), [f"initialisation {cluster}" for cluster in clusters])
         axes.set_xlabel("Domain of the task")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)

@@ -75,7 +75,7 @@ def usage(study: ZhouTable, behind: Rows) -> PageTable | None:
         for domain in study.domains:
             row = found.get(domain)
             told = DASH if row is None or row.value is None else f"{number(row.value, 2)}"
-            line = () if row is None or row.cluster is None else (f"initialisation {row.cluster + 1}",)
+            line = () if row is None or row.cluster is None else (f"initialisation {row.cluster}",)
             cells.append(Cell(told, line, number=True))
         rows.append((Cell(f"seed {seed}"), *cells))
     caption = "Share of the most frequent initialisation of each domain, training by training."
