@@ -31,7 +31,7 @@ TEST_QUERIES = 15
 STEPS = 20
 """The last inner step that curves look at, and the last q of the bound."""
 
-BOUND_TASKS = 40
+BOUND_TASKS = 20
 """Most tasks behind the distances and the bound: a task's optimum takes a hundred times the work of an adaptation."""
 
 _FIT_TASKS = 2000  # training tasks that k-means sees for views of tasks; fewer where the learner saw fewer
