@@ -232,7 +232,8 @@ def test_views_are_what_each_task_alone_gives(norm):
     moved = moves(checkpoint, None, count=7)
     assert views.of("all").dtype == np.float32
     for view in ("all", "body", "head"):
-        assert views.of(view) == pytest.approx(vectors(moved, view), abs=1e-5)
+        # folded and alone round apart in float32, and two inner steps multiply what does
+        assert views.of(view) == pytest.approx(vectors(moved, view), abs=2e-4)
     assert np.shares_memory(views.of("body"), views.moved) and views.of("head").shape[1] == 3 * 4 + 3
     network = checkpoint.network()
     for index, row in enumerate(views.features):
@@ -271,8 +272,8 @@ def test_own_start_counts_from_the_base():
     from_base = collect_views(Viewer.of(checkpoint, "base"), batches_of(sampler, 4, 2), 4)
     own = collect_views(Viewer.of(checkpoint, "own"), batches_of(sampler, 4, 2), 4)
     shifted = dataclasses.replace(base, params={name: value + 0.25 for name, value in base.params.items()})
-    assert from_base.moved == pytest.approx(vectors(moves(base, None, count=4)), abs=1e-5)
-    assert own.moved == pytest.approx(vectors(moves(shifted, None, count=4)) + 0.25, abs=1e-5)
+    assert from_base.moved == pytest.approx(vectors(moves(base, None, count=4)), abs=2e-4)
+    assert own.moved == pytest.approx(vectors(moves(shifted, None, count=4)) + 0.25, abs=2e-4)
     assert np.array_equal(own.features, from_base.features)  # the base's body makes both
 
 
