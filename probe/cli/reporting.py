@@ -57,7 +57,7 @@ def report(
     capture_tasks: _Tasks = None,
     data_root: DataRoot = None,
 ) -> int:
-    """Write the report of training runs, MAML and ANIL ones together; measures what is not measured yet.
+    """Write the report of training runs, of MAML, ANIL and other regimes together; measures what is not measured yet.
 
     Args:
         runs: Folders of `metaprobe train`.
