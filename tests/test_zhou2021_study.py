@@ -30,7 +30,7 @@ REQUEST = StudyRequest(
     inner_steps=1, meta_batch=2, more_iterations=2, group_tasks=4, cluster_tasks=12, sweep="2,1", filters=4,
 )  # fmt: skip
 RUNS = ("maml-seed0", "tsa_maml-m2-seed0", "tsa_maml-m1-seed0", "maml-large-seed0")
-MEASUREMENTS = ("task_accuracies", "usage", "agreement", "embedding", "step_curves", "bound_terms")
+MEASUREMENTS = ("task_accuracies", "agreement", "embedding", "step_curves", "bound_terms")
 
 
 def refuse(*_, **__):

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyses.accuracy import evaluated, mean_row, rows_of
 from analyses.bound import bound_terms
-from analyses.clusters import agreement, usage
+from analyses.clusters import agreement
 from analyses.embedding import embedding
 from analyses.steps import step_curves
 from analyses.table import Row, Table
@@ -181,10 +181,9 @@ def _clusters(folder: RunFolder, imageset: ImageSet, amount: Preset) -> Table:
 
     def measure(advance: Advance) -> Table:
         checkpoint, plan = _loaded(folder, amount.group_tasks)
-        found = usage(checkpoint, imageset, plan, advance=advance)
-        return found + agreement(checkpoint, imageset, plan, fit_tasks=fit, advance=advance)
+        return agreement(checkpoint, imageset, plan, fit_tasks=fit, with_usage=True, advance=advance)
 
-    total = 2 * len(imageset.domain_names) * amount.group_tasks + fit
+    total = len(imageset.domain_names) * amount.group_tasks + fit
     return _kept(folder, "clusters", imageset, total, measure, tasks=amount.group_tasks, fit_tasks=fit)
 
 
