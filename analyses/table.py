@@ -29,10 +29,13 @@ class Row:
         seed: of the run.
         iteration: outer steps taken.
         layer: conv1 … head.
-        phase: "pre" or "post" adaptation, or "pre-post" for a comparison of both.
+        phase: "pre" or "post" adaptation, or "pre-post" for a comparison of both; of two checkpoints "pre-pre",
+            "pre-post", "post-pre" or "post-post", the first word being of the first.
         step: inner step.
         task: index of the task, where the row is of one.
         frozen: layers kept fixed at test time, comma-separated; "" for none.
+        adapts: "all" where every layer that is not frozen took inner steps though the learner was trained otherwise
+            (ANIL, a new head on a finished body); None where a learner adapts what it was trained to adapt.
         head: "own" or "nil"; or "maml", a head trained by `maml_head` on the finished body of another run: then
             algorithm, seed and iteration are that run's, the checkpoint is the one with the head.
         inner_steps: steps that the inner loop took at test time.
@@ -41,6 +44,11 @@ class Row:
         cluster: the initialisation that tasks are assigned to (found).
         view: what a task is described by: "assignment", the learner's own choice; "all", "body" or "head", its adapted
             parameters; "features", its mean features.
+        other_checkpoint: id of the second checkpoint, where a row compares two; the columns above are of the first.
+        other_algorithm: what trained the second.
+        other_seed: of its run.
+        other_iteration: outer steps that it took.
+        other_layer: the layer of the second.
         measure: what was measured.
         value: in the measure's unit: percent, percentage points, nats, or a similarity.
         low: lower end of the 95 % interval.
@@ -48,7 +56,8 @@ class Row:
         n: tasks behind an accuracy or a distance; samples behind a similarity.
         status: "ok" or "undefined".
         reason: why a value is undefined.
-        source: what holds the evidence: the SHA-256 of a store (first 12 digits), or a file of the run.
+        source: what holds the evidence: the SHA-256 of a store (first 12 digits; of several joined by +), or a file of
+            the run.
     """
 
     checkpoint: str | None = None
@@ -60,12 +69,18 @@ class Row:
     step: int | None = None
     task: int | None = None
     frozen: str | None = None
+    adapts: str | None = None
     head: str | None = None
     inner_steps: int | None = None
     samples: str | None = None
     group: str | None = None
     cluster: int | None = None
     view: str | None = None
+    other_checkpoint: str | None = None
+    other_algorithm: str | None = None
+    other_seed: int | None = None
+    other_iteration: int | None = None
+    other_layer: str | None = None
     measure: str
     value: float | None
     low: float | None = None
@@ -85,6 +100,7 @@ class Row:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 _REAL: tuple[str, ...] = ("value", "low", "high")
 _WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
+_WHOLE += ("other_seed", "other_iteration")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ from trainers.errors import MetaprobeError
 __all__ = ["Entry", "entries_of"]
 
 _TEXT = ("checkpoint", "algorithm", "layer", "phase", "frozen", "head", "samples", "group", "view", "measure")
-_TEXT += ("status", "reason")
-_WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
+_TEXT += ("adapts", "other_checkpoint", "other_algorithm", "other_layer", "status", "reason", "source")
+_WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n", "other_seed", "other_iteration")
 _REAL = ("value", "low", "high")
-_COLUMNS = (*_TEXT, *_WHOLE, *_REAL, "source")
+_COLUMNS = (*_TEXT, *_WHOLE, *_REAL)
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,13 @@ class Entry:
     group: str
     view: str
     measure: str
+    adapts: str
+    other_checkpoint: str
+    other_algorithm: str
+    other_layer: str
     status: str
     reason: str
+    source: str
     seed: int | None
     iteration: int | None
     step: int | None
@@ -43,6 +48,8 @@ class Entry:
     inner_steps: int | None
     cluster: int | None
     n: int | None
+    other_seed: int | None
+    other_iteration: int | None
     value: float | None
     low: float | None
     high: float | None

@@ -127,7 +127,7 @@ def _without_repeats(rows: Sequence[Entry]) -> list[Entry]:
     first: dict[int, Entry] = {}
     for row in rows:
         kept = first.setdefault(row.seed or 0, row)
-        if kept is row or (row.checkpoint and dataclasses.replace(row, place=kept.place) == kept):
+        if kept is row or (row.checkpoint and dataclasses.replace(row, place=kept.place, source=kept.source) == kept):
             continue
         one, other = (r.checkpoint or "unnamed" for r in (kept, row))
         raise MetaprobeError(

@@ -48,12 +48,12 @@ def changed(frame: pd.DataFrame, value: float, half: float, **where: object) -> 
     ("reading", "above", "below"),
     [
         (None, "not measured", "not measured"),
-        (Undefined("dead layer"), "inconclusive", "inconclusive"),
-        (Estimate(1.0), "inconclusive", "inconclusive"),
+        (Undefined("dead layer"), "undecided", "undecided"),
+        (Estimate(1.0), "undecided", "undecided"),
         (Estimate(1.0, 0.95, 1.1), "holds", "does not hold"),
         (Estimate(0.8, 0.7, 0.85), "does not hold", "holds"),
-        (Estimate(0.95, 0.85, 1.0), "inconclusive", "inconclusive"),
-        (Estimate(0.9, 0.9, 0.9), "inconclusive", "inconclusive"),
+        (Estimate(0.95, 0.85, 1.0), "undecided", "undecided"),
+        (Estimate(0.9, 0.9, 0.9), "undecided", "undecided"),
     ],
 )
 def test_a_threshold_is_judged_by_the_whole_interval(reading, above, below) -> None:
@@ -65,8 +65,8 @@ def test_a_threshold_is_judged_by_the_whole_interval(reading, above, below) -> N
     ("parts", "whole"),
     [
         (["holds", "holds"], "holds"),
-        (["holds", "inconclusive"], "inconclusive"),
-        (["holds", "not measured"], "inconclusive"),
+        (["holds", "undecided"], "undecided"),
+        (["holds", "not measured"], "undecided"),
         (["holds", "not measured", "does not hold"], "does not hold"),
         (["not measured", "not measured"], "not measured"),
         ([], "not measured"),
@@ -97,7 +97,7 @@ def test_the_made_up_study_gets_the_verdicts_its_numbers_deserve() -> None:
     }
 
 
-@pytest.mark.parametrize(("cost", "half", "verdict"), [(-0.5, 0.3, "holds"), (-2.0, 0.3, "inconclusive")])
+@pytest.mark.parametrize(("cost", "half", "verdict"), [(-0.5, 0.3, "holds"), (-2.0, 0.3, "undecided")])
 def test_freezing_is_judged_against_the_margin(cost: float, half: float, verdict: str) -> None:
     frame = changed(study_frame(), cost, half, measure="accuracy_difference", algorithm="maml", frozen=FULL)
     assert verdicts(frame)["R1"] == verdict
@@ -110,7 +110,7 @@ def test_similarity_inside_its_null_is_no_evidence_of_reuse() -> None:
             frame = changed(frame, 0.97, 0.01, measure=measure, algorithm="maml", layer=layer)
     assert verdicts(frame)["R2"] == "holds"
     frame = changed(frame, 0.99, 0.01, measure="mean_cca_null", algorithm="maml", layer="conv2")
-    assert verdicts(frame)["R2"] == "inconclusive"
+    assert verdicts(frame)["R2"] == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_similarity_inside_its_null_is_no_evidence_of_reuse() -> None:
     [
         ("holds", "holds", "holds", False, "reused"),
         ("holds", "holds", "not measured", True, "undecided"),
-        ("holds", "holds", "inconclusive", True, "undecided"),
+        ("holds", "holds", "undecided", True, "undecided"),
         ("holds", "holds", "does not hold", True, "undecided"),
         ("does not hold", "does not hold", "holds", False, "relearned"),
         ("does not hold", "does not hold", "not measured", False, "relearned"),
@@ -126,11 +126,11 @@ def test_similarity_inside_its_null_is_no_evidence_of_reuse() -> None:
         ("does not hold", "holds", "holds", False, "mixed"),
         ("does not hold", "holds", "not measured", True, "undecided"),
         ("holds", "does not hold", "holds", False, "mixed"),
-        ("holds", "does not hold", "inconclusive", False, "undecided"),
-        ("holds", "inconclusive", "holds", True, "mostly reused"),
+        ("holds", "does not hold", "undecided", False, "undecided"),
+        ("holds", "undecided", "holds", True, "mostly reused"),
         ("not measured", "holds", "not measured", False, "undecided"),
         ("not measured", "does not hold", "not measured", False, "mostly relearned"),
-        ("inconclusive", "not measured", "holds", False, "undecided"),
+        ("undecided", "not measured", "holds", False, "undecided"),
     ],
 )
 def test_the_answer_follows_its_rules(freezing, similarity, learned, part_reused, kind) -> None:
@@ -193,8 +193,8 @@ def curves(gaps: list[float], half: float) -> pd.DataFrame:
     [
         ([1.0, -1.0], 1.0, "holds"),
         ([7.0, -7.0], 1.0, "does not hold"),  # gaps of opposite sign do not cancel
-        ([5.5, -5.5], 6.0, "inconclusive"),  # |gap| is over 5, as it may be by noise alone
-        ([4.0, 4.0], 2.0, "inconclusive"),
+        ([5.5, -5.5], 6.0, "undecided"),  # |gap| is over 5, as it may be by noise alone
+        ([4.0, 4.0], 2.0, "undecided"),
     ],
 )
 def test_curves_are_judged_by_what_their_gap_can_be(gaps: list[float], half: float, verdict: str) -> None:

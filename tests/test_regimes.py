@@ -66,7 +66,7 @@ def test_what_the_paper_finds_holds_in_the_made_up_study(seeds) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_minus_nil", "expected"), [(3.0, "does not hold"), (1.5, "inconclusive"), (-9.0, "holds"), (1.0, "holds")]
+    ("own_minus_nil", "expected"), [(3.0, "does not hold"), (1.5, "undecided"), (-9.0, "holds"), (1.0, "holds")]
 )
 def test_r7_asks_whether_anil_loses_without_its_head(own_minus_nil: float, expected: str) -> None:
     frame = changed(full_frame(), own_minus_nil, 0.4, measure="head_difference", algorithm="anil")
@@ -77,7 +77,7 @@ def test_r7_asks_whether_anil_loses_without_its_head(own_minus_nil: float, expec
     ("accuracy", "expected", "told"),
     [
         (95.0, "does not hold", "MAML: above NIL training, random features and multitask; below multiclass."),
-        (92.4, "inconclusive", "not told apart from multiclass."),
+        (92.4, "undecided", "not told apart from multiclass."),
         (89.0, "holds", "above multiclass, NIL training, random features and multitask."),
     ],
 )
@@ -95,7 +95,7 @@ def test_r8_is_of_maml_and_of_anil() -> None:
 
 @pytest.mark.parametrize(
     ("gap", "expected"),
-    [(2.5, "does not hold"), (-2.5, "does not hold"), (1.5, "inconclusive"), (-1.5, "inconclusive"), (1.0, "holds")],
+    [(2.5, "does not hold"), (-2.5, "does not hold"), (1.5, "undecided"), (-1.5, "undecided"), (1.0, "holds")],
 )
 @pytest.mark.parametrize("regime", ["maml", "multitask"])
 def test_r12_asks_for_every_regime_in_both_directions(regime: str, gap: float, expected: str) -> None:
@@ -105,7 +105,7 @@ def test_r12_asks_for_every_regime_in_both_directions(regime: str, gap: float, e
 
 def test_a_regime_that_is_missing_leaves_the_claims_open_and_is_named() -> None:
     found = judged(without(full_frame(), algorithm="multitask"))
-    assert (found["R8"].verdict, found["R12"].verdict) == ("inconclusive", "inconclusive")
+    assert (found["R8"].verdict, found["R12"].verdict) == ("undecided", "undecided")
     assert "Not measured: multitask." in found["R8"].why
     assert "not measured: multitask" in found["R12"].why
     assert {one.verdict for one in judged(study_frame()).values()} == {"not measured"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analyses.table import COLUMNS, Row, Table
 from trainers.errors import MetaprobeError, UnreadableInput
 
-WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
+WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n", "other_seed", "other_iteration")
 REAL = ("value", "low", "high")
 TEXT = tuple(name for name in COLUMNS if name not in (*WHOLE, *REAL))
 

@@ -67,7 +67,7 @@ CONTRARY = {
     ),
     "a small gain": (
         zhou_frame(above={"m3": 1.2, "m5": 1.3, "large": -9.0}),
-        {"Z1": "inconclusive", "Z7": "inconclusive"},
+        {"Z1": "undecided", "Z7": "undecided"},
     ),
     "one domain loses": (
         changed(zhou_frame(), "accuracy_gain_over_m1", lambda v: v - 5, checkpoint=M3, group="shapes"),
@@ -75,7 +75,7 @@ CONTRARY = {
     ),
     "features show the domains too": (zhou_frame(views={"features": 0.9}), {"Z2": "does not hold"}),
     "parameters show nothing": (zhou_frame(views={"all": 0.1}), {"Z2": "does not hold"}),
-    "parameters undecided": (zhou_frame(views={"all": 0.51}), {"Z2": "inconclusive"}),
+    "parameters undecided": (zhou_frame(views={"all": 0.51}), {"Z2": "undecided"}),
     "the loss does not rise": (
         changed(zhou_frame(), "query_loss", lambda v: v * 0 + 1.0, checkpoint=M3),
         {"Z3": "does not hold"},
@@ -85,10 +85,10 @@ CONTRARY = {
         {"Z3": "does not hold"},
     ),
     "tasks are spread": (zhou_frame(confused=0.3), {"Z4": "does not hold"}),
-    "tasks nearly together": (zhou_frame(confused=0.1), {"Z4": "inconclusive"}),
+    "tasks nearly together": (zhou_frame(confused=0.1), {"Z4": "undecided"}),
     "another m is worse": (zhou_frame(above={"m5": 1.5}), {"Z7": "does not hold"}),
     "a larger network does it": (zhou_frame(above={"large": 6.0}), {"Z8": "does not hold"}),
-    "a larger network nearly does it": (zhou_frame(above={"large": 3.9}), {"Z8": "inconclusive"}),
+    "a larger network nearly does it": (zhou_frame(above={"large": 3.9}), {"Z8": "undecided"}),
     "farther from one optimum": (
         changed(zhou_frame(), "estimated_squared_distance_to_common_optimum", lambda v: v + 9, checkpoint=M3),
         {"Z9": "does not hold"},

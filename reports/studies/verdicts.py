@@ -22,9 +22,9 @@ __all__ = [
     "judge_lower",
 ]
 
-Verdict = Literal["holds", "does not hold", "inconclusive", "not measured"]
+Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 
-_MARKS: dict[str, Mark] = {"holds": "good", "does not hold": "bad", "inconclusive": "open", "not measured": "none"}
+_MARKS: dict[str, Mark] = {"holds": "good", "does not hold": "bad", "undecided": "open", "not measured": "none"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Judgement:
 
     Attributes:
         claim: the claim.
-        verdict: holds, does not hold, inconclusive or not measured.
+        verdict: holds, does not hold, undecided or not measured.
         ours: our figures with intervals, a line each.
         why: how the verdict follows from them, and what limits it.
     """
@@ -72,10 +72,10 @@ def judge_above(reading: Reading, threshold: float) -> Verdict:
     if reading is None:
         return "not measured"
     if isinstance(reading, Undefined) or reading.low is None or reading.high is None:
-        return "inconclusive"
+        return "undecided"
     if reading.low > threshold:
         return "holds"
-    return "does not hold" if reading.high < threshold else "inconclusive"
+    return "does not hold" if reading.high < threshold else "undecided"
 
 
 def judge_below(reading: Reading, threshold: float) -> Verdict:
@@ -91,10 +91,10 @@ def judge_lower(left: Reading, right: Reading) -> Verdict:
     if left is None or right is None:
         return "not measured"
     if not isinstance(left, Estimate) or not isinstance(right, Estimate) or right.low is None or right.high is None:
-        return "inconclusive"
+        return "undecided"
     if judge_below(left, right.low) == "holds":
         return "holds"
-    return "does not hold" if judge_above(left, right.high) == "holds" else "inconclusive"
+    return "does not hold" if judge_above(left, right.high) == "holds" else "undecided"
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -104,7 +104,7 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
         return "does not hold"
     if all(part == "not measured" for part in parts):
         return "not measured"
-    return "holds" if all(part == "holds" for part in parts) else "inconclusive"
+    return "holds" if all(part == "holds" for part in parts) else "undecided"
 
 
 def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:

@@ -25,7 +25,7 @@ RULES = (
     "shorter block is shown to be reused: freezing it costs MAML under the margin and the untrained network over it "
     "(a lead in accuracy does not count there, as the unfrozen layers may be what earns it). One against the other: "
     "mixed. Only one of them decided: mostly. Neither: undecided. Where a kind would speak for reuse and "
-    "the control fails, is inconclusive or was not measured: undecided."
+    "the control fails, is undecided or was not measured: undecided."
 )
 
 _HEADLINES: dict[Kind, str] = {
@@ -177,7 +177,7 @@ def _parts(study: StudyTable, freezing: Verdict, reused: list[str]) -> str:
     phrases: dict[Verdict, str] = {
         "holds": f"stays within {ACCURACY_MARGIN} points",
         "does not hold": f"costs more than {ACCURACY_MARGIN}",
-        "inconclusive": "is undecided",
+        "undecided": "is undecided",
     }
     if sum(verdict in phrases for verdict in judged.values()) < 2:
         return ""  # the whole body alone: said before

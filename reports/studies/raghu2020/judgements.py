@@ -39,7 +39,7 @@ def similarity_verdict(study: StudyTable, layer: str, measure: str, iteration: i
     found = study.similarity(measure, "maml", layer, iteration=iteration)
     null = study.similarity(f"{measure}_null", "maml", layer, iteration=iteration)
     verdict = judge_above(found, SIMILARITY_THRESHOLD)
-    return "inconclusive" if verdict == "holds" and _inside(found, null) else verdict
+    return "undecided" if verdict == "holds" and _inside(found, null) else verdict
 
 
 def judgements(study: StudyTable) -> tuple[Judgement, ...]:
@@ -188,7 +188,7 @@ def _lowest(values: dict[str, Reading]) -> str:
 
 
 def _by_part(parts: dict[str, Verdict], good: str, bad: str) -> str:
-    phrases = {"holds": good, "does not hold": bad, "inconclusive": "inconclusive", "not measured": "not measured"}
+    phrases = {"holds": good, "does not hold": bad, "undecided": "undecided", "not measured": "not measured"}
     groups = {phrase: [block_name(p) for p, v in parts.items() if v == verdict] for verdict, phrase in phrases.items()}
     return "; ".join(f"{listed(names)}: {phrase}" for phrase, names in groups.items() if names) + "."
 

@@ -25,7 +25,7 @@ from reports.wording import listed
 __all__ = ["HowMade", "build_page"]
 
 _READING = (
-    "Each verdict follows from a 95 % interval and a rule that stands beside it. Inconclusive means that the "
+    "Each verdict follows from a 95 % interval and a rule that stands beside it. Undecided means that the "
     "interval reaches across the rule's bound. With one seed an interval is over test tasks and speaks of that one "
     "network; with several it also holds the spread between trainings. Verdicts are judged on MAML only (R4 and R5: on "
     "ANIL against MAML; R7, R8 and R12: on training regimes); what is measured on other learners stands in the tables "

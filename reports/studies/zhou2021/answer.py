@@ -28,18 +28,18 @@ RULES = (
 _STEADY = 0.9  # share of tasks that keep their cluster under which the order of the labels is worth a sentence
 
 _SHOW: dict[Verdict, str] = {"holds": "show the domains", "does not hold": "do not show them"}
-_SHOW |= dict.fromkeys(("inconclusive", "not measured"), "may or may not")
+_SHOW |= dict.fromkeys(("undecided", "not measured"), "may or may not")
 _OTHER: dict[Verdict, Verdict] = {"holds": "does not hold", "does not hold": "holds"}
 _HELPS: dict[Verdict, str] = {
     "holds": "An initialisation for each cluster helps",
     "does not hold": "An initialisation for each cluster does not help",
-    "inconclusive": "Whether an initialisation for each cluster helps is undecided",
+    "undecided": "Whether an initialisation for each cluster helps is undecided",
     "not measured": "Whether an initialisation for each cluster helps was not measured",
 }
 _FINDS: dict[Verdict, str] = {
     "holds": "the clusters are the domains",
     "does not hold": "the clusters are not the domains",
-    "inconclusive": "whether the clusters are the domains is undecided",
+    "undecided": "whether the clusters are the domains is undecided",
     "not measured": "whether the clusters are the domains was not measured",
 }
 

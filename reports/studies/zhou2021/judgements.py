@@ -98,7 +98,7 @@ def _steps(study: ZhouTable) -> Judgement:
     for key, curve in curves.items():
         low, early = lowest(curve), min(PAPER_FIRST_STEPS, len(curve) - 1)
         if low is None:
-            return Judgement(CLAIMS["Z3"], "inconclusive", ("undefined",), "No value of a curve is a number.")
+            return Judgement(CLAIMS["Z3"], "undecided", ("undefined",), "No value of a curve is a number.")
         fall, rise = minus(curve[early], curve[0]), minus(curve[-1], curve[low])
         falls, rises = judge_below(fall, 0), judge_above(rise, 0)
         parts += [falls, rises]
@@ -217,7 +217,7 @@ def _within(gap: Reading) -> Verdict:
 
 
 def _by_part(parts: dict[str, Verdict], good: str, bad: str) -> str:
-    phrases = {"holds": good, "does not hold": bad, "inconclusive": "inconclusive", "not measured": "not measured"}
+    phrases = {"holds": good, "does not hold": bad, "undecided": "undecided", "not measured": "not measured"}
     groups = {phrase: [p for p, v in parts.items() if v == verdict] for verdict, phrase in phrases.items()}
     return capital("; ".join(f"{listed(names)}: {phrase}" for phrase, names in groups.items() if names)) + "."
 

@@ -21,7 +21,7 @@ from reports.studies.zhou2021.study_table import ZhouTable
 __all__ = ["build_page"]
 
 _READING = (
-    "Each verdict follows from a 95 % interval and a rule that stands beside it. Inconclusive means that the "
+    "Each verdict follows from a 95 % interval and a rule that stands beside it. Undecided means that the "
     "interval reaches across the rule's bound. With one seed an interval is over test tasks and speaks of that one "
     "training; with several it also holds the spread between trainings."
 )

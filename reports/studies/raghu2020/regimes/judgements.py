@@ -54,7 +54,7 @@ def _best(study: StudyTable) -> Judgement:
     for best in _BEST:
         told = _grouped(
             {other: pairs[best, other] for other in others},
-            {"holds": "above {}", "does not hold": "below {}", "inconclusive": "not told apart from {}"},
+            {"holds": "above {}", "does not hold": "below {}", "undecided": "not told apart from {}"},
         )
         why.append(f"{NAMES[best]}: {told or 'not measured'}.")
     lacking = [NAMES[regime] for regime, value in found.items() if value is None]
@@ -75,7 +75,7 @@ def _heads(study: StudyTable) -> Judgement:
         {
             "holds": f"within ±{HEAD_MARGIN} points: {{}}",
             "does not hold": f"more than {HEAD_MARGIN} points apart: {{}}",
-            "inconclusive": "undecided: {}",
+            "undecided": "undecided: {}",
             "not measured": "not measured: {}",
         },
     )
