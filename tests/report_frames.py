@@ -7,33 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyses.table import COLUMNS
 from reports.studies.raghu2020.page import HowMade
 
-COLUMNS = (
-    "checkpoint",
-    "algorithm",
-    "seed",
-    "iteration",
-    "layer",
-    "phase",
-    "step",
-    "task",
-    "frozen",
-    "head",
-    "inner_steps",
-    "samples",
-    "group",
-    "cluster",
-    "view",
-    "measure",
-    "value",
-    "low",
-    "high",
-    "n",
-    "status",
-    "reason",
-    "source",
-)
 BODY = ("conv1", "conv2", "conv3", "conv4")
 LAYERS = (*BODY, "head")
 BLOCKS = tuple(",".join(BODY[:k]) for k in range(5))
