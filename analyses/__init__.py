@@ -1,11 +1,11 @@
 """Arrays and stores in, tables out: similarity measures of representations."""
 
-from analyses.cca import mean_cca, pwcca, svcca
-from analyses.cka import debiased_cka, linear_cka
-from analyses.measure import INVARIANCES, MEASURES, Measure, Null, shuffled_null, shuffled_nulls
-from analyses.pair import Pair
-from analyses.procrustes import procrustes
-from analyses.result import Similarity
+from analyses.measures.cca import mean_cca, pwcca, svcca
+from analyses.measures.cka import debiased_cka, linear_cka
+from analyses.measures.measure import INVARIANCES, MEASURES, Measure, Null, shuffled_null, shuffled_nulls
+from analyses.measures.pair import Pair
+from analyses.measures.procrustes import procrustes
+from analyses.measures.result import Similarity
 
 __all__ = [
     "INVARIANCES",

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from analyses.measure import MEASURES, Measure, shuffled_nulls
-from analyses.pair import Pair
+from analyses.measures.measure import MEASURES, Measure, shuffled_nulls
+from analyses.measures.pair import Pair
 from analyses.table import Row, Table
 from probe.moments import JointMoments, pool
 from probe.store import Store, open_store

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from analyses.measure import MEASURES
+from analyses.measures.measure import MEASURES
 from trainers.errors import MetaprobeError, unknown_name
 
 __all__ = ["Bibliography", "citation_of", "cited"]

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from scipy import optimize, special, stats
 from torch import nn
 
-from analyses.bound import bound_terms
-from analyses.bound_rows import first_term
+from analyses.clustering.bound import bound_terms
+from analyses.clustering.bound_rows import first_term
+from analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
+from analyses.clustering.task_optimum import OptimumSearch, descend, squared_distances, task_samples
 from analyses.freezing import TestPlan
-from analyses.smoothness import curvature, gradient_norms, sample_gradient_norms
-from analyses.task_optimum import OptimumSearch, descend, squared_distances, task_samples
 from tests.conftest import make_imageset
 from tests.reference_maml import adapt, conv4
 from tests.several_starts import ADAPTATION, LAYERS, NETWORK, checkpoint_of, own_start, two_starts

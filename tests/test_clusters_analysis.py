@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from analyses.clusters import agreement, usage
-from analyses.partitions import (
+from analyses.clustering.clusters import agreement, usage
+from analyses.clustering.partitions import (
     adjusted_rand,
     agreement_scores,
     between_score,
@@ -20,9 +20,16 @@ from analyses.partitions import (
     resampled,
     table_of,
 )
-from analyses.task_views import Viewer, adapted_parameters, batches_of, collect_views, flattened, mean_features
+from analyses.clustering.task_views import (
+    Viewer,
+    adapted_parameters,
+    batches_of,
+    collect_views,
+    flattened,
+    mean_features,
+)
+from analyses.clustering.view_clusters import cluster_means, points_of, relabelled, spread
 from analyses.testing import TestPlan, sampler_of
-from analyses.view_clusters import cluster_means, points_of, relabelled, spread
 from tests.conftest import make_imageset
 from trainers.adapt import adapt
 from trainers.checkpoint import Checkpoint

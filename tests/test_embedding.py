@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.embedding import METHODS, EmbeddingPlan, embed, embedding, trust
+from analyses.clustering.embedding import METHODS, EmbeddingPlan, embed, embedding, trust
 from analyses.testing import TestPlan
 from tests.test_clusters_analysis import MIXED, mean_move, moves, the, tsa, vectors
 from tests.test_clusters_analysis import maml as untrained

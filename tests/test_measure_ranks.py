@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analyses.pair import Pair
-from analyses.side import Side
+from analyses.measures.pair import Pair
+from analyses.measures.side import Side
 from probe.moments import moments_of
 
 EPS64 = float(np.finfo(np.float64).eps)

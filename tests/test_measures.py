@@ -12,7 +12,7 @@ import pytest
 
 import analyses
 from analyses import MEASURES, Measure, Similarity, shuffled_null, shuffled_nulls
-from analyses.pair import Pair
+from analyses.measures.pair import Pair
 from probe.moments import moments_of
 from tests.reference_measures import REFERENCES, svcca
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyses import debiased_cka
-from analyses.cka import DEBIASED_CKA
+from analyses.measures.cka import DEBIASED_CKA
 from probe.moments import JointMoments, MomentAccumulator, moments_of, pool
 from tests.test_measures import related
 

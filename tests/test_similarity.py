@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 import probe
-from analyses.measure import MEASURES
+from analyses.measures.measure import MEASURES
 from analyses.similarity import ALIASES, measures_named, similarity
 from tests.captures import ADAPTATION, FOREIGN_ADAPTATION, foreign_network, small_network, some_tasks
 from tests.conftest import make_imageset

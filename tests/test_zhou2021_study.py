@@ -11,9 +11,9 @@ import pytest
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
 import trainers.tasks
-from analyses.embedding import EmbeddingPlan
+from analyses.clustering.embedding import EmbeddingPlan
+from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Table
-from analyses.task_optimum import OptimumSearch
 from probe.cli import main
 from reports.studies import StudyRequest, study_named
 from reports.studies.zhou2021 import measurements

@@ -67,9 +67,9 @@ def clusters(
         figure: Also draw the usage as a heatmap there.
         json: Write JSON.
     """
-    from analyses.cluster_rows import domains_of
-    from analyses.clusters import agreement, clusters_of
-    from analyses.embedding import EmbeddingPlan, embedding
+    from analyses.clustering.cluster_rows import domains_of
+    from analyses.clustering.clusters import agreement, clusters_of
+    from analyses.clustering.embedding import EmbeddingPlan, embedding
     from analyses.testing import TestPlan
     from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named

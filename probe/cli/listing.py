@@ -47,7 +47,7 @@ def _datasets() -> Grid:
 
 
 def _measures() -> Grid:
-    from analyses.measure import MEASURES
+    from analyses.measures.measure import MEASURES
 
     rows = tuple(
         (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from analyses.measure import MEASURES
+from analyses.measures.measure import MEASURES
 from reports.entries import entries_of
 from reports.page import Page, Section
 from reports.references import Bibliography, citation_of

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from analyses.accuracy import evaluated, mean_row, rows_of
-from analyses.bound import bound_terms
-from analyses.clusters import agreement
-from analyses.embedding import embedding
+from analyses.clustering.bound import bound_terms
+from analyses.clustering.clusters import agreement
+from analyses.clustering.embedding import embedding
 from analyses.steps import step_curves
 from analyses.table import Row, Table
 from analyses.testing import TestPlan, learner_of, sampler_of

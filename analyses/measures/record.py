@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from analyses.pair import Pair
-from analyses.result import Similarity
+from analyses.measures.pair import Pair
+from analyses.measures.result import Similarity
 from probe.moments import JointMoments
 
 __all__ = ["INVARIANCES", "Measure"]

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from analyses.pair import Pair
-from analyses.record import Measure
-from analyses.result import Similarity
+from analyses.measures.pair import Pair
+from analyses.measures.record import Measure
+from analyses.measures.result import Similarity
 
 __all__ = ["MEAN_CCA", "PWCCA", "SVCCA", "mean_cca", "pwcca", "svcca"]
 

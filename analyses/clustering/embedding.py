@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from analyses.cluster_rows import domains_of, undefined_row
-from analyses.clusters import assigned, domain_batches
+from analyses.clustering.cluster_rows import domains_of, undefined_row
+from analyses.clustering.clusters import assigned, domain_batches
+from analyses.clustering.task_views import StartName, TaskViews, View, Viewer, collect_views
+from analyses.clustering.view_clusters import points_of, spread
 from analyses.table import Row, Table
-from analyses.task_views import StartName, TaskViews, View, Viewer, collect_views
 from analyses.testing import TestPlan, identity_of
-from analyses.view_clusters import points_of, spread
 from trainers.checkpoint import Checkpoint
 from trainers.errors import MetaprobeError
 from trainers.tasks.imageset import ImageSet

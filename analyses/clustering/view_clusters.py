@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from analyses.task_views import VIEWS, View, Viewer, collect_views
+from analyses.clustering.task_views import VIEWS, View, Viewer, collect_views
 from trainers.clustering.kmeans import k_means
 from trainers.clustering.vectors import isometric
 from trainers.errors import MetaprobeError

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from scipy import stats
 
-from analyses.partitions import Score, agreement_scores
+from analyses.clustering.partitions import Score, agreement_scores
 from analyses.table import Row
 from analyses.testing import TestPlan
 from trainers.checkpoint import Checkpoint

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from analyses.pair import Pair
-from analyses.record import Measure
-from analyses.result import Similarity
+from analyses.measures.pair import Pair
+from analyses.measures.record import Measure
+from analyses.measures.result import Similarity
 
 __all__ = ["PROCRUSTES", "procrustes"]
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from analyses.pair import Pair
-from analyses.record import Measure
-from analyses.result import Similarity
-from analyses.side import EPS
+from analyses.measures.pair import Pair
+from analyses.measures.record import Measure
+from analyses.measures.result import Similarity
+from analyses.measures.side import EPS
 
 __all__ = ["DEBIASED_CKA", "LINEAR_CKA", "debiased_cka", "linear_cka"]
 

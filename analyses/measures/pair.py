@@ -21,8 +21,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from analyses.result import Similarity
-from analyses.side import EPS, Side
+from analyses.measures.result import Similarity
+from analyses.measures.side import EPS, Side
 from probe.moments import JointMoments
 from probe.paired import checked_pair
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.accuracy import mean_row
+from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Row
-from analyses.task_optimum import OptimumSearch
 from trainers.config import Adaptation
 
 __all__ = ["Found", "bound_rows", "first_term"]
@@ -65,7 +65,7 @@ def bound_rows(
     samples: int,
     steps: int,
 ) -> Iterator[Row]:
-    """Yield the rows that `analyses.bound.bound_terms` promises.
+    """Yield the rows that `analyses.clustering.bound.bound_terms` promises.
 
     Args:
         identity: what they are of.

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.cca import MEAN_CCA, PWCCA, SVCCA
-from analyses.cka import DEBIASED_CKA, LINEAR_CKA
-from analyses.pair import Pair
-from analyses.procrustes import PROCRUSTES
-from analyses.record import INVARIANCES, Measure
-from analyses.result import Similarity
+from analyses.measures.cca import MEAN_CCA, PWCCA, SVCCA
+from analyses.measures.cka import DEBIASED_CKA, LINEAR_CKA
+from analyses.measures.pair import Pair
+from analyses.measures.procrustes import PROCRUSTES
+from analyses.measures.record import INVARIANCES, Measure
+from analyses.measures.result import Similarity
 from probe.paired import checked_pair
 
 __all__ = ["INVARIANCES", "MEASURES", "Measure", "Null", "shuffled_null", "shuffled_nulls"]

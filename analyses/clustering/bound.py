@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.bound_rows import Found, bound_rows
-from analyses.smoothness import curvature, gradient_norms, sample_gradient_norms
+from analyses.clustering.bound_rows import Found, bound_rows
+from analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
+from analyses.clustering.task_optimum import OptimumSearch, descend, squared_distances, task_samples
 from analyses.table import Table
-from analyses.task_optimum import OptimumSearch, descend, squared_distances, task_samples
 from analyses.testing import Learner, TestPlan, learner_of, sampler_of
 from trainers.adapt import adapt_as
 from trainers.checkpoint import Checkpoint
@@ -54,8 +54,8 @@ def bound_terms(
     rate, K the support samples of a task. Nothing else is known, so every row is an estimate, and says of what:
 
     - θ_T*: where full-batch gradient descent leads from the learner's own adapted parameters, on a sample of the task
-      much larger than its support set (`analyses.task_optimum`). A cross-entropy that can reach zero has no finite
-      optimum, and a network's loss is not convex and has flat directions (a convolution before a batch norm may be
+      much larger than its support set (`analyses.clustering.task_optimum`). A cross-entropy that can reach zero has no
+      finite optimum, and a network's loss is not convex and has flat directions (a convolution before a batch norm may be
       scaled at will): where the descent ends depends on where it began, for how long it went and at what rate. An
       optimum found from θ is near θ for that reason alone. The loss and the gradient's norm where it ends are given, to
       judge how near an optimum that is. Compare learners therefore with the same plan and search,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from analyses.cluster_rows import (
+from analyses.clustering.cluster_rows import (
     SCORES,
     bootstrap_generator,
     clusters_of,
@@ -19,9 +19,8 @@ from analyses.cluster_rows import (
     share_row,
     undefined_row,
 )
-from analyses.partitions import between_score
-from analyses.table import Row, Table
-from analyses.task_views import (
+from analyses.clustering.partitions import between_score
+from analyses.clustering.task_views import (
     PARAMETER_VIEWS,
     VIEWS,
     Viewer,
@@ -31,8 +30,9 @@ from analyses.task_views import (
     flattened,
     mean_features,
 )
+from analyses.clustering.view_clusters import ViewClusters, find_view_clusters, relabelled
+from analyses.table import Row, Table
 from analyses.testing import TestPlan, identity_of, sampler_of
-from analyses.view_clusters import ViewClusters, find_view_clusters, relabelled
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Clusters
 from trainers.device import device_named, exact_float32

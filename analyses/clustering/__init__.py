@@ -1,0 +1,1 @@
+"""What tasks have in common: clusters against domains, embeddings, and the terms of the excess-risk bound."""

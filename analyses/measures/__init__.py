@@ -1,0 +1,1 @@
+"""Similarity measures: one file a family, a registry, and what they read."""
