@@ -55,8 +55,8 @@ def bound_terms(
 
     - θ_T*: where full-batch gradient descent leads from the learner's own adapted parameters, on a sample of the task
       much larger than its support set (`analyses.clustering.task_optimum`). A cross-entropy that can reach zero has no
-      finite optimum, and a network's loss is not convex and has flat directions (a convolution before a batch norm may be
-      scaled at will): where the descent ends depends on where it began, for how long it went and at what rate. An
+      finite optimum, and a network's loss is not convex and has flat directions (a convolution before a batch norm may
+      be scaled at will): where the descent ends depends on where it began, for how long it went and at what rate. An
       optimum found from θ is near θ for that reason alone. The loss and the gradient's norm where it ends are given, to
       judge how near an optimum that is. Compare learners therefore with the same plan and search,
       and look at the second distance too: to one common optimum, found from the same start for all of them (by default
