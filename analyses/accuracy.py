@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
+from torch import nn
 
 from analyses.table import Row, Table
 from analyses.testing import Learner, TestPlan, learner_of, sampler_of
@@ -19,7 +20,7 @@ from trainers.evaluate import Evaluation, TestHead, evaluate, half_width
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "rows_of"]
+__all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "rows_of", "score_rows"]
 
 
 def accuracy_of(
@@ -44,7 +45,7 @@ def accuracy_of(
         advance: called with the number of tasks just done.
 
     Returns:
-        Rows "accuracy" (percent) and "loss" (nats).
+        Rows "accuracy" (percent) and "loss" (nats); with `plan.per_task` also "accuracy" of each task.
 
     Raises:
         MetaprobeError: a layer is unknown, or the data do not fit.
@@ -53,7 +54,7 @@ def accuracy_of(
     trained = 0 if head == "nil" else checkpoint.adaptation.steps
     count = trained if inner_steps is None else inner_steps
     result = evaluated(learner, sampler_of(checkpoint, imageset, plan), plan, tuple(frozen), count, head, advance)
-    return Table.of(rows_of(learner, tuple(frozen), count, head, result, None))
+    return Table.of(rows_of(learner, tuple(frozen), count, head, result, None, plan.task_rows))
 
 
 def group_accuracy(
@@ -105,7 +106,7 @@ def evaluated(
         learner.network,
         learner.start,
         sampler,
-        _without(learner, frozen, steps),
+        narrowed(learner.network, learner.adaptation, frozen, steps),
         tasks=plan.tasks,
         head=head,
         transductive=learner.transductive,
@@ -114,15 +115,20 @@ def evaluated(
     )
 
 
-def _without(learner: Learner, frozen: Sequence[str], steps: int) -> Adaptation:
-    known = layers_of(learner.network)
+def narrowed(network: nn.Module, adaptation: Adaptation, frozen: Sequence[str], steps: int) -> Adaptation:
+    """Return an adaptation without the frozen layers, and with another number of steps.
+
+    Raises:
+        MetaprobeError: a layer is unknown, or the number of steps is below 0.
+    """
+    known = layers_of(network)
     for layer in frozen:
         if layer not in known:
             raise unknown_name("layer", layer, known)
     if steps < 0:
         raise MetaprobeError(f"inner steps must be at least 0; got {steps}")
-    kept = tuple(layer for layer in learner.adaptation.layers if layer not in frozen)
-    return dataclasses.replace(learner.adaptation, layers=kept, steps=steps)
+    kept = tuple(layer for layer in adaptation.layers if layer not in frozen)
+    return dataclasses.replace(adaptation, layers=kept, steps=steps)
 
 
 def rows_of(
@@ -132,23 +138,57 @@ def rows_of(
     head: TestHead,
     result: Evaluation,
     first: Evaluation | None,
+    tasks: Sequence[int] = (),
 ) -> list[Row]:
-    """Return the rows of one test; `first`, on the same tasks, is what differences are to."""
+    """Return the rows of one test of a learner; see `score_rows`."""
+    return score_rows(learner.identity, frozen, steps, head, result, first, tasks)
+
+
+def score_rows(
+    identity: Row,
+    frozen: tuple[str, ...],
+    steps: int,
+    head: TestHead,
+    result: Evaluation,
+    first: Evaluation | None,
+    tasks: Sequence[int] = (),
+) -> list[Row]:
+    """Return the rows of one test: means over tasks, then the accuracy of every task that is to have a row.
+
+    Args:
+        identity: says what was tested.
+        frozen: layers that did not adapt.
+        steps: of the inner loop.
+        head: that was tested.
+        result: the scores.
+        first: on the same tasks, what differences are to; None for no difference.
+        tasks: the index of each task, in the order of the scores, for rows of their own; none for no such rows.
+    """
     values = {"accuracy": result.accuracy, "loss": result.loss}
     if first is not None:
         values["accuracy_difference"] = result.accuracy - first.accuracy
     identity = dataclasses.replace(
-        learner.identity,
+        identity,
         phase="post" if steps else "pre",
         frozen=",".join(frozen),
         head=head,
         inner_steps=steps,
     )
-    return [mean_row(identity, measure, per_task) for measure, per_task in values.items()]
+    rows = [mean_row(identity, measure, per_task) for measure, per_task in values.items()]
+    for task, accuracy in zip(tasks, result.accuracy, strict=True) if tasks else ():
+        rows.append(mean_row(dataclasses.replace(identity, task=task), "accuracy", accuracy[None]))
+    return rows
 
 
 def mean_row(identity: Row, measure: str, per_task: Float[np.ndarray, " task"]) -> Row:
-    """Return the row of a mean over tasks with its 95 % interval; one task alone has none."""
+    """Return the row of a mean over tasks with its 95 % interval; one task alone has none.
+
+    Where a task has no number (its inner loop diverged), the mean has none: undefined, with how many there are.
+    """
+    identity = dataclasses.replace(identity, measure=measure, n=len(per_task))
+    if lost := int((~np.isfinite(per_task)).sum()):
+        reason = f"{lost} of {len(per_task)} tasks have no finite {measure}: their inner loop diverged"
+        return dataclasses.replace(identity, value=None, status="undefined", reason=reason)
     mean, half = float(per_task.mean()), half_width(per_task)
     low, high = (mean - half, mean + half) if math.isfinite(half) else (None, None)
-    return dataclasses.replace(identity, measure=measure, value=mean, low=low, high=high, n=len(per_task))
+    return dataclasses.replace(identity, value=mean, low=low, high=high)

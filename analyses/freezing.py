@@ -5,32 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
-from analyses.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, rows_of
-from analyses.table import Table
-from analyses.testing import Learner, TestPlan, identity_of, learner_of, sampler_of
+from analyses.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
+from analyses.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
+from analyses.module_freezing import freeze_module
+from analyses.table import Row, Table
+from analyses.testing import Learner, TestPlan, adapting_all, identity_of, learner_of, sampler_of
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.errors import MetaprobeError
-from trainers.evaluate import Evaluation
 from trainers.networks import build_network
 from trainers.tasks.imageset import ImageSet
 
 __all__ = [
     "TestPlan",
     "accuracy_of",
+    "all_subsets",
     "contiguous_blocks",
     "freeze",
+    "freeze_module",
     "group_accuracy",
     "identity_of",
     "mean_row",
     "sampler_of",
 ]
-
-
-def contiguous_blocks(layers: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return the blocks of Raghu et al. (2020, Table 1): none, the first layer, the first two, …, all but the head."""
-    return tuple(tuple(layers[:size]) for size in range(len(layers)))
 
 
 def freeze(
@@ -40,14 +38,17 @@ def freeze(
     *,
     frozen: Sequence[Sequence[str]] | None = None,
     inner_steps: Sequence[int] = (),
+    other_steps: OtherSteps = "ends",
+    adapts: Literal["all"] | None = None,
+    nil_head: bool = False,
     random_row: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
     """Run a freezing ablation on a checkpoint, with the untrained network beside it.
 
     Each set of frozen layers is the same inner loop with fewer layers, on the same tasks, so differences to the
-    first set are paired. A number of steps other than the trained one is tested on the first and the last set: what
-    freezing the body costs depends on how many steps the head may take.
+    first set are paired. A number of steps other than the trained one is tested on the first and the last set unless
+    all are asked for: what freezing the body costs depends on how many steps the head may take.
 
     Args:
         path: the checkpoint.
@@ -55,27 +56,30 @@ def freeze(
         plan: which tasks.
         frozen: sets of layer names (default: `contiguous_blocks`); differences are to the first.
         inner_steps: numbers of test-time steps (default: the trained one).
+        other_steps: which sets are tested at numbers of steps other than the trained one.
+        adapts: "all" to let every layer that is not frozen adapt, though the learner was trained otherwise: of ANIL,
+            freezing the whole body is then its own way of testing. Such rows say so in `adapts`; the rows of a learner
+            that adapts all layers anyway are as without.
+        nil_head: whether to test the NIL head, too, which needs no step, on each body as it is.
         random_row: whether to test the untrained network of the run's seed too.
         progress: called with the number of tasks done and of tasks in all.
 
     Returns:
-        Rows "accuracy" (percent), "loss" (nats) and "accuracy_difference" (percentage points).
+        Rows "accuracy" (percent), "loss" (nats) and "accuracy_difference" (percentage points); with `plan.per_task`
+        also "accuracy" of each task.
 
     Raises:
         MetaprobeError: a layer is unknown, or the data do not fit.
     """
     checkpoint = load_checkpoint(path)
     trained = learner_of(checkpoint, plan)
-    known = layers_of(trained.network)
-    sets = [tuple(names) for names in (contiguous_blocks(known) if frozen is None else frozen)]
+    sets = contiguous_blocks(layers_of(trained.network)) if frozen is None else frozen
+    ablation = Ablation.of(sets, inner_steps, checkpoint.adaptation.steps, other_steps)
     learners = (trained, _untrained(checkpoint, plan)) if random_row else (trained,)
-    if not sets:
-        raise MetaprobeError("a freezing ablation needs at least one set of layers; the empty set freezes nothing")
-    ends = list(dict.fromkeys((sets[0], sets[-1])))
-    counts = tuple(inner_steps) or (checkpoint.adaptation.steps,)
-    wanted = {count: sets if count == checkpoint.adaptation.steps else ends for count in counts}
+    if adapts == "all":
+        learners = tuple(adapting_all(learner) for learner in learners)
     sampler = sampler_of(checkpoint, imageset, plan)
-    total, done = plan.tasks * len(learners) * sum(map(len, wanted.values())), 0
+    total, done = plan.tasks * len(learners) * (len(ablation) + nil_head), 0
 
     def advance(tasks: int) -> None:
         nonlocal done
@@ -83,15 +87,19 @@ def freeze(
         if progress:
             progress(done, total)
 
-    rows = []
-    for learner in learners:
-        for count, some in wanted.items():
-            first: Evaluation | None = None
-            for names in some:
-                result = evaluated(learner, sampler, plan, names, count, "own", advance)
-                rows += rows_of(learner, names, count, "own", result, first)
-                first = first or result
-    return Table.of(rows)
+    def tested(learner: Learner) -> list[Row]:
+        rows = ablation.rows(
+            learner.identity,
+            lambda names, steps: evaluated(learner, sampler, plan, names, steps, "own", advance),
+            plan.task_rows,
+        )
+        if nil_head:
+            found = evaluated(learner, sampler, plan, (), 0, "nil", advance)
+            identity = dataclasses.replace(learner.identity, adapts=None)  # nothing adapts for this head
+            rows += score_rows(identity, (), 0, "nil", found, None, plan.task_rows)
+        return rows
+
+    return Table.of(row for learner in learners for row in tested(learner))
 
 
 def _untrained(checkpoint: Checkpoint, plan: TestPlan) -> Learner:

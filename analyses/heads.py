@@ -32,7 +32,8 @@ def compare_heads(
         advance: called with the number of tasks just done, twice the plan's in all.
 
     Returns:
-        Rows "accuracy" (percent) and "loss" (nats) of each head, and "head_difference" (own − NIL, percentage points).
+        Rows "accuracy" (percent) and "loss" (nats) of each head, and "head_difference" (own − NIL, percentage points);
+        with `plan.per_task` also "accuracy" of each head on each task.
 
     Raises:
         MetaprobeError: the data do not fit.
@@ -43,6 +44,5 @@ def compare_heads(
     nil = evaluated(learner, sampler, plan, (), 0, "nil", advance)
     identity = dataclasses.replace(learner.identity, frozen="", inner_steps=steps)
     difference = mean_row(identity, "head_difference", own.accuracy - nil.accuracy)
-    return Table.of(
-        [*rows_of(learner, (), steps, "own", own, None), *rows_of(learner, (), 0, "nil", nil, None), difference]
-    )
+    rows = rows_of(learner, (), steps, "own", own, None, plan.task_rows)
+    return Table.of([*rows, *rows_of(learner, (), 0, "nil", nil, None, plan.task_rows), difference])

@@ -1,30 +1,34 @@
-"""From a store to the similarity of each layer before and after adaptation."""
+"""From stores to the similarity of each layer before and after adaptation."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from analyses.measures.measure import MEASURES, Measure, shuffled_nulls
+from analyses.aligned import check_same_tasks
+from analyses.bootstrap import REPLICATES, over_seeds, task_draws
+from analyses.compare import Compared, measured_rows
+from analyses.image_null import PERMUTATIONS, image_null
+from analyses.measures.measure import MEASURES, Measure, Null
 from analyses.measures.pair import Pair
 from analyses.table import Row, Table
-from probe.moments import JointMoments, pool
+from analyses.task_moments import TaskMoments, on_resamples
+from probe.moments import pool
 from probe.store import Store, open_store
-from trainers.errors import unknown_name
+from trainers.errors import MetaprobeError, unknown_name
 
-__all__ = ["ALIASES", "measures_named", "similarity"]
+__all__ = ["ALIASES", "measures_named", "similarity", "similarity_over_seeds"]
 
 ALIASES = {"cca": "mean_cca", "cka": "linear_cka"}
 """Short names that the command line takes."""
 
-_GROUPS = 20  # of tasks, for the jackknife
-_NULL_REPEATS = 5
+_ALL = tuple(MEASURES.values())
 
 
 def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
@@ -40,37 +44,117 @@ def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
     return tuple(known[name] for name in names)
 
 
-def similarity(path: Path | str, measures: Sequence[Measure] = tuple(MEASURES.values())) -> Table:
+def similarity(
+    path: Path | str,
+    measures: Sequence[Measure] = _ALL,
+    replicates: int = REPLICATES,
+    permutations: int = PERMUTATIONS,
+) -> Table:
     """Compare each layer's activations before and after adaptation (Raghu et al. 2020, §3.2.2).
 
-    Query samples are pooled over tasks (and positions, for convolutions). The interval is a delete-a-group jackknife
-    over tasks (Kott 2001): the tasks, not the samples, are what is independent. The null exchanges rows of the sketch.
+    Query samples are pooled over tasks (and positions, for convolutions). The interval is a bootstrap over tasks: the
+    tasks, not the samples, are what is independent. The null exchanges whole images of the sketch.
 
     Args:
         path: an activation store.
         measures: which.
+        replicates: resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
+        permutations: behind a null, 0 for none.
 
     Returns:
-        For each layer, captured step and measure a row, and a row "<measure>_null".
+        For each layer and captured step: a row a measure; after it a row "<measure>_null", the mean over permutations,
+        with 2.5 and 97.5 % of them as low and high and the sketch's rows as n; and a row "forced_correlations", how
+        many canonical correlations are 1 for want of samples, whatever the data are.
 
     Raises:
         UnreadableInput: the store is damaged.
     """
     with threadpool_limits(limits=1), open_store(path) as store:  # small matrices: more BLAS threads only wait
-        return Table.of(
-            row
-            for place, layer in enumerate(store.layers)
-            for step in store.steps
-            for row in _rows(store, layer, step, measures, np.random.default_rng([place, step]))
-        )
+        return Table.of(row for part in _parts(store, measures, replicates, permutations) for row in _rows(part))
 
 
-def _rows(
-    store: Store, layer: str, step: int, measures: Sequence[Measure], generator: np.random.Generator
-) -> list[Row]:
+def similarity_over_seeds(
+    paths: Sequence[Path | str],
+    measures: Sequence[Measure] = _ALL,
+    replicates: int = REPLICATES,
+    permutations: int = PERMUTATIONS,
+) -> Table:
+    """Compare layers before and after adaptation in runs that differ by their seed, one by one and in the mean.
+
+    Args:
+        paths: a store a run, all captured on the same tasks, layers and steps.
+        measures: which.
+        replicates: resamples behind an interval, as in `similarity`; in the mean, of tasks and seeds together.
+        permutations: behind a null; the mean's is of the same images exchanged in every run.
+
+    Returns:
+        The rows of each store, as `similarity` gives them. Of several, then the rows of the means: seed and checkpoint
+        are None, the source names all stores, n is the samples of a run. A mean is undefined where a run's value is.
+
+    Raises:
+        MetaprobeError: no store; or two are not of runs that differ by their seed alone. It names both and says in
+            what they differ.
+        UnreadableInput: a store is damaged.
+    """
+    if not paths:
+        raise MetaprobeError("similarity over seeds: expected at least one store, got none")
+    with threadpool_limits(limits=1), contextlib.ExitStack() as stack:
+        stores = [stack.enter_context(open_store(path)) for path in paths]
+        for place, store in enumerate(stores):
+            for other in stores[:place]:
+                _check_repeats(other, store)
+        runs = [list(_parts(store, measures, replicates, permutations)) for store in stores]
+    rows = [row for run in runs for part in run for row in _rows(part)]
+    if len(runs) > 1:
+        rows += [row for parts in zip(*runs, strict=True) for row in _mean_rows(parts, measures)]
+    return Table.of(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What measures say of one layer and step of a store: in the order of the measures; `rows` are the sketch's."""
+
+    identity: Row
+    tasks: int
+    found: tuple[tuple[Measure, Compared], ...]
+    rows: int
+    forced: Compared
+
+
+def _parts(store: Store, measures: Sequence[Measure], replicates: int, permutations: int) -> Iterator[_Part]:
+    for place, layer in enumerate(store.layers):
+        before = store.sketch(layer, 0)
+        for step in store.steps:
+            nulls: Sequence[Null | None] = [None] * len(measures)
+            if permutations:
+                after, generator = store.sketch(layer, step), np.random.default_rng([place, step])
+                nulls = image_null(before, after, measures, generator, permutations)
+            whole, resampled = _pair_and_resamples(store, layer, step, measures, replicates)
+            found = []
+            for measure, values, null in zip(measures, resampled, nulls, strict=True):
+                result = measure.apply(whole)
+                found.append((measure, Compared(result.value, result.n, result.reason, values, null)))
+            cca = MEASURES["mean_cca"].apply(whole)
+            count = None if cca.forced is None else float(cca.forced)
+            forced = Compared(count, cca.n, cca.reason, np.empty(0))
+            yield _Part(_identity(store, layer, step), store.tasks, tuple(found), len(before.rows), forced)
+
+
+def _pair_and_resamples(
+    store: Store, layer: str, step: int, measures: Sequence[Measure], replicates: int
+) -> tuple[Pair, np.ndarray]:
+    """Return all tasks pooled, and each measure on each resample of them (measure, replicate)."""
+    each = [store.moments(layer, step, task) for task in range(store.tasks)]
+    whole = Pair.of_moments(pool(each))
+    if not replicates or store.tasks < 2:
+        return whole, np.empty((len(measures), 0))
+    return whole, on_resamples(TaskMoments.of(each), task_draws(store.tasks, replicates), measures)
+
+
+def _identity(store: Store, layer: str, step: int) -> Row:
     metadata = store.metadata
     checkpoint = metadata.checkpoint
-    identity = Row(
+    return Row(
         checkpoint=metadata.fingerprint[:12],
         algorithm=str(checkpoint.config["algorithm"]) if checkpoint else None,
         seed=int(checkpoint.config["seed"]) if checkpoint else None,
@@ -84,41 +168,67 @@ def _rows(
         value=None,
         source=store.sha256[:12],
     )
-    groups = _task_groups(store, layer, step)
-    whole = Pair.of_moments(pool(groups))
-    parts = [Pair.of_moments(pool(groups[:g] + groups[g + 1 :])) for g in range(len(groups))] if groups[1:] else []
-    before, after = store.sketch(layer, 0).rows, store.sketch(layer, step).rows
-    nulls = shuffled_nulls(measures, before, after, generator, _NULL_REPEATS)
-    rows = []
-    for measure, null in zip(measures, nulls, strict=True):
-        rows.append(_value_row(identity, measure, whole, parts))
-        undefined = {"status": "undefined", "reason": null.reason} if null.mean is None else {}
-        rows.append(
-            dataclasses.replace(identity, measure=f"{measure.name}_null", value=null.mean, n=len(before), **undefined)
-        )
-    return rows
 
 
-def _task_groups(store: Store, layer: str, step: int) -> list[JointMoments]:
-    """Pool the tasks into at most `_GROUPS` groups of neighbours, whose order means nothing."""
-    count = min(_GROUPS, store.tasks)
-    return [
-        pool(store.moments(layer, step, int(task)) for task in tasks)
-        for tasks in np.array_split(np.arange(store.tasks), count)
-    ]
+def _rows(part: _Part) -> Iterator[Row]:
+    for measure, found in part.found:
+        for row in measured_rows(part.identity, measure, found, part.tasks):
+            yield dataclasses.replace(row, n=part.rows) if row.measure.endswith("_null") else row
+    row = dataclasses.replace(part.identity, measure="forced_correlations", value=part.forced.value, n=part.forced.n)
+    undefined = {"status": "undefined", "reason": part.forced.reason} if row.value is None else {}
+    yield dataclasses.replace(row, **undefined)
 
 
-def _value_row(identity: Row, measure: Measure, whole: Pair, parts: Sequence[Pair]) -> Row:
-    result = measure.apply(whole)
-    row = dataclasses.replace(identity, measure=measure.name, value=result.value, n=result.n)
-    if result.value is None:
-        return dataclasses.replace(row, status="undefined", reason=result.reason)
-    left_out = [measure.apply(part).value for part in parts]
-    known = np.array([value for value in left_out if value is not None])
-    if len(known) < 2 or len(known) < len(left_out):
-        return row  # too few tasks for an interval, or the value stands on a single group of them
-    groups = len(known)
-    spread = math.sqrt((groups - 1) / groups * float(((known - known.mean()) ** 2).sum()))
-    half = float(stats.t.ppf(0.975, groups - 1)) * spread
-    low, high = measure.range
-    return dataclasses.replace(row, low=max(low, result.value - half), high=min(high, result.value + half))
+def _mean_rows(parts: Sequence[_Part], measures: Sequence[Measure]) -> Iterator[Row]:
+    """Yield the rows of the means over runs of what each says of one layer and step."""
+    first = parts[0]
+    sources = "+".join(str(part.identity.source) for part in parts)
+    identity = dataclasses.replace(first.identity, seed=None, checkpoint=None, source=sources)
+    for place, measure in enumerate(measures):
+        runs = [part.found[place][1] for part in parts]
+        row = dataclasses.replace(identity, measure=measure.name, n=runs[0].n)
+        lacking = [(part, run) for part, run in zip(parts, runs, strict=True) if run.value is None]
+        if lacking:
+            yield _undefined(row, lacking[0][0], lacking[0][1].reason)
+        else:
+            values, replicates = np.array([run.value for run in runs]), np.stack([run.replicates for run in runs])
+            mean = over_seeds(values, replicates, tasks=first.tasks, range=measure.range)
+            yield dataclasses.replace(row, value=mean.value, low=mean.low, high=mean.high)
+        nulls = [(part, run.null) for part, run in zip(parts, runs, strict=True) if run.null is not None]
+        if not nulls:
+            continue
+        row = dataclasses.replace(identity, measure=f"{measure.name}_null", n=first.rows)
+        undefined = [(part, null) for part, null in nulls if null.mean is None]
+        if undefined:
+            yield _undefined(row, undefined[0][0], undefined[0][1].reason)
+            continue
+        means = np.mean([null.values for _, null in nulls], axis=0)  # permutation i is the same in every run
+        low, high = np.quantile(means, [0.025, 0.975])
+        yield dataclasses.replace(row, value=float(means.mean()), low=float(low), high=float(high))
+
+
+def _undefined(row: Row, part: _Part, reason: str) -> Row:
+    return dataclasses.replace(row, status="undefined", reason=f"in store {part.identity.source}: {reason}")
+
+
+_KINDS: dict[str, Callable[[Store], object]] = {
+    "layers": lambda store: ", ".join(f"{layer.name} {layer.shape}" for layer in store.metadata.layers),
+    "captured steps": lambda store: store.steps,
+    "inner steps": lambda store: store.metadata.adaptation.steps,
+    "algorithm": lambda store: made.config["algorithm"] if (made := store.metadata.checkpoint) else "not told",
+    "iteration": lambda store: made.iteration if (made := store.metadata.checkpoint) else "not told",
+}
+
+
+def _check_repeats(a: Store, b: Store) -> None:
+    """Refuse stores that are not of two runs which differ by their seed alone."""
+    check_same_tasks(a, b)
+    names = f"{a.path} and {b.path}"
+    for kind, told in _KINDS.items():
+        if told(a) != told(b):
+            raise MetaprobeError(
+                f"{names}: not runs that differ by their seed alone: {kind}: {told(a)} and {told(b)}; give stores of "
+                "one learner at one iteration, captured alike"
+            )
+    if a.fingerprint == b.fingerprint:
+        raise MetaprobeError(f"{names}: both are of checkpoint {a.fingerprint[:12]}; give each run's store once")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from analyses.table import Row
+from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start
 from trainers.config import Adaptation
@@ -15,7 +16,7 @@ from trainers.networks import TaskNetwork
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Learner", "TestPlan", "identity_of", "learner_of", "sampler_of"]
+__all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "sampler_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TestPlan:
         chunk: tasks at once.
         device: where to compute.
         group: take tasks of this domain alone (default: of all).
+        per_task: whether a test gives the accuracy of every task, too, as a row of its own with `task` the sampler's
+            index, no interval and n = 1: what paired differences between learners are made of.
     """
 
     __test__ = False  # a plan of tests, not one of pytest's
@@ -41,11 +44,17 @@ class TestPlan:
     chunk: int = 8
     device: str = "cpu"
     group: str | None = None
+    per_task: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tasks", "n_query", "chunk"):
             if getattr(self, name) < 1:
                 raise MetaprobeError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+
+    @property
+    def task_rows(self) -> range:
+        """The tasks that get rows of their own: all of the plan's, or none."""
+        return range(self.tasks if self.per_task else 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,4 +114,20 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
         dataclasses.replace(identity_of(checkpoint), group=plan.group),
         checkpoint.adaptation,
         checkpoint.config.norm == "transductive",
+    )
+
+
+def adapting_all(learner: Learner) -> Learner:
+    """Return the same learner, all of whose layers adapt at test time, however it was trained.
+
+    What ANIL, and a new head on a finished body, have of a test with nothing frozen. Its rows say `adapts` "all"; of a
+    learner that was trained with all layers adapting, as MAML is, it is the learner itself, whose rows say nothing, so
+    that one test never has two names. The assignment of a task to one of several initialisations stays as trained.
+    """
+    layers = layers_of(learner.network)
+    if set(learner.adaptation.layers) == set(layers):
+        return learner
+    adaptation = dataclasses.replace(learner.adaptation, layers=layers)
+    return dataclasses.replace(
+        learner, adaptation=adaptation, identity=dataclasses.replace(learner.identity, adapts="all")
     )

@@ -3,9 +3,9 @@
 From the moments of the concatenated rows z = [x | y] every feature-space measure can be computed later, at a size that
 does not grow with the number of samples. Moments of chunks and of tasks merge exactly: `a + b`, `pool([a, b, c])`.
 
-Each chunk is centred on its own mean *before* any product is formed, in float64, and chunks are merged by the update of
-Chan, Golub and LeVeque (1983): no sum of squares about a far-away origin is ever taken, so an offset of 1e4 costs no
-digits.
+Samples are centred *before* any product is formed, in float64, on the mean of a spread of rows that is within the cloud
+of the samples; the sums are moved to the exact mean at the end, and sets of samples are merged by the update of Chan,
+Golub and LeVeque (1983). No sum of squares about a far-away origin is ever taken, so an offset of 1e4 costs no digits.
 
 What exact *debiased* CKA needs. With K = XXᵀ, L = YYᵀ of centred data, αᵢ = ‖xᵢ‖², βᵢ = ‖yᵢ‖² (the diagonals) and K̃, L̃
 the matrices with their diagonals set to zero, Song et al. (2012, eq. 5) estimate HSIC without bias as
@@ -32,12 +32,10 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
-from probe.paired import checked_pair
+from probe.paired import matched_pair
+from probe.sums import centred_sums
 
 __all__ = ["JointMoments", "MomentAccumulator", "moments_of", "pool"]
-
-LARGEST_MAGNITUDE = 1e70  # its fourth power, summed, still fits a float64; every float32 is far below
-_ROWS = 4096  # rows a product at a time: bounded memory, and short sums lose fewer digits
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +134,7 @@ class MomentAccumulator:
             ValueError: not floating matrices of equally many rows, NaN or infinite entries, magnitudes above 1e70, or
                 another number of features than before. Nothing of such a chunk is taken in.
         """
-        x, y = checked_pair(x, y)
+        x, y = matched_pair(x, y)
         if len(x) == 0:
             return
         chunk = moments_of(x, y)
@@ -160,12 +158,21 @@ class MomentAccumulator:
 
 def moments_of(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> JointMoments:
     """Return the joint moments of paired samples that are at hand (errors as `MomentAccumulator.add`)."""
-    x, y = checked_pair(x, y)
+    x, y = matched_pair(x, y)
     if len(x) == 0:
         raise ValueError("joint moments: expected at least one sample, got none")
-    eps = (float(np.finfo(x.dtype).eps), float(np.finfo(y.dtype).eps))
-    starts = range(0, len(x), _ROWS)
-    return pool(_of_chunk(x[start : start + _ROWS], y[start : start + _ROWS], eps) for start in starts)
+    sums = centred_sums(x, y)
+    about = JointMoments(
+        n=len(x),
+        split=x.shape[1],
+        mean=sums.centre,
+        scatter=sums.scatter,
+        cubic=sums.cubic,
+        quartic=sums.quartic,
+        largest=sums.largest,
+        eps=(float(np.finfo(x.dtype).eps), float(np.finfo(y.dtype).eps)),
+    )
+    return _at_their_mean(about, sums.total / len(x))
 
 
 def pool(parts: Iterable[JointMoments]) -> JointMoments:
@@ -185,48 +192,45 @@ def pool(parts: Iterable[JointMoments]) -> JointMoments:
     return total
 
 
-def _of_chunk(x: np.ndarray, y: np.ndarray, eps: tuple[float, float]) -> JointMoments:
-    z = np.concatenate([x, y], axis=1, dtype=np.float64, casting="same_kind")
-    largest = np.maximum(z.max(axis=0), -z.min(axis=0))
-    if largest.max() > LARGEST_MAGNITUDE:
-        raise ValueError(
-            f"joint moments: column {int(largest.argmax())} of [x|y] reaches {largest.max():.3g}, above "
-            f"{LARGEST_MAGNITUDE:.0e}: its fourth moment would overflow; divide the activations by a constant first"
-        )
-    mean = z.mean(axis=0)
-    z -= mean
-    rest = z.mean(axis=0)  # numpy sums rows one after the other: under a large offset the first mean is off by a few
-    z -= rest  # ulps of the offset, the second by a few ulps of the spread
-    p = x.shape[1]
-    squares = np.stack([np.einsum("ij,ij->i", z[:, :p], z[:, :p]), np.einsum("ij,ij->i", z[:, p:], z[:, p:])])
-    products = squares @ squares.T
-    return JointMoments(
-        n=len(z),
-        split=p,
-        mean=mean + rest,
-        scatter=z.T @ z,
-        cubic=squares @ z,
-        quartic=products[[0, 0, 1], [0, 1, 1]],
-        largest=largest,
-        eps=eps,
-    )
+def _at_their_mean(about: JointMoments, offset: np.ndarray) -> JointMoments:
+    """Return the moments about the mean, from sums about a centre that the mean is `offset` away from.
+
+    `about.mean` is that centre. The sums about it are what `_about` makes of those about the mean, solved for these.
+    """
+    n, p = about.n, about.split
+    scatter = about.scatter - n * np.outer(offset, offset)
+    cubic = about.cubic - _cubic_change(n, p, scatter, offset)
+    quartic = about.quartic - _quartic_change(n, p, scatter, cubic, offset)
+    return dataclasses.replace(about, mean=about.mean + offset, scatter=scatter, cubic=cubic, quartic=quartic)
 
 
 def _about(moments: JointMoments, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return scatter, cubic and quartic of the centred samples moved by `shift` (formulas at the top of the file)."""
     n, p, scatter = moments.n, moments.split, moments.scatter
+    cubic = moments.cubic + _cubic_change(n, p, scatter, shift)
+    quartic = moments.quartic + _quartic_change(n, p, scatter, moments.cubic, shift)
+    return scatter + n * np.outer(shift, shift), cubic, quartic
+
+
+def _cubic_change(n: int, p: int, scatter: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return Σα'z' − Σαz and Σβ'z' − Σβz."""
+    change = []
+    for side in (slice(0, p), slice(p, None)):
+        weight = np.trace(scatter[side, side]) + n * (shift[side] @ shift[side])
+        change.append(2 * scatter[:, side] @ shift[side] + weight * shift)
+    return np.stack(change)
+
+
+def _quartic_change(n: int, p: int, scatter: np.ndarray, cubic: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return Σα'α' − Σαα, Σα'β' − Σαβ and Σβ'β' − Σββ."""
     sides = (slice(0, p), slice(p, None))
-    moved = [float(shift[side] @ shift[side]) for side in sides]  # D and E
-    traces = [float(np.trace(scatter[side, side])) for side in sides]  # Σα and Σβ
-    pull = np.stack([scatter[:, side] @ shift[side] for side in sides])  # (ZᵀX)d and (ZᵀY)e
-    weight = np.array([trace + n * size for trace, size in zip(traces, moved, strict=True)])
-    cubic = moments.cubic + 2 * pull + weight[:, None] * shift
-    along = np.array([[vector[side] @ shift[side] for side in sides] for vector in moments.cubic])
-    crossed = [[float(pull[i][side] @ shift[side]) for side in sides] for i in range(2)]
+    moved = [shift[side] @ shift[side] for side in sides]  # D and E
+    traces = [np.trace(scatter[side, side]) for side in sides]  # Σα and Σβ
+    along = [[vector[side] @ shift[side] for side in sides] for vector in cubic]
 
     def fourth(i: int, j: int) -> float:
-        lower = 2 * along[i, j] + 2 * along[j, i] + 4 * crossed[i][j]
+        crossed = shift[sides[i]] @ scatter[sides[i], sides[j]] @ shift[sides[j]]
+        lower = 2 * along[i][j] + 2 * along[j][i] + 4 * crossed
         return float(lower + moved[j] * traces[i] + moved[i] * traces[j] + n * moved[i] * moved[j])
 
-    quartic = moments.quartic + np.array([fourth(0, 0), fourth(0, 1), fourth(1, 1)])
-    return scatter + n * np.outer(shift, shift), cubic, quartic
+    return np.array([fourth(0, 0), fourth(0, 1), fourth(1, 1)])

@@ -54,8 +54,9 @@ Reading = Estimate | Undefined | None
 def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
     r"""Reduce the rows of one quantity, one row a seed, to one reading.
 
-    One seed keeps its own interval, which is over test tasks. Several seeds share their test tasks, so that both kinds
-    of chance stay in: with m the mean over S seeds and sd their standard deviation,
+    One seed keeps its own interval, which is over test tasks. Where a row without a seed was made over all of them,
+    by drawing tasks and seeds together, that is the reading. Otherwise several seeds, which share their test tasks,
+    keep both kinds of chance: with m the mean over S seeds and sd their standard deviation,
 
         half-width² = (t_{S-1, 0.975} · sd / √S)² + (mean half-width over tasks)²
 
@@ -72,6 +73,10 @@ def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
     """
     if not rows:
         return None
+    whole = [row for row in rows if row.seed is None]
+    single = [row for row in rows if row.seed is not None]
+    if whole and single:
+        return _over_all(whole, single)
     rows = _without_repeats(rows)
     seeds = [row.seed or 0 for row in rows]
     bad = [row for row in rows if row.status not in ("", "ok") or row.value is None]
@@ -89,6 +94,14 @@ def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
         n=min(counts, default=None),
         per_seed=tuple(sorted(zip(seeds, values, strict=True))),
     )
+
+
+def _over_all(whole: Sequence[Entry], single: Sequence[Entry]) -> Reading:
+    """Return the reading of a row over all seeds, with the values of each."""
+    found, each = pool(whole), pool(single)
+    if not isinstance(found, Estimate):
+        return found
+    return dataclasses.replace(found, per_seed=each.per_seed if isinstance(each, Estimate) else ())
 
 
 def minus(left: Reading, right: Reading) -> Reading:

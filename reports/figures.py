@@ -127,12 +127,14 @@ def style() -> Iterator[None]:
 
 
 def canvas(
-    panels: int = 1, height: float = 2.9, *, width: float = 7.4, share_y: bool = False
+    panels: int = 1, height: float = 2.9, *, rows: int = 1, width: float = 7.4, share_y: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels side by side; sizes in inches, 7.4 is the width of the page's column."""
+    """Return a figure with `panels` side by side in each of its `rows`, and its panels, row by row.
+
+    Sizes are in inches, 7.4 is the width of the page's column; `share_y` is for all panels.
+    """
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
-    axes = figure.subplots(1, panels, sharey=share_y, squeeze=False)
-    return figure, list(axes[0])
+    return figure, list(figure.subplots(rows, panels, sharey=share_y, squeeze=False).flat)
 
 
 def drawing(name: str, figure: Figure, title: str, description: str) -> Drawing:

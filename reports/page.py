@@ -1,26 +1,24 @@
-"""Pages: what a report says as frozen dataclasses, rendered into one self-contained HTML file."""
+"""Pages: what a report says as a frozen dataclass of its parts, rendered into one self-contained HTML file."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analyses.table import csv_of
-from reports.figures import Drawing
 from reports.latex import latex_table
-from trainers.errors import MetaprobeError
+from reports.parts import Block, Cell, Mark, Missing, PageFigure, PageTable, Rows, Section, Statement
+from trainers.errors import MetaprobeError, unknown_name
 from trainers.files import write_bytes, write_text
 
 __all__ = [
     "Block",
     "Cell",
+    "Mark",
     "Missing",
     "Page",
     "PageFigure",
@@ -32,127 +30,7 @@ __all__ = [
     "write_report",
 ]
 
-Mark = Literal["", "good", "bad", "open", "none"]
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table.
-
-    Attributes:
-        text: what it says.
-        lines: smaller lines under it (an interval, a null), in order.
-        mark: "good", "bad", "open" or "none" for a verdict; "" for all else.
-        number: whether it is set in figures, right of its column.
-    """
-
-    text: str
-    lines: tuple[str, ...] = ()
-    mark: Mark = ""
-    number: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows of the tidy table that stand behind a table or a figure, written once as tables/`name`.csv."""
-
-    name: str
-    frame: pd.DataFrame
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-
-
-@dataclass(frozen=True, eq=False)
-class PageTable:
-    """A table: on the page, as LaTeX, and as the rows behind it.
-
-    Attributes:
-        name: lower-case words joined by hyphens; names its files and its place.
-        caption: what it shows, with the citation of its measure.
-        header: column titles.
-        rows: cells, as many in each row as there are titles.
-        behind: the rows that its numbers come from; several blocks may share them.
-        notes: remarks under it.
-    """
-
-    name: str
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    behind: Rows | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-        for row in self.rows:
-            if len(row) != len(self.header):
-                raise MetaprobeError(
-                    f"table {self.name!r}: a row has {len(row)} cells where the header has {len(self.header)} titles."
-                )
-
-
-@dataclass(frozen=True, eq=False)
-class PageFigure:
-    """A figure: inline on the page, and as SVG and PDF files.
-
-    Attributes:
-        name: as a table's.
-        caption: what it shows and how to read it, with citations.
-        drawing: its SVG and PDF.
-        behind: the rows that it draws.
-    """
-
-    name: str
-    caption: str
-    drawing: Drawing
-    behind: Rows | None = None
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A block that would stand here, and why it does not."""
-
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A list of commands or facts, each in a line of its own; `code` sets it in a fixed width."""
-
-    lines: tuple[str, ...]
-    code: bool = False
-
-
-Block = PageTable | PageFigure | Missing | Statement
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of a page.
-
-    Attributes:
-        name: its anchor, lower-case words joined by hyphens.
-        title: its heading.
-        text: paragraphs before its blocks.
-        glossary: (term, meaning), for the reader who does not know the paper.
-        blocks: tables, figures, and what is missing.
-    """
-
-    name: str
-    title: str
-    text: tuple[str, ...] = ()
-    glossary: tuple[tuple[str, str], ...] = ()
-    blocks: tuple[Block, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -166,8 +44,9 @@ class Page:
         headline: the answer in a few words.
         answer: the answer in sentences with its numbers.
         rules: how the answer follows from the numbers.
-        sections: the rest.
+        sections: the rest, what matters most first.
         references: works cited, as text.
+        bibtex: the same works as BibTeX entries, shown under them and written as references.bib.
     """
 
     title: str
@@ -177,10 +56,11 @@ class Page:
     answer: tuple[str, ...]
     rules: str
     sections: tuple[Section, ...]
-    references: tuple[str, ...] = field(default=())
+    references: tuple[str, ...] = ()
+    bibtex: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [section.name for section in self.sections] + [b.name for b in _named(self)]
+        names = [*_RESERVED, *(name for name, _ in _targets(self))]
         rows = {id(b.behind): f"{b.behind.name}.csv" for b in _named(self) if b.behind is not None}
         names += rows.values()
         doubled = sorted({name for name in names if names.count(name) > 1})
@@ -188,6 +68,17 @@ class Page:
             raise MetaprobeError(
                 f"page {self.title!r}: the name {doubled[0]!r} is used twice; every block needs its own."
             )
+        targets = dict(_targets(self))
+        for table in _named(self):
+            for cell in (cell for row in table.rows for cell in row) if isinstance(table, PageTable) else ():
+                for target in cell.links:
+                    if target not in targets:
+                        told = f"target of a link in table {table.name!r} of page {self.title!r}:"
+                        raise unknown_name(told, target, targets)
+
+
+_RESERVED = ("answer", "contents", "contents-title", "references", "cite")
+"""Anchors that every page has."""
 
 
 def render(page: Page) -> str:
@@ -201,21 +92,24 @@ def render(page: Page) -> str:
         keep_trailing_newline=True,
         finalize=_unbroken,
     )
-    numbers: dict[str, str] = {}
-    for kind, word in ((PageTable, "Table"), (PageFigure, "Figure")):
-        blocks = (block for block in _named(page) if isinstance(block, kind))
-        numbers |= {block.name: f"{word} {count}" for count, block in enumerate(blocks, 1)}
+    numbers = _numbers(page)
+    targets = dict(_targets(page))
     # Only our own drawings and style sheet go in unescaped; matplotlib has escaped the text inside the drawings.
     drawings = {block.name: Markup(block.drawing.svg) for block in _named(page) if isinstance(block, PageFigure)}
     css = Markup((_TEMPLATES / "report.css.j2").read_text(encoding="utf-8"))
     template = environment.get_template("report.html.j2")
     return template.render(
-        page=page, numbers=numbers, drawings=drawings, css=css, kind=lambda block: type(block).__name__
+        page=page,
+        numbers=numbers,
+        drawings=drawings,
+        css=css,
+        kind=lambda block: type(block).__name__,
+        links_of=lambda cell: _links(cell, targets, numbers),
     )
 
 
 def write_report(page: Page, out_dir: Path | str, name: str = "report.html") -> Path:
-    """Write the page, figures/*.svg, figures/*.pdf, tables/*.csv and tables/*.tex; return the path of the page.
+    """Write the page, references.bib, figures/*.svg and *.pdf, tables/*.csv and *.tex; return the path of the page.
 
     The CSV holds the rows behind a table or figure at full precision; the LaTeX is the table as it stands on the page.
     Every file is written whole or not at all, the page last.
@@ -237,6 +131,8 @@ def write_report(page: Page, out_dir: Path | str, name: str = "report.html") -> 
         else:
             write_text(out / "figures" / f"{block.name}.svg", block.drawing.svg)
             write_bytes(out / "figures" / f"{block.name}.pdf", block.drawing.pdf)
+    if page.bibtex:
+        write_text(out / "references.bib", "\n\n".join(page.bibtex) + "\n")
     write_text(out / name, render(page))
     return out / name
 
@@ -253,6 +149,37 @@ def _named(page: Page) -> Iterator[PageTable | PageFigure]:
                 yield block
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise MetaprobeError(f"the name {name!r} of a part of a page: expected lower-case words joined by hyphens.")
+def _targets(page: Page) -> Iterator[tuple[str, Section | PageTable | PageFigure | Missing]]:
+    """Yield whatever has a name on the page, and so an anchor."""
+    for section in page.sections:
+        yield section.name, section
+        for block in section.blocks:
+            if not isinstance(block, Statement) and block.name:
+                yield block.name, block
+
+
+def _numbers(page: Page) -> dict[str, str]:
+    """Return what each table and figure is called: "Table 1", "Figure 1", ..., in the order of the page."""
+    numbers: dict[str, str] = {}
+    for kind, word in ((PageTable, "Table"), (PageFigure, "Figure")):
+        blocks = (block for block in _named(page) if isinstance(block, kind))
+        numbers |= {block.name: f"{word} {count}" for count, block in enumerate(blocks, 1)}
+    return numbers
+
+
+def _links(
+    cell: Cell, targets: dict[str, Section | PageTable | PageFigure | Missing], numbers: dict[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the links of a cell as (text, address): what it leads to, and after that the rows behind it, each once."""
+    places, files = {}, {}
+    for name in cell.links:
+        target = targets[name]
+        if isinstance(target, Section):
+            places[f"#{name}"] = target.title
+        elif isinstance(target, Missing):
+            places[f"#{name}"] = "not measured"
+        else:
+            places[f"#{name}"] = numbers[name]
+            if target.behind is not None:
+                files[f"tables/{target.behind.name}.csv"] = f"{target.behind.name}.csv"
+    return tuple((text, address) for address, text in (places | files).items())

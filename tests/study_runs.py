@@ -6,9 +6,14 @@ import shlex
 import pytest
 from PIL import Image
 
+from analyses.table import Table
 from probe.cli import main
 from reports.studies import STUDIES, StudyRequest
-from reports.studies.measurements import Plan
+from reports.studies.raghu2020.measurements import Plan, learning_curves
+from reports.studies.raghu2020.work import measuring
+from reports.studies.runs import LEARNERS
+from reports.studies.steps import in_waves
+from reports.studies.works import Measurement
 from tests.conftest import make_imageset
 
 REQUEST = StudyRequest(
@@ -23,11 +28,16 @@ REQUEST = StudyRequest(
     n_query=2,
     inner_steps=1,
     meta_batch=2,
+    head_steps="2",
+    filters=8,
+    replicates=39,
+    permutations=2,
+    rounds=2,
 )
 STUDY = STUDIES["raghu2020"]
 IMAGESET = make_imageset(n_classes=12, per_class=18, size=8)
-PLAN = Plan(tasks=3, capture_tasks=2, head_steps=(2,))
-MEASUREMENTS = {"accuracy_of", "compare_heads", "freeze", "similarity", "weight_distance"}
+PLAN = Plan(tasks=3, capture_tasks=2, head_steps=(2,), rounds=2, replicates=39, permutations=2)
+MEASUREMENTS = {"accuracy_of", "compare_heads", "freeze", "similarity_over_seeds", "time_learners", "weight_distance"}
 
 
 def write_pictures(base):
@@ -46,7 +56,13 @@ def working_in(base):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setenv("METAPROBE_CACHE", str(base / "cache"))
+        patch.setattr("analyses.timing._seconds", steady)  # times differ between two runs, the rest must not
         yield
+
+
+def steady(run, device):
+    run()
+    return 0.25
 
 
 def study(*more):
@@ -55,7 +71,22 @@ def study(*more):
 
 def report(runs, out, tasks=None, capture_tasks=None):
     assert STUDY.report is not None
-    return STUDY.report(runs, out, None, tasks, capture_tasks)
+    page, results = STUDY.report(runs, out, None, tasks, capture_tasks, 1)
+    assert not results.missing()
+    return page
+
+
+def measure_run(folder, imageset, plan):
+    """Measure one run as a study does; an error ends it, and what is kept is read."""
+    config = folder.read_config()
+    table = learning_curves(folder) if config.algorithm in LEARNERS else Table()
+    for wave in in_waves(measuring({folder.path: config}, plan, trained=True)):
+        for step in wave:
+            if not step.work.is_done(imageset):
+                step.work.do(imageset)
+            if isinstance(step.work, Measurement):
+                table += step.work.table(imageset)
+    return table
 
 
 def run_config(algorithm, **other):

@@ -11,6 +11,8 @@ import pytest
 from reports.entries import entries_of
 from reports.figures import ALGORITHM_COLOURS, Drawing, _spread, canvas, drawing, label_ends, style
 from reports.studies.raghu2020 import figures, layer_figures
+from reports.studies.raghu2020.moving.figures import similarity_by_step
+from reports.studies.raghu2020.moving.map import change_map
 from reports.studies.raghu2020.study_table import StudyTable
 from tests.report_frames import study_frame
 
@@ -20,8 +22,9 @@ FIGURES = (
     figures.head_steps,
     layer_figures.similarity,
     layer_figures.over_training,
-    layer_figures.per_step,
+    similarity_by_step,
     layer_figures.weight_distance,
+    change_map,
 )
 
 
@@ -106,3 +109,14 @@ def test_the_curves_of_several_seeds_stand_beside_their_mean() -> None:
         return drawn.svg.count(ALGORITHM_COLOURS["maml"])
 
     assert lines((0, 1, 2)) > lines((0, 1))
+
+
+def test_panels_come_row_by_row() -> None:
+    with style():
+        figure, axes = canvas(3, 3.0, rows=2)
+        figure.draw_without_rendering()
+        places = [axes_.get_position() for axes_ in axes]
+    assert len(axes) == 6
+    assert places[0].x0 < places[1].x0 < places[2].x0
+    assert [round(place.y0, 6) for place in places[:3]] == [round(places[0].y0, 6)] * 3
+    assert places[3].y1 < places[0].y0

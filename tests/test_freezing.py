@@ -1,13 +1,20 @@
 """The freezing ablation: each column is the same test with fewer layers, on the same tasks."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from analyses.freezing import TestPlan, accuracy_of, contiguous_blocks, freeze, group_accuracy, mean_row
+from analyses.accuracy import evaluated
+from analyses.freezing import TestPlan, accuracy_of, all_subsets, contiguous_blocks, freeze, group_accuracy, mean_row
+from analyses.heads import compare_heads
 from analyses.table import Row, Table
+from analyses.testing import adapting_all, learner_of
+from probe.cli import main
+from tests import reference_maml as reference
 from tests.conftest import make_imageset
 from tests.several_starts import NETWORK, checkpoint_of, nearest, own_start, plain, two_starts
 from tests.test_training import tiny
@@ -132,6 +139,149 @@ def test_other_numbers_of_steps_are_tested_on_the_first_and_the_last_set(run):
     assert the(table, measure="accuracy_difference", inner_steps=0).value == 0  # no step: frozen or not is the same
     only = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(5,), random_row=False)
     assert only == Table.of(chosen(table, inner_steps=5))
+
+
+def test_every_set_at_every_number_of_steps_when_asked(run):
+    table = freeze(
+        run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(2, 5), other_steps="all", random_row=False
+    )  # fmt: skip
+    accuracies = [(row.inner_steps, row.frozen) for row in chosen(table, measure="accuracy")]
+    assert accuracies == [(steps, ",".join(block)) for steps in (2, 5) for block in BLOCKS]
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    row = the(table, measure="accuracy_difference", inner_steps=5, frozen="conv1,conv2")
+    assert_mean(row, correct(checkpoint, BLOCKS[2], 5) - correct(checkpoint, (), 5))
+    ends = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(2, 5), random_row=False)
+    assert {row for row in ends.rows} < {row for row in table.rows}
+
+
+def test_all_subsets_of_the_body(run):
+    sets = all_subsets(LAYERS[:-1])
+    assert len(set(sets)) == len(sets) == 16
+    assert (sets[0], sets[1], sets[-1]) == ((), ("conv1",), LAYERS[:-1])
+    assert [len(names) for names in sets] == sorted(len(names) for names in sets)
+    assert all(tuple(sorted(names)) == names and "head" not in names for names in sets)
+    assert set(contiguous_blocks(LAYERS)) < set(sets)
+    table = freeze(run.checkpoint("last"), IMAGESET, PLAN, frozen=sets, random_row=False)
+    assert [row.frozen for row in chosen(table, measure="accuracy")] == [",".join(names) for names in sets]
+    blocks = freeze(run.checkpoint("last"), IMAGESET, PLAN, random_row=False)
+    assert set(blocks.rows) < set(table.rows)
+    assert len(all_subsets([f"l{i}" for i in range(10)])) == 1024
+    with pytest.raises(MetaprobeError, match=r"11 layers have 2,048 subsets, a test each; at most 1,024"):
+        all_subsets([f"l{i}" for i in range(11)])
+
+
+def test_each_task_gets_a_row_of_its_own_when_asked(run):
+    path, plan = run.checkpoint("last"), dataclasses.replace(PLAN, per_task=True)
+    checkpoint, plain_table = load_checkpoint(path), freeze(path, IMAGESET, PLAN, inner_steps=(2, 4), nil_head=True)
+    table = freeze(path, IMAGESET, plan, inner_steps=(2, 4), nil_head=True)
+    assert Table.of(chosen(table, task=None)) == plain_table
+    for mean in chosen(plain_table, measure="accuracy"):
+        same = {name: getattr(mean, name) for name in ("algorithm", "frozen", "inner_steps", "head")}
+        tasks = [row for row in chosen(table, **same) if row.task is not None]
+        assert [row.task for row in tasks] == list(range(PLAN.tasks))
+        assert {(row.measure, row.low, row.high, row.n) for row in tasks} == {("accuracy", None, None, 1)}
+        assert dataclasses.replace(tasks[0], task=None, value=mean.value, low=mean.low, high=mean.high, n=6) == mean
+        assert np.mean([row.value for row in tasks]) == pytest.approx(mean.value, rel=1e-12)
+    some = [r.value for r in chosen(table, algorithm="maml", frozen="conv1", inner_steps=2) if r.task is not None]
+    np.testing.assert_allclose(some, correct(checkpoint, ("conv1",), 2), atol=1e-4)
+    heads = compare_heads(checkpoint, IMAGESET, plan)
+    assert Table.of(chosen(heads, task=None)) == compare_heads(checkpoint, IMAGESET, PLAN)
+    assert [(row.head, row.task) for row in heads.rows if row.task is not None] == [
+        (head, task) for head in ("own", "nil") for task in range(PLAN.tasks)
+    ]
+
+
+def test_the_nil_head_beside_the_ablation(run):
+    path, done = run.checkpoint("last"), []
+    table = freeze(path, IMAGESET, PLAN, nil_head=True, progress=lambda now, total: done.append((now, total)))
+    assert done[-1] == (2 * 6 * PLAN.tasks, 2 * 6 * PLAN.tasks)
+    nil = accuracy_of(load_checkpoint(path), IMAGESET, PLAN, head="nil")
+    assert chosen(table, head="nil", algorithm="maml") == list(nil.rows)
+    start = accuracy_of(load_checkpoint(run.checkpoint("start")), IMAGESET, PLAN, head="nil")
+    row = the(table, head="nil", algorithm="random", measure="accuracy")
+    assert dataclasses.replace(row, algorithm="maml", source=None) == start.rows[0]
+    assert Table.of(row for row in table.rows if row.head != "nil") == freeze(path, IMAGESET, PLAN)
+
+
+@pytest.fixture(scope="module")
+def anil(tmp_path_factory):
+    path = tmp_path_factory.mktemp("freezing") / "anil"
+    train(tiny("anil", iterations=3, inner_lr=0.4, adapt_norm=False, seed=5, outer_lr=0.01), IMAGESET, path)
+    return RunFolder(path)
+
+
+def test_with_all_layers_adapting_a_frozen_body_is_anil(anil):
+    path, plan = anil.checkpoint("last"), dataclasses.replace(PLAN, per_task=True)
+    table = freeze(path, IMAGESET, plan, adapts="all", nil_head=True)
+    assert {row.adapts for row in table.rows if row.head == "own"} == {"all"}
+    assert {row.adapts for row in table.rows if row.head == "nil"} == {None}
+    own = accuracy_of(load_checkpoint(path), IMAGESET, plan)
+    assert {row.adapts for row in own.rows} == {None}
+    frozen = [row for row in chosen(table, algorithm="anil", frozen=",".join(BLOCKS[-1]))
+              if row.measure != "accuracy_difference"]  # fmt: skip
+    assert [dataclasses.replace(row, adapts=None, frozen="") for row in frozen] == list(own.rows)
+    # As it was trained its body takes no steps, whatever is frozen; with all layers adapting it shows.
+    trained = freeze(path, IMAGESET, PLAN, random_row=False)
+    assert len({row.value for row in chosen(trained, measure="loss")}) == 1
+    losses = {row.value for row in chosen(table, algorithm="anil", measure="loss", head="own")}
+    assert len(losses) == len(BLOCKS)
+
+
+def test_all_layers_adapting_is_plain_gradient_descent_on_all_weights(anil):
+    """In float64, against autograd written out, one task at a time."""
+    checkpoint = load_checkpoint(anil.checkpoint("last"))
+    learner = adapting_all(learner_of(checkpoint, PLAN))
+    network = learner.network.double()
+    learner = dataclasses.replace(learner, start={name: value.detach() for name, value in network.named_parameters()})
+    sampler = EpisodeSampler(IMAGESET, "test", 3, 1, PLAN.n_query, PLAN.seed, dtype=torch.float64)
+    for frozen in (), ("conv1",), ("conv2", "conv4"):
+        found = evaluated(learner, sampler, PLAN, frozen, 3, "own", None)
+        params = {name: value.detach().clone().requires_grad_() for name, value in network.named_parameters()}
+        names = [n for n in params if n.partition(".")[0] not in frozen and ".norm." not in n]
+        for place in range(PLAN.tasks):
+            task = sampler.batch([place])
+            support, labels = task.support.images[0], task.support.labels[0]
+            adapted = reference.adapt(params, support, labels, names, 0.4, 3, True, "stride")
+            logits = reference.conv4(adapted, task.query.images[0], "stride")
+            loss = torch.nn.functional.cross_entropy(logits, task.query.labels[0])
+            assert found.loss[place] == pytest.approx(float(loss.detach()), abs=1e-10)
+            right = float((logits.argmax(-1) == task.query.labels[0]).double().mean())
+            assert found.accuracy[place] == pytest.approx(100 * right)
+
+
+def test_a_learner_that_adapts_all_layers_has_one_name(run, anil):
+    path = run.checkpoint("last")
+    assert freeze(path, IMAGESET, PLAN, adapts="all") == freeze(path, IMAGESET, PLAN)
+    random = chosen(freeze(anil.checkpoint("last"), IMAGESET, PLAN, adapts="all"), algorithm="random")
+    assert {row.adapts for row in random} == {"all"}
+    start = load_checkpoint(anil.checkpoint("start"))
+    maml = dataclasses.replace(start, adaptation=dataclasses.replace(start.adaptation, layers=LAYERS))
+    value = accuracy_of(maml, IMAGESET, PLAN).rows[0].value
+    assert the(Table.of(random), measure="accuracy", frozen="").value == value
+
+
+def test_of_several_initialisations_all_layers_adapt_from_the_one_that_training_would_assign():
+    sampler = EpisodeSampler(IMAGESET, PLAN.split, 3, 2, PLAN.n_query, PLAN.seed)
+    clusters = two_starts(sampler, PLAN.tasks)
+    head_alone = dataclasses.replace(checkpoint_of(clusters).adaptation, layers=("head",))
+    learner = adapting_all(learner_of(checkpoint_of(clusters, adaptation=head_alone), PLAN))
+    assert (learner.adaptation.layers, learner.identity.adapts) == (LAYERS, "all")
+    for frozen in (), BLOCKS[-1]:
+        found = evaluated(learner, sampler, PLAN, frozen, 2, "own", None)
+        np.testing.assert_allclose(found.loss, by_task(clusters, frozen, 2)[1], rtol=1e-5)
+
+
+def test_an_inner_loop_that_diverges_has_no_accuracy(run):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    wild = dataclasses.replace(checkpoint, adaptation=dataclasses.replace(checkpoint.adaptation, inner_lr=1e30))
+    table = accuracy_of(wild, IMAGESET, dataclasses.replace(PLAN, per_task=True))
+    tasks = [row for row in table.rows if row.task is not None]
+    lost = [row for row in tasks if row.value is None]
+    assert lost
+    assert {row.reason for row in lost} == {"1 of 1 tasks have no finite accuracy: their inner loop diverged"}
+    for row in chosen(table, task=None):
+        assert (row.value, row.low, row.high, row.status, row.n) == (None, None, None, "undefined", 6)
+        assert row.reason == f"{len(lost)} of 6 tasks have no finite {row.measure}: their inner loop diverged"
 
 
 def test_named_sets_and_progress(run):
@@ -285,3 +435,42 @@ def test_domains_that_do_not_fit_are_named(run):
         accuracy_of(checkpoint, mixed, dataclasses.replace(PLAN, group="bar"))
     with pytest.raises(MetaprobeError, match=r"test split of bars \(of dots\+bars\) has 2 classes, fewer than n_way=3"):
         group_accuracy(checkpoint, mixture(dots=12, bars=6), PLAN)
+
+
+# --- the command ---
+
+
+def asked(capsys, *words):
+    assert main(["freeze", *words, "--json", "--tasks", "3", "--n-query", "4"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def toy_data(monkeypatch):
+    monkeypatch.setattr("trainers.tasks.load_for", lambda config, data, root, download: IMAGESET)
+
+
+@pytest.mark.usefixtures("toy_data")
+def test_the_command_takes_several_checkpoints_and_every_option(run, anil, capsys):
+    maml, other = str(run.checkpoint("last")), str(anil.checkpoint("last"))
+    found = asked(capsys, maml, str(run.checkpoint("third")), "--inner-steps", "2", "4", "--other-steps", "all")
+    accuracies = [row for row in found if row["measure"] == "accuracy" and row["algorithm"] == "maml"]
+    assert {row["iteration"] for row in accuracies} == {1, 3}
+    assert len(accuracies) == 2 * (2 * 5 + 1)  # blocks at two numbers of steps, and the NIL head
+    index = [(row["iteration"], row["head"], row["inner_steps"]) for row in found if row["measure"] == "reuse_index"]
+    assert index == [(at, head, steps) for at in (3, 1) for head, steps in (("own", 2), ("own", 4), ("nil", 0))]
+    every = asked(capsys, maml, "--all-subsets")
+    assert len({row["frozen"] for row in every if row["measure"] == "accuracy" and row["head"] == "own"}) == 16
+    tasks = asked(capsys, maml, "--sets", "conv1", "--per-task")
+    assert {row["task"] for row in tasks} == {None, 0, 1, 2}
+    trained = asked(capsys, other)
+    assert "adapts" not in trained[0]
+    assert not [row for row in trained if row["measure"] == "reuse_index"]  # freezing the body changes nothing there
+    everything = asked(capsys, other, "--adapts", "all")
+    assert [row["adapts"] for row in everything if row["measure"] == "reuse_index"] == ["all", None]
+
+
+@pytest.mark.usefixtures("toy_data")
+def test_the_command_refuses_sets_beside_all_subsets(run, capsys):
+    assert main(["freeze", str(run.checkpoint("last")), "--sets", "conv1", "--all-subsets"]) == 2
+    assert "--sets names sets of layers, --all-subsets takes every one; leave one out" in capsys.readouterr().err

@@ -46,9 +46,12 @@ def test_files_are_small_and_use_nothing_forbidden(path):
     tree = ast.parse(text)
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not imported & {"pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+    assert not imported & {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
     calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     assert not {"torch.manual_seed", "np.random.seed", "random.seed", "torch.save"} & set(calls)
+    assert (
+        not {"joblib.load", "joblib.dump", "load", "dump"} & set(calls) or "joblib" not in text
+    )  # pickles in disguise
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
             assert "weights_only=True" in ast.unparse(node)

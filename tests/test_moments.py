@@ -121,7 +121,7 @@ def test_a_refused_chunk_leaves_the_accumulator_as_it_was() -> None:
         (holed, y, r"x: 1 of 60 entries are NaN or infinite, the first at row 3, column 1"),
         (x, y[:5], r"got 20 rows in x \(20, 3\) and 5 in y"),
         (x[:, :2], y, r"cannot pool moments of \(3, 2\) features with moments of \(2, 2\) features"),
-        (x * 1e80, y, r"column \d of \[x\|y\] reaches \d\.\d+e\+8\d, above 1e\+70"),
+        (x * 1e80, y, r"column \d of x reaches \d\.\d+e\+8\d, above 1e\+70"),
     ]
     for a, b, message in cases:
         with pytest.raises(ValueError, match=message):

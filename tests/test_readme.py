@@ -1,17 +1,26 @@
 """The README's code runs as it stands, and its extensions stay within their budgets."""
 
+import dataclasses
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from analyses import MEASURES
+from analyses.similarity import measures_named, similarity
 from probe.cli import clusters, files, listing, measuring, reporting, training
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
 from trainers.algorithms import ALGORITHMS
 from trainers.outer_loop import train
+from trainers.tasks import load_imageset
+from trainers.tasks.episodes import EpisodeSampler
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -26,15 +35,59 @@ def run(name):
     return scope
 
 
-def test_own_model(tmp_path, monkeypatch, capsys):
+def train_a_little(model, tasks):
+    """Make a user's checkpoint: some steps of supervised training on the labels of a few tasks, in plain torch."""
+    with torch.random.fork_rng():
+        torch.set_rng_state(torch.Generator().manual_seed(0).get_state())
+        network = model.ResidualNet()
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    for images, labels in zip(tasks.query.images, tasks.query.labels, strict=True):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimiser.step()
+    assert any(not torch.equal(start[name], value) for name, value in network.state_dict().items())
+    save_file(network.state_dict(), "mine.safetensors")
+
+
+def test_own_model(tmp_path, monkeypatch):
+    assert len(block("own-model").splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_model.py").write_text(block("my-model"), encoding="utf-8")
+    model = importlib.import_module("my_model")
+    monkeypatch.setitem(sys.modules, "my_model", model)
+    train_a_little(model, EpisodeSampler(load_imageset("glyphs"), "train", 5, 1, 15, seed=1).batch(range(3)))
     scope = run("own-model")
-    assert (tmp_path / "store.h5").exists()
-    frame = scope["similarity"](scope["store"]).frame()
-    assert set(frame["layer"]) == {"0", "1", "2", "3", "4"}
-    frozen = frame[(frame["layer"] == "0") & (frame["measure"] == "linear_cka")]
-    assert frozen["value"].item() == pytest.approx(1)
-    assert "linear_cka" in capsys.readouterr().out
+    layers = {"stem", "block1", "block1.first", "block1.second", "block2", "block2.first", "block2.second", "head"}
+
+    images = torch.linspace(-1, 1, 8 * 9).reshape(1, 8, 3, 3)
+    for residual in (model.trained().block1, model.trained().block2):  # without its weights, what comes in goes out
+        zeros = {name: torch.zeros_like(value) for name, value in residual.state_dict().items()}
+        assert torch.equal(torch.func.functional_call(residual, zeros, images), images)
+    assert not [module for module in model.trained().modules() if "norm" in type(module).__name__.lower()]
+
+    similar = pd.read_csv("similarity.csv")
+    assert set(similar["layer"]) == layers
+    cka = similar[similar["measure"] == "linear_cka"].set_index("layer")
+    assert set(cka.index) == layers
+    assert np.isfinite(cka[["value", "low", "high"]]).all(axis=None)
+    assert (cka["value"] < 1 - 1e-6).all()
+
+    frozen = pd.read_csv("freezing.csv", keep_default_na=False)
+    accuracy = frozen[frozen["measure"] == "accuracy"]
+    blocks = ["", "stem", "stem,block1", "stem,block1,block2"]
+    assert accuracy[["algorithm", "frozen"]].values.tolist() == [
+        [who, block] for who in ("", "random") for block in blocks
+    ]
+    assert np.isfinite(frozen[["value", "low", "high"]].astype(float)).all(axis=None)
+
+    head_alone = dataclasses.replace(scope["adaptation"], layers=("head",))
+    store = scope["capture"](model.trained(), None, scope["tasks"], adaptation=head_alone, out="head.h5")
+    frame = similarity(store, measures_named(["linear_cka"])).frame()
+    value = frame[frame["measure"] == "linear_cka"].set_index("layer")["value"]
+    assert value.drop("head").tolist() == pytest.approx([1] * 7, abs=1e-12)
+    assert value["head"] < 1 - 1e-6
 
 
 def test_own_algorithm(tmp_path, toy, monkeypatch):

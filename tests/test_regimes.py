@@ -14,8 +14,7 @@ from analyses.heads import compare_heads
 from analyses.testing import TestPlan
 from reports.entries import entries_of
 from reports.page import render
-from reports.studies import measurements
-from reports.studies.measurements import measure_run
+from reports.studies.raghu2020 import measurements
 from reports.studies.raghu2020.page import build_page
 from reports.studies.raghu2020.regimes.claims import HEAD_MARGIN, NAMES, PAPER_HEADS, REGIMES
 from reports.studies.raghu2020.regimes.figure import regimes_figure
@@ -24,7 +23,7 @@ from reports.studies.raghu2020.regimes.readings import of_regime
 from reports.studies.raghu2020.study_table import StudyTable
 from reports.studies.runs import bodies_of, check_runs
 from tests.report_frames import full_frame, how_made, study_frame
-from tests.study_runs import IMAGESET, PLAN, refuse
+from tests.study_runs import IMAGESET, PLAN, measure_run, refuse
 from tests.test_claims import changed
 from tests.test_report_page import checked
 from tests.test_training import tiny

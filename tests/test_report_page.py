@@ -7,15 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analyses.measures.measure import MEASURES
+from reports.citations import methods_of
 from reports.latex import escape
-from reports.page import Cell, Page, PageTable, Rows, Section, render, write_report
-from reports.references import Bibliography, citation_of, cited
+from reports.page import Cell, Missing, Page, PageTable, Rows, Section, render, write_report
+from reports.references import Bibliography, citation_of, cited, entries
 from reports.studies.raghu2020.page import build_page
 from reports.wording import number
 from tests.report_frames import how_made, study_frame
@@ -202,7 +205,9 @@ def test_citations_become_numbered_lines_without_addresses() -> None:
         "@article{a, author={Doe, Jane and Roe, R.}, title={{On} X}, journal={J}, year={2020}, url={https://x.org}}"
     )
     assert cited(bibtex) == ("Jane Doe, R. Roe. On X. J, 2020.",)
-    found = Bibliography.of(bibtex, ["one", "two"], {"one": bibtex, "two": bibtex.replace("X", "Y")}.__getitem__)
+    found = Bibliography.of(
+        bibtex, ["one", "two"], {"one": bibtex, "two": bibtex.replace("X", "Y").replace("{a,", "{b,")}.__getitem__
+    )
     assert found.marks == {"one": "[1]", "two": "[2]"}
     with pytest.raises(MetaprobeError, match="holds no BibTeX entry"):
         cited("Doe 2020")
@@ -220,6 +225,101 @@ def test_parts_of_a_page_that_do_not_fit_are_errors() -> None:
     table = PageTable("t", "", ("A",), ((Cell("x"),),))
     with pytest.raises(MetaprobeError, match="'t' is used twice"):
         Page("P", "", (), "", (), "", (Section("s", "S", blocks=(table, table)),))
+
+
+def linked(**changes: object) -> Page:
+    """A page of a claims table that leads to a table, to something missing and to a section."""
+    frame = pd.DataFrame({"value": [0.5]})
+    behind = Rows("numbers", frame)
+    claim = Cell("0.5", ("[0.4, 0.6]",), number=True, links=("numbers", "again", "nothing", "more"))
+    claims = PageTable("claims", "Claims", ("Claim", "Ours"), ((Cell("R1"), claim),), stacked=True)
+    tables = (
+        PageTable("numbers", "Numbers", ("Value",), ((Cell("0.5"),),), behind),
+        PageTable("again", "Again", ("Value",), ((Cell("0.5"),),), behind),
+    )
+    more = Section("more", "More & more", blocks=(*tables, Missing("A figure", "No rows.", "nothing")))
+    page = Page("P", "Q?", (), "Yes", ("So.",), "R", (Section("overview", "Overview", blocks=(claims,)), more))
+    return replace(page, **changes)
+
+
+def test_a_claim_leads_to_what_it_rests_on_and_to_the_rows_behind_it(tmp_path: Path) -> None:
+    path = write_report(linked(), tmp_path)
+    html = path.read_text(encoding="utf-8")
+    found = re.search(r'<small class="links">(.*?)</small>', html, re.DOTALL)
+    assert found is not None
+    assert re.findall(r'<a href="(.*?)">(.*?)</a>', found[1]) == [
+        ("#numbers", "Table 2"),
+        ("#again", "Table 3"),
+        ("#nothing", "not measured"),
+        ("#more", "More &amp; more"),
+        ("tables/numbers.csv", "numbers.csv"),
+    ]
+    checker = checked(html)
+    for link in checker.links:
+        assert link.removeprefix("#") in checker.ids if link.startswith("#") else (tmp_path / link).is_file(), link
+    assert "Table 2" not in (tmp_path / "tables" / "claims.tex").read_text(encoding="utf-8")
+
+
+def test_a_link_to_nothing_is_an_error_that_names_it() -> None:
+    lost = PageTable("t", "", ("A",), ((Cell("x", links=("freezing-figur",)),),))
+    with pytest.raises(
+        MetaprobeError, match=r"in table 't' of page 'P': 'freezing-figur'. Did you mean freezing-figure"
+    ):
+        linked(sections=(Section("s", "S", blocks=(lost, Missing("F", "No rows.", "freezing-figure"))),))
+    with pytest.raises(MetaprobeError, match="the name 'cite' is used twice"):
+        linked(sections=(Section("cite", "S"),))
+    with pytest.raises(MetaprobeError, match="lower-case words"):
+        Missing("F", "No rows.", "No Name")
+
+
+def test_only_a_stacked_table_carries_the_titles_of_its_columns_in_its_cells() -> None:
+    html = render(linked())
+    assert re.findall(r'data-label="(.*?)"', html) == ["Claim", "Ours"]
+    assert '<table class="claims stacked">' in html
+    assert '<table class="numbers">' in html
+
+
+def test_the_contents_list_numbers_every_section_and_the_references() -> None:
+    html = render(linked(references=("A work.",)))
+    contents = re.search(r"<nav.*?</nav>", html, re.DOTALL)
+    assert contents is not None
+    entries_ = re.findall(r'<li><a href="#(.*?)">(.*?)</a></li>', contents[0])
+    assert entries_ == [("overview", "Overview"), ("more", "More &amp; more"), ("references", "References")]
+    assert re.findall(r"<h2><span>(\d)</span> (.*?)</h2>", html) == [
+        ("1", "Overview"),
+        ("2", "More &amp; more"),
+        ("3", "References"),
+    ]
+
+
+def test_bibtex_stands_on_the_page_and_in_a_file_that_it_links_to(tmp_path: Path) -> None:
+    bibtex = ("@book{a, title={X \N{EN DASH} & Y}, author={Doe, J.}, year={2020}}", "@misc{b, title={Z}}")
+    html = write_report(linked(references=("X", "Z"), bibtex=bibtex), tmp_path).read_text(encoding="utf-8")
+    assert (tmp_path / "references.bib").read_text(encoding="utf-8") == "\n\n".join(bibtex) + "\n"
+    assert '<a href="references.bib">' in html
+    assert "X \N{EN DASH} &amp; Y}" in html  # as it is: no word joiner in what is there to be copied
+    assert "references.bib" not in render(linked(references=("X",)))
+
+
+def test_a_bibliography_holds_the_entry_of_every_work_once_under_its_own_key() -> None:
+    one = "@misc{a, author={Doe, Jane}, title={One}, year={2020}}"
+    two = '@misc{b,\n  author={M{\\"u}ller, Jo{\\~a}o}, title={Two}, year={2021}}'
+    found = Bibliography.of(one, ["x"], {"x": f"{one}\n{two}"}.__getitem__, {"method": two})
+    assert found.texts == ("Jane Doe. One. 2020.", "João Müller. Two. 2021.")
+    assert found.bibtex == (one, two)
+    assert found.marks == {"x": "[1,2]", "method": "[2]"}
+    assert entries(f"{one}\n\n{two}\n") == (one, two)
+    with pytest.raises(MetaprobeError, match="two works have the BibTeX key 'a': 'One' and 'Other'"):
+        Bibliography.of(one, ["x"], {"x": one.replace("One", "Other")}.__getitem__)
+
+
+def test_what_a_study_used_is_cited_by_learner_data_and_statistics() -> None:
+    assert list(methods_of(("maml", "anil", "random"), "glyphs")) == ["maml", "bootstrap", "permutation"]
+    assert list(methods_of(("nil",), "mixture:shapes,omniglot")) == ["nil", "omniglot", "bootstrap", "permutation"]
+    every = methods_of(("maml", "fomaml", "nil"), "mixture:omniglot,cifar_fs")
+    found = Bibliography.of(citation_of("mean_cca"), MEASURES, citation_of, every)
+    assert found.marks["maml"] == found.marks["fomaml"]
+    assert len(found.bibtex) == len(found.texts) > 12
 
 
 def test_the_types_of_a_table_do_not_matter() -> None:

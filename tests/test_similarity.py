@@ -1,13 +1,14 @@
-"""From a store to rows: measures of whole activations, the jackknife over tasks and the shuffled null, done again."""
+"""From stores to rows: measures of whole activations, the bootstrap over tasks and seeds, and the null, done again."""
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 import probe
+from analyses.bootstrap import over_seeds, task_draws
+from analyses.image_null import image_null
 from analyses.measures.measure import MEASURES
-from analyses.similarity import ALIASES, measures_named, similarity
+from analyses.similarity import ALIASES, measures_named, similarity, similarity_over_seeds
 from tests.captures import ADAPTATION, FOREIGN_ADAPTATION, foreign_network, small_network, some_tasks
 from tests.conftest import make_imageset
 from tests.test_training import tiny
@@ -16,7 +17,8 @@ from trainers.files import sha256_of
 from trainers.outer_loop import train
 from trainers.run import RunFolder
 
-TASKS = 23  # not a multiple of the 20 groups
+TASKS = 12  # ten share their picks, and two
+REPLICATES, PERMUTATIONS = 45, 6
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 
 
@@ -28,7 +30,7 @@ def captured(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(captured):
-    return similarity(captured)
+    return similarity(captured, replicates=REPLICATES, permutations=PERMUTATIONS)
 
 
 def capture(path, tasks, network=None, **options):
@@ -56,8 +58,7 @@ def test_there_is_a_row_and_a_null_for_each_layer_step_and_measure(captured, tab
         (layer, step, name)
         for layer in LAYERS
         for step in (1, 2)
-        for measure in MEASURES
-        for name in (measure, f"{measure}_null")
+        for name in [*(name for measure in MEASURES for name in (measure, f"{measure}_null")), "forced_correlations"]
     ]
     assert [(row.layer, row.step, row.measure) for row in table.rows] == expected
     row = table.rows[0]
@@ -90,58 +91,74 @@ def test_steps_and_layers_differ(table):
     assert len(found) == 10
 
 
+def basic(value, replicates, measure):
+    """The basic bootstrap's interval of one seed, by hand: ranks 2.5 % and 97.5 % of R + 1."""
+    ordered = np.sort(replicates)
+    ranks = [share * (len(ordered) + 1) - 1 for share in (0.975, 0.025)]
+    cut = [ordered[int(rank)] + rank % 1 * (ordered[int(rank) + 1] - ordered[int(rank)]) for rank in ranks]
+    return tuple(np.clip([2 * value - at for at in cut], *measure.range))
+
+
 @pytest.mark.parametrize("layer", ["conv3", "head"])
-@pytest.mark.parametrize("name", ["mean_cca", "linear_cka", "debiased_cka", "procrustes"])
-def test_the_interval_is_a_jackknife_that_leaves_out_groups_of_tasks(captured, table, name, layer):
-    x, y = activations(captured, layer, 0), activations(captured, layer, 2)
-    groups = [[0, 1], [2, 3], [4, 5], *([task] for task in range(6, TASKS))]  # 23 tasks in 20 groups
-    left_out = []
-    for group in groups:
-        kept = [task for task in range(TASKS) if task not in group]
-        left_out.append(MEASURES[name].function(np.concatenate(x[kept]), np.concatenate(y[kept])).value)
-    variance = 19 / 20 * sum((value - sum(left_out) / 20) ** 2 for value in left_out)
-    half = stats.t.interval(0.95, 19)[1] * variance**0.5
-    row = the(table, layer=layer, step=2, measure=name)
-    lowest, highest = MEASURES[name].range
-    assert row.low == pytest.approx(max(lowest, row.value - half), abs=1e-7)
-    assert row.high == pytest.approx(min(highest, row.value + half), abs=1e-7)
-    assert row.low < row.value <= row.high
-
-
-def test_few_tasks_are_a_group_each_and_one_task_has_no_interval(tmp_path):
-    store = capture(tmp_path / "three.h5", 3)
-    x, y = activations(store, "head", 0), activations(store, "head", 2)
-    measure = MEASURES["linear_cka"].function
-    left_out = np.array(
-        [measure(*(np.concatenate(np.delete(z, task, axis=0)) for z in (x, y))).value for task in range(3)]
-    )
-    half = stats.t.ppf(0.975, 2) * np.sqrt(2 / 3 * ((left_out - left_out.mean()) ** 2).sum())
-    row = the(similarity(store, measures_named(["cka"])), layer="head", measure="linear_cka")
-    assert row.low == pytest.approx(max(0, row.value - half), abs=1e-7)
-    assert row.high == pytest.approx(min(1, row.value + half), abs=1e-7)
-    alone = similarity(capture(tmp_path / "one.h5", 1), measures_named(["cka", "cca"]))
-    assert {(row.low, row.high) for row in alone.rows} == {(None, None)}
-    assert the(alone, layer="conv1", measure="linear_cka").value is not None
-
-
 @pytest.mark.parametrize("name", MEASURES)
-def test_the_null_is_what_shuffling_gives(captured, table, name):
-    x, y = (np.concatenate(activations(captured, "conv3", step)) for step in (0, 2))
-    generator = np.random.default_rng(99)
-    shuffled = np.array([MEASURES[name].function(x, y[generator.permutation(len(y))]).value for _ in range(40)])
-    row = the(table, layer="conv3", step=2, measure=f"{name}_null")
-    spread = shuffled.std(ddof=1) / np.sqrt(5) + shuffled.std(ddof=1) / np.sqrt(40)  # of a mean of five, and of this
-    assert abs(row.value - shuffled.mean()) < 4 * spread
-    assert row.n == len(x)  # the sketch of a capture this small holds every row
-    value = the(table, layer="conv3", step=2, measure=name).value
-    assert abs(value - row.value) > 10 * spread
-    assert (row.low, row.high) == (None, None)
+def test_the_interval_is_a_bootstrap_that_draws_tasks(captured, table, name, layer):
+    x, y = activations(captured, layer, 0), activations(captured, layer, 2)
+    resampled = []
+    for times in task_draws(TASKS, REPLICATES):
+        tasks = [task for task in range(TASKS) for _ in range(times[task])]
+        resampled.append(MEASURES[name].function(np.concatenate(x[tasks]), np.concatenate(y[tasks])).value)
+    row = the(table, layer=layer, step=2, measure=name)
+    assert (row.low, row.high) == pytest.approx(basic(row.value, resampled, MEASURES[name]), abs=1e-7)
+    assert row.low < row.high
+
+
+def test_one_task_has_no_interval_and_no_replicates_give_none(tmp_path, captured):
+    alone = similarity(capture(tmp_path / "one.h5", 1), measures_named(["cka", "cca"]), permutations=0)
+    assert {(row.low, row.high) for row in alone.rows} == {(None, None)}
+    assert the(alone, layer="conv1", step=2, measure="linear_cka").value is not None
+    none = similarity(captured, measures_named(["cka"]), replicates=0, permutations=0)
+    assert {row.measure for row in none.rows} == {"linear_cka", "forced_correlations"}
+    assert {(row.low, row.high) for row in none.rows} == {(None, None)}
+
+
+@pytest.mark.parametrize("layer", ["conv3", "head"])
+def test_the_null_is_that_of_exchanged_images(captured, table, layer):
+    with probe.open_store(captured) as store:
+        before, after = store.sketch(layer, 0), store.sketch(layer, 2)
+        generator = np.random.default_rng([store.layers.index(layer), 2])
+        nulls = image_null(before, after, tuple(MEASURES.values()), generator, PERMUTATIONS)
+    for name, null in zip(MEASURES, nulls, strict=True):
+        row = the(table, layer=layer, step=2, measure=f"{name}_null")
+        assert row.value == pytest.approx(null.mean, abs=1e-12)
+        assert (row.low, row.high) == pytest.approx(tuple(np.quantile(null.values, [0.025, 0.975])), abs=1e-12)
+        assert row.n == len(before.rows)
+        assert the(table, layer=layer, step=2, measure=name).value > row.high
+
+
+def test_a_sketch_whose_images_cannot_be_exchanged_has_no_null(tmp_path):
+    store = probe.capture(
+        small_network(seed=1), None, some_tasks(1), out=tmp_path / "s.h5", adaptation=ADAPTATION, sketch_rows=20
+    )
+    row = the(similarity(store, measures_named(["cka"])), layer="conv1", measure="linear_cka_null")
+    assert (row.value, row.low, row.high, row.status) == (None, None, None, "undefined")
+    assert "rows are of images that another image can replace" in row.reason
+
+
+def test_forced_correlations_are_counted(tmp_path, table):
+    assert {row.value for row in table.rows if row.measure == "forced_correlations"} == {0.0}
+    few = probe.capture(
+        small_network(seed=1), None, some_tasks(1, n_query=2), out=tmp_path / "s.h5", adaptation=ADAPTATION
+    )
+    row = the(similarity(few, measures_named(["cka"]), permutations=0), layer="head", measure="forced_correlations")
+    assert (row.value, row.n, row.phase) == (1.0, 6, "pre-post")  # 3 + 3 − (6 − 1)
 
 
 def test_the_same_store_gives_the_same_rows(captured, table):
-    assert similarity(captured) == table
-    two = similarity(captured, measures_named(["procrustes", "cka"]))
-    assert {row.measure for row in two.rows} == {"procrustes", "procrustes_null", "linear_cka", "linear_cka_null"}
+    few = {"replicates": REPLICATES, "permutations": PERMUTATIONS}
+    assert similarity(captured, **few) == table
+    two = similarity(captured, measures_named(["procrustes", "cka"]), **few)
+    names = {"procrustes", "procrustes_null", "linear_cka", "linear_cka_null", "forced_correlations"}
+    assert {row.measure for row in two.rows} == names
     assert set(two.rows) < set(table.rows)
 
 
@@ -150,7 +167,7 @@ def test_a_dead_layer_has_no_number_and_says_why(tmp_path):
     with torch.no_grad():
         network.conv3.norm.weight.zero_()
         network.conv3.norm.bias.fill_(-1.0)  # ReLU makes every output 0, and nothing after it can vary
-    table = similarity(capture(tmp_path / "s.h5", 4, network))
+    table = similarity(capture(tmp_path / "s.h5", 4, network), replicates=REPLICATES, permutations=PERMUTATIONS)
     for row in table.rows:
         if row.layer in ("conv1", "conv2"):
             assert (row.status, row.reason) == ("ok", None)
@@ -165,7 +182,7 @@ def test_too_few_samples_are_undefined_with_a_reason(tmp_path):
     tasks = some_tasks(1, n_query=1)
     store = probe.capture(small_network(seed=1), None, tasks, out=tmp_path / "s.h5", adaptation=ADAPTATION)
     for row in similarity(store, measures_named(["debiased_cka", "cca"])).rows:
-        if row.layer == "head":  # three samples of three features
+        if row.layer == "head" and row.measure != "forced_correlations":  # three samples of three features
             assert (row.value, row.status, row.n) == (None, "undefined", 3)
             assert row.reason
 
@@ -207,3 +224,79 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "s.h5").write_bytes(b"no store")
     with pytest.raises(UnreadableInput, match=r"s\.h5"):
         similarity(tmp_path / "s.h5")
+
+
+# Several seeds.
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seeds")
+    return [capture(folder / f"{seed}.h5", 6, small_network(seed=seed)) for seed in (1, 2, 3)]
+
+
+FEW = {"replicates": REPLICATES, "permutations": PERMUTATIONS}
+
+
+def test_the_mean_over_seeds_follows_the_rows_of_each(runs):
+    measures = measures_named(["cka", "cca"])
+    table = similarity_over_seeds(runs, measures, **FEW)
+    alone = [similarity(run, measures, **FEW) for run in runs]
+    assert table.rows[: 3 * len(alone[0])] == tuple(row for each in alone for row in each.rows)
+    means = table.rows[3 * len(alone[0]) :]
+    names = ["linear_cka", "linear_cka_null", "mean_cca", "mean_cca_null"]
+    assert [(row.layer, row.measure) for row in means] == [(layer, name) for layer in LAYERS for name in names]
+    for row in means:
+        each = [the(one, layer=row.layer, measure=row.measure) for one in alone]
+        assert row.value == pytest.approx(np.mean([one.value for one in each]), abs=1e-12)
+        assert (row.checkpoint, row.seed, row.n) == (None, None, each[0].n)
+        assert row.source == "+".join(one.source for one in each)
+        assert row.low < row.high
+
+
+def test_tasks_and_seeds_are_resampled_together(runs):
+    measure = MEASURES["linear_cka"]
+    row = similarity_over_seeds(runs, [measure], **FEW).rows[-2]
+    values, replicates = [], []
+    for run in runs:
+        x, y = activations(run, "head", 0), activations(run, "head", 2)
+        values.append(measure.function(np.concatenate(x), np.concatenate(y)).value)
+        chosen = [np.repeat(np.arange(6), times) for times in task_draws(6, REPLICATES)]
+        replicates.append([measure.function(np.concatenate(x[c]), np.concatenate(y[c])).value for c in chosen])
+    expected = over_seeds(np.array(values), np.array(replicates), tasks=6, range=measure.range)
+    assert (row.layer, row.measure) == ("head", "linear_cka")
+    assert (row.value, row.low, row.high) == pytest.approx((expected.value, expected.low, expected.high), abs=1e-7)
+
+
+def test_one_store_has_no_mean_over_seeds(runs):
+    measures = measures_named(["cka"])
+    assert similarity_over_seeds(runs[:1], measures, **FEW) == similarity(runs[0], measures, **FEW)
+
+
+def test_the_mean_is_undefined_where_a_seeds_value_is(tmp_path, runs):
+    network = small_network(seed=4)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+    dead = capture(tmp_path / "dead.h5", 6, network)
+    table = similarity_over_seeds([runs[0], dead], measures_named(["cka"]), **FEW)
+    value, null = table.rows[-2:]
+    for row in (value, null):
+        assert (row.layer, row.value, row.low, row.status) == ("head", None, None, "undefined")
+        assert row.reason.startswith(f"in store {sha256_of(dead)[:12]}: dead layer")
+
+
+def test_stores_that_are_no_repeats_of_each_other_are_refused(tmp_path, runs):
+    other_tasks = capture(tmp_path / "tasks.h5", 5, small_network(seed=5))
+    other_layers = capture(tmp_path / "layers.h5", 6, small_network(seed=5), layers="conv*")
+    other_steps = capture(tmp_path / "steps.h5", 6, small_network(seed=5), steps="all")
+    for other, match in [
+        (other_tasks, r"tasks\.h5.*number of tasks|number of tasks.*tasks\.h5"),
+        (other_layers, r"1\.h5 and .*layers\.h5: .* seed alone: layers: conv1 .*, head \(3,\) and conv1"),
+        (other_steps, r"captured steps: \(2,\) and \(1, 2\)"),
+        (runs[0], r"1\.h5 and .*1\.h5: both are of checkpoint \w+; give each run's store once"),
+    ]:
+        with pytest.raises(MetaprobeError, match=match):
+            similarity_over_seeds([runs[0], other], **FEW)
+    with pytest.raises(MetaprobeError, match="expected at least one store, got none"):
+        similarity_over_seeds([])

@@ -152,7 +152,8 @@ def test_sketches_are_shared_evenly_and_picked_by_identity():
     assert len(set(picked)) == 40
     assert list(picked) == sorted(picked)
     np.testing.assert_array_equal(picked, picked_rows(0, 5, 1000, 40))
-    assert not np.array_equal(picked, picked_rows(0, 6, 1000, 40))
+    np.testing.assert_array_equal(picked, picked_rows(0, 6, 1000, 40))  # of the same ten tasks
+    assert not np.array_equal(picked, picked_rows(0, 15, 1000, 40))
     assert not np.array_equal(picked, picked_rows(1, 5, 1000, 40))
 
 

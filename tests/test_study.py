@@ -1,6 +1,7 @@
 """The raghu2020 study end to end on tiny runs: what it writes, what it measures again, what its page must not say."""
 
 import dataclasses
+import hashlib
 import html
 import re
 import shutil
@@ -11,8 +12,9 @@ from safetensors.torch import load_file
 
 from analyses.table import Table
 from probe.cli import main
-from reports.studies import Preset, measurements
-from reports.studies.study import train_command
+from reports.studies import Preset
+from reports.studies.raghu2020 import measurements, work
+from reports.studies.request import train_command
 from tests.study_runs import (
     MEASUREMENTS,
     REQUEST,
@@ -30,9 +32,10 @@ from trainers.checkpoint import load_checkpoint
 from trainers.errors import MetaprobeError
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 
-CLAIMS = ("R1", "R2", "R3", "R4", "R5", "R7", "R8", "R9", "R12")
+CLAIMS = tuple(f"R{number}" for number in range(1, 14))
 BODIES = ("nil", "multiclass", "multitask", "random")
 ADAPTING = ("maml-seed0", "anil-seed0")
+ALL = hashlib.sha256(b"maml0+anil0+nil0+multiclass0+multitask0+random0").hexdigest()[:6]
 RUNS = (*ADAPTING, *(f"{body}-seed0" for body in BODIES), *(f"maml_head-{body}-seed0" for body in BODIES))
 
 
@@ -52,13 +55,19 @@ def test_a_study_leaves_a_page_its_tables_and_figures_and_the_runs_behind_them(p
     figures = {name for name in names if name.startswith("figures/")}
     assert {name.replace(".svg", ".pdf") for name in figures if name.endswith(".svg")} <= figures
     assert len(figures) >= 8
-    tables = {"maml-seed0": "accuracy distance freezing similarity", "anil-seed0": "accuracy distance"}
+    stages = ("third", "two-thirds", "last")
+    staged = " ".join(f"freezing-{stage} similarity-{stage}-of-0" for stage in stages)
+    tables = {
+        "maml-seed0": f"accuracy distance {staged} pairs-{ALL} timing",
+        "anil-seed0": "accuracy distance freezing-last similarity-last-of-0",
+    } | {run: "accuracy freezing-last" for run in RUNS if run.startswith("maml_head")}
     assert {name.partition("/")[0] for name in names if "/checkpoints/" in name} == set(RUNS)
     for run in RUNS:
         assert {f"{run}/checkpoints/{name}.safetensors" for name in CHECKPOINT_NAMES} <= names
         found = {name for name in names if name.startswith(f"{run}/measured/")}
         wanted = tables.get(run, "accuracy").split()
-        assert found == {f"{run}/measured/{table}.{kind}" for table in wanted for kind in ("csv", "json")}
+        notes = {f"{run}/measured/capture-{path.stem}.json" for path in (place / "first" / run).glob("captures/*")}
+        assert found == notes | {f"{run}/measured/{table}.{kind}" for table in wanted for kind in ("csv", "json")}
 
 
 def test_every_run_is_trained_as_asked_for(place):
@@ -80,6 +89,7 @@ def test_every_run_is_trained_as_asked_for(place):
 def test_a_study_leaves_captures_and_nothing_half_written(place):
     names = {str(name) for name in files_of(place / "first")}
     assert {f"maml-seed0/captures/{stage}.h5" for stage in ("third", "two-thirds", "last")} <= names
+    assert {f"{run}-seed0/captures/last.h5" for run in ("anil", *BODIES)} <= names
     assert not [name for name in names if name.endswith(".part")]
 
 
@@ -96,9 +106,9 @@ def test_the_page_answers_every_claim_and_says_what_made_it(place):
 
 def test_numbers_on_the_page_come_from_the_runs(place):
     """The rows behind the page's figures are those that the runs measured, to the last digit."""
-    measured = Table.read_csv(place / "first" / "maml-seed0" / "measured" / "freezing.csv").rows
+    measured = Table.read_csv(place / "first" / "maml-seed0" / "measured" / "freezing-last.csv").rows
     shown = Table.read_csv(place / "first" / "tables" / "freezing.csv").rows
-    compared = [row for row in measured if row.measure in ("accuracy", "accuracy_difference")]
+    compared = [row for row in measured if row.measure in ("accuracy", "accuracy_difference") and row.task is None]
     assert {bare(row) for row in compared} <= {bare(row) for row in shown}
     known = {
         load_checkpoint(RunFolder(place / "first" / run).checkpoint(name)).fingerprint[:12]
@@ -110,6 +120,7 @@ def test_numbers_on_the_page_come_from_the_runs(place):
             rows = Table.read_csv(path).rows
             assert rows, path
             assert {row.checkpoint for row in rows} <= known | {None}
+            assert not [row for row in rows if row.task is not None]
 
 
 def bare(row):
@@ -133,7 +144,7 @@ def test_the_page_names_no_place_on_this_machine_and_loads_nothing(place):
 
 def test_interrupted_and_resumed_in_another_folder_it_gives_the_same_bytes(place):
     with working_in(place), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measurements, "similarity", interrupted)
+        patch.setattr(measurements, "similarity_over_seeds", interrupted)
         assert study("--out", "other/second") == 130
         assert not (place / "other" / "second" / "report.html").exists()
         patch.undo()
@@ -221,11 +232,11 @@ def test_a_report_prints_the_commands_that_make_it_again(place, small):
 def test_as_many_tasks_as_are_measured_on_every_run_or_as_asked_for(place, tmp_path, monkeypatch):
     plans = []
 
-    def stop(folder, imageset, plan):
-        plans.append((plan.tasks, plan.capture_tasks))
+    def stop(runs, plan, trained):
+        plans.append((plan.tasks, plan.capture_tasks, plan.head_steps))
         raise MetaprobeError("stop")
 
-    monkeypatch.setattr(measurements, "measure_run", stop)
+    monkeypatch.setattr(work, "measuring", stop)
     shutil.copytree(place / "first", tmp_path / "first")
     runs = [str(tmp_path / "first" / run) for run in ADAPTING]
     with working_in(place):
@@ -233,4 +244,77 @@ def test_as_many_tasks_as_are_measured_on_every_run_or_as_asked_for(place, tmp_p
             assert main(["report", *runs, "--out", str(tmp_path / "page.html"), *more]) == 2
         (tmp_path / "first" / "anil-seed0" / "measured" / "accuracy.json").unlink()
         assert main(["report", *runs, "--out", str(tmp_path / "page.html")]) == 2
-    assert plans == [(4, 3), (7, 3), (4, 9), (STUDY.presets["full"].tasks, STUDY.presets["full"].capture_tasks)]
+    full = STUDY.presets["full"]
+    assert plans == [(4, 3, (2,)), (7, 3, (2,)), (4, 9, (2,)), (full.tasks, full.capture_tasks, full.head_steps)]
+
+
+# --- what is lost or fails ---
+
+
+@pytest.mark.parametrize("how", ["report", "study"])
+@pytest.mark.parametrize("fate", ["is missing", "has changed since"])
+def test_a_store_that_is_gone_is_named_and_the_page_does_not_shrink(place, tmp_path, capsys, how, fate):
+    shutil.copytree(place / "first", tmp_path / "first")
+    store = tmp_path / "first" / "anil-seed0" / "captures" / "last.h5"
+    store.unlink() if fate == "is missing" else store.write_bytes(b"other")
+    page = tmp_path / "first" / "report.html"
+    page.unlink()
+    with working_in(place):
+        if how == "study":
+            assert study("--out", str(tmp_path / "first")) == 3
+        else:
+            runs = [str(tmp_path / "first" / run) for run in RUNS]
+            assert main(["report", *runs, "--out", str(page)]) == 3
+    told = capsys.readouterr().err
+    assert "anil-seed0/captures/last.h5" in told
+    assert fate in told
+    assert "capture-last.json too, to capture and measure again" in told
+    assert not page.exists()
+
+
+def test_a_step_that_fails_stands_on_the_page_and_the_rest_goes_on(place, tmp_path, capsys, monkeypatch):
+    shutil.copytree(place / "first", tmp_path / "first")
+    (tmp_path / "first" / "anil-seed0" / "measured" / "distance.json").unlink()
+    with working_in(place), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "weight_distance", broken)
+        assert study("--out", str(tmp_path / "first")) == 1
+        assert "failed: distance of anil-seed0: ZeroDivisionError: by nothing" in capsys.readouterr().err
+        trace = tmp_path / "first" / "failures" / "distance-of-anil-seed0.txt"
+        assert "in broken" in trace.read_text()
+        assert "ZeroDivisionError: by nothing" in page_of(tmp_path / "first")
+        patch.undo()
+    with working_in(place):
+        assert study("--out", str(tmp_path / "first")) == 0
+    assert page_of(tmp_path / "first") == page_of(place / "first")
+
+
+def broken(*_, **__):
+    raise ZeroDivisionError("by nothing")
+
+
+def test_the_numbers_do_not_depend_on_the_number_of_jobs(place):
+    with working_in(place):
+        assert study("--out", "jobs", "--jobs", "2") == 0
+    for path in (place / "first" / "tables").glob("*.csv"):
+        if path.stem not in ("claims", "timing"):
+            one, two = (Table.read_csv(place / out / "tables" / path.name).rows for out in ("first", "jobs"))
+            assert [unsourced(row) for row in one] == [unsourced(row) for row in two], path
+
+
+def unsourced(row):
+    """A store's hash names the number of threads that its run had."""
+    return dataclasses.replace(row, source=None)
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(place, tmp_path, capsys):
+    with working_in(place):
+        assert study("--out", str(tmp_path / "new"), "--dry-run") == 0
+        new = capsys.readouterr().out
+        assert study("--out", "first", "--dry-run") == 0
+        old = capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+    lines = dict(line.split("\t")[:2] for line in new.splitlines() if line.count("\t") == 2)
+    assert {"train maml-seed0", "capture maml-seed0 at last", f"pairs at {ALL} of maml-seed0"} <= set(lines)
+    assert {state for step, state in lines.items() if step != "step"} == {"to do"}
+    assert "minutes, about" in new
+    assert "\tto do\t" not in old

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
 from probe.cli import main
-from reports.studies import PRESETS, STUDIES, StudyRequest, study_named
-from reports.studies.measurements import measure_run
+from reports.studies import PRESETS, StudyRequest, running, study_named
+from reports.studies.request import train_command
 from reports.studies.runs import run_labels
-from reports.studies.study import train_command
-from tests.study_runs import IMAGESET, PLAN, STUDY, page_of, report, trained
+from reports.studies.steps import Results
+from tests.study_runs import IMAGESET, PLAN, STUDY, measure_run, page_of, report, trained
 from tests.test_training import tiny
 from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.config import TrainConfig
@@ -28,12 +28,12 @@ def parsed(command):
     """What the command line makes of a command."""
     asked = []
 
-    def run(request, out, data_root, download):
+    def run(study, request, out, data_root, download, jobs):
         asked.append((request, str(out), data_root, download))
-        return out
+        return out, Results((), {})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STUDIES, "raghu2020", dataclasses.replace(STUDIES["raghu2020"], run=run))
+        patch.setattr(running, "run_study", run)
         assert main(shlex.split(command)[1:]) == 0
     return asked[0]
 

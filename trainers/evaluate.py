@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Evaluation", "TestHead", "evaluate", "half_width", "sampler_for"]
+__all__ = ["Evaluation", "TestHead", "evaluate", "half_width", "query_scores", "sampler_for"]
 
 TestHead = Literal["own", "nil"]
 
@@ -139,14 +139,36 @@ def _scores(
 ) -> Float[np.ndarray, "2 task"]:
     params = starting_point(network, start, tasks.support)
     adapted = adapt_as(network, params, tasks.support, adaptation).params
+    return query_scores(network, adapted, tasks, head, transductive)
+
+
+def query_scores(
+    network: nn.Module, adapted: Parameters, tasks: Tasks, head: TestHead = "own", transductive: bool = True
+) -> Float[np.ndarray, "2 task"]:
+    """Return each task's query accuracy in percent and mean query loss in nats, with its adapted parameters.
+
+    Where the adapted network's logits are no numbers, because its inner loop diverged, there is no accuracy either: NaN
+    stands for both, as the first of several NaN would otherwise count as the class chosen.
+
+    Args:
+        network: any module; for the NIL head and for `transductive` False a `TaskNetwork`.
+        adapted: parameters by name, with a task axis or shared.
+        tasks: whose query sets are classified.
+        head: see `evaluate`.
+        transductive: see `evaluate`.
+    """
     with torch.no_grad():
         logits = _logits(network, adapted, tasks, head, transductive)
-        loss = task_losses(logits, tasks.query.labels)
+        loss = task_losses(logits, tasks.query.labels).double()
         accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).double().mean(dim=1)
-    return torch.stack([accuracy, loss.double()]).cpu().numpy()
+    return torch.stack([accuracy.where(~loss.isnan(), loss), loss]).cpu().numpy()
 
 
-def _logits(network: TaskNetwork, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool) -> Tensor:
-    if head == "nil":
-        return nil_log_probabilities(network, params, tasks, transductive)
-    return query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
+def _logits(network: nn.Module, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool) -> Tensor:
+    if head == "own":
+        return query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
+    if not isinstance(network, TaskNetwork):
+        raise MetaprobeError(
+            f"the NIL head reads the features of a TaskNetwork; {type(network).__name__} is none, test its own head"
+        )
+    return nil_log_probabilities(network, params, tasks, transductive)

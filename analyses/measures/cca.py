@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -79,23 +80,25 @@ def pwcca(
 
 
 def _mean_cca(pair: Pair) -> Similarity:
-    return _mean_correlation(pair, pair.x.basis, pair.y.basis)
+    return _mean_correlation(pair, pair.x.basis, pair.y.basis, lambda: pair.canonical[1])
 
 
 def _svcca(pair: Pair, variance: float = _VARIANCE) -> Similarity:
-    return _mean_correlation(pair, pair.x.leading(variance), pair.y.leading(variance))
+    u, v = pair.x.leading(variance), pair.y.leading(variance)
+    return _mean_correlation(pair, u, v, lambda: np.linalg.svd(u.T @ v, compute_uv=False))
 
 
 def _pwcca(pair: Pair, side: Literal["x", "y"] = "x") -> Similarity:
-    u, v, raw = (pair.x.basis, pair.y.basis, pair.x.raw) if side == "x" else (pair.y.basis, pair.x.basis, pair.y.raw)
-    left, correlations, _ = np.linalg.svd(u.T @ v, full_matrices=False)
-    weights = np.abs(left.T @ (u.T @ raw)).sum(axis=1)
-    plain = _mean_correlation(pair, pair.x.basis, pair.y.basis)
-    value = None if plain.value is None else float(weights @ correlations.clip(0, 1) / weights.sum())
-    return dataclasses.replace(plain, value=value, side=side)
+    plain = _mean_cca(pair)
+    if plain.value is None:
+        return dataclasses.replace(plain, side=side)
+    left, correlations, right = pair.canonical
+    variates, own = (pair.x.basis @ left, pair.x.raw) if side == "x" else (pair.y.basis @ right.T, pair.y.raw)
+    weights = np.abs(variates.T @ own).sum(axis=1)
+    return dataclasses.replace(plain, value=float(weights @ correlations.clip(0, 1) / weights.sum()), side=side)
 
 
-def _mean_correlation(pair: Pair, u: np.ndarray, v: np.ndarray) -> Similarity:
+def _mean_correlation(pair: Pair, u: np.ndarray, v: np.ndarray, correlate: Callable[[], np.ndarray]) -> Similarity:
     kept = (u.shape[1], v.shape[1])
     forced = max(0, sum(kept) - (pair.n - 1))
     if 2 * forced > min(kept):
@@ -104,7 +107,7 @@ def _mean_correlation(pair: Pair, u: np.ndarray, v: np.ndarray) -> Similarity:
             f"{kept[1]}; at least {sum(kept) - min(kept) // 2 + 1} samples are needed"
         )
         return dataclasses.replace(result, kept=kept, forced=forced)
-    correlations = np.linalg.svd(u.T @ v, compute_uv=False).clip(0, 1)  # rounding may reach 1 + eps
+    correlations = correlate().clip(0, 1)  # rounding may reach 1 + eps
     result = pair.defined(correlations.mean())
     return dataclasses.replace(result, kept=kept, forced=forced, correlations=tuple(correlations.tolist()))
 

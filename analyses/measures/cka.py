@@ -47,15 +47,15 @@ def debiased_cka(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "s
 
 
 def _linear_cka(pair: Pair) -> Similarity:
-    xx, xy, yy = _alignments(pair)
+    xx, xy, yy = pair.alignments
     return pair.defined(min(1.0, xy / math.sqrt(xx * yy)))  # rounding may reach 1 + eps
 
 
 def _debiased_cka(pair: Pair) -> Similarity:
     if pair.quartic_flaw:
         return pair.undefined(pair.quartic_flaw)
-    n, aligned, diagonal = pair.n, _alignments(pair), pair.quartic
-    tx, ty = float(np.trace(pair.x.gram)), float(np.trace(pair.y.gram))
+    n, aligned, diagonal = pair.n, pair.alignments, pair.quartic
+    tx, ty = float(np.trace(pair.x.scatter)), float(np.trace(pair.y.scatter))
     traces = np.array([tx * tx, tx * ty, ty * ty])
     terms = np.stack([aligned, -n / (n - 2) * diagonal, traces / ((n - 1) * (n - 2))])
     xx, xy, yy = terms.sum(axis=0)  # n(n−3)·HSIC₁
@@ -66,12 +66,6 @@ def _debiased_cka(pair: Pair) -> Similarity:
                 f"{name} has no similarity structure apart from single samples: its unbiased HSIC with itself is zero"
             )
     return pair.defined(float(np.clip(xy / math.sqrt(xx * yy), -1.0, 1.0)))
-
-
-def _alignments(pair: Pair) -> np.ndarray:
-    """Return ‖X̃ᵀX̃‖², ‖X̃ᵀỸ‖² and ‖ỸᵀỸ‖², as inner products of the two Gram matrices."""
-    k, m = pair.x.gram, pair.y.gram
-    return np.array([np.vdot(k, k), np.vdot(k, m), np.vdot(m, m)])
 
 
 _INVARIANCES = frozenset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -30,14 +32,9 @@ def procrustes(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sam
 
 
 def _procrustes(pair: Pair) -> Similarity:
-    x, y = (_narrow(side.raw) for side in (pair.x, pair.y))
-    nuclear = np.linalg.svd(x.T @ y, compute_uv=False).sum()
-    return pair.defined(min(1.0, nuclear / (np.linalg.norm(x) * np.linalg.norm(y))))  # rounding may reach 1 + eps
-
-
-def _narrow(a: np.ndarray) -> np.ndarray:
-    """Return a square matrix with the same AAᵀ when A has more columns than rows; a rotation of its features."""
-    return a if a.shape[1] <= len(a) else np.asarray(np.linalg.qr(a.T, mode="r")).T
+    nuclear = np.linalg.svd(pair.cross, compute_uv=False).sum()
+    lengths = np.trace(pair.x.scatter) * np.trace(pair.y.scatter)
+    return pair.defined(min(1.0, nuclear / math.sqrt(lengths)))  # rounding may reach 1 + eps
 
 
 PROCRUSTES = Measure(

@@ -21,6 +21,7 @@ from probe.cli.arguments import (
     load_data,
     show_table,
 )
+from probe.cli.comparing import compared
 from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
@@ -91,14 +92,32 @@ def similarity(
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE…", help_behavior_hint="(at least one)")
     ],
     measures: str = "mean_cca,svcca,pwcca,linear_cka,debiased_cka,procrustes",
+    each: Flag = False,
+    phases: Annotated[
+        str | None, tyro.conf.arg(metavar="PHASE,PHASE…", help_behavior_hint="(default: pre-pre,post-post)")
+    ] = None,
+    layers: Annotated[
+        Literal["all", "matching"] | None,
+        tyro.conf.arg(metavar="{all,matching}", help_behavior_hint="(default: all)"),
+    ] = None,
+    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE.svg|FILE.pdf", help_behavior_hint="")] = None,
     csv: Csv = None,
     json: Json = False,
 ) -> int:
-    """Compare each layer before and after adaptation, with a 95 % interval over tasks and a shuffled-sample null.
+    """Compare representations: of one store each layer before with after adaptation, of several each two stores.
+
+    Each value has a 95 % interval, from resampled tasks; a layer against the layer of its name also has a null, from
+    exchanged images. Stores that are compared must hold the same tasks: capture with the same --data, --tasks, --seed
+    and --n-query. Where feature maps differ in size, the coarser one is repeated to the finer one's size.
 
     Args:
         stores: Activation stores, as `metaprobe capture` writes them.
         measures: Names of `metaprobe list measures`; cca and cka stand for mean_cca and linear_cka.
+        each: Compare each of several stores with itself, before with after adaptation, not with the others.
+        phases: Of two stores, the first and the second before (pre) or after (post) adaptation: pre-pre, pre-post,
+            post-pre, post-post.
+        layers: Of two stores, every layer against every layer, or only against that of the same name.
+        figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
         csv: Also write the table there.
         json: Write JSON.
     """
@@ -107,7 +126,14 @@ def similarity(
     at_least_one(stores, "STORE")
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
-    return _finish([similarity(store, chosen) for store in stores], "similarity before and after adaptation", csv, json)
+    if each or len(stores) == 1:
+        for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
+            if value is not None:
+                raise MetaprobeError(f"{option} is for comparing stores with each other; give two, without --each")
+        tables = [similarity(store, chosen) for store in stores]
+        return _finish(tables, "similarity before and after adaptation", csv, json)
+    table = compared(stores, chosen, "pre-pre,post-post" if phases is None else phases, layers or "all", figure)
+    return _finish([table], "similarity of two checkpoints", csv, json)
 
 
 def distance(
@@ -153,9 +179,13 @@ def freeze(
         tuple[str, ...],
         tyro.conf.arg(metavar="LAYERS…", help_behavior_hint="(default: none, then growing blocks from conv1 on)"),
     ] = (),
+    all_subsets: Flag = False,
     inner_steps: Annotated[
         tuple[int, ...], tyro.conf.arg(metavar="INT…", help_behavior_hint="(default: the trained number)")
     ] = (),
+    other_steps: Literal["ends", "all"] = "ends",
+    adapts: Literal["trained", "all"] = "trained",
+    per_task: Flag = False,
     n_query: int = 15,
     seed: int = 0,
     data_root: DataRoot = None,
@@ -165,12 +195,20 @@ def freeze(
 ) -> int:
     """Freeze layers in the test-time inner loop and see what accuracy that costs, beside an untrained network.
 
+    Where nothing and the whole body were frozen in turn, the reuse index follows: the share of the gain over the
+    untrained network that is there without touching the body, with the own head and with the NIL head.
+
     Args:
         checkpoints: what to test.
         data: the data set.
         tasks: How many tasks, the same ones for every set of frozen layers.
         sets: Sets of layers to freeze, such as conv1 conv3,conv4.
+        all_subsets: Freeze every subset of the body (of four layers: 16).
         inner_steps: Numbers of steps to test with.
+        other_steps: At numbers of steps other than the trained one, test the first and the last set, or all sets.
+        adapts: Let the layers adapt that the learner was trained to adapt, or all that are not frozen (for ANIL and
+            maml_head, whose body takes no steps as trained).
+        per_task: Give the accuracy of every task a row, too.
         n_query: Query images of a class.
         seed: Names the tasks.
         data_root: Folder of the data sets.
@@ -179,19 +217,32 @@ def freeze(
         json: Write JSON.
     """
     from analyses.freezing import TestPlan
+    from analyses.freezing import all_subsets as subsets_of
     from analyses.freezing import freeze as run
+    from analyses.reuse import reuse_table
+    from analyses.table import Table
     from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
 
     at_least_one(checkpoints, "CHECKPOINT")
-    frozen = [(), *map(comma_separated, sets)] if sets else None
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device)
+    if sets and all_subsets:
+        raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
+    named = [(), *map(comma_separated, sets)] if sets else None
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True)
     tables = []
     for path in checkpoints:
-        config = load_checkpoint(path).config
-        imageset = load_data(config, data, data_root)
+        checkpoint = load_checkpoint(path)
+        layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
+        imageset = load_data(checkpoint.config, data, data_root)
         with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
-            tables.append(run(path, imageset, plan, frozen=frozen, inner_steps=inner_steps, progress=bar.reach))
+            found = run(
+                path, imageset, plan, frozen=subsets_of(layers[:-1]) if all_subsets else named, inner_steps=inner_steps,
+                other_steps=other_steps, adapts="all" if adapts == "all" else None, nil_head=True,
+                progress=bar.reach,
+            )  # fmt: skip
+        tables.append(found if per_task else Table.of(row for row in found.rows if row.task is None))
+        if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
+            tables.append(reuse_table(found, layers[:-1], trained.steps))
     return _finish(tables, "freezing ablation", csv, json)
 
 

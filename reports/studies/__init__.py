@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from reports.studies.raghu2020 import RAGHU2020
-from reports.studies.study import PRESETS, Preset, Study, StudyRequest
+from reports.studies.request import StudyRequest
+from reports.studies.study import PRESETS, Preset, Study
 from reports.studies.zhou2021 import ZHOU2021
 from trainers.errors import unknown_name
 

@@ -15,7 +15,7 @@ __all__ = ["figure_or_missing", "rows_behind"]
 
 def figure_or_missing(name: str, caption: str, drawn: Drawing | None, behind: Rows, what: str, missing: str) -> Block:
     """Return a figure, or where nothing was drawn a note of what is missing and why."""
-    return Missing(what, missing) if drawn is None else PageFigure(name, caption, drawn, behind)
+    return Missing(what, missing, name) if drawn is None else PageFigure(name, caption, drawn, behind)
 
 
 def rows_behind(

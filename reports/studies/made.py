@@ -26,6 +26,8 @@ class HowMade:
         checkpoints: (label, fingerprint in hexadecimal digits).
         versions: (package, version).
         notes: remarks on this study.
+        stores: (label, SHA-256, id of the checkpoint) of each activation store.
+        missing: (step, how it ended, why) of each step that was not done.
     """
 
     data: str
@@ -40,6 +42,8 @@ class HowMade:
     checkpoints: tuple[tuple[str, str], ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    stores: tuple[tuple[str, str, str], ...] = ()
+    missing: tuple[tuple[str, str, str], ...] = ()
 
 
 def made_section(made: HowMade) -> Section:
@@ -48,6 +52,12 @@ def made_section(made: HowMade) -> Section:
     values = {(label, key): value for label, key, value in made.configs}
     keys = tuple(dict.fromkeys(key for _, key, _ in made.configs))
     blocks: list[Block] = [Statement(made.commands, code=True)]
+    if made.missing:
+        rows = tuple((Cell(name), Cell(ending, mark="bad"), Cell(why)) for name, ending, why in made.missing)
+        caption = (
+            "Steps that were not done: what rests on them is missing from this page. The same command tries again."
+        )
+        blocks.append(PageTable("missing-steps", caption, ("Step", "Ended", "Why"), rows))
     if made.notes:
         blocks.append(Statement(made.notes))
     settings = {key: tuple(values.get((label, key), "\N{EM DASH}") for label in labels) for key in keys}
@@ -66,6 +76,13 @@ def made_section(made: HowMade) -> Section:
             "CSV files."
         )
         blocks.append(PageTable("checkpoints", caption, ("Checkpoint", "Fingerprint"), rows))
+    if made.stores:
+        rows = tuple((Cell(label), Cell(checkpoint), Cell(sha)) for label, sha, checkpoint in made.stores)
+        caption = (
+            "Activation stores and the SHA-256 of their files; its first 12 digits stand in the column “source” of the "
+            "CSV files. It names the versions and the number of threads too, so that another machine has others."
+        )
+        blocks.append(PageTable("stores", caption, ("Store", "Checkpoint", "SHA-256"), rows))
     if made.versions:
         rows = tuple((Cell(package), Cell(version)) for package, version in made.versions)
         blocks.append(PageTable("versions", "Software.", ("Package", "Version"), rows))

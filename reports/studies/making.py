@@ -23,6 +23,8 @@ def how_made(
     facts: tuple[tuple[str, str], ...],
     checkpoints: Mapping[str, Sequence[str]],
     notes: tuple[str, ...] = (),
+    stores: tuple[tuple[str, str, str], ...] = (),
+    missing: tuple[tuple[str, str, str], ...] = (),
 ) -> HowMade:
     """Return what made a study; way, shot, steps and network are those of its first run.
 
@@ -35,6 +37,8 @@ def how_made(
         facts: more about the tests.
         checkpoints: names of the checkpoints of each label that are listed.
         notes: remarks.
+        stores: activation stores: label, hash, checkpoint.
+        missing: steps that were not done: name, how they ended, why.
     """
     config = next(iter(configs.values()))
     last = load_checkpoint(next(iter(folders.values())).checkpoint("last"))
@@ -65,6 +69,8 @@ def how_made(
             for name in names
         ),
         versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
+        stores=stores,
+        missing=missing,
         notes=(f"Trained on {last.provenance['device']}.", *notes, *where_the_data_lie(config.data)),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.studies.study import train_command
+from reports.studies.request import train_command
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
 

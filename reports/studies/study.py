@@ -1,29 +1,23 @@
-"""What a study is, and what its user may ask of it."""
+"""What a study is: a declaration of what to train and measure, and the page that it makes of it."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro.conf
+if TYPE_CHECKING:
+    from reports.studies.request import StudyRequest
+    from reports.studies.steps import Results, Step
+    from trainers.tasks.imageset import ImageSet
 
-from trainers.config import Colour, Norm, TrainConfig
-from trainers.errors import MetaprobeError, unknown_name
-
-__all__ = ["PRESETS", "Preset", "Study", "StudyRequest", "clusters_of", "train_command"]
-
-_Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the preset's)")]
-_Clusters = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(zhou2021; default: the preset's)")]
-_Own = tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the study's own)")
+__all__ = ["PRESETS", "Preset", "Study"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """How much a study does; what a study does not do is 0 or empty.
+    """How much a study does; what a study does not know of is 0, empty or None.
 
     Attributes:
         iterations: outer steps of each run.
@@ -36,6 +30,11 @@ class Preset:
         cluster_tasks: training tasks that clusters are found in.
         sweep: the numbers of clusters to train with, the first being the one that all else is measured on.
         large: whether to train a larger network too, as a control.
+        head_steps: inner steps at test, beside the trained number, that freezing is tested with.
+        rounds: how often each learner is timed.
+        replicates: resamples of tasks behind the interval of a similarity.
+        permutations: of images, behind its null.
+        subsets: whether to freeze every set of layers.
     """
 
     iterations: int
@@ -47,180 +46,15 @@ class Preset:
     group_tasks: int = 0
     cluster_tasks: int = 0
     sweep: tuple[int, ...] = ()
-    large: bool = False
+    large: bool | None = None
+    head_steps: tuple[int, ...] = ()
+    rounds: int = 0
+    replicates: int = 0
+    permutations: int = 0
+    subsets: bool | None = None
 
 
 PRESETS = ("quick", "full")
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyRequest:
-    """A study as asked for on the command line; options left out come from the study and its preset."""
-
-    data: Annotated[str | None, tyro.conf.arg(metavar="SET", help_behavior_hint="(default: the study's own)")] = None
-    """glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME… (raghu2020: glyphs; zhou2021: a mixture)."""
-    preset: str = "quick"
-    """quick (minutes) or full (the paper's scale: hours)."""
-    iterations: _Count = None
-    """Outer steps of each run."""
-    seeds: _Count = None
-    """Runs of each algorithm, with seeds 0, 1, …"""
-    tasks: _Count = None
-    """Test tasks behind an accuracy."""
-    capture_tasks: _Count = None
-    """Test tasks behind similarities, distances, curves and embeddings."""
-    val_tasks: _Count = None
-    """Validation tasks behind a point of a learning curve."""
-    more_iterations: _Count = None
-    """Outer steps of each run that starts from the checkpoint of another."""
-    group_tasks: _Clusters = None
-    """Test tasks of each domain whose clusters are counted."""
-    cluster_tasks: _Clusters = None
-    """Training tasks that clusters are found in."""
-    sweep: Annotated[
-        str | None, tyro.conf.arg(metavar="M,M,…", help_behavior_hint="(zhou2021; default: the preset's)")
-    ] = None
-    """Numbers of clusters to train with; all else is measured on the first."""
-    large: Annotated[
-        bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="(zhou2021; default: True)")
-    ] = None
-    """Whether to train a larger network too, the control of Z8, which takes longest."""
-    n_way: int = 5
-    """Classes in a task."""
-    n_shot: Annotated[int | None, _Own] = None
-    """Support images of a class."""
-    n_query: int = 5
-    """Query images of a class in training (tests use 15)."""
-    inner_steps: int = 5
-    """Gradient steps on a support set, in training."""
-    inner_lr: Annotated[
-        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: the study's own)")
-    ] = None
-    """Step size of the inner loop."""
-    meta_batch: Annotated[int | None, _Own] = None
-    """Tasks in an outer step."""
-    norm: Norm = "transductive"
-    """Whose statistics normalise a query: its batch's own, or the support set's."""
-    filters: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 64 on grey images, 32 on RGB)")
-    ] = None
-    """Channels of a convolution."""
-    image_size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the set's own)")] = (
-        None
-    )
-    """Resize images to this many pixels."""
-    colour: Annotated[
-        Colour | None, tyro.conf.arg(metavar="{grey,rgb}", help_behavior_hint="(default: as the images are)")
-    ] = None
-    """Turn images grey, or into RGB."""
-    chunk: int = 4
-    """Tasks that one core adapts at once in training."""
-    device: str = "cpu"
-    """cpu, cuda …"""
-
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise unknown_name("preset", self.preset, PRESETS)
-        least = {"n_way": 2, "val_tasks": 2}  # an interval needs two tasks
-        counts = ("iterations", "seeds", "tasks", "capture_tasks", "n_shot", "n_query", "inner_steps", "meta_batch")
-        counts += ("more_iterations", "group_tasks", "cluster_tasks", "image_size", "filters", "chunk")
-        least |= {name: 1 for name in counts}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < 2**31:
-                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least {low} and below 2³¹; got {value}")
-        if self.inner_lr is not None and not 0 < self.inner_lr < math.inf:
-            raise MetaprobeError(f"--inner-lr must be above 0 and finite; got {self.inner_lr}")
-        if self.sweep is not None:
-            clusters_of(self.sweep)
-
-    def amount(self, study: Study) -> Preset:
-        """Return a study's preset with what was asked for in its place.
-
-        Raises:
-            MetaprobeError: something was asked for that the study does not do.
-        """
-        preset = study.presets[self.preset]
-        asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(Preset)}
-        asked = {name: value for name, value in asked.items() if value is not None}
-        for name in asked:
-            if not getattr(preset, name):
-                raise MetaprobeError(f"--{name.replace('_', '-')}: study {study.name} has no such thing")
-        if self.sweep is not None:
-            asked["sweep"] = clusters_of(self.sweep)
-        return dataclasses.replace(preset, **asked)
-
-    def of(self, study: Study) -> StudyRequest:
-        """Return the request with the study's own settings where none were given."""
-        missing = {name: value for name, value in study.defaults.items() if getattr(self, name) is None}
-        return dataclasses.replace(self, **missing)
-
-    def run_config(self, amount: Preset, algorithm: str, seed: int, **other: Any) -> TrainConfig:
-        """Return the config of one of a study's runs.
-
-        Args:
-            amount: how much.
-            algorithm: that trains.
-            seed: of the run.
-            other: settings of this run alone.
-        """
-        assert self.data is not None and self.n_shot and self.inner_lr and self.meta_batch  # `of` has seen to it
-        config = TrainConfig(
-            algorithm=algorithm,
-            data=self.data,
-            n_way=self.n_way,
-            n_shot=self.n_shot,
-            n_query=self.n_query,
-            seed=seed,
-            iterations=amount.iterations,
-            meta_batch=self.meta_batch,
-            inner_lr=self.inner_lr,
-            inner_steps=self.inner_steps,
-            schedule="cosine",
-            norm=self.norm,
-            filters=self.filters,
-            image_size=self.image_size,
-            colour=self.colour,
-            val_tasks=amount.val_tasks,
-            chunk=self.chunk,
-            gradient="unrolled",  # not what the memory decides: a study comes out the same twice
-            device=self.device,
-        )
-        config = dataclasses.replace(config, **other)
-        return dataclasses.replace(config, val_every=max(1, config.iterations // 20))
-
-    def command(self, study: str) -> str:
-        """Return the command line that asks for this, without where it reads and writes."""
-        return shlex.join(["metaprobe", "study", study, *_options(self, always=("data", "preset"))])
-
-
-def clusters_of(sweep: str) -> tuple[int, ...]:
-    """Return the numbers of clusters in "3,1,5".
-
-    Raises:
-        MetaprobeError: it is no list of different whole numbers from 1.
-    """
-    words = [word.strip() for word in sweep.split(",")]
-    numbers = tuple(int(word) for word in words if word.isascii() and word.isdigit())
-    if len(numbers) != len(words) or len(set(numbers)) != len(numbers) or min(numbers, default=0) < 1:
-        raise MetaprobeError(f"--sweep must be different whole numbers from 1, such as 3,1,5; got {sweep!r}")
-    return numbers
-
-
-def train_command(config: TrainConfig, out: str) -> str:
-    """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
-    return shlex.join(["metaprobe", "train", config.algorithm, *_options(config, without="algorithm"), "--out", out])
-
-
-def _options(config: StudyRequest | TrainConfig, always: tuple[str, ...] = (), without: str = "") -> list[str]:
-    words = []
-    for field in dataclasses.fields(config):
-        value, flag = getattr(config, field.name), field.name.replace("_", "-")
-        if field.name == without or value is None or (value == field.default and field.name not in always):
-            continue
-        plain = isinstance(value, bool) and field.default is not None  # a switch
-        words += [f"--{flag}" if value else f"--no-{flag}"] if plain else [f"--{flag}", str(value)]
-    return words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,10 +67,11 @@ class Study:
         citation: the paper.
         presets: how much it does, by name.
         defaults: fields of a request that are None unless asked for otherwise, and what the study takes then.
-        run: (request, out, data_root, download) → the report's path; trains, measures and writes.
-        report: (run folders, out, data_root, tasks, capture_tasks) → the report's path; measures what is not measured
-            yet and writes. Numbers of tasks that are None are those already measured, or the full preset's. None for a
-            study that reports on its own runs alone.
+        declare: (request, amount, out, images) → the steps: what to train, to capture and to measure.
+        write: (request, amount, out, images, how the steps ended) → the report's path.
+        report: (run folders, out, data_root, tasks, capture_tasks, jobs) → the report's path and how steps ended;
+            measures what is not measured yet and writes. Numbers of tasks that are None are those already measured, or
+            the full preset's. None for a study that reports on its own runs alone.
     """
 
     name: str
@@ -244,5 +79,6 @@ class Study:
     citation: str
     presets: Mapping[str, Preset]
     defaults: Mapping[str, Any]
-    run: Callable[[StudyRequest, Path, Path | None, bool], Path]
-    report: Callable[[list[Path], Path, Path | None, int | None, int | None], Path] | None = None
+    declare: Callable[[StudyRequest, Preset, Path, ImageSet], tuple[Step, ...]]
+    write: Callable[[StudyRequest, Preset, Path, ImageSet, Results], Path]
+    report: Callable[[list[Path], Path, Path | None, int | None, int | None, int], tuple[Path, Results]] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,7 @@ __all__ = [
     "judge_above",
     "judge_below",
     "judge_lower",
+    "what_would_decide",
 ]
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
@@ -39,6 +41,7 @@ class Claim:
         where: where in the paper.
         setting: data and set-up of the paper's figures.
         rule: when the claim counts as holding.
+        evidence: names of the figures, tables or sections of the page that show what it is judged by.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Claim:
     where: str
     setting: str
     rule: str
+    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class Judgement:
         verdict: holds, does not hold, undecided or not measured.
         ours: our figures with intervals, a line each.
         why: how the verdict follows from them, and what limits it.
+        decide: where it is undecided, what would decide it.
     """
 
     claim: Claim
     verdict: Verdict
     ours: tuple[str, ...]
     why: str
+    decide: str = ""
 
 
 def judge_above(reading: Reading, threshold: float) -> Verdict:
@@ -107,6 +113,41 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
     return "holds" if all(part == "holds" for part in parts) else "undecided"
 
 
+def what_would_decide(found: Reading, bound: float, fixed: Reading = None, what: str = "tasks") -> str:
+    """Say what would decide "the quantity is above (or below) a bound"; "" where its interval decides already.
+
+    An interval shrinks with the root of the number of tasks, so d the distance of the value from the bound and h the
+    half-width on that side, (h/d)² times as many tasks would do if nothing else were uncertain.
+
+    Args:
+        found: the quantity.
+        bound: the rule's.
+        fixed: the same of these seeds alone, where there are several.
+        what: what its n counts.
+    """
+    if isinstance(found, Undefined):
+        return f"Undefined, so nothing of this kind decides it: {found.reason}."
+    if found is None or found.low is None or found.high is None or not found.low <= bound <= found.high:
+        return ""
+    if isinstance(fixed, Estimate) and fixed.low is not None and fixed.high is not None:
+        decided = not fixed.low <= bound <= fixed.high
+        if decided:
+            return f"More seeds would decide it: for the {len(found.per_seed) or 'given'} at hand the tasks suffice."
+    distance = abs(found.value - bound)
+    half = found.value - found.low if found.value > bound else found.high - found.value
+    if distance < half / 10:
+        return "The value is so near the bound that hardly any number of tasks would decide it."
+    factor = (half / distance) ** 2
+    count = f" (about {_rounded(factor * found.n)} instead of {found.n})" if found.n and fixed is None else ""
+    return f"More {what}{count} would decide it" + (", and more seeds." if fixed is not None else ".")
+
+
+def _rounded(number: float) -> str:
+    """Return a number that is a guess, so with two digits."""
+    size = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / size) * size:,.0f}"
+
+
 def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:
     """Return the overview: each claim, the paper's figures, ours, the verdict and why.
 
@@ -118,9 +159,9 @@ def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:
         (
             Cell(j.claim.id, (j.claim.title,)),
             Cell(j.verdict, mark=_MARKS[j.verdict]),
-            Cell(j.ours[0], j.ours[1:]),
+            Cell(j.ours[0], j.ours[1:], links=j.claim.evidence),
             Cell(j.claim.paper, (f"{j.claim.where}; {j.claim.setting}",)),
-            Cell(j.why),
+            Cell(j.why, (j.decide,) if j.decide else ()),
         )
         for j in judged
     )
@@ -136,6 +177,7 @@ def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:
                 "ours": "; ".join(j.ours),
                 "verdict": j.verdict,
                 "why": j.why,
+                "decide": j.decide,
                 "rule": j.claim.rule,
             }
             for j in judged
@@ -147,5 +189,5 @@ def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:
         "claim."
     )
     rules = (*(f"{j.claim.id} holds when {j.claim.rule}." for j in judged), *remarks)
-    header = ("Claim", "Verdict", "This study", "Paper", "Why")
-    return PageTable("claims", caption, header, rows, Rows("claims", behind), rules)
+    header = ("Claim", "Verdict", "This study, 95 % intervals", "Paper", "Why, and what would decide it")
+    return PageTable("claims", caption, header, rows, Rows("claims", behind), rules, stacked=True)

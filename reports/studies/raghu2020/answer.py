@@ -89,10 +89,11 @@ def answer(study: StudyTable, data: str, task: str) -> Answer:
         return Answer("not judged", _HEADLINES["not judged"], (_no_maml(study),))
     freezing = freezing_verdict(study, FULL)
     similarity = all_of(similarity_verdict(study, layer, m) for m in JUDGED for layer in BODY)
-    learned = judge_above(minus(study.test("maml", FULL), study.test("random", FULL)), ACCURACY_MARGIN)
+    learned = judge_above(study.gap("maml", "random", FULL), ACCURACY_MARGIN)
     reused = [block for block in BLOCKS[:-1] if _part_reused(study, block)]
     kind = classify(freezing, similarity, learned=learned, part_reused=bool(reused))
     sentences = (
+        _reuse(study),
         _cost(study, data, task),
         _similarity(study),
         _tension(kind, freezing, similarity, learned),
@@ -129,6 +130,20 @@ def _cost(study: StudyTable, data: str, task: str) -> str:
     return (
         f"On {data}, freezing all four convolution layers in the inner loop changes MAML's {task} accuracy by "
         f"{with_interval(cost, signed=True, unit=' points')}{levels}, at the {steps} it was trained with."
+    )
+
+
+def _reuse(study: StudyTable) -> str:
+    """Say in one sentence what share of what was learned is there without touching the body."""
+    found, nil = study.reuse("maml"), study.reuse("maml", head="nil")
+    if not isinstance(found, Estimate):
+        return "" if found is None else f"The reuse index has no number: {found.reason}."
+    told = f"{with_interval(found, 2)} with MAML's own head at {study.trained_steps} steps"
+    if isinstance(nil, Estimate):
+        told += f", {with_interval(nil, 2)} with the NIL head"
+    return (
+        f"Reuse index {told}: the share of MAML's gain over untrained features that is there with conv1–4 frozen "
+        "(1: all reused; 0: all relearned)."
     )
 
 
@@ -223,10 +238,10 @@ def _untrained(study: StudyTable) -> str:
             f"In an untrained network, freezing {listed([block_name(b) for b in free])} costs less than "
             f"{ACCURACY_MARGIN} points too, so a small cost there shows nothing by itself"
         )
-    ours, theirs = study.test("maml", FULL), study.test("random", FULL)
-    if isinstance(ours, Estimate) and isinstance(theirs, Estimate):
-        gap = with_interval(minus(ours, theirs), signed=True, unit=" points")
-        parts.append(f"with conv1–4 frozen, MAML's features are worth {gap} against untrained ones")
+    gap = study.gap("maml", "random", FULL)
+    if isinstance(gap, Estimate):
+        told = with_interval(gap, signed=True, unit=" points")
+        parts.append(f"with conv1–4 frozen, MAML's features are worth {told} against untrained ones")
     return capital("; ".join(parts)) + "." if parts else ""
 
 

@@ -66,6 +66,7 @@ CLAIMS: dict[str, Claim] = {
             f"5-way 1-shot {_MIN_TRAINING}",
             f"for every frozen block, the interval of the cost lies under {ACCURACY_MARGIN} points, the largest "
             "cost that the paper counts as no effect (63.1 → 61.0, 5-shot)",
+            ("freezing-figure", "freezing", "reuse-index"),
         ),
         Claim(
             "R2",
@@ -76,6 +77,7 @@ CLAIMS: dict[str, Claim] = {
             _MIN_TRAINING,
             f"every convolution layer's interval lies above {SIMILARITY_THRESHOLD}, and the head's below that of every "
             "convolution layer, in CCA and in CKA",
+            ("similarity-figure", "similarities"),
         ),
         Claim(
             "R3",
@@ -85,6 +87,7 @@ CLAIMS: dict[str, Claim] = {
             "Figure 3",
             f"5-way 5-shot {_MIN_TRAINING}; iterations 10,000, 20,000, 30,000",
             "the rules of R1 (conv1–4) and of R2 (convolution layers) hold at each of the three",
+            ("over-training",),
         ),
         Claim(
             "R4",
@@ -96,6 +99,7 @@ CLAIMS: dict[str, Claim] = {
             "3 seeds each",
             f"the interval of ANIL − MAML lies above −{ANIL_MARGIN} points, the largest gap that the paper counts as "
             "comparable",
+            ("learning-curves", "accuracy"),
         ),
         Claim(
             "R5",
@@ -107,6 +111,7 @@ CLAIMS: dict[str, Claim] = {
             f"the mean of |ANIL − MAML| in validation accuracy over training is under {CURVE_MARGIN:g} points even "
             "with every gap at the far end of its interval, and fails when it is over that even with every gap at the "
             "near end (bounds, not an interval; the margin is ours: the paper prints no figure)",
+            ("learning-curves",),
         ),
         *REGIME_CLAIMS[:2],
         Claim(
@@ -117,6 +122,7 @@ CLAIMS: dict[str, Claim] = {
             "Figure 6",
             "mini-ImageNet, over training",
             "every convolution layer's interval lies below the head's, at the end of training",
+            ("weight-distance",),
         ),
         *REGIME_CLAIMS[2:],
     )

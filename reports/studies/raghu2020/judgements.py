@@ -15,9 +15,12 @@ from reports.studies.raghu2020.claims import (
     judge_above,
     judge_below,
 )
+from reports.studies.raghu2020.derived import FIXED
+from reports.studies.raghu2020.pairs.judgements import pair_judgements
 from reports.studies.raghu2020.regimes.judgements import regime_judgements
 from reports.studies.raghu2020.study_table import BLOCKS, BODY, FULL, StudyTable
-from reports.studies.verdicts import judge_lower
+from reports.studies.raghu2020.timing.judgements import timing_judgements
+from reports.studies.verdicts import judge_lower, what_would_decide
 from reports.wording import block_name, capital, listed, number, with_interval
 
 __all__ = ["JUDGED", "freezing_verdict", "judgements", "similarity_verdict"]
@@ -44,9 +47,10 @@ def similarity_verdict(study: StudyTable, layer: str, measure: str, iteration: i
 
 def judgements(study: StudyTable) -> tuple[Judgement, ...]:
     """Return the verdict on each claim of the study, in the order of their numbers."""
-    judges = (_freezing, _similarity, _over_training, _anil, _curves)
-    no_head, best, heads = regime_judgements(study)
-    return (*(judge(study) for judge in judges), no_head, best, _weights(study), heads)
+    judges = (_freezing, _similarity, _over_training, _anil, _curves, _weights)
+    found = [judge(study) for judge in judges]
+    found += [*regime_judgements(study), *pair_judgements(study), *timing_judgements(study)]
+    return tuple(sorted(found, key=lambda judgement: int(judgement.claim.id.removeprefix("R"))))
 
 
 def _freezing(study: StudyTable) -> Judgement:
@@ -65,7 +69,13 @@ def _freezing(study: StudyTable) -> Judgement:
     for steps in study.cost_steps():
         cost = study.test("maml", FULL, steps=steps, measure="accuracy_difference")
         why.append(f"With {steps} steps at test, freezing conv1–4 changes it by {with_interval(cost, signed=True)}.")
-    return Judgement(CLAIMS["R1"], verdict, (f"change in points, {study.trained_steps} steps:", *ours), " ".join(why))
+    decide = ""
+    if verdict == "undecided":
+        first = next(block for block, part in parts.items() if part == "undecided")
+        fixed = study.of_these_seeds("maml", first)
+        decide = f"{block_name(first)}: {what_would_decide(costs[first], -ACCURACY_MARGIN, fixed)}"
+    told = (f"change in points, {study.trained_steps} steps:", *ours)
+    return Judgement(CLAIMS["R1"], verdict, told, " ".join(why), decide)
 
 
 def _similarity(study: StudyTable) -> Judgement:
@@ -88,7 +98,21 @@ def _similarity(study: StudyTable) -> Judgement:
     if absent:
         why.append(f"{listed(absent)} was not measured.")
         parts.append("not measured")
-    return Judgement(CLAIMS["R2"], all_of(parts), tuple(ours), " ".join(why))
+    verdict = all_of(parts)
+    return Judgement(
+        CLAIMS["R2"], verdict, tuple(ours), " ".join(why), _decide_similarity(study) if verdict == "undecided" else ""
+    )
+
+
+def _decide_similarity(study: StudyTable) -> str:
+    """Say what would decide the first layer that is undecided."""
+    for measure, name in JUDGED.items():
+        for layer in BODY:
+            if similarity_verdict(study, layer, measure) == "undecided":
+                found = study.similarity(measure, "maml", layer)
+                told = what_would_decide(found, SIMILARITY_THRESHOLD, study.similarity(measure + FIXED, "maml", layer))
+                return f"{name} of {layer}: {told or 'it does not stand out from its null.'}"
+    return ""
 
 
 def _over_training(study: StudyTable) -> Judgement:
@@ -119,7 +143,7 @@ def _anil(study: StudyTable) -> Judgement:
     maml, anil = study.test("maml"), study.test("anil")
     if maml is None or anil is None:
         return _unmeasured("R4", f"no test of {listed([n for n, r in (('MAML', maml), ('ANIL', anil)) if r is None])}")
-    gap = minus(anil, maml)
+    gap = study.gap("anil", "maml")
     ours = (
         f"MAML {with_interval(maml, unit=' %')}",
         f"ANIL {with_interval(anil, unit=' %')}",
@@ -130,7 +154,8 @@ def _anil(study: StudyTable) -> Judgement:
         "holds": f"ANIL is less than {ANIL_MARGIN} points behind, or ahead.",
         "does not hold": f"ANIL is more than {ANIL_MARGIN} points behind.",
     }.get(verdict, f"The interval of the difference reaches across −{ANIL_MARGIN} points.")
-    return Judgement(CLAIMS["R4"], verdict, ours, f"{why} {_seeds(maml, anil)}")
+    decide = what_would_decide(gap, -ANIL_MARGIN, study.between("anil", "maml", fixed=True))
+    return Judgement(CLAIMS["R4"], verdict, ours, f"{why} {_seeds(maml, anil)}", decide)
 
 
 def _curves(study: StudyTable) -> Judgement:
@@ -151,7 +176,9 @@ def _curves(study: StudyTable) -> Judgement:
     largest = gaps[widest]
     ours = (f"mean |gap| between {number(least)} and {number(most)} points", f"over {len(known)} validations")
     why = f"Largest gap (ANIL − MAML): {with_interval(largest, signed=True)} points at iteration {shared[widest]:,}."
-    return Judgement(CLAIMS["R5"], judge_below(bounds, CURVE_MARGIN), ours, why)
+    verdict = judge_below(bounds, CURVE_MARGIN)
+    decide = "More validation tasks, or more seeds, would narrow the bounds." if verdict == "undecided" else ""
+    return Judgement(CLAIMS["R5"], verdict, ours, why, decide)
 
 
 def _weights(study: StudyTable) -> Judgement:

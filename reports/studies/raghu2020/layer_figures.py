@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from reports.evidence import Estimate
 from reports.figures import ALGORITHM_COLOURS, INK, LAYER_COLOURS, Drawing, canvas, drawing, label_ends, style
 from reports.studies.marks import LEARNERS, key, points
 from reports.studies.raghu2020.claims import SIMILARITY_THRESHOLD
@@ -14,7 +13,7 @@ from reports.studies.raghu2020.judgements import JUDGED
 from reports.studies.raghu2020.study_table import BLOCKS, StudyTable
 from reports.wording import ALGORITHM_NAMES, block_name
 
-__all__ = ["over_training", "per_step", "similarity", "weight_distance"]
+__all__ = ["over_training", "similarity", "weight_distance"]
 
 
 def similarity(study: StudyTable) -> Drawing | None:
@@ -90,38 +89,6 @@ def over_training(study: StudyTable) -> Drawing | None:
         )
 
 
-def per_step(study: StudyTable) -> Drawing | None:
-    """Draw MAML's similarity to the start after every inner step, by layer."""
-    measures = [m for m in JUDGED if len(_steps(study, m)) > 1]
-    if not measures:
-        return None
-    with style():
-        figure, axes = canvas(len(measures), 2.9, share_y=True)
-        for panel, measure in zip(axes, measures, strict=True):
-            steps = _steps(study, measure)
-            for layer in study.layers(measure):
-                found = [study.similarity(measure, "maml", layer, step=s) for s in steps]
-                points(panel, found, 0, LAYER_COLOURS.get(layer, INK), at=steps, marker=".")
-            panel.set_xticks(steps)
-            panel.set_xlabel("Inner-loop step")
-            panel.set_title("Mean CCA to step 0" if measure == "mean_cca" else "Debiased CKA to step 0")
-            panel.set_ylim(min(0.0, panel.get_ylim()[0]), 1.03)
-        for panel, measure in zip(axes, measures, strict=True):  # labels once the shared limits are final
-            steps = _steps(study, measure)
-            ends = []
-            for layer in study.layers(measure):
-                last = study.similarity(measure, "maml", layer, step=steps[-1])
-                if isinstance(last, Estimate):
-                    ends.append((steps[-1], last.value, layer, INK))
-            label_ends(panel, ends)
-        return drawing(
-            "per-step",
-            figure,
-            "Similarity after every inner step",
-            "CCA and CKA between MAML's representation before adaptation and after each inner step, by layer.",
-        )
-
-
 def weight_distance(study: StudyTable) -> Drawing | None:
     """Draw how far MAML's weights move in the inner loop, by layer, over training."""
     kinds = [
@@ -155,7 +122,3 @@ def weight_distance(study: StudyTable) -> Drawing | None:
             "Distance of MAML's weights before to after the inner loop, mean over tasks, by layer and training "
             "iteration.",
         )
-
-
-def _steps(study: StudyTable, measure: str) -> list[int]:
-    return sorted({row.step for row in study.rows(measure, "maml") if row.step})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from analyses.measures.measure import MEASURES
+from reports.citations import methods_of
 from reports.entries import entries_of
 from reports.page import Page, Section
 from reports.references import Bibliography, citation_of
@@ -15,9 +16,13 @@ from reports.studies.raghu2020 import sections
 from reports.studies.raghu2020.answer import RULES, answer
 from reports.studies.raghu2020.claims import CITATION
 from reports.studies.raghu2020.judgements import judgements
+from reports.studies.raghu2020.moving.section import moving_section
+from reports.studies.raghu2020.pairs.section import pairs_section
 from reports.studies.raghu2020.regimes.section import regimes_section
+from reports.studies.raghu2020.reusing.section import reusing_section
 from reports.studies.raghu2020.study_table import StudyTable
-from reports.studies.raghu2020.tables import UNPAIRED
+from reports.studies.raghu2020.tables import PAIRED
+from reports.studies.raghu2020.timing.section import timing_section
 from reports.studies.runs import NEW_HEAD
 from reports.studies.verdicts import claims_table
 from reports.wording import listed
@@ -25,11 +30,12 @@ from reports.wording import listed
 __all__ = ["HowMade", "build_page"]
 
 _READING = (
-    "Each verdict follows from a 95 % interval and a rule that stands beside it. Undecided means that the "
-    "interval reaches across the rule's bound. With one seed an interval is over test tasks and speaks of that one "
-    "network; with several it also holds the spread between trainings. Verdicts are judged on MAML only (R4 and R5: on "
-    "ANIL against MAML; R7, R8 and R12: on training regimes); what is measured on other learners stands in the tables "
-    "and figures without one."
+    "Each verdict follows from a 95 % interval and a rule that stands beside it, never from a value alone. Undecided "
+    "means that the interval reaches across the rule's bound; what would decide it stands beside it. Intervals draw "
+    "test tasks anew (bootstrap); with one seed they speak of that one network, with several the seeds are drawn too, "
+    "and widened for how few they are. Verdicts are judged on MAML only (R4 to R6: on ANIL and MAML; R7, R8, R12 and "
+    "R13: on training regimes; R11: on times); what is measured on other learners stands in the tables and figures "
+    "without one."
 )
 
 
@@ -53,11 +59,12 @@ def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = 
     """
     study = StudyTable(entries_of(frame), made.trained_steps, made.n_way)
     measures = [measure for measure in MEASURES if study.layers(measure)]
-    bibliography = Bibliography.of(CITATION, measures, cite)
+    algorithms = {entry.algorithm for entry in study.entries}
+    bibliography = Bibliography.of(CITATION, measures, cite, methods_of(algorithms, made.data))
     marks = bibliography.marks
     task = f"{made.n_way}-way {made.n_shot}-shot"
     found = answer(study, made.data, task)
-    overview = claims_table(judgements(study), UNPAIRED)
+    overview = claims_table(judgements(study), PAIRED)
     seeds = study.seeds()
     return Page(
         title=f"Rapid learning or feature reuse? {made.data}, {task}",
@@ -71,6 +78,7 @@ def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = 
             ("Inner steps", str(made.trained_steps)),
             ("Trainings of each learner", f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"),
             *made.data_facts,
+            *((("Steps that failed", f"{len(made.missing)}, see the end"),) if made.missing else ()),
         ),
         headline=found.headline,
         answer=found.sentences,
@@ -81,10 +89,14 @@ def build_page(frame: pd.DataFrame, made: HowMade, cite: Callable[[str], str] = 
             sections.freezing(study, frame),
             sections.similarity(study, frame, measures, marks),
             sections.training(study, frame, marks),
-            sections.steps(study, frame, marks),
             sections.weights(study, frame),
+            moving_section(study, frame, marks),
+            reusing_section(study, frame),
             regimes_section(study, frame, _steps_of(made, NEW_HEAD)),
+            pairs_section(study, frame),
+            timing_section(study, frame),
             made_section(made),
         ),
         references=bibliography.texts,
+        bibtex=bibliography.bibtex,
     )

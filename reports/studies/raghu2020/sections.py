@@ -9,8 +9,9 @@ from reports.studies.blocks import figure_or_missing, rows_behind
 from reports.studies.raghu2020 import figures, layer_figures, layer_tables, tables
 from reports.studies.raghu2020.study_table import StudyTable
 
-__all__ = ["freezing", "learning", "similarity", "steps", "training", "weights"]
+__all__ = ["freezing", "learning", "similarity", "training", "weights"]
 
+FORCED = "forced_correlations"
 _DISTANCES = ("euclidean_distance", "relative_distance")
 _TESTS = ("accuracy", "accuracy_difference")
 _CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -42,7 +43,7 @@ def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
                 "The table holds no training or validation rows.",
             ),
             tables.accuracy_table(study, rows_behind("accuracy", study.shown(), frame, ("accuracy",), frozen=""))
-            or Missing("Accuracy of MAML and ANIL", "The table holds no test accuracies of either."),
+            or Missing("Accuracy of MAML and ANIL", "The table holds no test accuracies of either.", "accuracy"),
         ),
     )
 
@@ -99,7 +100,9 @@ def freezing(study: StudyTable, frame: pd.DataFrame) -> Section:
 
 def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], marks: dict[str, str]) -> Section:
     """Return the section on each layer's similarity before against after adaptation."""
-    behind = rows_behind("similarity", study.entries, frame, (*measures, *(f"{m}_null" for m in measures)))
+    behind = rows_behind(
+        "similarity", study.entries, frame, (*measures, *(f"{m}_null" for m in measures), FORCED), other_layer=""
+    )
     cca, cka = marks.get("mean_cca", ""), marks.get("debiased_cka", "")
     table = layer_tables.similarities(study, measures, marks, behind)
     figure = layer_figures.similarity(study)
@@ -141,7 +144,9 @@ def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], mark
 
 def training(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Section:
     """Return the section on both over training."""
-    behind = rows_behind("over-training", study.entries, frame, (*_TESTS, "mean_cca", "debiased_cka"), algorithm="maml")
+    behind = rows_behind(
+        "over-training", study.entries, frame, (*_TESTS, "mean_cca", "debiased_cka"), algorithm="maml", other_layer=""
+    )
     few = "Fewer than two checkpoints of MAML's training were tested."
     table = layer_tables.over_training(study, behind)
     return Section(
@@ -161,30 +166,6 @@ def training(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> S
                 few,
             ),
             *([table] if table is not None else []),
-        ),
-    )
-
-
-def steps(study: StudyTable, frame: pd.DataFrame, marks: dict[str, str]) -> Section:
-    """Return the section on the similarity after every inner step."""
-    names = ", ".join(
-        f"{n} {marks[m]}" for m, n in (("mean_cca", "mean CCA"), ("debiased_cka", "debiased CKA")) if m in marks
-    )
-    return Section(
-        "steps",
-        "Step by step",
-        ("How the representations move away from their start, one inner step after the other.",),
-        (("step 0", "the network before adaptation, to which every later step is compared"),),
-        (
-            figure_or_missing(
-                "per-step",
-                "Similarity of MAML's representation after each inner step to that before adaptation, by layer: "
-                f"{names}. Bars: 95 % intervals.",
-                layer_figures.per_step(study),
-                rows_behind("per-step", study.entries, frame, ("mean_cca", "debiased_cka"), algorithm="maml"),
-                "Similarity by step",
-                "The table holds similarities of one step only.",
-            ),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": MAML and ANIL (R1–R5, R9), training regimes (R7, R8, R12)."""
+"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": R1–R13 on MAML, ANIL and four other training regimes."""
 
 from __future__ import annotations
 
@@ -8,47 +8,73 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.studies.request import StudyRequest, train_command
 from reports.studies.runs import HEADLESS, NEW_HEAD, bodies_of, check_runs, run_labels
-from reports.studies.study import Preset, Study, StudyRequest, train_command
+from reports.studies.study import Preset, Study
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
 
 if TYPE_CHECKING:
-    from analyses.table import Table
-    from reports.studies.measurements import Plan
-    from reports.studies.raghu2020.page import HowMade
+    from reports.studies.raghu2020.measurements import Plan
+    from reports.studies.steps import Results, Step
     from trainers.config import TrainConfig
     from trainers.tasks import ImageSet
 
-__all__ = ["RAGHU2020"]
+__all__ = ["RAGHU2020", "runs_of"]
 
 _PRESETS = {
-    "quick": Preset(iterations=160, seeds=1, tasks=120, capture_tasks=40, val_tasks=60, more_iterations=60),
-    "full": Preset(iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, more_iterations=30_000),
+    "quick": Preset(
+        iterations=160,
+        seeds=1,
+        tasks=100,
+        capture_tasks=30,
+        val_tasks=60,
+        more_iterations=60,
+        head_steps=(30,),
+        rounds=6,
+        replicates=60,
+        permutations=10,
+        subsets=False,
+    ),
+    "full": Preset(
+        iterations=30_000,
+        seeds=3,
+        tasks=600,
+        capture_tasks=100,
+        val_tasks=200,
+        more_iterations=30_000,
+        head_steps=(10, 30),
+        rounds=30,
+        replicates=200,
+        permutations=40,
+        subsets=False,
+    ),
 }
 _DEFAULTS = {"data": "glyphs", "n_shot": 1, "inner_lr": 0.1, "meta_batch": 16}
 
 
-def _run(request: StudyRequest, out: Path, data_root: Path | None, download: bool) -> Path:
-    from reports.studies.measurements import Plan
-    from trainers.device import device_named
-    from trainers.outer_loop import train
-    from trainers.tasks import load_for
+def _declare(request: StudyRequest, amount: Preset, out: Path, imageset: ImageSet) -> tuple[Step, ...]:
+    from reports.studies.raghu2020.work import measuring, training
 
-    device_named(request.device)  # what cannot work is told before data are read
-    request = request.of(RAGHU2020)
-    amount = request.amount(RAGHU2020)
-    runs = [run for seed in range(amount.seeds) for run in _runs(request, amount, seed, out)]
-    imageset = load_for(runs[0][1], data_root=data_root, download=download)
-    for folder, config in runs:
-        train(config, imageset, folder)
-    plan = Plan(tasks=amount.tasks, capture_tasks=amount.capture_tasks)
-    usual = {name: None for name, value in _DEFAULTS.items() if name != "data" and getattr(request, name) == value}
-    commands = (dataclasses.replace(request, **usual).command("raghu2020"),)
-    return _write([folder for folder, _ in runs], imageset, plan, out / "report.html", commands)
+    runs = dict(run for seed in range(amount.seeds) for run in runs_of(request, amount, seed, out))
+    return (*training(runs), *measuring(runs, _plan(amount)))
 
 
-def _runs(request: StudyRequest, amount: Preset, seed: int, out: Path) -> list[tuple[Path, TrainConfig]]:
+def _plan(amount: Preset) -> Plan:
+    from reports.studies.raghu2020.measurements import Plan
+
+    return Plan(
+        tasks=amount.tasks,
+        capture_tasks=amount.capture_tasks,
+        head_steps=amount.head_steps,
+        rounds=amount.rounds,
+        replicates=amount.replicates,
+        permutations=amount.permutations,
+        subsets=bool(amount.subsets),
+    )
+
+
+def runs_of(request: StudyRequest, amount: Preset, seed: int, out: Path) -> list[tuple[Path, TrainConfig]]:
     """Return what is trained with a seed: MAML, ANIL, bodies without a task head, then a head for each of those."""
     runs = [
         (out / f"{algorithm}-seed{seed}", request.run_config(amount, algorithm, seed)) for algorithm in ("maml", "anil")
@@ -69,10 +95,26 @@ def _seldom_validated(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, val_every=max(1, config.iterations // 4))
 
 
+def _write(request: StudyRequest, amount: Preset, out: Path, imageset: ImageSet, results: Results) -> Path:
+    from reports.studies.works import Training
+
+    usual = {name: None for name, value in _DEFAULTS.items() if name != "data" and getattr(request, name) == value}
+    commands = (dataclasses.replace(request, **usual).command("raghu2020"),)
+    runs = [work.folder for work in results.works() if isinstance(work, Training)]
+    return _page(runs, imageset, results, out / "report.html", commands)
+
+
 def _report(
-    runs: list[Path], out: Path, data_root: Path | None, tasks: int | None = None, capture_tasks: int | None = None
-) -> Path:
-    from reports.studies.measurements import Plan, measured_plan
+    runs: list[Path],
+    out: Path,
+    data_root: Path | None,
+    tasks: int | None = None,
+    capture_tasks: int | None = None,
+    jobs: int = 1,
+) -> tuple[Path, Results]:
+    from reports.studies.raghu2020.work import measuring
+    from reports.studies.running import report_failures
+    from reports.studies.steps import run_steps
     from trainers.tasks import load_for
 
     if not runs:
@@ -80,64 +122,54 @@ def _report(
     for flag, count in (("--tasks", tasks), ("--capture-tasks", capture_tasks)):
         if count is not None and count < 1:
             raise MetaprobeError(f"{flag} must be at least 1; got {count}")
-    first = RunFolder(runs[0]).read_config()
     check_runs(runs)
-    imageset = load_for(first, data_root=data_root)
     runs = sorted(runs, key=lambda run: RunFolder(run).read_config().algorithm == NEW_HEAD)  # in order of training
-    plans = {measured_plan(RunFolder(run)) for run in runs}
-    amount = (plans.pop() if len(plans) == 1 else None) or _PRESETS["full"]
-    plan = Plan(
-        tasks=amount.tasks if tasks is None else tasks,
-        capture_tasks=amount.capture_tasks if capture_tasks is None else capture_tasks,
+    configs = {run: RunFolder(run).read_config() for run in runs}
+    imageset = load_for(configs[runs[0]], data_root=data_root)
+    plan = _measured_plan(runs)
+    plan = dataclasses.replace(
+        plan,
+        tasks=plan.tasks if tasks is None else tasks,
+        capture_tasks=plan.capture_tasks if capture_tasks is None else capture_tasks,
     )
     labels = run_labels(runs)
     trainings = [train_command(config, label) for label, config in _configs(runs).items()]
     command = ["metaprobe", "report", *labels, "--out", out.name]
-    if plan.tasks != _PRESETS["full"].tasks:
+    full = _plan(_PRESETS["full"])
+    if plan.tasks != full.tasks:
         command += ["--tasks", str(plan.tasks)]
-    if plan.capture_tasks != _PRESETS["full"].capture_tasks:
+    if plan.capture_tasks != full.capture_tasks:
         command += ["--capture-tasks", str(plan.capture_tasks)]
-    return _write(runs, imageset, plan, out, (*trainings, shlex.join(command)))
+    results = run_steps(measuring(configs, plan, trained=True), imageset, jobs)
+    report_failures(results, out.parent)
+    return _page(runs, imageset, results, out, (*trainings, shlex.join(command))), results
 
 
-def _write(runs: Sequence[Path], imageset: ImageSet, plan: Plan, out: Path, commands: tuple[str, ...]) -> Path:
-    from analyses.table import Table
+def _measured_plan(runs: Sequence[Path]) -> Plan:
+    """Return the plan that all runs were measured with before; where there is none, the full preset's."""
+    from reports.studies.kept import read_note
+    from reports.studies.raghu2020.measurements import Plan
+
+    notes = [read_note(run, "accuracy") for run in runs]
+    plans = [note.get("plan") if note else None for note in notes]
+    full = _plan(_PRESETS["full"])
+    if not isinstance(plans[0], dict) or any(plan != plans[0] for plan in plans):
+        return full
+    try:
+        found = Plan(**plans[0])
+    except TypeError:  # of another version
+        return full
+    return dataclasses.replace(found, head_steps=tuple(found.head_steps))
+
+
+def _page(runs: list[Path], imageset: ImageSet, results: Results, out: Path, commands: tuple[str, ...]) -> Path:
     from reports.page import write_report
-    from reports.studies.measurements import measure_run
+    from reports.studies.raghu2020.gathering import gathered, how_study_was_made
     from reports.studies.raghu2020.page import build_page
-    from reports.studies.raghu2020.regimes.readings import of_regime
 
-    bodies, table = bodies_of(runs), Table()
-    for run in runs:
-        found, config = measure_run(RunFolder(run), imageset, plan), RunFolder(run).read_config()
-        if run in bodies:
-            found = of_regime(found, RunFolder(bodies[run]).read_config(), head=config)
-        elif config.algorithm in HEADLESS:
-            found = of_regime(found, config)
-        table += found
-    page = build_page(table.frame(), _how_made(runs, imageset, table, commands))
-    return write_report(page, out.parent, out.name)
-
-
-def _how_made(runs: Sequence[Path], imageset: ImageSet, table: Table, commands: tuple[str, ...]) -> HowMade:
-    from reports.studies.making import how_made
-    from reports.studies.measurements import TEST_QUERIES
-    from trainers.run import CHECKPOINT_NAMES
-
-    folders, configs = dict(zip(run_labels(runs), map(RunFolder, runs), strict=True)), _configs(runs)
-    tested = max((row.n or 0 for row in table.rows if row.measure == "accuracy"), default=0)
-    return how_made(
-        folders,
-        configs,
-        imageset,
-        commands=commands,
-        test_queries=TEST_QUERIES,
-        facts=(("test tasks", f"{tested}"),),
-        checkpoints={
-            label: ("last",) if config.algorithm in (*HEADLESS, NEW_HEAD) else CHECKPOINT_NAMES
-            for label, config in configs.items()
-        },
-    )
+    table = gathered(runs, imageset, results)
+    made = how_study_was_made(runs, _configs(runs), imageset, results, table, commands)
+    return write_report(build_page(table.frame(), made), out.parent, out.name)
 
 
 def _configs(runs: Sequence[Path]) -> dict[str, TrainConfig]:
@@ -156,6 +188,7 @@ RAGHU2020 = Study(
     citation="Raghu, Raghu, Bengio, Vinyals: Rapid Learning or Feature Reuse?, ICLR 2020",
     presets=_PRESETS,
     defaults=_DEFAULTS,
-    run=_run,
+    declare=_declare,
+    write=_write,
     report=_report,
 )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reports.entries import Entry
-from reports.evidence import Reading, pool
+from reports.evidence import Reading, minus, pool
+from reports.studies.raghu2020.derived import BETWEEN, FIXED
 
 __all__ = ["BLOCKS", "BODY", "FULL", "SHOWN", "StudyTable", "frozen_order"]
 
@@ -40,24 +41,34 @@ class StudyTable:
     n_way: int
 
     @cached_property
-    def _found(self) -> dict[tuple[str, str], list[Entry]]:
-        found: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    def _found(self) -> dict[tuple[str, str, str], list[Entry]]:
+        found: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
-            if entry.task is None:  # rows of single tasks are not what a page shows
-                found[entry.measure, entry.algorithm].append(entry)
+            if entry.task is None and not entry.other_layer:  # of single tasks, and of pairs, others read
+                found[entry.measure, entry.algorithm, entry.adapts].append(entry)
         return dict(found)
 
     def shown(self) -> list[Entry]:
         """Return the rows of all sections but that on training regimes."""
-        return [entry for entry in self.entries if entry.algorithm in SHOWN and entry.head != "maml"]
+        return [
+            entry
+            for entry in self.entries
+            if entry.algorithm in SHOWN and entry.head != "maml" and not entry.adapts and entry.task is None
+        ]
 
-    def every(self, measure: str, algorithm: str) -> list[Entry]:
-        """Return all rows of a measure and an algorithm, those of single tasks left out."""
-        return self._found.get((measure, algorithm), [])
+    def every(self, measure: str, algorithm: str, adapts: str = "") -> list[Entry]:
+        """Return all rows of a measure and an algorithm, those of single tasks and of pairs of layers left out.
 
-    def rows(self, measure: str, algorithm: str, iteration: int | None = None) -> list[Entry]:
-        """Return the rows of a measure and an algorithm, at one iteration or (None) at each seed's last one."""
-        rows = self.every(measure, algorithm)
+        Args:
+            measure: the measure.
+            algorithm: the learner.
+            adapts: "all" for tests in which more layers adapt than in training; "" for all others.
+        """
+        return self._found.get((measure, algorithm, adapts), [])
+
+    def rows(self, measure: str, algorithm: str, iteration: int | None = None, adapts: str = "") -> list[Entry]:
+        """Return the rows of `every` at one iteration, or (None) at each seed's last one."""
+        rows = self.every(measure, algorithm, adapts)
         if iteration is not None:
             return [row for row in rows if (row.iteration or 0) == iteration]
         last: dict[int | None, int] = {}
@@ -96,6 +107,41 @@ class StudyTable:
         rows = [r for r in self.rows(measure, algorithm, iteration) if r.frozen == frozen and self.own_head(r)]
         return pool([row for row in rows if self.steps_of(row) == wanted])
 
+    def of_these_seeds(self, algorithm: str, frozen: str = "", *, measure: str = "accuracy_difference") -> Reading:
+        """Return the same at the last iteration, of these seeds alone: None where there is one, and no other to be."""
+        return self.test(algorithm, frozen, measure=measure + FIXED)
+
+    def between(self, algorithm: str, other: str, frozen: str = "", head: str = "own", fixed: bool = False) -> Reading:
+        """Return the accuracy of a learner − that of another on the same tasks (points), drawn together.
+
+        Args:
+            algorithm: the learner.
+            other: what is taken from it.
+            frozen: layers that are frozen in both.
+            head: "own" or "nil", of both.
+            fixed: of these seeds alone, though there are several.
+        """
+        rows = self.every(BETWEEN + FIXED * fixed, algorithm)
+        return pool([r for r in rows if (r.other_algorithm, r.frozen, r.head) == (other, frozen, head)])
+
+    def gap(self, algorithm: str, other: str, frozen: str = "") -> Reading:
+        """Return `between` with the learners' own heads; where the table has no such row, as if independent."""
+        found = self.between(algorithm, other, frozen)
+        return minus(self.test(algorithm, frozen), self.test(other, frozen)) if found is None else found
+
+    def reuse(self, algorithm: str, steps: int | None = None, head: str = "own") -> Reading:
+        """Return the reuse index at a number of inner steps (None: the trained one), or with the NIL head.
+
+        Args:
+            algorithm: the learner.
+            steps: of the test.
+            head: "own" (of a regime, "maml"), or "nil".
+        """
+        wanted = 0 if head == "nil" else self.trained_steps if steps is None else steps
+        rows = [row for adapts in ("", "all") for row in self.rows("reuse_index", algorithm, adapts=adapts)]
+        rows = [row for row in rows if (row.head == "nil") == (head == "nil")]
+        return pool([row for row in rows if row.inner_steps == wanted])
+
     def cost_steps(self) -> tuple[int, ...]:
         """Return the numbers of steps, other than the trained one, at which freezing MAML's whole body was tested."""
         rows = (r for r in self.every("accuracy_difference", "maml") if r.frozen == FULL and self.own_head(r))
@@ -126,7 +172,7 @@ class StudyTable:
 
     def layers(self, *measures: str) -> tuple[str, ...]:
         """Return the layers that have rows of any of the measures: by kind and number, the head last."""
-        names = {entry.layer for entry in self.entries if entry.measure in measures} - {""}
+        names = {row.layer for row in self.entries if row.measure in measures and not row.other_layer} - {""}
         return tuple(sorted(names, key=lambda name: (name == "head", re.sub(r"\d+", lambda m: m[0].zfill(6), name))))
 
     def steps_of(self, row: Entry) -> int:

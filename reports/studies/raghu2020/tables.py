@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.entries import Entry
-from reports.evidence import Estimate, Reading, minus, pool
+from reports.evidence import Estimate, Reading, pool
 from reports.page import Cell, PageTable, Rows
 from reports.studies.cells import DASH, cell
 from reports.studies.raghu2020.claims import PAPER_ACCURACY, PAPER_FREEZING
 from reports.studies.raghu2020.study_table import BLOCKS, SHOWN, StudyTable, frozen_order
 from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, number, reading, with_interval
 
-__all__ = ["UNPAIRED", "accuracy_table", "by_seed", "freezing", "other_steps"]
+__all__ = ["PAIRED", "accuracy_table", "by_seed", "freezing", "other_steps"]
 
-UNPAIRED = (
-    "Intervals of a difference between learners (ANIL − MAML, MAML against untrained) treat the two as "
-    "independent. Both meet the same tasks, so these intervals are conservative: rather too wide than too narrow. What "
-    "freezing changes within a learner is paired, task by task."
+PAIRED = (
+    "Intervals of accuracies over several seeds, and of differences, within a learner or between two, are of the "
+    "bootstrap: tasks are drawn anew, the same ones for both sides, and with several seeds the seeds too."
 )
-"""What the page says of `reports.evidence.minus`."""
+"""What the page says of the rows that `derived` makes."""
 
 
 def freezing(study: StudyTable, behind: Rows) -> PageTable | None:
@@ -93,7 +92,9 @@ def accuracy_table(study: StudyTable, behind: Rows) -> PageTable | None:
     maml, anil = study.test("maml"), study.test("anil")
     if maml is None and anil is None:
         return None
-    rows: list[tuple[Cell, ...]] = [(Cell("This study"), cell(maml), cell(anil), cell(minus(anil, maml), signed=True))]
+    rows: list[tuple[Cell, ...]] = [
+        (Cell("This study"), cell(maml), cell(anil), cell(study.gap("anil", "maml"), signed=True))
+    ]
     for setting, one, other in PAPER_ACCURACY:
         gap = Cell(number(other.value - one.value, signed=True), number=True)
         printed = [Cell(number(f.value), (f"±{f.spread}",), number=True) for f in (one, other)]
@@ -105,7 +106,7 @@ def accuracy_table(study: StudyTable, behind: Rows) -> PageTable | None:
     header = ("", "MAML", "ANIL", "ANIL \N{MINUS SIGN} MAML (points)")
     fomaml = study.test("fomaml")
     notes = () if fomaml is None else (f"FOMAML, on the same tasks: {with_interval(fomaml, unit=' %')}.",)
-    return PageTable("accuracy", caption, header, tuple(rows), behind, (*notes, UNPAIRED))
+    return PageTable("accuracy", caption, header, tuple(rows), behind, (*notes, PAIRED))
 
 
 @dataclass(frozen=True)

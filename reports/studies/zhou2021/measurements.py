@@ -1,9 +1,10 @@
-"""What is measured on the runs of one seed, kept in each run's `measured/`."""
+"""What is measured on the runs of the study: functions that steps call, in this process or in another."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -14,16 +15,24 @@ from analyses.clustering.embedding import embedding
 from analyses.steps import step_curves
 from analyses.table import Row, Table
 from analyses.testing import TestPlan, learner_of, sampler_of
-from reports.studies.kept import kept_key, measured
-from reports.studies.study import Preset
-from reports.studies.zhou2021.learners import BASE, CONTINUED, GAINS
+from reports.studies.zhou2021.learners import GAINS
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.errors import MetaprobeError
-from trainers.progress import ProgressLine
-from trainers.run import RunFolder
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["BOUND_TASKS", "TEST_QUERIES", "gains", "measure_seed", "task_accuracies"]
+__all__ = [
+    "BOUND_TASKS",
+    "FIT_TASKS",
+    "STEPS",
+    "TEST_QUERIES",
+    "accuracies",
+    "bound",
+    "clusters",
+    "curves",
+    "embeddings",
+    "gains",
+    "task_accuracies",
+]
 
 TEST_QUERIES = 15
 """Query images of a class in every test, whatever the run was trained with."""
@@ -34,35 +43,40 @@ STEPS = 20
 BOUND_TASKS = 20
 """Most tasks behind the distances and the bound: a task's optimum takes a hundred times the work of an adaptation."""
 
-_FIT_TASKS = 2000  # training tasks that k-means sees for views of tasks; fewer where the learner saw fewer
+FIT_TASKS = 2000
+"""Most training tasks that k-means sees for views of tasks; fewer where the learner saw fewer."""
 
 Advance = Callable[[int], None]
 
 
-def measure_seed(runs: Mapping[str, RunFolder], main: str, imageset: ImageSet, amount: Preset) -> Table:
-    """Measure all learners of one seed.
+def accuracies(checkpoint: Path, tasks: int, imageset: ImageSet, advance: Advance) -> Table:
+    """Test a learner on tasks of each domain and of all together; a row a task too."""
+    found, plan = _loaded(checkpoint, tasks)
+    return task_accuracies(found, imageset, plan, advance)
 
-    Tables measured before on the same checkpoints, data and numbers of tasks, by the same versions, are read, not
-    measured again.
 
-    Args:
-        runs: the seed's runs, that have ended, by their learners' keys.
-        main: key of the TSA-MAML that clusters, embeddings, curves and bound are measured on.
-        imageset: a mixture of domains.
-        amount: how much.
+def curves(checkpoint: Path, tasks: int, imageset: ImageSet, advance: Advance) -> Table:
+    """Follow a learner over the steps of the inner loop."""
+    found, plan = _loaded(checkpoint, tasks)
+    return step_curves(found, imageset, plan, STEPS, advance=advance)
 
-    Returns:
-        The rows of the analyses, accuracies without their single tasks, and the paired gains in their place.
-    """
-    single: dict[str, Table] = {key: _accuracies(folder, imageset, amount) for key, folder in runs.items()}
-    tables = [Table.of(row for row in table.rows if row.task is None) for table in single.values()]
-    tables.append(gains(single, main))
-    curved = [key for key in dict.fromkeys((BASE, CONTINUED, main)) if key in runs]
-    tables += [_curves(runs[key], imageset, amount) for key in curved]
-    tables += [_clusters(runs[main], imageset, amount), _embedding(runs[main], imageset, amount)]
-    plain = CONTINUED if CONTINUED in runs else BASE
-    tables += [_bound(runs[key], runs[BASE], imageset, amount) for key in (plain, main)]
-    return sum(tables, Table())
+
+def clusters(checkpoint: Path, tasks: int, fit_tasks: int, imageset: ImageSet, advance: Advance) -> Table:
+    """Compare clusters with domains, and count which initialisation is used where."""
+    found, plan = _loaded(checkpoint, tasks)
+    return agreement(found, imageset, plan, fit_tasks=fit_tasks, with_usage=True, advance=advance)
+
+
+def embeddings(checkpoint: Path, tasks: int, imageset: ImageSet, advance: Advance) -> Table:
+    """Embed tasks in the plane."""
+    found, plan = _loaded(checkpoint, tasks)
+    return embedding(found, imageset, plan, advance=advance)
+
+
+def bound(checkpoint: Path, base: Path, tasks: int, imageset: ImageSet, advance: Advance) -> Table:
+    """Estimate the terms of the bound, the common optimum being found from the base."""
+    found, plan = _loaded(checkpoint, tasks)
+    return bound_terms(found, imageset, plan, common=load_checkpoint(base), steps=STEPS, advance=advance)
 
 
 def task_accuracies(
@@ -140,68 +154,6 @@ def _name(table: Table) -> str:
     return str(next((row.checkpoint for row in table.rows), "without rows"))
 
 
-def _kept(
-    folder: RunFolder, name: str, imageset: ImageSet, total: int, measure: Callable[[Advance], Table], **choices: object
-) -> Table:
-    """Return a table of a run's last checkpoint, measured with a line of progress where it is not kept."""
-
-    def measure_now() -> Table:
-        with ProgressLine(f"{name} of {folder.path.name}", total, unit="tasks") as bar:
-            return measure(lambda done: bar.advance(steps=done))
-
-    key = kept_key(folder, imageset, ("last",), test_queries=TEST_QUERIES, **choices)
-    return measured(folder, name, key, measure_now)
-
-
-def _loaded(folder: RunFolder, tasks: int) -> tuple[Checkpoint, TestPlan]:
-    checkpoint = load_checkpoint(folder.checkpoint("last"))
-    return checkpoint, TestPlan(tasks=tasks, n_query=TEST_QUERIES, device=checkpoint.config.device)
-
-
-def _accuracies(folder: RunFolder, imageset: ImageSet, amount: Preset) -> Table:
-    def measure(advance: Advance) -> Table:
-        checkpoint, plan = _loaded(folder, amount.tasks)
-        return task_accuracies(checkpoint, imageset, plan, advance)
-
-    total = (len(imageset.domain_names) + 1) * amount.tasks
-    return _kept(folder, "accuracy", imageset, total, measure, tasks=amount.tasks)
-
-
-def _curves(folder: RunFolder, imageset: ImageSet, amount: Preset) -> Table:
-    def measure(advance: Advance) -> Table:
-        checkpoint, plan = _loaded(folder, amount.capture_tasks)
-        return step_curves(checkpoint, imageset, plan, STEPS, advance=advance)
-
-    count = amount.capture_tasks
-    return _kept(folder, "steps", imageset, count, measure, tasks=count, steps=STEPS)
-
-
-def _clusters(folder: RunFolder, imageset: ImageSet, amount: Preset) -> Table:
-    fit = min(amount.cluster_tasks, _FIT_TASKS)
-
-    def measure(advance: Advance) -> Table:
-        checkpoint, plan = _loaded(folder, amount.group_tasks)
-        return agreement(checkpoint, imageset, plan, fit_tasks=fit, with_usage=True, advance=advance)
-
-    total = len(imageset.domain_names) * amount.group_tasks + fit
-    return _kept(folder, "clusters", imageset, total, measure, tasks=amount.group_tasks, fit_tasks=fit)
-
-
-def _embedding(folder: RunFolder, imageset: ImageSet, amount: Preset) -> Table:
-    def measure(advance: Advance) -> Table:
-        checkpoint, plan = _loaded(folder, amount.capture_tasks)
-        return embedding(checkpoint, imageset, plan, advance=advance)
-
-    total = 3 * len(imageset.domain_names) * amount.capture_tasks
-    return _kept(folder, "embedding", imageset, total, measure, tasks=amount.capture_tasks)
-
-
-def _bound(folder: RunFolder, base: RunFolder, imageset: ImageSet, amount: Preset) -> Table:
-    common = load_checkpoint(base.checkpoint("last"))
-    count = min(amount.capture_tasks, BOUND_TASKS)
-
-    def measure(advance: Advance) -> Table:
-        checkpoint, plan = _loaded(folder, count)
-        return bound_terms(checkpoint, imageset, plan, common=common, steps=STEPS, advance=advance)
-
-    return _kept(folder, "bound", imageset, count, measure, tasks=count, steps=STEPS, common=common.fingerprint)
+def _loaded(checkpoint: Path, tasks: int) -> tuple[Checkpoint, TestPlan]:
+    found = load_checkpoint(checkpoint)
+    return found, TestPlan(tasks=tasks, n_query=TEST_QUERIES, device=found.config.device)

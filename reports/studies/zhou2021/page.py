@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.entries import entries_of
 from reports.page import Page, Section
-from reports.references import cited
+from reports.references import cited, entries
 from reports.studies.made import HowMade, made_section
 from reports.studies.verdicts import claims_table
 from reports.studies.zhou2021 import sections
@@ -77,5 +77,6 @@ def build_page(frame: pd.DataFrame, made: HowMade, learners: Sequence[Learner], 
             sections.bound(study, frame),
             made_section(made),
         ),
-        references=tuple(line for entry in BIBLIOGRAPHY for line in cited(entry)),
+        references=tuple(line for work in BIBLIOGRAPHY for line in cited(work)),
+        bibtex=tuple(entry for work in BIBLIOGRAPHY for entry in entries(work)),
     )

@@ -6,13 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.studies.study import Preset, Study, StudyRequest
+from reports.studies.request import StudyRequest
+from reports.studies.study import Preset, Study
 from reports.studies.zhou2021.learners import BASE, LARGE, Learner
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
 
 if TYPE_CHECKING:
     from reports.studies.made import HowMade
+    from reports.studies.steps import Results, Step
     from trainers.config import TrainConfig
     from trainers.tasks import ImageSet
 
@@ -49,36 +51,46 @@ _LARGE_BLOCKS, _WIDER = 6, 1.5  # of the larger network
 _QUICK_FILTERS = 32  # on the embedded data, which are grey, so that quick is quick
 
 
-def _run(request: StudyRequest, out: Path, data_root: Path | None, download: bool) -> Path:
-    from analyses.table import Table
-    from reports.page import write_report
-    from reports.studies.zhou2021.measurements import measure_seed
-    from reports.studies.zhou2021.page import build_page
-    from trainers.device import device_named
-    from trainers.outer_loop import train
-    from trainers.tasks import load_for
+def _declare(request: StudyRequest, amount: Preset, out: Path, imageset: ImageSet) -> tuple[Step, ...]:
+    from reports.studies.zhou2021.work import steps_of_seed
 
-    device_named(request.device)  # what cannot work is told before data are read
-    request = request.of(ZHOU2021)
-    amount = request.amount(ZHOU2021)
-    main = _main_of(amount)
-    seeds = {seed: configs_of(_fitting(request), amount, seed, out) for seed in range(amount.seeds)}
-    imageset = load_for(seeds[0][BASE][1], data_root=data_root, download=download)
+    main, domains = _main_of(amount), len(imageset.domain_names)
     _check_domains(imageset, request)
-    for runs in seeds.values():
-        channels = {LARGE: _filters(runs[BASE][1], imageset)}
-        for key, (folder, config) in runs.items():
-            wide = round(_WIDER * channels[LARGE])
-            train(dataclasses.replace(config, filters=wide) if key == LARGE else config, imageset, folder)
-    table, learners = Table(), []
-    for seed, runs in seeds.items():
-        folders = {key: RunFolder(folder) for key, (folder, _) in runs.items()}
-        table += measure_seed(folders, main, imageset, amount)
-        learners += [_learner(key, seed, folder) for key, folder in folders.items()]
+    return tuple(
+        step
+        for seed in range(amount.seeds)
+        for step in steps_of_seed(_runs(request, amount, seed, out, imageset), main, domains, amount)
+    )
+
+
+def _write(request: StudyRequest, amount: Preset, out: Path, imageset: ImageSet, results: Results) -> Path:
+    from reports.page import write_report
+    from reports.studies.works import Training
+    from reports.studies.zhou2021.page import build_page
+    from reports.studies.zhou2021.work import gathered
+
+    ended = {work.folder for work in results.works() if isinstance(work, Training)}
+    seeds = []
+    for seed in range(amount.seeds):
+        runs = {key: folder for key, (folder, _) in configs_of(request, amount, seed, out).items()}
+        seeds.append({key: folder for key, folder in runs.items() if folder in ended})
+    learners = [_learner(key, seed, RunFolder(run)) for seed, runs in enumerate(seeds) for key, run in runs.items()]
     assert request.inner_lr
-    places = [folder for runs in seeds.values() for folder, _ in runs.values()]
-    made = _how_made(places, imageset, request, amount)
+    made = _how_made([run for runs in seeds for run in runs.values()], imageset, request, amount, results)
+    table = gathered(results, seeds, _main_of(amount), imageset)
     return write_report(build_page(table.frame(), made, learners, request.inner_lr), out)
+
+
+def _runs(
+    request: StudyRequest, amount: Preset, seed: int, out: Path, imageset: ImageSet
+) -> dict[str, tuple[Path, TrainConfig]]:
+    """Return what is trained with a seed, the larger network with its filters."""
+    runs = configs_of(_fitting(request), amount, seed, out)
+    if LARGE in runs:
+        folder, config = runs[LARGE]
+        wide = round(_WIDER * _filters(runs[BASE][1], imageset))
+        runs[LARGE] = (folder, dataclasses.replace(config, filters=wide))
+    return runs
 
 
 def configs_of(request: StudyRequest, amount: Preset, seed: int, out: Path) -> dict[str, tuple[Path, TrainConfig]]:
@@ -150,7 +162,9 @@ def _learner(key: str, seed: int, folder: RunFolder) -> Learner:
     return Learner("tsa", seed, last.fingerprint[:12], int(key.removeprefix("m")), size)
 
 
-def _how_made(places: list[Path], imageset: ImageSet, request: StudyRequest, amount: Preset) -> HowMade:
+def _how_made(
+    places: list[Path], imageset: ImageSet, request: StudyRequest, amount: Preset, results: Results
+) -> HowMade:
     from reports.studies.making import how_made
     from reports.studies.zhou2021.measurements import BOUND_TASKS, TEST_QUERIES
 
@@ -171,6 +185,7 @@ def _how_made(places: list[Path], imageset: ImageSet, request: StudyRequest, amo
             ("test tasks", f"{amount.tasks} of each domain, {amount.tasks} of all"),
         ),
         checkpoints={label: ("last",) for label in folders},
+        missing=tuple((name, outcome.ending, outcome.reason) for name, outcome in results.missing()),
         notes=(
             f"MAML was trained for {amount.iterations:,} outer steps of {base.meta_batch} tasks; every TSA-MAML, and "
             f"MAML continued (m = 1), for {amount.more_iterations:,} more"
@@ -193,5 +208,6 @@ ZHOU2021 = Study(
     citation="Zhou, Zou, Yuan, Feng, Xiong, Hoi: Task Similarity Aware Meta Learning, UAI 2021",
     presets=_PRESETS,
     defaults=_DEFAULTS,
-    run=_run,
+    declare=_declare,
+    write=_write,
 )

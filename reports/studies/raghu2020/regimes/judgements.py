@@ -9,7 +9,16 @@ from reports.evidence import Estimate, Reading
 from reports.studies.raghu2020.regimes.claims import HEAD_MARGIN, NAMES, ORDER, REGIME_CLAIMS, REGIMES
 from reports.studies.raghu2020.regimes.readings import difference_between_heads, maml_head, nil_head
 from reports.studies.raghu2020.study_table import StudyTable
-from reports.studies.verdicts import Claim, Judgement, Verdict, all_of, judge_above, judge_below, judge_lower
+from reports.studies.verdicts import (
+    Claim,
+    Judgement,
+    Verdict,
+    all_of,
+    judge_above,
+    judge_below,
+    judge_lower,
+    what_would_decide,
+)
 from reports.wording import capital, listed, number, with_interval
 
 __all__ = ["regime_judgements"]
@@ -37,14 +46,14 @@ def _no_head(study: StudyTable) -> Judgement:
         "holds": f"With the NIL head ANIL is less than {HEAD_MARGIN} points behind, or ahead.",
         "does not hold": f"With the NIL head ANIL is more than {HEAD_MARGIN} points behind.",
     }.get(verdict, f"The interval of the difference reaches across −{HEAD_MARGIN} points.")
-    return Judgement(_CLAIMS["R7"], verdict, ours, why)
+    return Judgement(_CLAIMS["R7"], verdict, ours, why, what_would_decide(gap, -HEAD_MARGIN))
 
 
 def _best(study: StudyTable) -> Judgement:
     found = {regime: nil_head(study, regime) for regime in REGIMES}
     others = [regime for regime in REGIMES if regime not in _BEST]
     pairs: dict[tuple[str, str], Verdict] = {
-        (best, other): judge_lower(found[other], found[best]) for best in _BEST for other in others
+        (best, other): _above(study, best, other) for best in _BEST for other in others
     }
     verdict = all_of(pairs.values())
     if verdict == "not measured":
@@ -61,6 +70,12 @@ def _best(study: StudyTable) -> Judgement:
     if lacking:
         why.append(f"Not measured: {listed(lacking)}.")
     return Judgement(_CLAIMS["R8"], verdict, tuple(ours), " ".join([*why, _order(found)]))
+
+
+def _above(study: StudyTable, best: str, other: str) -> Verdict:
+    """Judge "better than the other" by the difference on the same tasks; without it, by intervals that must part."""
+    gap = study.between(best, other, head="nil")
+    return judge_lower(nil_head(study, other), nil_head(study, best)) if gap is None else judge_above(gap, 0.0)
 
 
 def _heads(study: StudyTable) -> Judgement:

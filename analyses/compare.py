@@ -1,0 +1,245 @@
+"""From the stores of two checkpoints to the similarity of their layers, before and after adaptation."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
+
+from analyses.aligned import Aligned, aligned_rows, check_same_tasks
+from analyses.bootstrap import REPLICATES, over_seeds, task_draws
+from analyses.image_null import PERMUTATIONS, image_null
+from analyses.measures.measure import MEASURES, Measure, Null
+from analyses.measures.pair import Pair
+from analyses.table import Row, Table
+from analyses.task_moments import TaskMoments
+from probe.moments import JointMoments, moments_of
+from probe.store import Store, open_store
+from probe.store.metadata import Samples
+from trainers.errors import MetaprobeError, unknown_name
+
+__all__ = [
+    "PHASES",
+    "Compared",
+    "Phases",
+    "compare",
+    "compare_layers",
+    "identity_of",
+    "measured_rows",
+    "phases_named",
+]
+
+Phases = tuple[Literal["pre", "post"], Literal["pre", "post"]]
+
+PHASES: dict[str, Phases] = {
+    "pre-pre": ("pre", "pre"),
+    "pre-post": ("pre", "post"),
+    "post-pre": ("post", "pre"),
+    "post-post": ("post", "post"),
+}
+"""By the name in a table: before or after adaptation, of the first checkpoint and of the second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What one measure says of two layers.
+
+    Attributes:
+        value: the similarity; None where it is undefined.
+        n: rows.
+        reason: why it is undefined, or empty.
+        replicates: the same on each resample of tasks, NaN where undefined there; empty when none were asked for.
+        null: the same after whole images were exchanged; None when that was not asked for.
+    """
+
+    value: float | None
+    n: int
+    reason: str
+    replicates: Float[np.ndarray, " replicate"]
+    null: Null | None = None
+
+
+def phases_named(names: Sequence[str]) -> tuple[Phases, ...]:
+    """Return phases by their names in a table.
+
+    Raises:
+        MetaprobeError: a name is unknown; the message lists them.
+    """
+    for name in names:
+        if name not in PHASES:
+            raise unknown_name("phase", name, PHASES)
+    return tuple(PHASES[name] for name in names)
+
+
+def compare(
+    a: Path | str,
+    b: Path | str,
+    measures: Sequence[Measure] = tuple(MEASURES.values()),
+    *,
+    phases: Sequence[Phases] = (("pre", "pre"), ("post", "post")),
+    layers: Literal["all", "matching"] = "all",
+    replicates: int = REPLICATES,
+    permutations: int = PERMUTATIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Table:
+    """Compare the representations of two checkpoints on the same query images of the same tasks.
+
+    Rows are those of both sketches that belong together (`analyses.aligned`), pooled over tasks. The interval is a
+    bootstrap over tasks; every comparison draws the same tasks. The null exchanges whole images.
+
+    Args:
+        a: an activation store.
+        b: another, captured on the same tasks.
+        measures: which.
+        phases: of a and of b, "pre" or "post" adaptation.
+        layers: "all", every layer of a against every layer of b; or "matching", those of the same name.
+        replicates: resamples behind an interval, 0 for none.
+        permutations: behind a null, 0 for none. Layers of different names have no null.
+        progress: told how many comparisons of two layers are done, and how many there are.
+
+    Returns:
+        For each phase, layer of a, layer of b and measure a row, and for layers of one name a row "<measure>_null":
+        the mean over permutations, with 2.5 and 97.5 % of them as low and high.
+
+    Raises:
+        MetaprobeError: the stores are not of the same tasks, or no layer has the same name in both.
+        UnreadableInput: a store is damaged.
+    """
+    with threadpool_limits(limits=1), open_store(a) as one, open_store(b) as other:
+        check_same_tasks(one, other)
+        pairs = [(x, y) for x in one.layers for y in other.layers if layers == "all" or x == y]
+        if not pairs:
+            told = f"{one.path.name} has {', '.join(one.layers)}, {other.path.name} has {', '.join(other.layers)}"
+            raise MetaprobeError(f"no layer has the same name in both: {told}; compare all layers instead")
+        rows: list[Row] = []
+        for done, (phase, (x, y)) in enumerate(itertools.product(phases, pairs), 1):
+            amount = {"replicates": replicates, "permutations": permutations if x == y else 0}
+            samples, found = compare_layers(one, other, (x, y), phase, measures, **amount)
+            identity = identity_of(one, other, (x, y), phase, samples)
+            for measure in measures:
+                rows += measured_rows(identity, measure, found[measure.name], one.tasks)
+            if progress:
+                progress(done, len(phases) * len(pairs))
+        return Table.of(rows)
+
+
+def compare_layers(
+    a: Store,
+    b: Store,
+    layers: tuple[str, str],
+    phases: Phases,
+    measures: Sequence[Measure],
+    *,
+    replicates: int,
+    permutations: int,
+) -> tuple[Samples, dict[str, Compared]]:
+    """Return what a sample is, and by measure what it says of a layer of one store against a layer of another.
+
+    Args:
+        a: a store.
+        b: a store of the same tasks (`check_same_tasks`).
+        layers: of a and of b.
+        phases: of a and of b.
+        measures: which.
+        replicates: resamples of tasks, rows of `task_draws`; 0 for none.
+        permutations: behind a null; 0 for none.
+
+    Raises:
+        MetaprobeError: no such layer.
+        UnreadableInput: a store is damaged.
+    """
+    steps = tuple(0 if phase == "pre" else store.steps[-1] for store, phase in zip((a, b), phases, strict=True))
+    rows = aligned_rows(a, b, layers, (steps[0], steps[1]))
+    if rows.reason:
+        nothing = Compared(None, 0, rows.reason, np.full(replicates, np.nan))
+        return rows.samples, dict.fromkeys((measure.name for measure in measures), nothing)
+    eps = (a.layer(layers[0]).eps, b.layer(layers[1]).eps)
+    parts = {int(task): _moments(rows, rows.x.tasks == task, eps) for task in np.unique(rows.x.tasks)}
+    whole = TaskMoments.of(list(parts.values()))
+    draws = task_draws(a.tasks, replicates)[:, list(parts)] if replicates else np.empty((0, len(parts)), dtype=np.int64)
+    resampled = _resampled(whole, draws, measures)
+    nulls: Sequence[Null | None] = [None] * len(measures)
+    if permutations:
+        generator = np.random.default_rng([a.layers.index(layers[0]), b.layers.index(layers[1]), *steps])
+        nulls = image_null(rows.x, rows.y, measures, generator, permutations)
+    pair, found = Pair.of_moments(whole.pooled()), {}
+    for place, (measure, null) in enumerate(zip(measures, nulls, strict=True)):
+        result = measure.apply(pair)
+        found[measure.name] = Compared(result.value, result.n, result.reason, resampled[place], null)
+    return rows.samples, found
+
+
+def _moments(rows: Aligned, chosen: np.ndarray, eps: tuple[float, float]) -> JointMoments:
+    return dataclasses.replace(moments_of(rows.x.rows[chosen], rows.y.rows[chosen]), eps=eps)
+
+
+def _resampled(
+    moments: TaskMoments, draws: Int[np.ndarray, "replicate task"], measures: Sequence[Measure]
+) -> Float[np.ndarray, "measure replicate"]:
+    """Return each measure on each resample; NaN where it is undefined, as where no drawn task has a row."""
+    values = np.full((len(measures), len(draws)), np.nan)
+    drawn = np.flatnonzero(draws.any(axis=1))
+    for replicate, pooled in zip(drawn, moments.resampled(draws[drawn]), strict=True):
+        pair = Pair.of_moments(pooled)
+        for place, measure in enumerate(measures):
+            value = measure.apply(pair).value
+            values[place, replicate] = np.nan if value is None else value
+    return values
+
+
+def identity_of(a: Store, b: Store, layers: tuple[str, str], phases: Phases, samples: Samples) -> Row:
+    """Return the row of a comparison without what was measured: both checkpoints, layers, phases and stores."""
+    taken = {store.metadata.adaptation.steps for store in (a, b)}
+    one, other = (
+        {
+            "checkpoint": store.fingerprint[:12],
+            "algorithm": str(known.config["algorithm"]) if (known := store.metadata.checkpoint) else None,
+            "seed": int(known.config["seed"]) if known else None,
+            "iteration": known.iteration if known else None,
+        }
+        for store in (a, b)
+    )
+    return Row(
+        **one,
+        **{f"other_{name}": value for name, value in other.items()},
+        layer=layers[0],
+        other_layer=layers[1],
+        phase="-".join(phases),
+        inner_steps=taken.pop() if len(taken) == 1 else None,
+        samples=samples,
+        measure="",
+        value=None,
+        source=f"{a.sha256[:12]}+{b.sha256[:12]}",
+    )
+
+
+def measured_rows(identity: Row, measure: Measure, found: Compared, tasks: int) -> Iterator[Row]:
+    """Yield the row of a measure with its interval, and that of its null where there is one.
+
+    Args:
+        identity: a row with all columns but the measured ones.
+        measure: which.
+        found: what it says.
+        tasks: how many were resampled.
+    """
+    row = dataclasses.replace(identity, measure=measure.name, n=found.n)
+    if found.value is None:
+        yield dataclasses.replace(row, status="undefined", reason=found.reason)
+    else:
+        interval = over_seeds(np.array([found.value]), found.replicates[None], tasks=tasks, range=measure.range)
+        yield dataclasses.replace(row, value=found.value, low=interval.low, high=interval.high)
+    if found.null is None:
+        return
+    row = dataclasses.replace(row, measure=f"{measure.name}_null")
+    if found.null.mean is None:
+        yield dataclasses.replace(row, status="undefined", reason=found.null.reason)
+        return
+    low, high = np.quantile(found.null.values, [0.025, 0.975])
+    yield dataclasses.replace(row, value=found.null.mean, low=float(low), high=float(high))

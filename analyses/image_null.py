@@ -1,0 +1,139 @@
+"""What measures give on images that have nothing to do with each other, at the positions where they were.
+
+The rows of a convolution are positions of images, and what lies at the edge looks alike in every image. A null that
+exchanges rows singly breaks that up, too, and comes out too low: what it then calls similarity is in part that both
+networks know the position. So whole images are exchanged: all rows of an image move together, and each stands where a
+row of the same position stood. Images can replace each other when a sketch holds the same positions of them; they are
+put in random order, and each is given the next one's rows. No image keeps its own, as one of ten would in a random
+permutation of ten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from analyses.measures.measure import Measure, Null
+from analyses.measures.pair import Pair
+from analyses.measures.result import Similarity
+from probe.moments import moments_of
+from probe.store import Sketch
+
+__all__ = ["PERMUTATIONS", "image_classes", "image_null"]
+
+PERMUTATIONS = 40
+"""How many orders a null takes by default: enough for 2.5 and 97.5 % of them."""
+
+_NEEDED = 0.9  # of the rows
+
+
+def image_null(
+    x: Sketch, y: Sketch, measures: Sequence[Measure], generator: np.random.Generator, permutations: int = PERMUTATIONS
+) -> tuple[Null, ...]:
+    """Return what measures give when no image of x belongs to the image of y beside it (see the top of the file).
+
+    Every value of a similarity is to be read against this one. Only XᵀY depends on the order, so each permutation
+    costs one matrix product. Images that no other can replace are left out.
+
+    Args:
+        x: rows of one representation.
+        y: the same rows of the other.
+        measures: any; all are taken on the same permutations.
+        generator: source of the orders.
+        permutations: how many.
+
+    Returns:
+        One null a measure, in the order given; undefined, with the reason, where under 90 % of the rows are of images
+        that can be replaced.
+
+    Raises:
+        ValueError: `permutations` is not positive, or the rows of x and y are not of the same images and positions.
+    """
+    if permutations < 1:
+        raise ValueError(f"image null: permutations must be at least 1, got {permutations}")
+    for name in ("tasks", "samples", "positions"):
+        if not np.array_equal(getattr(x, name), getattr(y, name)):
+            raise ValueError(f"image null: the {name} of the rows of x and y differ; align the sketches first")
+    classes = image_classes(x)
+    kept = sum(rows.size for rows in classes)
+    if kept < _NEEDED * len(x.rows) or not kept:
+        reason = (
+            f"image null: {kept} of {len(x.rows)} rows are of images that another image can replace (same positions in "
+            f"the sketch), {_NEEDED:.0%} are needed; capture again, with at least two tasks and equally many rows of "
+            "each"
+        )
+        return tuple(Null(None, None, (), reason) for _ in measures)
+    own = np.concatenate([rows.ravel() for rows in classes])
+    results = [
+        [measure.apply(pair) for measure in measures]
+        for pair in _pairs(x.rows[own], y.rows[own], _others(classes, generator, permutations))
+    ]
+    return tuple(_null([row[i] for row in results]) for i in range(len(measures)))
+
+
+def image_classes(sketch: Sketch) -> list[Int[np.ndarray, "image row"]]:
+    """Return the rows of images that can replace each other: a matrix a class, one image a row of it.
+
+    Images (a task's query samples) are in one class when the sketch holds the same positions of them, in the same
+    order. Classes of a single image are left out.
+    """
+    order = np.lexsort((np.arange(len(sketch.tasks)), sketch.samples, sketch.tasks))
+    tasks, samples = sketch.tasks[order], sketch.samples[order]
+    new = np.flatnonzero((np.diff(tasks) != 0) | (np.diff(samples) != 0)) + 1
+    classes: dict[bytes, list[np.ndarray]] = {}
+    for rows in np.split(order, new):
+        classes.setdefault(np.asarray(sketch.positions[rows], dtype=np.int64).tobytes(), []).append(rows)
+    return [np.stack(images) for images in classes.values() if len(images) > 1]
+
+
+def _others(
+    classes: Sequence[Int[np.ndarray, "image row"]], generator: np.random.Generator, permutations: int
+) -> Iterator[Int[np.ndarray, " row"]]:
+    """Yield for each permutation the place, among all rows of all classes, of the row that each row is given."""
+    sizes = np.array([len(rows) for rows in classes])
+    lengths = np.repeat([rows.shape[1] for rows in classes], sizes)  # rows of each image
+    firsts = np.cumsum(lengths) - lengths
+    image = np.repeat(np.arange(len(lengths)), lengths)  # of each row
+    within = np.arange(len(image)) - firsts[image]
+    before = np.cumsum(sizes) - sizes
+    alike = [before[sizes == size, None] + np.arange(size) for size in np.unique(sizes)]  # (class, image)
+    given = np.empty(len(lengths), dtype=np.int64)
+    for _ in range(permutations):
+        for images in alike:
+            order = generator.permuted(images, axis=1)
+            given[order] = np.roll(order, -1, axis=1)
+        yield firsts[given][image] + within
+
+
+def _pairs(
+    x: Float[np.ndarray, "row feature"], y: Float[np.ndarray, "row other"], orders: Iterable[Int[np.ndarray, " row"]]
+) -> Iterator[Pair]:
+    """Yield `Pair.of_moments` of x and reordered y; whatever is of one side alone is computed once."""
+    moments, p = moments_of(x, y), x.shape[1]
+    left, right = _with_square(x, moments.mean[:p]), _with_square(y, moments.mean[p:])
+    exchanged = np.empty_like(right)
+    for order in orders:
+        products = left.T @ np.take(right, order, axis=0, out=exchanged, mode="clip")  # "raise" would copy twice
+        scatter, cubic, quartic = moments.scatter.copy(), moments.cubic.copy(), moments.quartic.copy()
+        scatter[:p, p:], scatter[p:, :p] = products[:-1, :-1], products[:-1, :-1].T
+        cubic[0, p:], cubic[1, :p], quartic[1] = products[-1, :-1], products[:-1, -1], products[-1, -1]
+        yield Pair.of_moments(dataclasses.replace(moments, scatter=scatter, cubic=cubic, quartic=quartic))
+
+
+def _with_square(
+    rows: Float[np.ndarray, "row feature"], mean: Float[np.ndarray, " feature"]
+) -> Float[np.ndarray, "row column"]:
+    """Return the centred rows with their squared lengths as a last column, in float64."""
+    centred = rows.astype(np.float64) - mean
+    return np.column_stack([centred, np.einsum("ij,ij->i", centred, centred)])
+
+
+def _null(results: Sequence[Similarity]) -> Null:
+    values = tuple(result.value for result in results if result.value is not None)
+    if len(values) < len(results):
+        reason = next(result.reason for result in results if result.value is None)
+        return Null(None, None, (), reason)
+    return Null(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, values, "")

@@ -1,0 +1,129 @@
+"""Freezing ablation of any `nn.Module`, on tasks that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from analyses.ablation import Ablation, OtherSteps, contiguous_blocks
+from analyses.accuracy import narrowed
+from analyses.table import Row, Table
+from probe.capturing.untouched import untouched
+from trainers.adapt import adapt_as, layers_of
+from trainers.checkpoint import fingerprint_of
+from trainers.config import Adaptation
+from trainers.device import exact_float32
+from trainers.errors import MetaprobeError, unknown_name
+from trainers.evaluate import Evaluation, query_scores
+from trainers.networks import Parameters, TaskNetwork
+from trainers.parallel import one_thread
+from trainers.tasks.episodes import Tasks
+
+__all__ = ["freeze_module"]
+
+
+def freeze_module(
+    network: nn.Module,
+    params: Parameters | None,
+    tasks: Tasks,
+    adaptation: Adaptation,
+    *,
+    frozen: Sequence[Sequence[str]] | None = None,
+    inner_steps: Sequence[int] = (),
+    other_steps: OtherSteps = "ends",
+    transductive: bool = True,
+    untrained: Parameters | None = None,
+    per_task: bool = False,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Table:
+    """Run a freezing ablation on any module that maps (sample, …) to logits, with an untrained control beside it.
+
+    The tests of `analyses.freezing.freeze`, task by task. Layers are the first parts of parameter names
+    (`trainers.adapt.layers_of`). The module stays in the train or eval mode it is in and is left as it was found:
+    buffers, flags and torch's random state are put back, and every test starts from the same buffers.
+
+    Args:
+        network: the module.
+        params: trained weights by name; buffers may be among them (a `state_dict`); what is not named, and with None
+            everything, is the module's own.
+        tasks: the tasks.
+        adaptation: how to adapt with nothing frozen.
+        frozen: sets of layers (default: `contiguous_blocks` in the order of the parameters); differences are to the
+            first.
+        inner_steps: numbers of steps (default: the adaptation's).
+        other_steps: which sets are tested at numbers of steps other than the adaptation's.
+        transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
+        untrained: weights as before training, in the form of `params`: the control, without which what freezing costs
+            says little about what was learned.
+        per_task: whether the accuracy of every task gets a row, too (`task` is its index).
+        seed: of what is random in the module (dropout); each task draws its own.
+        progress: called with the number of tasks done and of tasks in all.
+
+    Returns:
+        Rows as of `freeze`. `checkpoint` is the beginning of the weights' fingerprint, as a capture of them has it;
+        `algorithm` is "random" for the control.
+
+    Raises:
+        MetaprobeError: a layer or parameter is unknown, a shape does not fit, there is no task, or the module is no
+            `TaskNetwork` and is asked for the support set's statistics.
+    """
+    if not len(tasks):
+        raise MetaprobeError("a freezing ablation needs at least one task; got none")
+    if not transductive and not isinstance(network, TaskNetwork):
+        raise MetaprobeError(
+            f"transductive=False asks for the support set's statistics; {type(network).__name__} normalises in its own "
+            "way (train or eval mode), leave the argument out"
+        )
+    sets = contiguous_blocks(layers_of(network)) if frozen is None else frozen
+    ablation = Ablation.of(sets, inner_steps, adaptation.steps, other_steps)
+    learners = [(None, _split(network, params))] + ([("random", _split(network, untrained))] if untrained else [])
+    total, done = len(tasks) * len(learners) * len(ablation), 0
+    rows = []
+    for algorithm, (start, buffers) in learners:
+        identity = Row(checkpoint=fingerprint_of(start)[:12], algorithm=algorithm, measure="", value=None)
+        with exact_float32(), one_thread(), untouched(network, buffers) as rewind:
+
+            def test(
+                names: tuple[str, ...],
+                steps: int,
+                start: Parameters = start,
+                rewind: Callable[[int], None] = rewind,
+            ) -> Evaluation:
+                nonlocal done
+                changed, scores = narrowed(network, adaptation, names, steps), []
+                for place, index in enumerate(tasks.indices):
+                    task, own_seed = tasks[place : place + 1], (seed * 1_000_003 + index) % 2**63
+                    rewind(own_seed)
+                    adapted = adapt_as(network, start, task.support, changed).params
+                    rewind(own_seed)
+                    scores.append(query_scores(network, adapted, task, transductive=transductive))
+                    done += 1
+                    if progress:
+                        progress(done, total)
+                return Evaluation(*np.concatenate(scores, axis=1))
+
+            rows += ablation.rows(identity, test, tasks.indices if per_task else ())
+    return Table.of(rows)
+
+
+def _split(network: nn.Module, given: Parameters | None) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:
+    """Return copies of all parameters, and of those of the buffers that were given.
+
+    Raises:
+        MetaprobeError: a name or a shape is not the module's.
+    """
+    own = dict(network.named_parameters())
+    places = dict(network.named_buffers(remove_duplicate=False))
+    known = own | places
+    for name, value in (given or {}).items():
+        if name not in known:
+            raise unknown_name("parameter", name, known)
+        if value.shape != known[name].shape:
+            raise MetaprobeError(
+                f"parameter {name!r} has shape {tuple(value.shape)}, the network expects {tuple(known[name].shape)}"
+            )
+    copies = {name: value.detach().clone() for name, value in (own | dict(given or {})).items()}
+    return {name: copies[name] for name in own}, {name: copies[name] for name in copies if name in places}

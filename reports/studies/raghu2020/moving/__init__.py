@@ -1,0 +1,1 @@
+"""What moves in the inner loop, and whether it matters: similarity after every step, and weights against features."""

@@ -1,0 +1,154 @@
+"""The steps of a study: order, skipping, failing, jobs side by side, and what a killed call leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reports.studies.steps import Effort, Step, in_waves, run_steps
+from tests.conftest import make_imageset
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.interrupt import Interrupted
+
+IMAGES = make_imageset(n_classes=4, per_class=3, size=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Write:
+    """Writes the sum of what it needs, plus one, and the number of its process's threads."""
+
+    path: Path
+    reads: tuple[Path, ...] = ()
+    fails: str = ""
+
+    def is_done(self, imageset) -> bool:
+        return self.path.exists()
+
+    def do(self, imageset) -> None:
+        import torch
+
+        if self.fails == "ours":
+            raise MetaprobeError("no such luck")
+        if self.fails == "bug":
+            raise ZeroDivisionError("by nothing")
+        if self.fails == "stop":
+            raise Interrupted("stopped")
+        total = sum(int(path.read_text().split()[0]) for path in self.reads) + 1
+        self.path.write_text(f"{total} {os.getpid()} {torch.get_num_threads()}")
+
+    def effort(self) -> Effort:
+        return Effort(seconds=1.0)
+
+
+def chain(folder: Path, fails: str = "") -> list[Step]:
+    """a, b → c → d, and e apart; with `fails`, b does."""
+    path = {name: folder / name for name in "abcde"}
+    return [
+        Step("d", Write(path["d"], (path["c"],)), ("c",)),
+        Step("a", Write(path["a"])),
+        Step("b", Write(path["b"], fails=fails)),
+        Step("c", Write(path["c"], (path["a"], path["b"])), ("a", "b")),
+        Step("e", Write(path["e"]), alone=True),
+    ]
+
+
+def test_waves_keep_what_is_needed_before_what_needs_it_and_what_is_alone_apart(tmp_path):
+    waves = [[step.name for step in wave] for wave in in_waves(chain(tmp_path))]
+    assert waves == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+def test_steps_that_cannot_be_ordered_are_refused(tmp_path):
+    one = Step("a", Write(tmp_path / "a"), ("b",))
+    with pytest.raises(ValueError, match=r"'a' needs .*'b'.* never all come before"):
+        list(in_waves([one]))
+    with pytest.raises(ValueError, match="used twice"):
+        list(in_waves([one, one]))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_all_is_done_once_and_the_result_does_not_depend_on_jobs(tmp_path, jobs):
+    results = run_steps(chain(tmp_path), IMAGES, jobs)
+    assert {name: outcome.ending for name, outcome in results.outcomes.items()} == dict.fromkeys("dabce", "done")
+    found = {path.name: path.read_text().split() for path in tmp_path.iterdir()}
+    assert {name: int(words[0]) for name, words in found.items()} == {"a": 1, "b": 1, "c": 3, "d": 4, "e": 1}
+    if jobs == 2:
+        assert os.getpid() not in {int(found[name][1]) for name in "ab"}
+        assert {found[name][2] for name in "ab"} == {"1"}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    run_steps(chain(tmp_path), IMAGES, jobs)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert len(list(results.works())) == 5
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(("fails", "told"), [("ours", "no such luck"), ("bug", "ZeroDivisionError: by nothing")])
+def test_a_step_that_fails_takes_with_it_only_what_needs_it(tmp_path, jobs, fails, told):
+    results = run_steps(chain(tmp_path, fails), IMAGES, jobs)
+    endings = {name: outcome.ending for name, outcome in results.outcomes.items()}
+    assert endings == {"a": "done", "b": "failed", "c": "not run", "d": "not run", "e": "done"}
+    assert results.outcomes["b"].reason == told
+    assert ("Traceback" in results.outcomes["b"].trace) == (fails == "bug")
+    assert results.outcomes["c"].reason == "needs “b”, which failed"
+    assert results.outcomes["d"].reason == "needs “c”, which was not run"
+    assert {name for name, _ in results.missing()} == {"b", "c", "d"}
+    again = run_steps(chain(tmp_path), IMAGES, jobs)
+    assert not again.missing()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_stop_ends_all(tmp_path, jobs):
+    with pytest.raises(Interrupted, match="stopped"):
+        run_steps(chain(tmp_path, "stop"), IMAGES, jobs)
+
+
+def test_a_lost_result_ends_all_before_a_page_could_shrink(tmp_path):
+    class Lost(Write):
+        def is_done(self, imageset) -> bool:
+            raise UnreadableInput(f"{self.path} is missing")
+
+    with pytest.raises(UnreadableInput, match="a is missing"):
+        run_steps([Step("a", Lost(tmp_path / "a"))], IMAGES)
+
+
+def test_fewer_than_one_job_is_refused(tmp_path):
+    with pytest.raises(MetaprobeError, match="--jobs must be at least 1; got 0"):
+        run_steps(chain(tmp_path), IMAGES, 0)
+
+
+def test_jobs_end_with_the_process_that_began_them(tmp_path):
+    """A killed study leaves no process that goes on writing beside the one that resumes it."""
+    script = f"""
+import time
+from pathlib import Path
+from reports.studies.steps import Step, run_steps
+from tests.test_study_steps import IMAGES, Tick
+run_steps([Step(name, Tick(Path({str(tmp_path)!r}) / name)) for name in "ab"], IMAGES, 2)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).resolve().parents[1])
+    ticks = [tmp_path / name for name in "ab"]
+    deadline = time.monotonic() + 60
+    while not all(path.exists() for path in ticks) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert all(path.exists() for path in ticks)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(2.5)
+    before = [path.read_text() for path in ticks]
+    time.sleep(1.5)
+    assert [path.read_text() for path in ticks] == before
+
+
+class Tick(Write):
+    """Writes the time over and over."""
+
+    def do(self, imageset) -> None:
+        for _ in range(600):
+            self.path.write_text(str(time.monotonic()))
+            time.sleep(0.1)
