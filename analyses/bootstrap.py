@@ -149,13 +149,18 @@ def over_seeds(
     return Interval(value, low, high, tasks, seeds)
 
 
-def mean_of_tasks(per_task: Float[np.ndarray, "seed task"], replicates: int = REPLICATES) -> Interval:
+def mean_of_tasks(
+    per_task: Float[np.ndarray, "seed task"],
+    replicates: int = REPLICATES,
+    range: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """Return the mean over seeds and tasks of accuracies, or of paired differences a − b of them.
 
     Args:
         per_task: one number a seed and task; column t is the same task in every row, and in every table that this one
             is compared with.
         replicates: how many resamples.
+        range: smallest and largest value that there can be.
 
     Raises:
         ValueError: not a matrix of finite numbers with a row and a column at least.
@@ -167,7 +172,7 @@ def mean_of_tasks(per_task: Float[np.ndarray, "seed task"], replicates: int = RE
     values = per_task.mean(axis=1)
     centred = per_task - values[:, None]  # so that what all tasks share leaves no rounding in the deviations
     resampled = values[:, None] + centred @ task_draws(tasks, replicates).T / tasks
-    return over_seeds(values, resampled, tasks=tasks)
+    return over_seeds(values, resampled, tasks=tasks, range=range)
 
 
 def _widening(count: int, seeds: int, within: bool) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from analyses.aligned import Aligned, aligned_rows, check_same_tasks
@@ -19,7 +19,7 @@ from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import MEASURES, Measure, Null
 from analyses.measures.pair import Pair
 from analyses.table import Row, Table
-from analyses.task_moments import TaskMoments
+from analyses.task_moments import TaskMoments, on_resamples
 from probe.moments import JointMoments, moments_of
 from probe.store import Store, open_store
 from probe.store.metadata import Samples
@@ -164,7 +164,7 @@ def compare_layers(
     parts = {int(task): _moments(rows, rows.x.tasks == task, eps) for task in np.unique(rows.x.tasks)}
     whole = TaskMoments.of(list(parts.values()))
     draws = task_draws(a.tasks, replicates)[:, list(parts)] if replicates else np.empty((0, len(parts)), dtype=np.int64)
-    resampled = _resampled(whole, draws, measures)
+    resampled = on_resamples(whole, draws, measures)
     nulls: Sequence[Null | None] = [None] * len(measures)
     if permutations:
         generator = np.random.default_rng([a.layers.index(layers[0]), b.layers.index(layers[1]), *steps])
@@ -178,20 +178,6 @@ def compare_layers(
 
 def _moments(rows: Aligned, chosen: np.ndarray, eps: tuple[float, float]) -> JointMoments:
     return dataclasses.replace(moments_of(rows.x.rows[chosen], rows.y.rows[chosen]), eps=eps)
-
-
-def _resampled(
-    moments: TaskMoments, draws: Int[np.ndarray, "replicate task"], measures: Sequence[Measure]
-) -> Float[np.ndarray, "measure replicate"]:
-    """Return each measure on each resample; NaN where it is undefined, as where no drawn task has a row."""
-    values = np.full((len(measures), len(draws)), np.nan)
-    drawn = np.flatnonzero(draws.any(axis=1))
-    for replicate, pooled in zip(drawn, moments.resampled(draws[drawn]), strict=True):
-        pair = Pair.of_moments(pooled)
-        for place, measure in enumerate(measures):
-            value = measure.apply(pair).value
-            values[place, replicate] = np.nan if value is None else value
-    return values
 
 
 def identity_of(a: Store, b: Store, layers: tuple[str, str], phases: Phases, samples: Samples) -> Row:

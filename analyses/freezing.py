@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from analyses.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
-from analyses.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
-from analyses.module_freezing import freeze_module
 from analyses.table import Row, Table
 from analyses.testing import Learner, TestPlan, adapting_all, identity_of, learner_of, sampler_of
+from analyses.testing.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
+from analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
+from analyses.testing.module_freezing import freeze_module
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.networks import build_network

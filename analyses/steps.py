@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.accuracy import mean_row
 from analyses.table import Row, Table
 from analyses.testing import Learner, TestPlan, learner_of, sampler_of
+from analyses.testing.accuracy import mean_row
 from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import starting_point

@@ -9,14 +9,14 @@ so no digits are lost to an offset.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
-from probe.moments import JointMoments, _about
+from probe.moments import JointMoments, _about, _at_their_mean
 
 __all__ = ["TaskMoments", "on_resamples"]
 
@@ -106,27 +106,14 @@ class TaskMoments:
                 about = JointMoments(
                     n=n,
                     split=self.split,
-                    mean=totals[i] / n,
+                    mean=self.centre,
                     scatter=scatters[i].reshape(len(self.centre), -1),
                     cubic=cubics[i],
                     quartic=quartics[i],
                     largest=self.largest[drawn].max(axis=0),
                     eps=self.eps,
                 )
-                yield _recentred(about, self.centre)
-
-
-def _recentred(about: JointMoments, centre: np.ndarray) -> JointMoments:
-    """Return moments about their own mean from moments about `centre`, off which their mean is `about.mean`.
-
-    `_about` leads from the own mean to the centre. What it adds is known in turn: to the scatter from n and the shift,
-    to the cubic sums from the scatter, to the quartic ones from both.
-    """
-    shift = about.mean
-    own = replace(about, scatter=about.scatter - about.n * np.outer(shift, shift))
-    own = replace(own, cubic=2 * own.cubic - _about(own, shift)[1])
-    own = replace(own, quartic=2 * own.quartic - _about(own, shift)[2])
-    return replace(own, mean=centre + shift)
+                yield _at_their_mean(about, totals[i] / n)
 
 
 def on_resamples(

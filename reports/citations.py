@@ -38,7 +38,13 @@ DATA: dict[str, str] = {
 ALWAYS: dict[str, str] = {
     "bootstrap": """@book{davison1997bootstrap,
   title={Bootstrap Methods and their Application}, author={Davison, Anthony C. and Hinkley, David V.},
-  publisher={Cambridge University Press}, year={1997}}""",
+  publisher={Cambridge University Press}, year={1997}}
+@article{owen2007pigeonhole,
+  title={The Pigeonhole Bootstrap}, author={Owen, Art B.},
+  journal={The Annals of Applied Statistics}, volume={1}, number={2}, pages={386--411}, year={2007}}""",
+    "median": """@book{hahn1991statistical,
+  title={Statistical Intervals: A Guide for Practitioners}, author={Hahn, Gerald J. and Meeker, William Q.},
+  publisher={Wiley}, year={1991}}""",
     "permutation": """@book{good2005permutation,
   title={Permutation, Parametric and Bootstrap Tests of Hypotheses}, author={Good, Phillip},
   edition={3}, publisher={Springer}, year={2005}}""",

@@ -56,7 +56,7 @@ def working_in(base):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setenv("METAPROBE_CACHE", str(base / "cache"))
-        patch.setattr("analyses.timing._seconds", steady)  # times differ between two runs, the rest must not
+        patch.setattr("analyses.testing.timing._seconds", steady)  # times differ between two runs, the rest must not
         yield
 
 

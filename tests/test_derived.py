@@ -103,3 +103,30 @@ def test_the_reuse_index_is_of_the_tasks_that_both_were_tested_on(accuracies):
 def test_tests_of_one_seed_are_not_called_tests_over_seeds(accuracies):
     one = derived(table_of(accuracies, seeds=(0,)), BODY, 5)
     assert not [row for row in one.rows if row.measure in ("accuracy", "accuracy_difference") and row.seed is None]
+
+
+def test_a_head_difference_is_of_the_head_that_the_regime_is_tested_with(accuracies):
+    """The untrained network is tested with its own head, as MAML's control, and with a head trained on it."""
+    rows = list(table_of(accuracies).rows)
+    generator = np.random.default_rng(1)
+    maml, nil = generator.normal(30, 5, (2, TASKS)), generator.normal(35, 5, (2, TASKS))
+    for seed in (0, 1):
+        rows += rows_of("random", seed, maml[seed], head="maml", iteration=0)
+        rows += rows_of("random", seed, nil[seed], head="nil", iteration=0, steps=0)
+    made = derived(Table.of(rows), BODY, 5)
+    assert found(made, "head_difference", algorithm="random").value == pytest.approx((maml - nil).mean())
+
+
+def test_a_task_without_an_accuracy_is_not_left_out_in_silence(accuracies):
+    rows = [
+        dataclasses.replace(row, value=None, status="undefined", reason="diverged")
+        if (row.algorithm, row.seed, row.task, row.frozen) == ("maml", 1, 7, "")
+        else row
+        for row in table_of(accuracies).rows
+    ]
+    made = derived(Table.of(rows), BODY, 5)
+    level = found(made, "accuracy", algorithm="maml", frozen="", seed=None)
+    assert (level.value, level.status) == (None, "undefined")
+    assert level.reason == "1 of 40 tasks have no accuracy in one of the tests: their inner loop diverged"
+    assert found(made, BETWEEN, algorithm="anil", other_algorithm="maml").value is None
+    assert found(made, "accuracy", algorithm="anil", frozen="", seed=None).value is not None

@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy import stats
 
-from analyses.accuracy import evaluated
 from analyses.freezing import TestPlan, accuracy_of, all_subsets, contiguous_blocks, freeze, group_accuracy, mean_row
-from analyses.heads import compare_heads
 from analyses.table import Row, Table
 from analyses.testing import adapting_all, learner_of
+from analyses.testing.accuracy import evaluated
+from analyses.testing.heads import compare_heads
 from probe.cli import main
 from tests import reference_maml as reference
 from tests.conftest import make_imageset

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.heads import compare_heads
 from analyses.testing import TestPlan
+from analyses.testing.heads import compare_heads
 from reports.entries import entries_of
 from reports.page import render
 from reports.studies.raghu2020 import measurements

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from analyses.bootstrap import REPLICATES, over_seeds, task_draws
 from analyses.freezing import TestPlan, freeze
-from analyses.reuse import reuse_index, reuse_table
 from analyses.table import Row, Table
+from analyses.testing.reuse import reuse_index, reuse_table
 from tests.conftest import make_imageset
 from tests.test_freezing import chosen, the
 from tests.test_training import tiny

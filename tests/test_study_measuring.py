@@ -21,7 +21,7 @@ from trainers.run import RunFolder
 def clock():
     """Times differ between two runs; the rest must not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analyses.timing._seconds", steady)
+        patch.setattr("analyses.testing.timing._seconds", steady)
         yield
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.studies.steps import Effort, Step, in_waves, run_steps
+from reports.studies.steps import Effort, LostEvidence, Step, in_waves, run_steps
 from tests.conftest import make_imageset
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.interrupt import Interrupted
@@ -111,10 +111,33 @@ def test_a_stop_ends_all(tmp_path, jobs):
 def test_a_lost_result_ends_all_before_a_page_could_shrink(tmp_path):
     class Lost(Write):
         def is_done(self, imageset) -> bool:
-            raise UnreadableInput(f"{self.path} is missing")
+            raise LostEvidence(f"{self.path} is missing")
 
-    with pytest.raises(UnreadableInput, match="a is missing"):
+    with pytest.raises(LostEvidence, match="a is missing"):
         run_steps([Step("a", Lost(tmp_path / "a"))], IMAGES)
+
+
+def test_a_damaged_file_of_one_step_fails_that_step_alone(tmp_path):
+    class Damaged(Write):
+        def is_done(self, imageset) -> bool:
+            raise UnreadableInput(f"{self.path} is damaged")
+
+    results = run_steps([Step("a", Damaged(tmp_path / "a")), Step("b", Write(tmp_path / "b"))], IMAGES)
+    assert [outcome.ending for outcome in results.outcomes.values()] == ["failed", "done"]
+    assert results.outcomes["a"].reason.endswith("a is damaged")
+
+
+def test_a_process_that_dies_fails_its_step_and_not_the_study(tmp_path):
+    steps = [
+        Step("a", Dies(tmp_path / "a")),
+        Step("b", Write(tmp_path / "b")),
+        Step("c", Write(tmp_path / "c"), ("b",)),
+    ]
+    results = run_steps(steps, IMAGES, 2)
+    assert results.outcomes["a"].ending == "failed"
+    assert "died" in results.outcomes["a"].reason
+    again = run_steps(steps[1:], IMAGES, 2)
+    assert not again.missing()
 
 
 def test_fewer_than_one_job_is_refused(tmp_path):
@@ -143,6 +166,14 @@ run_steps([Step(name, Tick(Path({str(tmp_path)!r}) / name)) for name in "ab"], I
     before = [path.read_text() for path in ticks]
     time.sleep(1.5)
     assert [path.read_text() for path in ticks] == before
+
+
+class Dies(Write):
+    """Is killed, as by a system that has no memory left, once the step beside it has had time to end."""
+
+    def do(self, imageset) -> None:
+        time.sleep(1.0)
+        os._exit(9)
 
 
 class Tick(Write):

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses import timing
 from analyses.table import COLUMNS
-from analyses.timing import CONDITIONS, TIMED, Timed, drawn, median_interval, time_learners, turn
+from analyses.testing import timing
+from analyses.testing.timing import CONDITIONS, TIMED, Timed, drawn, median_interval, time_learners, turn
 from reports.entries import entries_of
 from reports.studies.raghu2020.study_table import StudyTable
 from reports.studies.raghu2020.timing.claims import JUDGED_TIMES, PAPER_SECONDS, PAPER_SPEEDUPS, VIEWS

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from analyses.accuracy import mean_row
 from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Row
+from analyses.testing.accuracy import mean_row
 from trainers.config import Adaptation
 
 __all__ = ["Found", "bound_rows", "first_term"]

@@ -219,8 +219,8 @@ def freeze(
     from analyses.freezing import TestPlan
     from analyses.freezing import all_subsets as subsets_of
     from analyses.freezing import freeze as run
-    from analyses.reuse import reuse_table
     from analyses.table import Table
+    from analyses.testing.reuse import reuse_table
     from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from probe.cli.arguments import DataRoot, Flag, at_least_one
-from probe.show import show
+from probe.show import Grid, show
 from reports.studies.request import StudyRequest
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def study(
     data = (request.data or "").partition(":")[0]
     folder = out or Path("runs") / f"{name}-{data}-{request.preset}"
     if dry_run:
-        show(planned(declared(chosen, request, folder, data_root, download), jobs))
+        show(planned(declared(chosen, request, folder, data_root, download, jobs), jobs))
         return 0
     return _told(*run_study(chosen, request, folder, data_root, download, jobs))
 
@@ -94,6 +94,13 @@ def report(
 
 
 def _told(page: Path, results: Results) -> int:
+    """Show the verdicts as the page has them, and where it is."""
+    import pandas as pd
+
+    claims = pd.read_csv(page.parent / "tables" / "claims.csv", keep_default_na=False)
+    columns = ("claim", "title", "paper", "ours", "verdict")
+    rows = tuple(tuple(row) for row in claims[list(columns)].to_numpy().tolist())
+    show((Grid("claims", columns, rows, unbroken=frozenset({"claim", "verdict"})),))
     print(f"report: {page}")
     return 1 if results.missing() else 0
 

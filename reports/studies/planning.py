@@ -26,7 +26,7 @@ __all__ = ["planned"]
 _ALIKE = {"maml_head": "anil", "tsa_maml": "maml"}
 """Algorithms that begin with another run's checkpoint, and the ones that are timed in their place."""
 
-_TEST_QUERIES = 15
+_TEST_QUERIES = 15  # images of a class, as tests have
 _TESTED = 4  # tasks
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.studies.request import StudyRequest
-from reports.studies.steps import Results, run_steps
+from reports.studies.steps import Results, check_jobs, run_steps
 from reports.studies.study import Preset, Study
 from reports.studies.works import Training
 from trainers.device import device_named
@@ -33,7 +33,9 @@ class Declared:
     steps: tuple[Step, ...]
 
 
-def declared(study: Study, request: StudyRequest, out: Path, data_root: Path | None, download: bool) -> Declared:
+def declared(
+    study: Study, request: StudyRequest, out: Path, data_root: Path | None, download: bool, jobs: int
+) -> Declared:
     """Return the steps of a study; nothing is done or written.
 
     Args:
@@ -42,12 +44,14 @@ def declared(study: Study, request: StudyRequest, out: Path, data_root: Path | N
         out: the folder for its runs and its page.
         data_root: where data lie.
         download: fetch them when they are missing.
+        jobs: processes side by side.
 
     Raises:
         MetaprobeError: something asked for cannot be, or a folder holds another run.
     """
     from trainers.tasks import load_for
 
+    check_jobs(jobs)
     device_named(request.device)  # what cannot work is told before data are read
     request = request.of(study)
     amount = request.amount(study)
@@ -78,7 +82,7 @@ def run_study(
     Raises:
         MetaprobeError: as `declared` and `run_steps`; or no step of the study was done, so that there is no page.
     """
-    ready = declared(study, request, out, data_root, download)
+    ready = declared(study, request, out, data_root, download, jobs)
     results = run_steps(ready.steps, ready.imageset, jobs)
     report_failures(results, out)
     return study.write(ready.request, ready.amount, out, ready.imageset, results), results

@@ -13,11 +13,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.interrupt import Interrupted
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Effort", "Outcome", "Results", "Step", "Work", "in_waves", "run_steps"]
+__all__ = ["Effort", "LostEvidence", "Outcome", "Results", "Step", "Work", "check_jobs", "in_waves", "run_steps"]
+
+
+class LostEvidence(UnreadableInput):
+    """A result is there, and what it rests on is gone or has changed: no page may be made without it."""
+
 
 Ending = Literal["done", "failed", "not run"]
 
@@ -42,7 +47,7 @@ class Work(Protocol):
         """Return whether its result is there, made from the same inputs.
 
         Raises:
-            UnreadableInput: the result was there, and what it rests on is gone or has changed.
+            LostEvidence: the result was there, and what it rests on is gone or has changed.
         """
         ...
 
@@ -128,6 +133,16 @@ def in_waves(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
         left = [step for step in left if step.name not in passed]
 
 
+def check_jobs(jobs: int) -> None:
+    """Refuse a number of processes that cannot be.
+
+    Raises:
+        MetaprobeError: it is below 1.
+    """
+    if jobs < 1:
+        raise MetaprobeError(f"--jobs must be at least 1; got {jobs}")
+
+
 def run_steps(steps: Sequence[Step], imageset: ImageSet, jobs: int = 1) -> Results:
     """Do all steps that are not done, and return how each ended.
 
@@ -141,11 +156,10 @@ def run_steps(steps: Sequence[Step], imageset: ImageSet, jobs: int = 1) -> Resul
 
     Raises:
         MetaprobeError: fewer than one job.
-        UnreadableInput: a result is there, and what it rests on is not.
+        LostEvidence: a result is there, and what it rests on is not.
         Interrupted: Ctrl-C or SIGTERM.
     """
-    if jobs < 1:
-        raise MetaprobeError(f"--jobs must be at least 1; got {jobs}")
+    check_jobs(jobs)
     ended: dict[str, Outcome] = {}
     for wave in in_waves(steps):
         ready = []
@@ -153,13 +167,23 @@ def run_steps(steps: Sequence[Step], imageset: ImageSet, jobs: int = 1) -> Resul
             lacking = [name for name in step.needs if ended[name].ending != "done"]
             if lacking:
                 ended[step.name] = Outcome("not run", f"needs “{lacking[0]}”, which {_told(ended[lacking[0]])}")
-            elif step.work.is_done(imageset):
-                ended[step.name] = Outcome("done")
+            elif outcome := _known(step, imageset):
+                ended[step.name] = outcome
             else:
                 ready.append(step)
         for step, outcome in _done(ready, imageset, jobs):
             ended[step.name] = outcome
     return Results(tuple(steps), {step.name: ended[step.name] for step in steps})
+
+
+def _known(step: Step, imageset: ImageSet) -> Outcome | None:
+    """Return how a step ended that need not or cannot be done; a file of one run that is damaged fails that step."""
+    try:
+        return Outcome("done") if step.work.is_done(imageset) else None
+    except LostEvidence:
+        raise
+    except MetaprobeError as error:
+        return Outcome("failed", str(error))
 
 
 def _told(outcome: Outcome) -> str:
@@ -170,9 +194,16 @@ def _done(steps: Sequence[Step], imageset: ImageSet, jobs: int) -> Iterable[tupl
     if jobs == 1 or len(steps) == 1:
         return ((step, _attempt(step.work.do, imageset)) for step in steps)
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        outcomes: Any = Parallel()(delayed(_in_a_job)(step.work.do, imageset, os.getpid()) for step in steps)
+    try:
+        with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+            outcomes: Any = Parallel()(delayed(_in_a_job)(step.work.do, imageset, os.getpid()) for step in steps)
+    except TerminatedWorkerError as error:  # out of memory, say: what the others of the wave kept counts
+        died = Outcome(
+            "failed", f"a process that did this or another step beside it died: {str(error).splitlines()[0]}"
+        )
+        outcomes = [_known(step, imageset) or died for step in steps]
     return zip(steps, outcomes, strict=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ __all__ = [
     "Verdict",
     "all_of",
     "claims_table",
+    "first_undecided",
     "judge_above",
     "judge_below",
     "judge_lower",
@@ -132,7 +133,7 @@ def what_would_decide(found: Reading, bound: float, fixed: Reading = None, what:
     if isinstance(fixed, Estimate) and fixed.low is not None and fixed.high is not None:
         decided = not fixed.low <= bound <= fixed.high
         if decided:
-            return f"More seeds would decide it: for the {len(found.per_seed) or 'given'} at hand the tasks suffice."
+            return "More seeds would decide it: for those at hand the tasks suffice."
     distance = abs(found.value - bound)
     half = found.value - found.low if found.value > bound else found.high - found.value
     if distance < half / 10:
@@ -140,6 +141,18 @@ def what_would_decide(found: Reading, bound: float, fixed: Reading = None, what:
     factor = (half / distance) ** 2
     count = f" (about {_rounded(factor * found.n)} instead of {found.n})" if found.n and fixed is None else ""
     return f"More {what}{count} would decide it" + (", and more seeds." if fixed is not None else ".")
+
+
+def first_undecided(parts: Mapping[str, tuple[Verdict, str]]) -> str:
+    """Return what would decide the first part of a claim that is undecided, with its name; "" where none is.
+
+    Args:
+        parts: by name: the verdict on the part, and what would decide it.
+    """
+    for name, (verdict, told) in parts.items():
+        if verdict == "undecided":
+            return f"{name}: {told}" if told else f"{name}: more tasks, or more seeds, would narrow the interval."
+    return ""
 
 
 def _rounded(number: float) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 from analyses.table import Table
 from probe.capturing import capture_checkpoint
 from reports.studies.kept import kept_table, key_of, measured, note_file, read_note, write_note
-from reports.studies.steps import Effort
+from reports.studies.steps import Effort, LostEvidence
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
-from trainers.errors import UnreadableInput
 from trainers.files import sha256_of
 from trainers.outer_loop import train
 from trainers.progress import ProgressLine
@@ -47,12 +46,14 @@ class Training:
             RunFolder(self.folder).claim(self.config)
 
     def is_done(self, imageset: ImageSet) -> bool:
-        """Return whether the last checkpoint is of the last iteration, trained on these images."""
+        """Return whether the last checkpoint is of the last iteration, trained on these images and from this base."""
         last = RunFolder(self.folder).checkpoint("last")
         if not last.is_file():
             return False
         found = load_checkpoint(last)
         same = found.provenance.get("data_fingerprint") == imageset.fingerprint
+        if self.config.base is not None:  # where it was trained anew, training says what to do
+            same = same and found.provenance.get("base") == load_checkpoint(self.config.base).fingerprint
         return same and found.iteration >= self.config.iterations
 
     def do(self, imageset: ImageSet) -> None:
@@ -99,7 +100,7 @@ class Capture:
         """Return whether the store of this checkpoint, data and plan is there.
 
         Raises:
-            UnreadableInput: it was made, and is gone or has changed since.
+            LostEvidence: it was made, and is gone or has changed since.
         """
         note, key = read_note(*self._place), self._key(imageset)
         if note is None or {name: value for name, value in note.items() if name != "sha256"} != key:
@@ -107,7 +108,7 @@ class Capture:
         if self.store.is_file() and sha256_of(self.store) == note.get("sha256"):
             return True
         fate = "has changed since" if self.store.exists() else "is missing"
-        raise UnreadableInput(
+        raise LostEvidence(
             f"{self.store} {fate}: it was captured from {self.checkpoint}, and results rest on it. Put it back, or "
             f"delete {note_file(*self._place)} too, to capture and measure again"
         )

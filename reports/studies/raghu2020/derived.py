@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.bootstrap import mean_of_tasks
-from analyses.reuse import reuse_table
 from analyses.table import Row, Table
+from analyses.testing.reuse import reuse_table
 from reports.studies.runs import HEADLESS
 
 __all__ = ["BETWEEN", "FIXED", "derived"]
@@ -59,7 +59,7 @@ def derived(table: Table, body: Sequence[str], trained_steps: int) -> Table:
         The rows; then with seed None, where there are several seeds: "accuracy", "accuracy_difference" (to nothing
         frozen) and "head_difference" (own or MAML head − NIL head) over seeds and tasks, each with a row of the same
         name and "_of_these_seeds"; "accuracy_between" two learners, the second in `other_algorithm`; and
-        "reuse_index" (see `analyses.reuse`).
+        "reuse_index" (see `analyses.testing.reuse`).
     """
     tests = _tests(table)
     rows = [row for row in table.rows if row.task is None or row.measure != "accuracy"]
@@ -72,7 +72,7 @@ def derived(table: Table, body: Sequence[str], trained_steps: int) -> Table:
 def _tests(table: Table) -> _Tests:
     found: _Tests = defaultdict(lambda: defaultdict(dict))
     for row in table.rows:
-        if row.task is not None and row.measure == "accuracy" and row.value is not None and row.seed is not None:
+        if row.task is not None and row.measure == "accuracy" and row.seed is not None:
             test = _Test(row.algorithm, row.iteration, row.phase, row.frozen, row.adapts, row.head, row.inner_steps)
             found[test][row.seed][row.task] = row
     return {test: dict(seeds) for test, seeds in found.items()}
@@ -86,7 +86,8 @@ def _over_seeds(tests: _Tests, steps: int) -> Iterator[Row]:
         nothing = tests.get(dataclasses.replace(test, frozen=""))
         if test.frozen and nothing:
             yield from _row_of("accuracy_difference", seeds, nothing)
-        if (test.frozen, test.adapts, test.inner_steps) == ("", None, steps) and test.head in ("own", "maml"):
+        head = "maml" if test.algorithm in HEADLESS else "own"  # of the untrained network, too, there are both
+        if (test.frozen, test.adapts, test.inner_steps, test.head) == ("", None, steps, head):
             nil = _nil(tests, test)
             if nil and _is_last(test, tests):
                 yield from _row_of("head_difference", seeds, nil, frozen="", head=None)
@@ -144,27 +145,29 @@ def _row_of(
     tasks = sorted(set.intersection(*(set(side[seed]) for side in sides for seed in seeds)))
     if not tasks:
         return
-    values = [np.array([[_value(side[seed][task]) for task in tasks] for seed in seeds]) for side in sides]
-    per_task = values[0] if right is None else values[0] - values[1]
     used = [side[seed][tasks[0]] for side in sides for seed in seeds]
     ids = dict.fromkeys(row.checkpoint or "unnamed" for row in used)
     first, other = used[0], used[-1]
     row = dataclasses.replace(first, task=None, seed=None, checkpoint=None, source="+".join(ids), **columns)
     if between:
         row = dataclasses.replace(row, other_algorithm=other.algorithm, other_iteration=other.iteration)
-    yield _filled(row, measure, per_task)
+    tables = [[[side[seed][task].value for task in tasks] for seed in seeds] for side in sides]
+    values = np.array(tables, dtype=np.float64)  # (side, seed, task); None becomes NaN
+    lost = int(np.isnan(values).any(axis=(0, 1)).sum())
+    if lost:  # what the rest would say is of other tasks than the ones asked for
+        reason = f"{lost} of {len(tasks)} tasks have no accuracy in one of the tests: their inner loop diverged"
+        yield dataclasses.replace(row, measure=measure, value=None, n=len(tasks), status="undefined", reason=reason)
+        return
+    per_task = values[0] if right is None else values[0] - values[1]
+    limits = (0.0, 100.0) if right is None else (-100.0, 100.0)
+    yield _filled(row, measure, per_task, limits)
     if len(seeds) > 1:
-        yield _filled(row, measure + FIXED, per_task.mean(axis=0, keepdims=True))
+        yield _filled(row, measure + FIXED, per_task.mean(axis=0, keepdims=True), limits)
 
 
-def _filled(row: Row, measure: str, per_task: np.ndarray) -> Row:
-    found = mean_of_tasks(per_task, _REPLICATES)
+def _filled(row: Row, measure: str, per_task: np.ndarray, limits: tuple[float, float]) -> Row:
+    found = mean_of_tasks(per_task, _REPLICATES, limits)
     return dataclasses.replace(row, measure=measure, value=found.value, low=found.low, high=found.high, n=found.tasks)
-
-
-def _value(row: Row) -> float:
-    assert row.value is not None
-    return row.value
 
 
 def _reuse(table: Table, body: Sequence[str], steps: int) -> Iterable[Row]:

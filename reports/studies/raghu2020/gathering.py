@@ -37,12 +37,14 @@ def gathered(runs: Sequence[Path], imageset: ImageSet, results: Results) -> Tabl
     table = Table()
     for run in runs:
         if configs[run].algorithm not in (*HEADLESS, NEW_HEAD):
-            table += learning_curves(RunFolder(run))
+            last = load_checkpoint(RunFolder(run).checkpoint("last")).fingerprint[:12]
+            curves = learning_curves(RunFolder(run))  # of the run that led there
+            table += Table.of(dataclasses.replace(row, checkpoint=last) for row in curves.rows)
     for work in results.works():
         if not isinstance(work, Measurement):
             continue
         found, config = work.table(imageset), configs[work.place]
-        if work.name == "pairs":
+        if work.name.startswith("pairs-"):
             pass  # between learners: its rows say whose they are
         elif work.place in bodies:
             found = of_regime(found, configs[bodies[work.place]], head=config)

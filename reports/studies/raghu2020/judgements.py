@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.evidence import Estimate, Reading, minus, pool
+from reports.evidence import Estimate, Reading, Undefined, minus, pool
 from reports.studies.raghu2020.claims import (
     ACCURACY_MARGIN,
     ANIL_MARGIN,
@@ -15,12 +15,11 @@ from reports.studies.raghu2020.claims import (
     judge_above,
     judge_below,
 )
-from reports.studies.raghu2020.derived import FIXED
 from reports.studies.raghu2020.pairs.judgements import pair_judgements
 from reports.studies.raghu2020.regimes.judgements import regime_judgements
 from reports.studies.raghu2020.study_table import BLOCKS, BODY, FULL, StudyTable
 from reports.studies.raghu2020.timing.judgements import timing_judgements
-from reports.studies.verdicts import judge_lower, what_would_decide
+from reports.studies.verdicts import first_undecided, judge_lower, what_would_decide
 from reports.wording import block_name, capital, listed, number, with_interval
 
 __all__ = ["JUDGED", "freezing_verdict", "judgements", "similarity_verdict"]
@@ -110,8 +109,10 @@ def _decide_similarity(study: StudyTable) -> str:
         for layer in BODY:
             if similarity_verdict(study, layer, measure) == "undecided":
                 found = study.similarity(measure, "maml", layer)
-                told = what_would_decide(found, SIMILARITY_THRESHOLD, study.similarity(measure + FIXED, "maml", layer))
-                return f"{name} of {layer}: {told or 'it does not stand out from its null.'}"
+                if judge_above(found, SIMILARITY_THRESHOLD) == "holds":
+                    return f"{name} of {layer}: it does not stand out from its null."
+                several = "and more seeds, " if len(study.seeds()) > 1 else ""
+                return f"{name} of {layer}: more captured tasks, {several}would narrow its interval."
     return ""
 
 
@@ -136,7 +137,10 @@ def _over_training(study: StudyTable) -> Judgement:
     if len(stages) < 3:
         few = f" Only {len(stages)} of three checkpoints were tested."
         parts.append("not measured")
-    return Judgement(CLAIMS["R3"], all_of(parts), tuple(ours), f"{capital(why)}: {same}.{few}")
+    verdict = all_of(parts)
+    decide = "More test tasks and captured tasks, or more seeds, would narrow the intervals that are undecided."
+    told = decide if verdict == "undecided" and "undecided" in parts else ""
+    return Judgement(CLAIMS["R3"], verdict, tuple(ours), f"{capital(why)}: {same}.{few}", told)
 
 
 def _anil(study: StudyTable) -> Judgement:
@@ -193,7 +197,8 @@ def _weights(study: StudyTable) -> Judgement:
     if all(isinstance(r, Estimate) for r in relative.values()):
         shares = ", ".join(f"{k} {number(100 * r.value, 1)} %" for k, r in relative.items() if isinstance(r, Estimate))
         why += f" Relative to each layer's norm: {shares}."
-    return Judgement(CLAIMS["R9"], all_of(parts.values()), ours, why)
+    decide = first_undecided({layer: (part, "") for layer, part in parts.items()})
+    return Judgement(CLAIMS["R9"], all_of(parts.values()), ours, why, decide)
 
 
 def _unmeasured(claim: str, reason: str) -> Judgement:
@@ -201,6 +206,8 @@ def _unmeasured(claim: str, reason: str) -> Judgement:
 
 
 def _inside(found: Reading, null: Reading) -> bool:
+    if isinstance(null, Undefined):
+        return True  # without a null there is nothing to stand out from
     if not isinstance(found, Estimate) or not isinstance(null, Estimate):
         return False
     return (found.value if found.low is None else found.low) <= (null.value if null.high is None else null.high)

@@ -17,7 +17,7 @@ __all__ = ["over_training", "similarity", "weight_distance"]
 
 
 def similarity(study: StudyTable) -> Drawing | None:
-    """Draw CCA and CKA of each layer before against after adaptation, with their shuffled nulls."""
+    """Draw CCA and CKA of each layer before against after adaptation, with their nulls."""
     measures = [m for m in JUDGED if study.layers(m)]
     if not measures:
         return None
@@ -41,9 +41,7 @@ def similarity(study: StudyTable) -> Drawing | None:
             panel.set_ylim(-0.03, 1.03)
             panel.set_title("Mean CCA" if measure == "mean_cca" else "Debiased CKA")
         handles = [
-            key(ALGORITHM_COLOURS[a], m, ALGORITHM_NAMES[a] + t)
-            for a in shown
-            for m, t in (("o", ""), ("_", ", shuffled null"))
+            key(ALGORITHM_COLOURS[a], m, ALGORITHM_NAMES[a] + t) for a in shown for m, t in (("o", ""), ("_", ", null"))
         ]
         handles.append(key("#d4d4d4", "s", "paper"))
         columns = len(handles) if len(shown) < 3 else len(shown) + 1

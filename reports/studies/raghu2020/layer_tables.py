@@ -8,7 +8,7 @@ from reports.evidence import Estimate, Reading
 from reports.page import Cell, PageTable, Rows
 from reports.studies.cells import DASH, cell
 from reports.studies.raghu2020.study_table import BODY, FULL, StudyTable
-from reports.wording import ALGORITHM_NAMES, reading
+from reports.wording import ALGORITHM_NAMES, number, reading
 
 __all__ = ["MEASURE_NAMES", "distances", "null_samples", "over_training", "similarities"]
 
@@ -24,7 +24,7 @@ _LEARNERS = ("maml", "fomaml", "anil")
 
 
 def similarities(study: StudyTable, measures: Sequence[str], marks: dict[str, str], behind: Rows) -> PageTable | None:
-    """Return every similarity of every layer, with its interval and its shuffled null."""
+    """Return every similarity of every layer, with its interval and its null."""
     rows = []
     for algorithm in _LEARNERS:
         for layer in study.layers(*measures):
@@ -35,13 +35,17 @@ def similarities(study: StudyTable, measures: Sequence[str], marks: dict[str, st
             cells = [_similarity_cell(r, null) for r, null in zip(found, nulls, strict=True)]
             counts = [r.n for r in found if isinstance(r, Estimate) and r.n]
             lines = (f"n = {max(counts):,}",) if counts else ()
+            forced = study.similarity("forced_correlations", algorithm, layer)
+            if isinstance(forced, Estimate):
+                lines += (f"{number(forced.value, 0)} of CCA forced",)
             rows.append((Cell(f"{ALGORITHM_NAMES[algorithm]} {layer}", lines), *cells))
     if not rows:
         return None
     caption = (
         "Similarity of each layer's representation before against after adaptation, with its 95 % "
-        "interval, and under it the null: the same measure with the samples of one side shuffled. Convolutions by "
-        f"position (n positions, channels as features) where captured so. {null_samples(study, measures)}"
+        "interval, and under it the null: the same measure with whole images of one side exchanged. Convolutions by "
+        "position (n positions, channels as features) where captured so. Forced: canonical correlations that are 1 "
+        f"for want of samples, whatever the data are. {null_samples(study, measures)}"
         f"{'PWCCA weighs by the features before adaptation. ' if 'pwcca' in measures else ''}{DASH} not measured."
     )
     header = ("Layer", *(f"{MEASURE_NAMES[m]} {marks[m]}" for m in measures))
@@ -107,7 +111,7 @@ def distances(study: StudyTable, behind: Rows) -> PageTable | None:
 
 
 def null_samples(study: StudyTable, measures: Sequence[str]) -> str:
-    """Say on how many samples the shuffled nulls stand; "" where their rows do not say."""
+    """Say on how many samples the nulls stand; "" where their rows do not say."""
     nulls = [study.similarity(f"{m}_null", a, layer) for m in measures for a in _LEARNERS for layer in study.layers(m)]
     counts = {null.n for null in nulls if isinstance(null, Estimate) and null.n}
     if not counts:

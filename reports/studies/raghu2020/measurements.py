@@ -7,15 +7,15 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from analyses.accuracy import accuracy_of
 from analyses.bootstrap import REPLICATES
 from analyses.freezing import all_subsets, freeze
-from analyses.heads import compare_heads
 from analyses.image_null import PERMUTATIONS
 from analyses.similarity import similarity_over_seeds
 from analyses.table import Row, Table
 from analyses.testing import TestPlan
-from analyses.timing import time_learners
+from analyses.testing.accuracy import accuracy_of
+from analyses.testing.heads import compare_heads
+from analyses.testing.timing import time_learners
 from analyses.weight_distance import weight_distance
 from reports.studies.raghu2020.pairs.rows import StoreOf, study_pairs
 from reports.studies.runs import HEADLESS, NEW_HEAD
@@ -132,13 +132,6 @@ def freezing(checkpoint: Path, plan: Plan, last: bool, imageset: ImageSet, advan
     found = load_checkpoint(checkpoint)
     config, trained = found.config, found.adaptation.steps
     full = config.algorithm in ("maml", "fomaml")
-    done = 0
-
-    def progress(reached: int, _: int) -> None:
-        nonlocal done
-        advance(reached - done)
-        done = reached
-
     layers = layers_of(found.network())
     return freeze(
         checkpoint,
@@ -149,8 +142,20 @@ def freezing(checkpoint: Path, plan: Plan, last: bool, imageset: ImageSet, advan
         adapts=None if full else "all",
         nil_head=last and config.algorithm == "maml",  # for the reuse index; of the untrained network, too
         random_row=last and config.algorithm == "maml",  # FOMAML would test the same untrained network
-        progress=progress,
+        progress=counted(advance),
     )
+
+
+def counted(advance: Advance) -> Callable[[int, int], None]:
+    """Return what takes (done, in all) and hands on what was done since."""
+    before = 0
+
+    def progress(done: int, _: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return progress
 
 
 def distances(checkpoints: tuple[Path, ...], plan: Plan, imageset: ImageSet, advance: Advance) -> Table:
@@ -171,10 +176,10 @@ def similarities(stores: tuple[Path, ...], plan: Plan, imageset: ImageSet, advan
 
 def pairs(stores: tuple[StoreOf, ...], plan: Plan, imageset: ImageSet, advance: Advance) -> Table:
     """Compare learners and seeds with one another."""
-    del imageset, advance
-    return study_pairs(stores, replicates=plan.replicates, permutations=plan.permutations)
+    del imageset
+    return study_pairs(stores, replicates=plan.replicates, permutations=plan.permutations, progress=counted(advance))
 
 
 def timing(config: TrainConfig, rounds: int, imageset: ImageSet, advance: Advance) -> Table:
     """Time MAML, FOMAML and ANIL in turn."""
-    return time_learners(config, imageset, rounds=rounds)
+    return time_learners(config, imageset, rounds=rounds, advance=advance)

@@ -31,9 +31,12 @@ __all__ = ["HowMade", "build_page"]
 
 _READING = (
     "Each verdict follows from a 95 % interval and a rule that stands beside it, never from a value alone. Undecided "
-    "means that the interval reaches across the rule's bound; what would decide it stands beside it. Intervals draw "
-    "test tasks anew (bootstrap); with one seed they speak of that one network, with several the seeds are drawn too, "
-    "and widened for how few they are. Verdicts are judged on MAML only (R4 to R6: on ANIL and MAML; R7, R8, R12 and "
+    "means that the interval reaches across the rule's bound; what would decide it stands beside it. Intervals of "
+    "similarities, of differences between learners and of what is over several seeds draw test tasks anew (bootstrap); "
+    "of one seed's accuracies and differences, of distances and of curves they are Student's t over tasks. With one "
+    "seed they speak of that one network; with several the seeds are drawn too, and the interval is widened for how "
+    "few they are (of lines across seeds, R10, they are of these seeds alone). Verdicts are judged on MAML "
+    "only (R4 to R6: on ANIL and MAML; R7, R8, R12 and "
     "R13: on training regimes; R11: on times); what is measured on other learners stands in the tables and figures "
     "without one."
 )

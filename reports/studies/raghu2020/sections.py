@@ -110,7 +110,7 @@ def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], mark
         figure_or_missing(
             "similarity-figure",
             f"Mean CCA {cca} and debiased CKA {cka} of each layer before against after adaptation. Bars: 95 % "
-            "intervals; dashes: the shuffled null. Grey: where the paper's figures lie (convolutions "
+            "intervals; dashes: the null. Grey: where the paper's figures lie (convolutions "
             f"above 0.9, head below 0.5; mini-ImageNet). {layer_tables.null_samples(study, measures)}".strip(),
             figure,
             behind,
@@ -136,7 +136,11 @@ def similarity(study: StudyTable, frame: pd.DataFrame, measures: list[str], mark
                 "compares which samples are alike in the one and in the other; debiased: free of the excess that "
                 "few samples bring",
             ),
-            ("null", "the measure after the samples of one side were shuffled: what chance alone gives"),
+            (
+                "null",
+                "the measure when each image of one side stands beside another image of the other (whole images "
+                "exchanged, positions kept): what chance alone gives",
+            ),
         ),
         (*blocks, *([table] if table is not None else [])),
     )

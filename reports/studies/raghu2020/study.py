@@ -140,9 +140,13 @@ def _report(
         command += ["--tasks", str(plan.tasks)]
     if plan.capture_tasks != full.capture_tasks:
         command += ["--capture-tasks", str(plan.capture_tasks)]
+    remark = ()
+    if dataclasses.replace(plan, tasks=full.tasks, capture_tasks=full.capture_tasks) != full:
+        told = f"head steps {', '.join(map(str, plan.head_steps))}, {plan.rounds} rounds, {plan.replicates} replicates"
+        remark = (f"# with what the runs were measured with before: {told}, {plan.permutations} permutations",)
     results = run_steps(measuring(configs, plan, trained=True), imageset, jobs)
     report_failures(results, out.parent)
-    return _page(runs, imageset, results, out, (*trainings, shlex.join(command))), results
+    return _page(runs, imageset, results, out, (*trainings, shlex.join(command), *remark)), results
 
 
 def _measured_plan(runs: Sequence[Path]) -> Plan:

@@ -153,7 +153,7 @@ class StudyTable:
         """Return a layer's similarity before against after adaptation, by position where both kinds are there.
 
         Args:
-            measure: a measure's name, or its name with "_null" for the shuffled-sample null.
+            measure: a measure's name, or its name with "_null" for the null.
             algorithm: the learner.
             layer: the layer.
             iteration: training iteration; None for the last.

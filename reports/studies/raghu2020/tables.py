@@ -16,8 +16,9 @@ from reports.wording import ALGORITHM_NAMES, block_name, capital, interval, numb
 __all__ = ["PAIRED", "accuracy_table", "by_seed", "freezing", "other_steps"]
 
 PAIRED = (
-    "Intervals of accuracies over several seeds, and of differences, within a learner or between two, are of the "
-    "bootstrap: tasks are drawn anew, the same ones for both sides, and with several seeds the seeds too."
+    "What freezing changes within a learner, and differences between two learners, are paired, task by task. Over "
+    "several seeds, and between learners, intervals are of the bootstrap: tasks are drawn anew, the same ones for both "
+    "sides, and with several seeds the seeds too."
 )
 """What the page says of the rows that `derived` makes."""
 

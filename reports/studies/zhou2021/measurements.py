@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from analyses.accuracy import evaluated, mean_row, rows_of
 from analyses.clustering.bound import bound_terms
 from analyses.clustering.clusters import agreement
 from analyses.clustering.embedding import embedding
 from analyses.steps import step_curves
 from analyses.table import Row, Table
 from analyses.testing import TestPlan, learner_of, sampler_of
+from analyses.testing.accuracy import evaluated, mean_row, rows_of
 from reports.studies.zhou2021.learners import GAINS
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.errors import MetaprobeError

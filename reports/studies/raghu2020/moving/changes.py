@@ -84,7 +84,7 @@ def shown_steps(study: StudyTable) -> tuple[tuple[str, str], ...]:
 
 
 def unrelated(study: StudyTable, learners: tuple[str, ...]) -> tuple[float, float] | None:
-    """Return the lowest and highest 1 - CKA of shuffled samples over layers and learners; None where there is none."""
+    """Return the lowest and highest 1 - CKA of the null over layers and learners; None where there is none."""
     null = f"{MEASURES[0]}_null"
     found = [_complement(study.similarity(null, a, layer)) for a in learners for layer in study.layers(null)]
     known = [reading for reading in found if isinstance(reading, Estimate)]

@@ -42,7 +42,7 @@ def similarity_by_step(study: StudyTable) -> Drawing | None:
             panel.set_xlabel("Inner-loop step")
         handles = [key(ALGORITHM_COLOURS[a], "o", ALGORITHM_NAMES[a]) for a in learners]
         figure.legend(
-            handles=[*handles, key(_GREY, "s", "null: samples shuffled")],
+            handles=[*handles, key(_GREY, "s", "null: images exchanged")],
             loc="outside lower center",
             ncols=len(handles) + 1,
             handletextpad=0.2,

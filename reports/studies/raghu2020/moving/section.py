@@ -42,7 +42,10 @@ _TEXT = (
 
 _GLOSSARY = (
     ("step 0", "the network before adaptation, to which every later step is compared"),
-    ("null", "the same measure after the samples of one side were shuffled: as alike as unrelated images"),
+    (
+        "null",
+        "the same measure with each image of one side beside another image of the other: as alike as chance makes them",
+    ),
     (
         "change of weights",
         "norm of the difference between a layer's weights after and before the inner loop, over their norm before, "
@@ -70,7 +73,7 @@ def moving_section(study: StudyTable, frame: pd.DataFrame, marks: Mapping[str, s
         figure_or_missing(
             "similarity-by-step",
             f"Similarity of each layer after every inner step to what it computed at step 0: {' and '.join(names)}. "
-            "Circles at step 0: 1 by definition. Bars: 95 % intervals; grey: the shuffled null, with the range that "
+            "Circles at step 0: 1 by definition. Bars: 95 % intervals; grey: the null, with the range that "
             "holds 95 % of the shuffles where it was drawn.",
             similarity_by_step(study),
             rows_behind("similarity-by-step", _sorted(compared), frame, {row.measure for row in compared}),
@@ -81,7 +84,7 @@ def moving_section(study: StudyTable, frame: pd.DataFrame, marks: Mapping[str, s
             "change-map",
             f"Change of weights against change of features ({names[0]}) of each layer, after the last inner step; "
             "logarithmic axes. Bars: 95 % intervals; small faint points: single seeds. In the strips at 0: no change "
-            "beyond the rounding of float32. Grey above: shuffled samples, the most that two representations can "
+            "beyond the rounding of float32. Grey above: the null (images exchanged), the most that two can "
             "differ by this measure. A bar that reaches down to the edge does not exclude no change. "
             "Layers at 0 lie on one another.",
             change_map(study),

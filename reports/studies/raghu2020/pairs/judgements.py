@@ -84,7 +84,7 @@ def _lines(study: StudyTable) -> Judgement:
         },
     )
     count = len(trainings(study, ("maml", "maml")))
-    seeds = f"{count} pair{'s' * (count != 1)} of seeds; the intervals are over test tasks."
+    seeds = f"{count} pair{'s' * (count != 1)} of seeds; the intervals are over test tasks, of these trainings alone."
     decide = _decide(verdict, parts, study, ("maml", "maml"))
     return Judgement(_CLAIMS["R10"], verdict, tuple(ours), f"{capital(told)}. {seeds}", decide)
 
@@ -112,7 +112,7 @@ def _regimes(study: StudyTable) -> Judgement:
         },
     )
     learners = ("multiclass", "maml")
-    if _same_start(study, learners):
+    if _same_start(study, learners) or _same_start(study, ("random", "maml")):
         verdict = "undecided"  # a network is like what it began as, whatever trained it
     why = f"{capital(told)}. {_seeds(study, learners)}"
     return Judgement(_CLAIMS["R13"], verdict, tuple(ours), why, _decide(verdict, parts, study, learners))
@@ -135,7 +135,8 @@ def _decide(verdict: Verdict, parts: dict[str, Verdict], study: StudyTable, lear
 
 def _same_start(study: StudyTable, learners: Learners) -> bool:
     """Return whether all pairs are of one seed, so of networks that began with the same weights."""
-    return all(one == other for one, other in trainings(study, learners))
+    pairs = trainings(study, learners)
+    return bool(pairs) and all(one == other for one, other in pairs)
 
 
 def _are(seeds: int) -> str:
@@ -163,6 +164,8 @@ def _seeds(study: StudyTable, learners: Learners) -> str:
             "so this decides nothing."
         )
     pairs = {frozenset(pair) for pair in trainings(study, learners)}
+    if not pairs:
+        return ""
     if len(pairs) == 1:
         return "One pair of seeds: the interval is over test tasks and says nothing of other trainings."
     return f"{len(pairs)} pairs of seeds: the intervals hold the spread between trainings, too."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from reports.evidence import Estimate, Reading
+from reports.evidence import Estimate, Reading, pool
+from reports.studies.raghu2020.derived import FIXED
 from reports.studies.raghu2020.regimes.claims import HEAD_MARGIN, NAMES, ORDER, REGIME_CLAIMS, REGIMES
 from reports.studies.raghu2020.regimes.readings import difference_between_heads, maml_head, nil_head
 from reports.studies.raghu2020.study_table import StudyTable
@@ -14,6 +15,7 @@ from reports.studies.verdicts import (
     Judgement,
     Verdict,
     all_of,
+    first_undecided,
     judge_above,
     judge_below,
     judge_lower,
@@ -46,7 +48,7 @@ def _no_head(study: StudyTable) -> Judgement:
         "holds": f"With the NIL head ANIL is less than {HEAD_MARGIN} points behind, or ahead.",
         "does not hold": f"With the NIL head ANIL is more than {HEAD_MARGIN} points behind.",
     }.get(verdict, f"The interval of the difference reaches across −{HEAD_MARGIN} points.")
-    return Judgement(_CLAIMS["R7"], verdict, ours, why, what_would_decide(gap, -HEAD_MARGIN))
+    return Judgement(_CLAIMS["R7"], verdict, ours, why, _decide_gap(study, "anil", HEAD_MARGIN))  # of own − NIL
 
 
 def _best(study: StudyTable) -> Judgement:
@@ -69,7 +71,13 @@ def _best(study: StudyTable) -> Judgement:
     lacking = [NAMES[regime] for regime, value in found.items() if value is None]
     if lacking:
         why.append(f"Not measured: {listed(lacking)}.")
-    return Judgement(_CLAIMS["R8"], verdict, tuple(ours), " ".join([*why, _order(found)]))
+    decide = first_undecided(
+        {
+            f"{NAMES[best]} against {NAMES[other]}": (part, _decide_pair(study, best, other))
+            for (best, other), part in pairs.items()
+        }
+    )
+    return Judgement(_CLAIMS["R8"], verdict, tuple(ours), " ".join([*why, _order(found)]), decide)
 
 
 def _above(study: StudyTable, best: str, other: str) -> Verdict:
@@ -94,7 +102,24 @@ def _heads(study: StudyTable) -> Judgement:
             "not measured": "not measured: {}",
         },
     )
-    return Judgement(_CLAIMS["R12"], verdict, ("MAML head − NIL head, points:", *ours), f"{capital(told)}.")
+    decide = first_undecided({NAMES[r]: (part, _decide_gap(study, r, _nearer(gaps[r]))) for r, part in parts.items()})
+    return Judgement(_CLAIMS["R12"], verdict, ("MAML head − NIL head, points:", *ours), f"{capital(told)}.", decide)
+
+
+def _nearer(gap: Reading) -> float:
+    """Return the bound that a difference is nearer to."""
+    return -HEAD_MARGIN if isinstance(gap, Estimate) and gap.value < 0 else HEAD_MARGIN
+
+
+def _decide_gap(study: StudyTable, regime: str, bound: float) -> str:
+    """Say what would decide a claim about own or MAML head − NIL head."""
+    gap, fixed = difference_between_heads(study, regime), pool(study.rows("head_difference" + FIXED, regime))
+    return what_would_decide(gap, bound, fixed)
+
+
+def _decide_pair(study: StudyTable, best: str, other: str) -> str:
+    fixed = study.between(best, other, head="nil", fixed=True)
+    return what_would_decide(study.between(best, other, head="nil"), 0.0, fixed)
 
 
 def _within(gap: Reading) -> Verdict:

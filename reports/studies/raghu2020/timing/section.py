@@ -6,7 +6,7 @@ import pandas as pd
 
 from reports.entries import Entry
 from reports.evidence import Estimate
-from reports.page import Block, Cell, PageTable, Rows, Section
+from reports.page import Block, Cell, Missing, PageTable, Rows, Section
 from reports.studies.blocks import figure_or_missing, rows_behind
 from reports.studies.cells import DASH
 from reports.studies.raghu2020.study_table import StudyTable
@@ -44,7 +44,7 @@ def timing_section(study: StudyTable, frame: pd.DataFrame) -> Section:
             "The table holds no timings.",
         )
     ]
-    table = _table(study, entries, behind)
+    table = _table(study, entries, behind) or Missing("Times", "The table holds no timings.", "timing-table")
     text = (
         "What does an inner loop of the head alone save (claim R11)? MAML, first-order MAML and ANIL compute the same "
         "tasks on the same network in turn, in another order each round; ratios are taken within a round, so that what "
@@ -59,7 +59,7 @@ def timing_section(study: StudyTable, frame: pd.DataFrame) -> Section:
         (VIEWS["paper"], "the paper's conditions; the one image is of the first class"),
         (VIEWS["ordinary"], "as many tasks and query images as the runs of this study train on at a time"),
     )
-    return Section("timing", "Time", text, glossary, (*blocks, *([table] if table else [])))
+    return Section("timing", "Time", text, glossary, (*blocks, table))
 
 
 def _table(study: StudyTable, entries: list[Entry], behind: Rows) -> PageTable | None:

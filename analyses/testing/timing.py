@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from analyses.table import Row, Table
-from analyses.testing import TestPlan
+from analyses.testing.plan import TestPlan
 from trainers.adapt import adapt_as, query_logits
 from trainers.algorithms import MetaGradient, algorithm_named
 from trainers.beginning import network_config_for

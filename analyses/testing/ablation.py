@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from analyses.accuracy import score_rows
 from analyses.table import Row
+from analyses.testing.accuracy import score_rows
 from trainers.errors import MetaprobeError
 from trainers.evaluate import Evaluation
 
@@ -84,7 +84,7 @@ class Ablation:
         Args:
             identity: says what is tested.
             test: from frozen layers and a number of steps to the scores of all tasks, the same ones each time.
-            tasks: the index of each task, for rows of their own; see `analyses.accuracy.score_rows`.
+            tasks: the index of each task, for rows of their own; see `analyses.testing.accuracy.score_rows`.
         """
         rows = []
         for steps, sets in self.wanted.items():

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import nn
 
 from analyses.table import Row, Table
-from analyses.testing import Learner, TestPlan, learner_of, sampler_of
+from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from analyses.accuracy import evaluated, mean_row, rows_of
 from analyses.table import Table
-from analyses.testing import TestPlan, learner_of, sampler_of
+from analyses.testing.accuracy import evaluated, mean_row, rows_of
+from analyses.testing.plan import TestPlan, learner_of, sampler_of
 from trainers.checkpoint import Checkpoint
 from trainers.tasks.imageset import ImageSet
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import Tensor, nn
 
-from analyses.ablation import Ablation, OtherSteps, contiguous_blocks
-from analyses.accuracy import narrowed
 from analyses.table import Row, Table
+from analyses.testing.ablation import Ablation, OtherSteps, contiguous_blocks
+from analyses.testing.accuracy import narrowed
 from probe.capturing.untouched import untouched
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import fingerprint_of
