@@ -96,7 +96,7 @@ def test_a_pooled_row_has_the_interval_over_seeds():
     units = [value(v, seed=i) for i, v in enumerate((0.5, 0.6, 0.7))]
     (row,) = pooled_row(Row(measure="m", value=None), units, seeds=3, tasks=30, range=(0, 1))
     values, replicates = np.array([0.5, 0.6, 0.7]), np.stack([u.replicates for u in units])
-    expected = over_seeds(values, replicates, tasks=30, seeds=3, range=(0, 1))
+    expected = over_seeds(values, replicates, tasks=30, seeds=3, within=True, range=(0, 1))
     assert (row.value, row.low, row.high) == (expected.value, expected.low, expected.high)
     (row,) = pooled_row(Row(measure="m", value=None), [undefined()], seeds=2, tasks=30, range=(0, 1))
     assert (row.status, row.reason) == ("undefined", "pair 1: dead layer")

@@ -133,7 +133,7 @@ def test_the_table_has_a_row_a_regime_and_the_papers_last() -> None:
 
 def test_the_rest_of_the_page_is_of_the_adapting_learners_alone() -> None:
     with_regimes, without_them = (render(build_page(frame, how_made())) for frame in (full_frame(), study_frame()))
-    for name in ("learning", "similarity-section", "training", "steps", "weights"):
+    for name in ("learning", "similarity-section", "training", "moving", "weights"):
         start = f'<section id="{name}"'
         first, other = (page[page.index(start) : page.index("</section>", page.index(start))]
                         for page in (with_regimes, without_them))  # fmt: skip

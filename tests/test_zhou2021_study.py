@@ -16,6 +16,7 @@ from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Table
 from probe.cli import main
 from reports.studies import StudyRequest, study_named
+from reports.studies.running import run_study
 from reports.studies.zhou2021 import measurements
 from reports.studies.zhou2021.study import ZHOU2021, configs_of
 from tests.conftest import make_imageset
@@ -31,6 +32,13 @@ REQUEST = StudyRequest(
 )  # fmt: skip
 RUNS = ("maml-seed0", "tsa_maml-m2-seed0", "tsa_maml-m1-seed0", "maml-large-seed0")
 MEASUREMENTS = ("task_accuracies", "agreement", "embedding", "step_curves", "bound_terms")
+
+
+def made(request, folder):
+    """Make the study; every step must end well."""
+    page, results = run_study(ZHOU2021, request, folder, None, False)
+    assert not results.missing()
+    return page
 
 
 def refuse(*_, **__):
@@ -49,7 +57,7 @@ def out(tmp_path_factory):
         )
         patch.setattr(trainers.tasks, "load_for", lambda *_, **__: DATA)
         patch.setattr(FigureCanvasPdf, "print_pdf", lambda *_, **__: None)  # half of the time, and not looked at
-        assert ZHOU2021.run(REQUEST, folder, None, False) == folder / "report.html"
+        assert made(REQUEST, folder) == folder / "report.html"
     return folder
 
 
@@ -130,15 +138,16 @@ def test_a_second_call_trains_and_measures_nothing_anew(out, monkeypatch):
     for name in MEASUREMENTS:
         monkeypatch.setattr(measurements, name, refuse)
     monkeypatch.setattr(FigureCanvasPdf, "print_pdf", lambda *_, **__: None)
-    ZHOU2021.run(REQUEST, out, None, False)
+    made(REQUEST, out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_another_number_of_tasks_is_measured_anew(out, monkeypatch):
     monkeypatch.setattr(trainers.tasks, "load_for", lambda *_, **__: DATA)
     monkeypatch.setattr(measurements, "task_accuracies", refuse)
-    with pytest.raises(AssertionError, match="measured or trained again"):
-        ZHOU2021.run(dataclasses.replace(REQUEST, tasks=4), out, None, False)
+    _, results = run_study(ZHOU2021, dataclasses.replace(REQUEST, tasks=4), out, None, False)
+    assert {name for name, _ in results.missing()} == {f"accuracy of {run}" for run in RUNS}
+    assert "measured or trained again" in results.missing()[0][1].reason
 
 
 # --- what it refuses ---
@@ -153,4 +162,4 @@ def test_data_of_one_domain_are_refused_before_anything_is_trained(tmp_path, cap
 
 def test_a_sweep_that_begins_with_one_initialisation_is_refused(tmp_path):
     with pytest.raises(MetaprobeError, match=r"--sweep 1,3: the first number of clusters .* must be at least 2"):
-        ZHOU2021.run(dataclasses.replace(REQUEST, sweep="1,3"), tmp_path, None, False)
+        made(dataclasses.replace(REQUEST, sweep="1,3"), tmp_path)

@@ -48,7 +48,7 @@ def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
         (name, told[0]) for name, told in cells.items() if name not in ("measure", "value") and len(set(told)) == 1
     )
     shared = {name for name, _ in facts}
-    kept = tuple(name for name in columns if name not in shared)
+    kept = tuple(name for name in columns if name not in shared and name != "source")  # ids of many checkpoints
     told = tuple((name, value) for name, value in facts if value is not None)
     return Grid(
         title,
@@ -68,7 +68,7 @@ def _frozen(row: Row, name: str) -> Cell:
 
 
 def _value(row: Row, name: str) -> Cell:
-    form = ".1f" if row.measure.startswith("accuracy") else ".4g"
+    form = ".1f" if row.measure.startswith("accuracy") else ".3g" if row.measure == "loss" else ".4g"
     if row.value is None:
         return None
     interval = f" [{row.low:{form}}, {row.high:{form}}]" if row.low is not None and row.high is not None else ""

@@ -220,11 +220,8 @@ def _head_steps(study: StudyTable) -> str:
     else:
         gain = minus(known[step], now)
         less = isinstance(gain, Estimate) and gain.low is not None and gain.low > 0
-        end = (
-            "part of the cost was the head needing more steps"
-            if less
-            else "more steps of the head do not make up for it"
-        )
+        kept = "so far, more steps of the head do not make up for it" if verdict == "does not hold" else "undecided"
+        end = "part of the cost was the head needing more steps" if less else kept
     return f"With {step} steps at test the change is {cost}: {end}."
 
 

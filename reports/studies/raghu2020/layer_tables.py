@@ -37,7 +37,7 @@ def similarities(study: StudyTable, measures: Sequence[str], marks: dict[str, st
             lines = (f"n = {max(counts):,}",) if counts else ()
             forced = study.similarity("forced_correlations", algorithm, layer)
             if isinstance(forced, Estimate):
-                lines += (f"{number(forced.value, 0)} of CCA forced",)
+                lines += (f"{number(forced.value, 0)} forced",)
             rows.append((Cell(f"{ALGORITHM_NAMES[algorithm]} {layer}", lines), *cells))
     if not rows:
         return None

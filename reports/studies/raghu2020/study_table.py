@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Collection
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reports.entries import Entry
-from reports.evidence import Reading, minus, pool
+from reports.evidence import Estimate, Reading, minus, pool
 from reports.studies.raghu2020.derived import BETWEEN, FIXED
 
 __all__ = ["BLOCKS", "BODY", "FULL", "SHOWN", "StudyTable", "frozen_order"]
@@ -166,9 +167,11 @@ class StudyTable:
 
     def distance(self, measure: str, algorithm: str, layer: str, iteration: int | None = None) -> Reading:
         """Return the mean distance of a layer's weights before to after adaptation, after the last captured step."""
-        return pool(
-            self._at_step([row for row in self.rows(measure, algorithm, iteration) if row.layer == layer], None)
-        )
+        rows = [row for row in self.rows(measure, algorithm, iteration) if row.layer == layer]
+        found = pool(self._at_step(rows, None))
+        if isinstance(found, Estimate) and found.low is not None:  # Student's t over few seeds knows no zero
+            return dataclasses.replace(found, low=max(0.0, found.low))
+        return found
 
     def layers(self, *measures: str) -> tuple[str, ...]:
         """Return the layers that have rows of any of the measures: by kind and number, the head last."""
