@@ -232,7 +232,8 @@ def test_tables_fit_a_terminal_of_80_columns(folder, monkeypatch, tmp_path):
     assert max(map(len, frozen.splitlines())) <= 80
     assert re.search(r"^ *post +conv1–3 +own +2 +accuracy +\d+\.\d", frozen, re.M)
     assert re.search(r"^ *post +none +own +2 +accuracy ", frozen, re.M)
-    assert re.findall(r"· algorithm (\w+) · seed 0 · iteration (\d)", frozen) == [
+    learners = re.findall(r"· algorithm (\w+) · seed 0 · iteration (\d)", frozen)
+    assert learners[:2] == [("maml", "4"), ("random", "0")]  # then, where it has a number, the reuse index
         ("maml", "4"),
         ("random", "0"),
         ("maml", "4"),
