@@ -20,7 +20,7 @@ class ProgressLine:
 
     Args:
         label: what is being done.
-        total: steps in all.
+        total: steps in all; 0 where that is not known.
         done: steps done before (a resumed run).
         unit: what the rate counts ("tasks").
         per_step: units in a step.
@@ -79,12 +79,11 @@ class ProgressLine:
             self._bar.update(self._task, completed=self._done, note=text)
         elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            left = (self._total - self._done) * self._per_step / rate
-            print(
-                f"{self._label}: {self._done}/{self._total}  {text}  {left / 60:.1f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
+            told = f"{self._label}: {self._done}"
+            if self._total:
+                left = (self._total - self._done) * self._per_step / rate
+                told, text = f"{told}/{self._total}", f"{text}  {left / 60:.1f} min left"
+            print(f"{told}  {text}", file=sys.stderr, flush=True)
 
 
 class SilentProgress(ProgressLine):
