@@ -233,7 +233,7 @@ def test_tables_fit_a_terminal_of_80_columns(folder, monkeypatch, tmp_path):
     assert re.search(r"^ *post +conv1–3 +own +2 +accuracy +\d+\.\d", frozen, re.M)
     assert re.search(r"^ *post +none +own +2 +accuracy ", frozen, re.M)
     learners = re.findall(r"· algorithm (\w+) · seed 0 · iteration (\d)", frozen)
-    ]
+    assert learners[:2] == [("maml", "4"), ("random", "0")]  # then, where it has a number, the reuse index
     store = tmp_path / "store.h5"
     assert main(["capture", last(folder), "--out", str(store), "--tasks", "4", "--steps", "all"]) == 0
     similar = on_terminal(monkeypatch, "similarity", str(store))
