@@ -68,11 +68,15 @@ def _frozen(row: Row, name: str) -> Cell:
 
 
 def _value(row: Row, name: str) -> Cell:
-    form = ".1f" if row.measure.startswith("accuracy") else ".3g" if row.measure == "loss" else ".4g"
     if row.value is None:
         return None
-    interval = f" [{row.low:{form}}, {row.high:{form}}]" if row.low is not None and row.high is not None else ""
-    return f"{row.value:{form}}{interval}"
+    exact = row.measure.startswith("accuracy")
+
+    def told(value: float) -> str:
+        return f"{value:.1f}" if exact else f"{round(value, 4):.3g}"
+
+    bounds = row.low is not None and row.high is not None
+    return f"{told(row.value)} [{told(row.low or 0.0)}, {told(row.high or 0.0)}]" if bounds else told(row.value)
 
 
 _SHOWN: dict[str, Callable[[Row, str], Cell]] = {"frozen": _frozen, "value": _value}

@@ -174,7 +174,7 @@ def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:
             Cell(j.verdict, mark=_MARKS[j.verdict]),
             Cell(j.ours[0], j.ours[1:], links=j.claim.evidence),
             Cell(j.claim.paper, (f"{j.claim.where}; {j.claim.setting}",)),
-            Cell(j.why, (j.decide,) if j.decide else ()),
+            Cell(j.why, (j.decide,) if j.decide and j.verdict == "undecided" else ()),
         )
         for j in judged
     )
@@ -190,7 +190,7 @@ def claims_table(judged: Sequence[Judgement], *remarks: str) -> PageTable:
                 "ours": "; ".join(j.ours),
                 "verdict": j.verdict,
                 "why": j.why,
-                "decide": j.decide,
+                "decide": j.decide if j.verdict == "undecided" else "",
                 "rule": j.claim.rule,
             }
             for j in judged
