@@ -104,11 +104,18 @@ def aligned_rows(a: Store, b: Store, layers: tuple[str, str], steps: tuple[int, 
     first = math.prod(grids[0]) >= math.prod(grids[1])  # whether that is the finer one
     kept_x, kept_y = _matched(*places) if first else _matched(*places[::-1])[::-1]
     needed = _ROWS_PER_FEATURE * (one.features + other.features)
-    if grids[0] != grids[1] and len(kept_x) < needed:
+    reason = ""
+    if grids[0] == grids[1] and len(kept_x) < max(len(x.rows), len(y.rows)):
+        reason = (
+            f"only {len(kept_x)} of {len(x.rows)} rows are in both sketches, though the layers are of one size: another "
+            "version of metaprobe picked one of them; capture again"
+        )
+    elif grids[0] != grids[1] and len(kept_x) < needed:
         reason = (
             f"the sketches share {len(kept_x)} places of the two feature maps, {needed} are needed for "
             f"{one.features} and {other.features} features; capture fewer tasks, or more rows of each"
         )
+    if reason:
         return Aligned(_taken(x, np.arange(0)), _taken(y, np.arange(0)), samples, reason)
     x, y = _taken(x, kept_x), _taken(y, kept_y)
     if first:

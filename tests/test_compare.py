@@ -16,6 +16,7 @@ from analyses.measures.measure import MEASURES
 from analyses.similarity import measures_named
 from probe.cli import main
 from probe.store import open_store
+from probe.store.picking import picked_rows
 from tests import reference_measures
 from tests.captures import ADAPTATION, FOREIGN_ADAPTATION, sampler, small_network, some_tasks
 from trainers.errors import MetaprobeError, UnreadableInput
@@ -186,6 +187,19 @@ def test_sketches_that_hold_a_part_of_the_rows_estimate_the_whole(tmp_path, stor
     all_rows = the(whole, layer="conv1", other_layer="conv2", measure="debiased_cka")
     assert 0.5 * 3000 < few.n < 3000 < all_rows.n  # conv2's sketch is nearly whole, conv1's is a fifth
     assert few.value == pytest.approx(all_rows.value, abs=0.03)
+
+
+def test_rows_picked_by_another_version_are_not_compared_by_their_accidental_overlap(tmp_path, monkeypatch):
+    tasks = some_tasks(20)
+    ours = capture(tmp_path / "a.h5", 1, tasks, sketch_rows=3000)
+    monkeypatch.setattr("probe.store.writing.picked_rows", lambda seed, *rest: picked_rows(seed + 1, *rest))
+    theirs = capture(tmp_path / "b.h5", 2, tasks, sketch_rows=3000)
+    found = the(
+        compare(ours, theirs, THREE, phases=[("pre", "pre")], layers="matching", **QUICK),
+        layer="conv1", other_layer="conv1", measure="mean_cca",
+    )  # fmt: skip
+    assert found.value is None
+    assert "another version of metaprobe picked one of them; capture again" in found.reason
 
 
 def test_too_few_shared_places_are_undefined_with_the_numbers(tmp_path):
