@@ -268,7 +268,7 @@ def test_a_value_without_interval_and_one_undefined_on_a_terminal():
     )
     (grid,) = readable(Table(rows), "t")
     assert grid.columns == ("layer", "measure", "value", "status", "reason")
-    assert grid.rows == (("conv1", "loss", "0.1235", "ok", None), ("conv2", "loss", None, "undefined", "dead"))
+    assert grid.rows == (("conv1", "loss", "0.123", "ok", None), ("conv2", "loss", None, "undefined", "dead"))
     assert readable(Table(), "t")[0].rows == ()
 
 

@@ -160,6 +160,7 @@ def test_data_of_one_domain_are_refused_before_anything_is_trained(tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sweep_that_begins_with_one_initialisation_is_refused(tmp_path):
+def test_a_sweep_that_begins_with_one_initialisation_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainers.tasks, "load_for", lambda *_, **__: DATA)
     with pytest.raises(MetaprobeError, match=r"--sweep 1,3: the first number of clusters .* must be at least 2"):
         made(dataclasses.replace(REQUEST, sweep="1,3"), tmp_path)
