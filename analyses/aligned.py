@@ -107,8 +107,8 @@ def aligned_rows(a: Store, b: Store, layers: tuple[str, str], steps: tuple[int, 
     reason = ""
     if grids[0] == grids[1] and len(kept_x) < max(len(x.rows), len(y.rows)):
         reason = (
-            f"only {len(kept_x)} of {len(x.rows)} rows are in both sketches, though the layers are of one size: another "
-            "version of metaprobe picked one of them; capture again"
+            f"only {len(kept_x)} of {len(x.rows)} rows are in both sketches, though the layers are of one size: "
+            "another version of metaprobe picked one of them; capture again"
         )
     elif grids[0] != grids[1] and len(kept_x) < needed:
         reason = (
