@@ -13,9 +13,9 @@ from analyses.measures.measure import Null
 from analyses.table import Row, Table
 from reports.entries import entries_of
 from reports.evidence import Estimate
+from reports.heatmap import heatmaps
 from reports.parts import Missing, PageFigure, PageTable
 from reports.studies.raghu2020.pairs.combining import LINE, difference, line, mean_of, pooled_row
-from reports.studies.raghu2020.pairs.heatmap import heatmaps
 from reports.studies.raghu2020.pairs.judgements import pair_judgements
 from reports.studies.raghu2020.pairs.readings import fit, gap, points, similar, trainings
 from reports.studies.raghu2020.pairs.rows import PAIR_MEASURES, StoreOf, study_pairs

@@ -40,7 +40,7 @@ def compared(
     """
     from analyses.compare import compare, phases_named
     from analyses.table import Table
-    from reports.studies.raghu2020.pairs.heatmap import heatmaps
+    from reports.heatmap import heatmaps
     from trainers.files import write_bytes, write_text
     from trainers.progress import ProgressLine
 

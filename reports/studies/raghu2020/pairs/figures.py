@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from reports.evidence import Estimate
 from reports.figures import INK, LAYER_COLOURS, PAPER, Drawing, canvas, drawing, style
+from reports.heatmap import Map, draw_maps
 from reports.studies.marks import key
 from reports.studies.raghu2020.pairs.claims import (
     LEARNER_PAIRS,
@@ -19,7 +20,6 @@ from reports.studies.raghu2020.pairs.claims import (
     PAPER_LEARNERS,
     PAPER_REGIMES,
 )
-from reports.studies.raghu2020.pairs.heatmap import Map, draw_maps
 from reports.studies.raghu2020.pairs.readings import fit, layer_pairs, null, points, similar
 from reports.studies.raghu2020.pairs.trainings import MAPS, Learners
 from reports.studies.raghu2020.regimes.claims import NAMES
