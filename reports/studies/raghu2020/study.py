@@ -24,16 +24,16 @@ __all__ = ["RAGHU2020", "runs_of"]
 
 _PRESETS = {
     "quick": Preset(
-        iterations=160,
+        iterations=140,
         seeds=1,
-        tasks=100,
-        capture_tasks=30,
-        val_tasks=60,
-        more_iterations=60,
+        tasks=80,
+        capture_tasks=24,
+        val_tasks=50,
+        more_iterations=50,
         head_steps=(30,),
         rounds=6,
-        replicates=60,
-        permutations=10,
+        replicates=40,
+        permutations=6,
         subsets=False,
     ),
     "full": Preset(
