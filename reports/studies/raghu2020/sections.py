@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from reports.entries import Entry
 from reports.page import Block, Missing, Section
 from reports.studies.blocks import figure_or_missing, rows_behind
 from reports.studies.raghu2020 import figures, layer_figures, layer_tables, tables
+from reports.studies.raghu2020.derived import BETWEEN, FIXED
 from reports.studies.raghu2020.study_table import StudyTable
 
 __all__ = ["freezing", "learning", "similarity", "training", "weights"]
@@ -14,6 +16,7 @@ __all__ = ["freezing", "learning", "similarity", "training", "weights"]
 FORCED = "forced_correlations"
 _DISTANCES = ("euclidean_distance", "relative_distance")
 _TESTS = ("accuracy", "accuracy_difference")
+_GAPS = (BETWEEN, BETWEEN + FIXED)
 _CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
@@ -42,7 +45,7 @@ def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
                 "Learning curves",
                 "The table holds no training or validation rows.",
             ),
-            tables.accuracy_table(study, rows_behind("accuracy", study.shown(), frame, ("accuracy",), frozen=""))
+            tables.accuracy_table(study, rows_behind("accuracy", _shown(study), frame, ("accuracy", *_GAPS), frozen=""))
             or Missing("Accuracy of MAML and ANIL", "The table holds no test accuracies of either.", "accuracy"),
         ),
     )
@@ -50,7 +53,7 @@ def learning(study: StudyTable, frame: pd.DataFrame) -> Section:
 
 def freezing(study: StudyTable, frame: pd.DataFrame) -> Section:
     """Return the section on what freezing costs, by block and by number of steps."""
-    behind = rows_behind("freezing", study.shown(), frame, _TESTS)
+    behind = rows_behind("freezing", _shown(study), frame, (*_TESTS, f"accuracy_difference{FIXED}", *_GAPS))
     blocks: list[Block | None] = [
         figure_or_missing(
             "freezing-figure",
@@ -205,3 +208,8 @@ def weights(study: StudyTable, frame: pd.DataFrame) -> Section:
             *([table] if table is not None else []),
         ),
     )
+
+
+def _shown(study: StudyTable) -> list[Entry]:
+    """Return the rows of these sections; differences between learners with the NIL head are of the regimes."""
+    return [row for row in study.shown() if row.measure not in _GAPS or row.head != "nil"]

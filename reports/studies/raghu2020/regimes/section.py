@@ -9,6 +9,7 @@ from reports.evidence import Estimate
 from reports.page import Block, Cell, PageTable, Rows, Section
 from reports.studies.blocks import figure_or_missing, rows_behind
 from reports.studies.cells import DASH, cell
+from reports.studies.raghu2020.derived import BETWEEN, FIXED
 from reports.studies.raghu2020.regimes.claims import HEAD_MARGIN, NAMES, PAPER_HEADS, REGIMES
 from reports.studies.raghu2020.regimes.figure import regimes_figure
 from reports.studies.raghu2020.regimes.readings import difference_between_heads, maml_head, nil_head
@@ -17,6 +18,9 @@ from reports.studies.runs import HEADLESS
 from reports.wording import capital, listed, number
 
 __all__ = ["regimes_section"]
+
+_GAPS = (BETWEEN, BETWEEN + FIXED)
+_HEADS = ("head_difference", f"head_difference{FIXED}")
 
 
 def regimes_section(study: StudyTable, frame: pd.DataFrame, head_steps: str) -> Section:
@@ -27,7 +31,7 @@ def regimes_section(study: StudyTable, frame: pd.DataFrame, head_steps: str) -> 
         frame: that table.
         head_steps: how many outer steps each new head took; "" where there is none.
     """
-    behind = rows_behind("regimes", _compared(study), frame, ("accuracy", "head_difference"), frozen="")
+    behind = rows_behind("regimes", _compared(study), frame, ("accuracy", *_HEADS, *_GAPS), frozen="")
     blocks: list[Block] = [
         figure_or_missing(
             "regimes-figure",
@@ -59,8 +63,9 @@ def regimes_section(study: StudyTable, frame: pd.DataFrame, head_steps: str) -> 
 
 
 def _compared(study: StudyTable) -> list[Entry]:
-    """Return the rows that the section shows, in the order of the table."""
-    rows = [row for regime in REGIMES for row in study.rows("head_difference", regime)]
+    """Return the rows that the section shows, and those that R7, R8 and R12 read, in the order of the table."""
+    rows = [row for regime in REGIMES for measure in _HEADS for row in study.rows(measure, regime)]
+    rows += [row for regime in REGIMES for gap in _GAPS for row in study.every(gap, regime) if row.head == "nil"]
     for regime in REGIMES:
         heads = ("nil", "maml") if regime in HEADLESS else ("nil", "own")
         found = (row for row in study.rows("accuracy", regime) if row.head in heads)
