@@ -2,7 +2,7 @@
 
 from analyses.measures.cca import mean_cca, pwcca, svcca
 from analyses.measures.cka import debiased_cka, linear_cka
-from analyses.measures.measure import INVARIANCES, MEASURES, Measure, Null, shuffled_null, shuffled_nulls
+from analyses.measures.measure import INVARIANCES, MEASURES, Measure, Null, shuffled_nulls
 from analyses.measures.pair import Pair
 from analyses.measures.procrustes import procrustes
 from analyses.measures.result import Similarity
@@ -19,7 +19,6 @@ __all__ = [
     "mean_cca",
     "procrustes",
     "pwcca",
-    "shuffled_null",
     "shuffled_nulls",
     "svcca",
 ]

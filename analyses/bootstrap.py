@@ -13,6 +13,7 @@ keeps its shift; where that is larger than the interval is wide, the interval is
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -48,11 +49,12 @@ class Interval:
     seeds: int
 
 
+@functools.lru_cache(maxsize=8)  # a page draws hundreds of times from a few numbers of tasks
 def task_draws(tasks: int, replicates: int = REPLICATES) -> Int[np.ndarray, "replicate task"]:
     """Return how often each replicate draws each task: `tasks` draws with replacement, a row each.
 
-    A pure function of its arguments: whatever met equally many tasks is resampled together, so that the difference of
-    two replicates is a replicate of the difference.
+    A pure function of its arguments, kept and not to be written to: whatever met equally many tasks is resampled
+    together, so that the difference of two replicates is a replicate of the difference.
 
     Raises:
         ValueError: either is not positive.
@@ -60,7 +62,9 @@ def task_draws(tasks: int, replicates: int = REPLICATES) -> Int[np.ndarray, "rep
     if tasks < 1 or replicates < 1:
         raise ValueError(f"bootstrap: need at least one task and one replicate, got {tasks} and {replicates}")
     generator = np.random.default_rng([tasks, replicates])
-    return generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=replicates)
+    draws = generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=replicates)
+    draws.flags.writeable = False
+    return draws
 
 
 def bounds(

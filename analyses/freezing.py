@@ -65,8 +65,8 @@ def freeze(
         progress: called with the number of tasks done and of tasks in all.
 
     Returns:
-        Rows "accuracy" (percent), "loss" (nats) and "accuracy_difference" (percentage points); with `plan.per_task`
-        also "accuracy" of each task.
+        Rows "accuracy" (percent), "loss" (nats) and "accuracy_difference" (percentage points), whose `minus` says which
+        set is taken off ("frozen=none"); with `plan.per_task` also "accuracy" of each task.
 
     Raises:
         MetaprobeError: a layer is unknown, or the data do not fit.
@@ -96,7 +96,7 @@ def freeze(
         if nil_head:
             found = evaluated(learner, sampler, plan, (), 0, "nil", advance)
             identity = dataclasses.replace(learner.identity, adapts=None)  # nothing adapts for this head
-            rows += score_rows(identity, (), 0, "nil", found, None, plan.task_rows)
+            rows += score_rows(identity, (), 0, "nil", found, plan.task_rows)
         return rows
 
     return Table.of(row for learner in learners for row in tested(learner))

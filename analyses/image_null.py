@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 
 from analyses.measures.measure import Measure, Null
 from analyses.measures.pair import Pair
-from analyses.measures.result import Similarity
 from probe.moments import moments_of
 from probe.store import Sketch
 
@@ -71,7 +70,7 @@ def image_null(
         [measure.apply(pair) for measure in measures]
         for pair in _pairs(x.rows[own], y.rows[own], _others(classes, generator, permutations))
     ]
-    return tuple(_null([row[i] for row in results]) for i in range(len(measures)))
+    return tuple(Null.of([row[i] for row in results]) for i in range(len(measures)))
 
 
 def image_classes(sketch: Sketch) -> list[Int[np.ndarray, "image row"]]:
@@ -129,11 +128,3 @@ def _with_square(
     """Return the centred rows with their squared lengths as a last column, in float64."""
     centred = rows.astype(np.float64) - mean
     return np.column_stack([centred, np.einsum("ij,ij->i", centred, centred)])
-
-
-def _null(results: Sequence[Similarity]) -> Null:
-    values = tuple(result.value for result in results if result.value is not None)
-    if len(values) < len(results):
-        reason = next(result.reason for result in results if result.value is None)
-        return Null(None, None, (), reason)
-    return Null(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, values, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analyses.table import Row, Table
 from analyses.testing import Learner, TestPlan, learner_of, sampler_of
-from analyses.testing.accuracy import mean_row
+from analyses.testing.accuracy import mean_row, task_rows
 from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import starting_point
@@ -53,7 +53,8 @@ def step_curves(
     Returns:
         For each step rows "support_loss", "query_loss" (nats), "support_accuracy" and "query_accuracy" (percent): the
         mean over tasks with its 95 % interval; and the same names with "_lower_quartile" and "_upper_quartile", the
-        band over tasks. `step` is the step, `inner_steps` the last one.
+        band over tasks. `step` is the step, `inner_steps` the last one. With `plan.per_task` also "query_loss" and
+        "query_accuracy" of each task.
 
     Raises:
         MetaprobeError: fewer than one step, or the data do not fit.
@@ -72,7 +73,7 @@ def step_curves(
                 advance(part.shape[2])
     scores = np.concatenate(parts, axis=2)
     identity = dataclasses.replace(learner.identity, head="own", inner_steps=steps)
-    return Table.of(row for step, found in enumerate(scores) for row in _rows(identity, step, found))
+    return Table.of(row for step, found in enumerate(scores) for row in _rows(identity, step, found, plan.task_rows))
 
 
 def _scores(network: TaskNetwork, learner: Learner, tasks: Tasks) -> Float[np.ndarray, "step measure task"]:
@@ -96,10 +97,12 @@ def _at(network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bo
     return torch.stack(scores)
 
 
-def _rows(identity: Row, step: int, scores: Float[np.ndarray, "measure task"]) -> Iterator[Row]:
+def _rows(identity: Row, step: int, scores: Float[np.ndarray, "measure task"], tasks: Sequence[int]) -> Iterator[Row]:
     identity = dataclasses.replace(identity, phase="post" if step else "pre", step=step)
     for measure, per_task in zip(_MEASURES, scores, strict=True):
         yield mean_row(identity, measure, per_task)
         for name, share in _QUARTILES:
             value = float(np.quantile(per_task, share))
             yield dataclasses.replace(identity, measure=f"{measure}_{name}", value=value, n=len(per_task))
+        if measure.startswith("query"):
+            yield from task_rows(identity, measure, per_task, tasks)

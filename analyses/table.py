@@ -26,6 +26,7 @@ class Row:
     Attributes:
         checkpoint: id of the checkpoint, the first 12 digits of its fingerprint.
         algorithm: what trained it; "random" for a network never trained.
+        learner: what a study calls it, where one algorithm trains several of its learners.
         seed: of the run.
         iteration: outer steps taken.
         layer: conv1 … head.
@@ -46,10 +47,13 @@ class Row:
             parameters; "features", its mean features.
         other_checkpoint: id of the second checkpoint, where a row compares two; the columns above are of the first.
         other_algorithm: what trained the second.
+        other_learner: what a study calls the second.
         other_seed: of its run.
         other_iteration: outer steps that it took.
         other_layer: the layer of the second.
         measure: what was measured.
+        minus: of a measure "…_difference", what was taken off on the same tasks: the columns in which it differs from
+            this row, as "frozen=none" or "learner=maml".
         value: in the measure's unit: percent, percentage points, nats, or a similarity.
         low: lower end of the 95 % interval.
         high: upper end.
@@ -62,6 +66,7 @@ class Row:
 
     checkpoint: str | None = None
     algorithm: str | None = None
+    learner: str | None = None
     seed: int | None = None
     iteration: int | None = None
     layer: str | None = None
@@ -78,10 +83,12 @@ class Row:
     view: str | None = None
     other_checkpoint: str | None = None
     other_algorithm: str | None = None
+    other_learner: str | None = None
     other_seed: int | None = None
     other_iteration: int | None = None
     other_layer: str | None = None
     measure: str
+    minus: str | None = None
     value: float | None
     low: float | None = None
     high: float | None = None

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
-from probe.moments import JointMoments, _about, _at_their_mean
+from probe.moments import JointMoments, at_their_mean, moved_sums
 
 __all__ = ["TaskMoments", "on_resamples"]
 
@@ -65,7 +65,7 @@ class TaskMoments:
         scatter, cubic = np.empty((len(moments), width * width)), np.empty((len(moments), 2, width))
         quartic = np.empty((len(moments), 3))
         for task, (part, step) in enumerate(zip(moments, steps, strict=True)):
-            moved, cubic[task], quartic[task] = _about(part, step)
+            moved, cubic[task], quartic[task] = moved_sums(part, step)
             scatter[task] = moved.ravel()
         largest = np.stack([part.largest for part in moments])
         eps = (max(part.eps[0] for part in moments), max(part.eps[1] for part in moments))
@@ -113,7 +113,7 @@ class TaskMoments:
                     largest=self.largest[drawn].max(axis=0),
                     eps=self.eps,
                 )
-                yield _at_their_mean(about, totals[i] / n)
+                yield at_their_mean(about, totals[i] / n)
 
 
 def on_resamples(

@@ -35,7 +35,7 @@ from jaxtyping import Float
 from probe.paired import matched_pair
 from probe.sums import centred_sums
 
-__all__ = ["JointMoments", "MomentAccumulator", "moments_of", "pool"]
+__all__ = ["JointMoments", "MomentAccumulator", "at_their_mean", "moments_of", "moved_sums", "pool"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,8 +96,8 @@ class JointMoments:
         n = self.n + other.n
         step = other.mean - self.mean
         mean = self.mean + step * (other.n / n)
-        a = _about(self, step * (-other.n / n))
-        b = _about(other, step * (self.n / n))
+        a = moved_sums(self, step * (-other.n / n))
+        b = moved_sums(other, step * (self.n / n))
         return JointMoments(
             n=n,
             split=self.split,
@@ -172,7 +172,7 @@ def moments_of(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sam
         largest=sums.largest,
         eps=(float(np.finfo(x.dtype).eps), float(np.finfo(y.dtype).eps)),
     )
-    return _at_their_mean(about, sums.total / len(x))
+    return at_their_mean(about, sums.total / len(x))
 
 
 def pool(parts: Iterable[JointMoments]) -> JointMoments:
@@ -192,10 +192,11 @@ def pool(parts: Iterable[JointMoments]) -> JointMoments:
     return total
 
 
-def _at_their_mean(about: JointMoments, offset: np.ndarray) -> JointMoments:
+def at_their_mean(about: JointMoments, offset: np.ndarray) -> JointMoments:
     """Return the moments about the mean, from sums about a centre that the mean is `offset` away from.
 
-    `about.mean` is that centre. The sums about it are what `_about` makes of those about the mean, solved for these.
+    `about.mean` is that centre. The sums about it are what `moved_sums` makes of those about the mean, solved for
+    these.
     """
     n, p = about.n, about.split
     scatter = about.scatter - n * np.outer(offset, offset)
@@ -204,7 +205,7 @@ def _at_their_mean(about: JointMoments, offset: np.ndarray) -> JointMoments:
     return dataclasses.replace(about, mean=about.mean + offset, scatter=scatter, cubic=cubic, quartic=quartic)
 
 
-def _about(moments: JointMoments, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moved_sums(moments: JointMoments, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return scatter, cubic and quartic of the centred samples moved by `shift` (formulas at the top of the file)."""
     n, p, scatter = moments.n, moments.split, moments.scatter
     cubic = moments.cubic + _cubic_change(n, p, scatter, shift)

@@ -1,156 +1,196 @@
-"""Numbers out of the tidy table: one reading per quantity, pooled over seeds, with its interval or its reason."""
+"""The table of a study: which rows answer a question, and which were read.
+
+Whatever a block, a claim or a sentence reads is noted by `Evidence.recording`, so that the rows behind a number are
+never listed a second time. The questions themselves are in `reports.quantities`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
-import numpy as np
-from scipy.special import stdtrit
+from analyses.contrasts import contrast
+from analyses.table import Row, Table
+from reports.made import Made
+from reports.names import in_order, range_of
+from reports.quantities import ANY, Query, says
 
-from reports.entries import Entry
-from trainers.errors import MetaprobeError
-
-__all__ = ["Estimate", "Reading", "Undefined", "minus", "pool"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval.
-
-    Attributes:
-        value: the mean over seeds, in the measure's own unit (accuracies in percent).
-        low: lower end of the 95 % interval, None where the rows give no interval.
-        high: upper end, likewise.
-        n: what the interval counts (tasks, or samples of a similarity), of the smallest seed; None where not given.
-        per_seed: (seed, value) of every seed.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    per_seed: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def sd(self) -> float | None:
-        """Standard deviation over the seeds (ddof 1), None with fewer than two."""
-        return float(np.std([v for _, v in self.per_seed], ddof=1)) if len(self.per_seed) > 1 else None
+__all__ = ["Evidence"]
 
 
-@dataclass(frozen=True)
-class Undefined:
-    """A quantity that was measured and has no number, with the reason its rows give."""
-
-    reason: str
-
-
-Reading = Estimate | Undefined | None
-"""An estimate, an undefined value with its reason, or None: not measured."""
-
-
-def pool(rows: Sequence[Entry], top: float = math.inf) -> Reading:
-    r"""Reduce the rows of one quantity, one row a seed, to one reading.
-
-    One seed keeps its own interval, which is over test tasks. Where a row without a seed was made over all of them,
-    by drawing tasks and seeds together, that is the reading. Otherwise several seeds, which share their test tasks,
-    keep both kinds of chance: with m the mean over S seeds and sd their standard deviation,
-
-        half-width² = (t_{S-1, 0.975} · sd / √S)² + (mean half-width over tasks)²
+class Evidence:
+    """The table of a study, and what its learners were trained with.
 
     Args:
-        rows: rows that differ in their seed only.
-        top: the largest value the measure can take; an interval over seeds is cut there.
-
-    Returns:
-        The estimate; `Undefined` when a row has no number; None when there are no rows.
-
-    Raises:
-        MetaprobeError: two rows belong to the same seed, so that one of them would be dropped in silence. Rows that say
-            the same of the same checkpoint count once: every run of a seed tests the same untrained network.
+        table: all rows; those of single tasks are what differences and means over seeds are made from, when asked for.
+        made: what made it.
     """
-    if not rows:
-        return None
-    whole = [row for row in rows if row.seed is None]
-    single = [row for row in rows if row.seed is not None]
-    if whole and single:
-        return _over_all(whole, single)
-    rows = _without_repeats(rows)
-    seeds = [row.seed or 0 for row in rows]
-    bad = [row for row in rows if row.status not in ("", "ok") or row.value is None]
-    if bad:
-        reasons = dict.fromkeys(row.reason or "no reason given" for row in bad)
-        share = "" if len(rows) == 1 else f"{len(bad)} of {len(rows)} seeds: "
-        return Undefined(share + "; ".join(reasons))
-    values = [row.value for row in rows if row.value is not None]
-    low, high = _interval(rows, np.array(values), top)
-    counts = [row.n for row in rows if row.n is not None]
-    return Estimate(
-        value=sum(values) / len(values),
-        low=low,
-        high=high,
-        n=min(counts, default=None),
-        per_seed=tuple(sorted(zip(seeds, values, strict=True))),
-    )
+
+    def __init__(self, table: Table, made: Made) -> None:
+        self.made = made
+        self._place: dict[int, int] = {}
+        self._rows: list[Row] = []
+        self._found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        self._single: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        self._seen: list[dict[int, Row]] = []
+        for row in table.rows:
+            self._add(row)
+
+    def _add(self, row: Row) -> None:
+        key = (row.measure, _learner(row), _other(row))
+        (self._found if row.task is None else self._single)[key].append(row)
+        self._place[id(row)] = len(self._rows)
+        self._rows.append(row)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, those that were made when asked for last."""
+        return tuple(self._rows)
+
+    @property
+    def trained_steps(self) -> int:
+        """Inner-loop steps of the training, the number that test accuracies are judged at."""
+        return self.made.trained_steps
+
+    @property
+    def n_way(self) -> int:
+        """Classes of a task."""
+        return self.made.n_way
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the study, ascending."""
+        return tuple(sorted({row.seed for row in self._rows if row.seed is not None}))
+
+    @cached_property
+    def learners(self) -> tuple[str, ...]:
+        """The learners that have rows: in the order of the study, others after them."""
+        found = dict.fromkeys(_learner(row) for row in self._rows)
+        return tuple(k for k in dict.fromkeys((*self.made.learner_keys, *found)) if k in found)
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The layers of the network, in its order; where that is not known, of the rows: by kind and number."""
+        rows = (row.layer for row in self._rows if row.layer and not _other(row))
+        return self.made.layers or in_order(set(rows))
+
+    @property
+    def body(self) -> tuple[str, ...]:
+        """All layers but the last."""
+        return self.layers[:-1]
+
+    @property
+    def head(self) -> str:
+        """The last layer."""
+        return self.layers[-1] if self.layers else "head"
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks of the body from the first layer on, as `frozen` names them; the last is the whole body."""
+        return tuple(",".join(self.body[: size + 1]) for size in range(len(self.body)))
+
+    @property
+    def full(self) -> str:
+        """The whole body, as `frozen` names it."""
+        return ",".join(self.body)
+
+    def measured_layers(self, *measures: str) -> tuple[str, ...]:
+        """Return the layers that have rows of any of the measures, in their order; layers × layers left out."""
+        found = {row.layer for row in self._rows if row.measure in measures and row.layer and not _other(row)}
+        return tuple(layer for layer in dict.fromkeys((*self.layers, *in_order(found))) if layer in found)
+
+    def distinct(self, column: str, measure: str, learner: str = ANY, **columns: object) -> tuple[Any, ...]:
+        """Return what a column says in the rows of a measure, ascending, blanks left out; nothing is noted as read.
+
+        Args:
+            column: which.
+            measure: of the rows.
+            learner: whose; `ANY` for all.
+            columns: what other columns say.
+        """
+        found: dict[Any, None] = {}
+        for (name, who, _), rows in self._found.items():
+            if name == measure and learner in (ANY, who):
+                for row in rows:
+                    if all(says(row, key, value) for key, value in columns.items()):
+                        found[getattr(row, column)] = None
+        known = [value for value in found if value not in (None, "")]
+        return tuple(sorted(known)) if column not in ("group", "view") else tuple(known)
+
+    def where(self, measure: str, learner: str, **columns: object) -> list[Row]:
+        """Return the rows of a measure and a learner in which these columns say so, in order; noted as read."""
+        found = [
+            row
+            for (name, who, _), rows in self._found.items()
+            if (name, who) == (measure, learner)
+            for row in rows
+            if all(says(row, key, value) for key, value in columns.items())
+        ]
+        return self.note(found)
+
+    def single(self, measure: str, learner: str, **columns: object) -> list[Row]:
+        """Return the same of single tasks."""
+        rows = self._single.get((measure, learner, ""), [])
+        return self.note([row for row in rows if all(says(row, key, value) for key, value in columns.items())])
+
+    def rows_of(self, query: Query, single: bool = False) -> list[Row]:
+        """Return the rows that a question asks for: of all its seeds; of single tasks where that is asked for."""
+        where = self._single if single else self._found
+        every = where.get((query.measure, query.learner, query.other_learner), [])
+        rows = [row for row in _at(every, query.at) if query.fits(row, self.trained_steps)]
+        kinds = {row.samples for row in rows if row.samples}
+        if len(kinds) > 1:
+            rows = [row for row in rows if row.samples == ("positions" if "positions" in kinds else min(kinds))]
+        if query.step == "last":
+            taken = [self.trained_steps if row.step is None else row.step for row in rows]
+            rows = [row for row, step in zip(rows, taken, strict=True) if step == max(taken)]
+        return rows if single else self.note(rows)
+
+    def made_from(self, left: Query, right: Query | None, minus: str | None) -> list[Row]:
+        """Return the rows over seeds that follow from those of single tasks, made now and kept; none without those."""
+        sides = [self.rows_of(side, single=True) for side in (left, right) if side is not None]
+        if not all(sides) or (right is None and len({row.seed for row in sides[0]}) < 2):
+            return []
+        rows = contrast(sides[0], sides[1] if right else None, minus, range_of(left.measure))
+        for row in rows:
+            self._add(row)
+        return self.note(rows)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[list[Row]]:
+        """Note the rows that are read inside the block; the list has them, in the order of the table, after it."""
+        seen: dict[int, Row] = {}
+        found: list[Row] = []
+        self._seen.append(seen)
+        try:
+            yield found
+        finally:
+            self._seen.pop()  # not remove: two that noted the same are equal
+            found += sorted(seen.values(), key=lambda row: self._place[id(row)])
+
+    def note(self, rows: list[Row]) -> list[Row]:
+        """Note rows as read, and return them, without those that are not of this table."""
+        rows = [row for row in rows if id(row) in self._place]
+        for seen in self._seen:
+            seen.update((id(row), row) for row in rows)
+        return rows
 
 
-def _over_all(whole: Sequence[Entry], single: Sequence[Entry]) -> Reading:
-    """Return the reading of a row over all seeds, with the values of each."""
-    found, each = pool(whole), pool(single)
-    if not isinstance(found, Estimate):
-        return found
-    return dataclasses.replace(found, per_seed=each.per_seed if isinstance(each, Estimate) else ())
-
-
-def minus(left: Reading, right: Reading) -> Reading:
-    """Return left - right for readings of two learners: half-widths are added in quadrature, as if independent.
-
-    Both learners meet the same tasks, and what is hard for one is mostly hard for the other, so that their paired
-    difference would vary less: the interval errs towards the wide.
-    """
-    for reading in (left, right):
-        if not isinstance(reading, Estimate):
-            return reading
-    assert isinstance(left, Estimate)
-    assert isinstance(right, Estimate)
-    value = left.value - right.value
-    if left.low is None or left.high is None or right.low is None or right.high is None:
-        return Estimate(value)
-    down = math.hypot(left.value - left.low, right.high - right.value)
-    up = math.hypot(left.high - left.value, right.value - right.low)
-    return Estimate(value, value - down, value + up)
-
-
-def _interval(rows: Sequence[Entry], values: np.ndarray, top: float) -> tuple[float | None, float | None]:
-    bounds = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
-    known, count, mean = len(bounds) == len(rows), len(rows), float(values.mean())
-    if count == 1:
-        return bounds[0] if known else (None, None)
-    spread = float(stdtrit(count - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(count)
-    lows, highs = np.array(bounds).T if known else (values, values)
-    down = math.hypot(spread, float((values - lows).mean()))
-    up = math.hypot(spread, float((highs - values).mean()))
-    return mean - down, min(mean + up, max(top, mean))
-
-
-def _without_repeats(rows: Sequence[Entry]) -> list[Entry]:
-    """Return one row a seed; an error where two of a seed differ in what they say or in their checkpoint."""
-    first: dict[int, Entry] = {}
+def _at(rows: Sequence[Row], at: int | str) -> Iterator[Row]:
+    """Yield the rows of one iteration, or of each seed's last one."""
+    last: dict[int | None, int] = {}
     for row in rows:
-        kept = first.setdefault(row.seed or 0, row)
-        if kept is row or (row.checkpoint and dataclasses.replace(row, place=kept.place, source=kept.source) == kept):
-            continue
-        one, other = (r.checkpoint or "unnamed" for r in (kept, row))
-        raise MetaprobeError(
-            f"two rows of {row.measure} ({_identity(row)}) where one was expected: rows {kept.place} and {row.place} "
-            f"of the study's table, of checkpoints {one} and {other}. Leave one checkpoint per algorithm, seed and "
-            "iteration in the table."
-        )
-    return list(first.values())
+        last[row.seed] = max(last.get(row.seed, 0), row.iteration or 0)
+    wanted = dict.fromkeys(last, at) if isinstance(at, int) else last
+    return (row for row in rows if at == ANY or (row.iteration or 0) == wanted[row.seed])
 
 
-def _identity(row: Entry) -> str:
-    names = ("algorithm", "seed", "iteration", "layer", "phase", "step", "frozen", "head", "inner_steps", "samples")
-    return ", ".join(f"{name} {getattr(row, name)}" for name in names if getattr(row, name) not in ("", None))
+def _learner(row: Row) -> str:
+    return row.learner or row.algorithm or ""
+
+
+def _other(row: Row) -> str:
+    return row.other_learner or row.other_algorithm or ""

@@ -6,57 +6,54 @@ import math
 import re
 from collections.abc import Sequence
 
-from reports.evidence import Estimate, Reading, Undefined
-from reports.studies.raghu2020.study_table import BODY
+from analyses.readings import Estimate, Reading, Undefined
 
-__all__ = ["ALGORITHM_NAMES", "block_name", "capital", "interval", "listed", "number", "reading", "with_interval"]
+__all__ = [
+    "DASH",
+    "block_name",
+    "capital",
+    "count",
+    "interval",
+    "listed",
+    "number",
+    "reading",
+    "reason_of",
+    "with_interval",
+]
 
-ALGORITHM_NAMES: dict[str, str] = {
-    "maml": "MAML",
-    "fomaml": "FOMAML",
-    "anil": "ANIL",
-    "nil": "NIL training",
-    "multiclass": "multiclass",
-    "multitask": "multitask",
-    "random": "untrained network",
-    "reptile": "Reptile",
-    "maml_head": "MAML head",
-    "tsa_maml": "TSA-MAML",
-}
-
-_MINUS = "\N{MINUS SIGN}"
-_NBSP = "\N{NO-BREAK SPACE}"
+DASH = "\N{EM DASH}"
 
 
 def number(value: float, digits: int = 1, *, signed: bool = False) -> str:
     """Write a number with fixed decimals and a typographic minus; a rounded zero has no sign.
 
-    A value under half of the last decimal, other than 0, is written as "<0.001", so that a small distance never reads
-    as none; not where a sign is asked for, as differences are read with their interval.
+    A value above 0 and under half of the last decimal is written as "<0.001", so that a small distance never reads as
+    none; not where a sign is asked for, as differences are read with their interval.
     """
-    if value and abs(value) < 0.5 * 10**-digits and not signed:
-        return f"<{10**-digits:.{digits}f}" if value > 0 else f">{_MINUS}{10**-digits:.{digits}f}"
+    if 0 < value < 0.5 * 10**-digits and not signed:
+        return f"<{10**-digits:.{digits}f}"
     rounded = round(value, digits)
-    text = f"{abs(rounded):.{digits}f}"
-    if rounded == 0:
-        return text
-    return (_MINUS if rounded < 0 else "+" if signed else "") + text
+    sign = "\N{MINUS SIGN}" if rounded < 0 else "+" if signed and rounded else ""
+    return f"{sign}{abs(rounded):.{digits}f}"
 
 
 def interval(low: float | None, high: float | None, digits: int = 1, *, signed: bool = False) -> str:
-    """Write an interval as [low, high], or "" where there is none."""
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+    """Write an interval as [low, high], or "" where there is none, or of width 0: the number is exact."""
+    if low is None or high is None or low == high or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"[{number(low, digits, signed=signed)},{_NBSP}{number(high, digits, signed=signed)}]"
+    return f"[{number(low, digits, signed=signed)},\N{NO-BREAK SPACE}{number(high, digits, signed=signed)}]"
 
 
 def reading(found: Reading, digits: int = 1, *, signed: bool = False) -> str:
     """Write a reading without its interval: a number, "undefined (reason)" or "not measured"."""
-    if found is None:
-        return "not measured"
-    if isinstance(found, Undefined):
-        return f"undefined ({found.reason})"
-    return number(found.value, digits, signed=signed)
+    if isinstance(found, Estimate):
+        return number(found.value, digits, signed=signed)
+    return f"undefined ({reason_of(found)})" if found else "not measured"
+
+
+def reason_of(found: Undefined) -> str:
+    """Return why a reading is undefined, with typographic minuses: rows hold plain text."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", found.reason)
 
 
 def with_interval(found: Reading, digits: int = 1, unit: str = "", *, signed: bool = False) -> str:
@@ -64,23 +61,27 @@ def with_interval(found: Reading, digits: int = 1, unit: str = "", *, signed: bo
     text = reading(found, digits, signed=signed)
     if not isinstance(found, Estimate):
         return text
-    bounds = interval(found.low, found.high, digits, signed=signed)
-    return " ".join(part for part in (text + unit, bounds) if part)
+    return f"{text}{unit} {interval(found.low, found.high, digits, signed=signed)}".rstrip(" ")
 
 
 def block_name(frozen: str) -> str:
-    """Name a set of frozen layers: "nothing", "conv1", "conv1–3", or the layers as they are."""
-    layers = tuple(frozen.split(",")) if frozen else ()
-    if not layers:
-        return "nothing"
-    if len(layers) > 1 and layers == BODY[: len(layers)]:
-        return f"conv1\N{EN DASH}{re.sub('[^0-9]', '', layers[-1])}"
-    return ", ".join(layers)
+    """Name a set of frozen layers: "nothing", "conv1", "conv1–3" of consecutive ones, or the layers as they are."""
+    names = frozen.split(",")
+    stem = names[0].rstrip("0123456789")
+    first = int(names[0].removeprefix(stem) or -1)
+    if len(names) > 1 and names == [f"{stem}{first + place}" for place in range(len(names))]:
+        return f"{names[0]}\N{EN DASH}{first + len(names) - 1}"
+    return ", ".join(names) or "nothing"
+
+
+def count(number: int, thing: str) -> str:
+    """Write how many there are of a thing: "1 step", "5 steps"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
     """Join names as a sentence does: "a", "a and b", "a, b and c"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return "".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def capital(text: str) -> str:

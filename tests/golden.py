@@ -1,64 +1,39 @@
 """Pages as plain text: what a page says and what its figures draw, without where or how large anything stands."""
 
-import contextlib
-import io
 import json
 import re
-from pathlib import Path
-from unittest.mock import patch
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 import numpy as np
-import pandas as pd
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analyses.table import COLUMNS, Table
-from reports.page import Missing, PageFigure, PageTable, Statement
-
-GALLERY = Path(__file__).resolve().parents[1] / "reports" / "gallery"
-
-
-def rows_of(name):
-    """Return the rows behind a page of the gallery, each once; columns that its day did not know are empty."""
-    files = sorted(path for path in (GALLERY / name / "tables").glob("*.csv") if path.name != "claims.csv")
-    frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in files]
-    whole = pd.concat([frame.reindex(columns=list(COLUMNS), fill_value="") for frame in frames]).drop_duplicates()
-    return Table.read_csv(io.StringIO(whole.to_csv(index=False))).frame()
+from analyses.readings import Estimate
+from reports.blocks.canvas import style
+from reports.page.page import named_blocks
+from reports.page.parts import ClaimsList, Missing, PageFigure, PageTable, Statement
 
 
 def rows_behind(page):
-    """Return the rows behind all blocks of a page, each once, in the order of its table."""
-    blocks = [block for section in page.sections for block in section.blocks if getattr(block, "behind", None)]
-    whole = pd.concat([block.behind.frame for block in blocks if "measure" in block.behind.frame])  # not the verdicts
-    return whole[~whole.index.duplicated()].sort_index()
-
-
-@contextlib.contextmanager
-def drawn_as_text():
-    """Inside the block a drawing's SVG holds, in place of a picture, the text of its figure."""
-
-    def print_svg(canvas, file, **_):
-        file.write(f'<svg xmlns="http://www.w3.org/2000/svg"><text>{escape(_figure(canvas.figure))}</text></svg>')
-
-    with patch.object(FigureCanvasSVG, "print_svg", print_svg), patch.object(FigureCanvasPdf, "print_pdf"):
-        yield
+    """Return the rows behind a page, each once, as its tables hold them: by the names of their files."""
+    behind = {rows.name: rows for rows in (page.behind, *(block.behind for block in named_blocks(page))) if rows}
+    return tuple(dict.fromkeys(row for _, rows in sorted(behind.items()) for row in rows.rows))
 
 
 def text_of(page):
-    """Return what a page says; its figures must have been drawn inside `drawn_as_text`."""
+    """Return what a page says and draws."""
     lines = [f"title: {page.title}", f"question: {page.question}", *(f"fact: {n} = {v}" for n, v in page.facts)]
     lines += [f"headline: {page.headline}", *(f"answer: {s}" for s in page.answer), f"rules: {page.rules}"]
+    lines += [f"training: {page.training}", *(["", *_block(page.figure)] if page.figure else [])]
     for section in page.sections:
         lines += ["", f"== section {section.name}: {section.title}", *section.text]
         lines += [f"glossary: {term}: {meaning}" for term, meaning in section.glossary]
         for block in section.blocks:
             lines += ["", *_block(block)]
+        for block in section.details:
+            first, *rest = _block(block)
+            lines += ["", f"{first} (details)", *rest]
     return "\n".join(line for text in lines for line in (text.splitlines() or [""])) + "\n"
 
 
@@ -69,12 +44,17 @@ def _block(block):
         case Statement():
             return ["-- statement, code" if block.code else "-- statement", *block.lines]
         case PageFigure():
-            parts = [e.text or "" for e in ElementTree.fromstring(block.drawing.svg) if e.tag.endswith("t")]
-            return [f"-- figure {block.name}", f"caption: {block.caption}", *parts[-1:]]
+            with style():
+                drawn = _figure(block.whole.make())
+            entries = [f"legend: {', '.join(_said(label) for _, label in block.legend)}"] if block.legend else []
+            return [f"-- figure {block.name}", f"caption: {block.caption}", *entries, *drawn]
         case PageTable():
             rows = [line for row in block.rows for line in ("", *map(_cell, row))]
             top = [f"-- table {block.name}", f"caption: {block.caption}", f"header: {' | '.join(block.header)}"]
             return [*top, *rows, *(f"note: {note}" for note in block.notes)]
+        case ClaimsList():
+            claims = [line for found in block.judgements for line in ("", *_claim(found))]
+            return [f"-- claims {block.name}", f"reading: {block.reading}", *claims]
     raise TypeError(block)
 
 
@@ -83,19 +63,51 @@ def _cell(cell):
     return " / ".join(part for part in (cell.text, *cell.lines, *marks))
 
 
+def _claim(found):
+    claim = found.claim
+    return [
+        f"{claim.id} / {claim.title} / {found.verdict} / -> {' '.join(claim.evidence)}",
+        f"quantity: {claim.quantity}",
+        f"paper: {claim.paper} / {claim.where}; {claim.setting}",
+        *(f"ours: {line}" for line in found.ours),
+        f"why: {found.why}",
+        *([f"decide: {found.decide}"] if found.decide else []),
+        f"rule: {claim.rule}",
+        *(line for one in found.parts for line in _part(one)),
+    ]
+
+
+def _part(one):
+    told = [f"part {one.part.name}: {one.verdict}; {_reading(one.reading)}"]
+    region = "none" if one.region is None else " to ".join(map(_number, one.region))
+    told += [f"in {region}"] + [f"control {_reading(one.control)}"] * (one.control is not None)
+    told += [f"printed {' '.join(map(_number, one.part.printed))}"] * bool(one.part.printed)
+    return ["; ".join(told)]
+
+
+def _reading(found):
+    if not isinstance(found, Estimate):
+        return "not measured" if found is None else f"undefined ({found.reason})"
+    ends = "" if found.low is None else f" [{', '.join(map(_number, found.ends))}]"
+    return f"{_number(found.value)}{ends}{' unpaired' * found.unpaired}"
+
+
 def _figure(figure):
     lines = []
-    for number, axes in enumerate(figure.axes, 1):
-        titles = [axes.get_title(loc=loc) for loc in ("left", "center", "right")]
-        lines.append(f"panel {number}: {_said(''.join(titles))}")
+    shown = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    for number, axes in enumerate(shown, 1):
+        title = axes.get_figure(root=False).get_suptitle()
+        lines.append(f"panel {number}: {_said(' '.join(title.split()))}")
         for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
             lines.append(f"  {name}: {_said(axis.get_label_text())}, {axis.get_scale()}, {_ticks(axis)}")
         lines += sorted(f"  text: {_text(text)}" for text in axes.texts)
-        lines += _legend(axes.get_legend())
-        marks = [*map(_line, axes.lines), *map(_collection, axes.collections), *map(_patch, axes.patches)]
-        for kind, points in sorted((kind, points) for kind, points in marks if points):
+        marks = {}
+        for kind, points in (*map(_line, axes.lines), *map(_collection, axes.collections), *map(_patch, axes.patches)):
+            marks.setdefault(kind, []).extend(points)
+        for kind, points in sorted((kind, points) for kind, points in marks.items() if points):
             lines += [f"  {kind}", *(f"    {' '.join(points[i : i + 6])}" for i in range(0, len(points), 6))]
-    return "\n".join([*lines, *(line for legend in figure.legends for line in _legend(legend))])
+    bars = [axes.xaxis.get_label_text() for axes in figure.axes if axes not in shown]
+    return lines + [f"colours: {_said(name)}" for name in dict.fromkeys(bars)]
 
 
 def _said(text):
@@ -117,15 +129,12 @@ def _text(text):
     return " ".join([_said(text.get_text()), *([_point(text.get_position())] if placed else [])])
 
 
-def _legend(legend):
-    if legend is None:
-        return []
-    labels = [text.get_text() for text in (legend.get_title(), *legend.get_texts())]
-    return [f"  legend: {', '.join(map(_said, filter(None, labels)))}"]
-
-
 def _line(line):
-    return f"line {to_hex(line.get_color())} {line.get_linestyle()} {line.get_marker()}", _points(line.get_xydata())
+    """Return a line; one that is the interval of a single mark as lower end–mark–upper end."""
+    points = _points(line.get_xydata())
+    if line.get_markevery() == [1] and len(points) == 3:
+        return f"readings {to_hex(line.get_color())} {line.get_marker()}", ["–".join(points)]
+    return f"line {to_hex(line.get_color())} {line.get_linestyle()} {line.get_marker()}", points
 
 
 def _collection(drawn):

@@ -277,6 +277,18 @@ def test_of_several_initialisations_distances_begin_at_the_tasks_own():
     assert the(of_base, "estimated_squared_distance_to_common_optimum").reason.endswith("no other was named")
 
 
+def test_each_task_gets_rows_of_its_distances_when_asked():
+    plain = bound_terms(one_start(), IMAGESET, PLAN, SEARCH)
+    table = bound_terms(one_start(), IMAGESET, dataclasses.replace(PLAN, per_task=True), SEARCH)
+    assert tuple(row for row in table.rows if row.task is None) == plain.rows
+    single = [row for row in table.rows if row.task is not None]
+    assert len(single) == 2 * PLAN.tasks
+    for measure in ("estimated_squared_distance", "estimated_squared_distance_to_common_optimum"):
+        tasks = [row for row in single if row.measure == measure]
+        assert [row.task for row in tasks] == list(range(PLAN.tasks))
+        assert np.mean([row.value for row in tasks]) == pytest.approx(the(plain, measure).value)
+
+
 def test_chunks_and_workers_play_no_part_beyond_rounding():
     first = bound_terms(one_start(), IMAGESET, PLAN, SEARCH)
     allowed, done = torch.get_num_threads(), []

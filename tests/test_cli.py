@@ -13,7 +13,8 @@ from PIL import Image
 
 from analyses.table import Row, Table
 from probe.cli import main
-from probe.cli.tables import block_name, readable
+from probe.cli.tables import readable
+from reports.wording import block_name
 from tests.conftest import make_imageset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +84,7 @@ def test_freeze_pairs_its_columns_and_carries_the_random_row(folder, capsys, tmp
     assert [row["frozen"] for row in trained] == blocks
     assert [row["frozen"] for row in accuracy if row["inner_steps"] == "4"] == [blocks[0], blocks[-1]] * 2
     for row in (row for row in found if row["measure"] == "accuracy_difference"):
+        assert row["minus"] == "frozen=none"
         same = [a for a in accuracy if all(a[k] == row[k] for k in ("algorithm", "inner_steps"))]
         value = {a["frozen"]: float(a["value"]) for a in same}
         assert float(row["value"]) == pytest.approx(value[row["frozen"]] - value[""])
@@ -246,15 +248,15 @@ def test_tables_fit_a_terminal_of_80_columns(folder, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("frozen", "name"),
     [
-        ("", "none"),
+        ("", "nothing"),
         ("conv1", "conv1"),
         ("conv1,conv2,conv3", "conv1–3"),
         ("conv3,conv4", "conv3–4"),
-        ("conv1,conv3", "conv1,conv3"),
-        ("conv4,head", "conv4,head"),
+        ("conv1,conv3", "conv1, conv3"),
+        ("conv4,head", "conv4, head"),
         ("head", "head"),
         ("conv9,conv10", "conv9–10"),
-        ("conv01,conv2", "conv01,conv2"),
+        ("conv01,conv2", "conv01, conv2"),
     ],
 )
 def test_names_of_blocks(frozen, name):

@@ -8,11 +8,12 @@ import pytest
 import torch
 from scipy import stats
 
+from analyses.bootstrap import mean_of_tasks
+from analyses.contrasts import contrast, minus_of
 from analyses.freezing import TestPlan, accuracy_of, all_subsets, contiguous_blocks, freeze, group_accuracy, mean_row
 from analyses.table import Row, Table
 from analyses.testing import adapting_all, learner_of
 from analyses.testing.accuracy import evaluated
-from analyses.testing.heads import compare_heads
 from probe.cli import main
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
@@ -74,6 +75,12 @@ def assert_mean(row, per_task):
     assert row.status == "ok"
 
 
+def assert_difference(row, per_task, minus="frozen=none"):
+    found = mean_of_tasks(per_task[None], 2000, (-100.0, 100.0))
+    assert (row.value, row.low, row.high) == pytest.approx((found.value, found.low, found.high), abs=1e-4)
+    assert (row.n, row.status, row.minus) == (len(per_task), "ok", minus)
+
+
 def test_blocks_grow_from_the_input_and_leave_the_head():
     assert contiguous_blocks(LAYERS) == BLOCKS
 
@@ -103,7 +110,7 @@ def test_differences_are_paired(run):
     full = correct(checkpoint, (), 2)
     for block in BLOCKS[1:]:
         row = the(table, measure="accuracy_difference", frozen=",".join(block))
-        assert_mean(row, correct(checkpoint, block, 2) - full)
+        assert_difference(row, correct(checkpoint, block, 2) - full)
     # The interval of an unpaired difference, from the same tasks, is another.
     full, gaps = the(table, measure="accuracy", frozen=""), []
     for block in BLOCKS[1:]:
@@ -134,7 +141,7 @@ def test_other_numbers_of_steps_are_tested_on_the_first_and_the_last_set(run):
     expected = [(2, ",".join(block)) for block in BLOCKS] + [(steps, name) for steps in (5, 0) for name in ends]
     assert accuracies == expected
     row = the(table, measure="accuracy_difference", inner_steps=5)
-    assert_mean(row, correct(checkpoint, BLOCKS[-1], 5) - correct(checkpoint, (), 5))  # to the same number of steps
+    assert_difference(row, correct(checkpoint, BLOCKS[-1], 5) - correct(checkpoint, (), 5))  # to as many steps
     assert {row.phase for row in chosen(table, inner_steps=0)} == {"pre"}
     assert the(table, measure="accuracy_difference", inner_steps=0).value == 0  # no step: frozen or not is the same
     only = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(5,), random_row=False)
@@ -149,7 +156,7 @@ def test_every_set_at_every_number_of_steps_when_asked(run):
     assert accuracies == [(steps, ",".join(block)) for steps in (2, 5) for block in BLOCKS]
     checkpoint = load_checkpoint(run.checkpoint("last"))
     row = the(table, measure="accuracy_difference", inner_steps=5, frozen="conv1,conv2")
-    assert_mean(row, correct(checkpoint, BLOCKS[2], 5) - correct(checkpoint, (), 5))
+    assert_difference(row, correct(checkpoint, BLOCKS[2], 5) - correct(checkpoint, (), 5))
     ends = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(2, 5), random_row=False)
     assert {row for row in ends.rows} < {row for row in table.rows}
 
@@ -184,11 +191,17 @@ def test_each_task_gets_a_row_of_its_own_when_asked(run):
         assert np.mean([row.value for row in tasks]) == pytest.approx(mean.value, rel=1e-12)
     some = [r.value for r in chosen(table, algorithm="maml", frozen="conv1", inner_steps=2) if r.task is not None]
     np.testing.assert_allclose(some, correct(checkpoint, ("conv1",), 2), atol=1e-4)
-    heads = compare_heads(checkpoint, IMAGESET, plan)
-    assert Table.of(chosen(heads, task=None)) == compare_heads(checkpoint, IMAGESET, PLAN)
-    assert [(row.head, row.task) for row in heads.rows if row.task is not None] == [
-        (head, task) for head in ("own", "nil") for task in range(PLAN.tasks)
-    ]
+
+
+def test_heads_are_compared_on_the_same_tasks(run):
+    plan, checkpoint = dataclasses.replace(PLAN, per_task=True), load_checkpoint(run.checkpoint("last"))
+    own, nil = (
+        [row for row in accuracy_of(checkpoint, IMAGESET, plan, head=head).rows if row.task is not None]
+        for head in ("own", "nil")
+    )
+    (gap,) = contrast(own, nil, minus_of({"head": "nil"}), (0.0, 100.0))
+    assert_difference(gap, correct(checkpoint, (), 2) - np.array([row.value for row in nil]), "head=nil")
+    assert (gap.head, gap.phase, gap.frozen, gap.inner_steps) == ("own", "post", "", 2)
 
 
 def test_the_nil_head_beside_the_ablation(run):
@@ -292,7 +305,7 @@ def test_named_sets_and_progress(run):
     assert [row.frozen for row in chosen(table, algorithm="maml", measure="accuracy")] == ["conv4", "conv1,head", ""]
     checkpoint = load_checkpoint(run.checkpoint("last"))
     row = the(table, algorithm="maml", measure="accuracy_difference", frozen="")
-    assert_mean(row, correct(checkpoint, (), 2) - correct(checkpoint, ("conv4",), 2))  # to the first set
+    assert_difference(row, correct(checkpoint, (), 2) - correct(checkpoint, ("conv4",), 2), "frozen=conv4")
     assert {total for _, total in done} == {2 * 3 * 6}
     assert [now for now, _ in done] == sorted({now for now, _ in done})
     assert done[-1][0] == 2 * 3 * 6
@@ -420,6 +433,21 @@ def test_each_domain_alone_and_all_together(run):
     frozen = freeze(run.checkpoint("last"), mixed, dataclasses.replace(PLAN, group="bars"), frozen=[()])
     assert {row.group for row in frozen.rows} == {"bars"}
     assert the(frozen, algorithm="maml", measure="accuracy").value == the(table, group="bars", measure="accuracy").value
+
+
+def test_each_task_of_a_domain_is_the_same_one_for_every_learner(run):
+    mixed, plan = mixture(dots=12, bars=9), dataclasses.replace(PLAN, per_task=True)
+    for name in ("start", "last"):
+        checkpoint = load_checkpoint(run.checkpoint(name))
+        table = group_accuracy(checkpoint, mixed, plan)
+        network = checkpoint.network()
+        for group in ("dots", "bars", None):
+            rows = [row for row in chosen(table, measure="accuracy", group=group) if row.task is not None]
+            assert [row.task for row in rows] == list(range(PLAN.tasks))
+            tasks = EpisodeSampler(mixed, "test", 3, 1, PLAN.n_query, PLAN.seed, group=group)
+            start = dict(network.named_parameters())
+            found = evaluate(network, start, tasks, checkpoint.adaptation, tasks=6, transductive=False)
+            assert [row.value for row in rows] == found.accuracy.tolist()
 
 
 def test_a_set_of_one_domain_is_tested_once(run):

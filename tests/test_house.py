@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_files_are_small_and_use_nothing_forbidden(path):
             assert node.type is not None, f"line {node.lineno}: bare except"
 
 
+@pytest.mark.parametrize(("room", "most"), [("papers/raghu2020", 900), ("papers/zhou2021", 540), ("probing", 440)])
+def test_a_room_is_small_and_draws_nothing_but_figures_of_its_own_kind(room, most):
+    files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "reports" / room).rglob("*.py")}
+    assert files and sum(text.count("\n") for text in files.values()) <= most
+    own = "".join(text for text in files.values() if "Custom(" in text)
+    for name, text in files.items():
+        drawn = f"reports.{room.replace('/', '.')}.{name} import draw"
+        assert "matplotlib" not in re.sub(r"#.*", "", text) or drawn in own, name
+
+
 def without_torch(*arguments):
     """Run a command in a fresh process that fails when torch was imported on the way."""
     code = (
@@ -76,7 +87,9 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=lambda words: " ".join(words) or "-")
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in COMMANDS), ("study", "zhou2021")], ids=lambda words: " ".join(words) or "-"
+)
 def test_help_needs_no_torch(command):
     done = without_torch(*command, "--help")
     assert done.returncode == 0, done.stderr
@@ -99,7 +112,7 @@ def test_import_needs_no_network_and_leaves_the_random_state_alone():
         "socket.socket.connect = refuse\n"
         "import torch, rich.progress, tyro, scipy.stats, safetensors.torch, h5py, matplotlib.figure, pandas\n"
         "before = (random.getstate(), np.random.get_state()[1].tolist())\n"
-        "import trainers.outer_loop, probe.cli, analyses.similarity, reports.studies, reports.studies.raghu2020.page\n"
+        "import trainers.outer_loop, probe.cli, analyses.similarity, reports.registry, reports.study.run\n"
         "assert before == (random.getstate(), np.random.get_state()[1].tolist())\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from analyses import INVARIANCES, MEASURES, Measure, Pair, Similarity
+from analyses.measures.work import Work
 from probe.moments import MomentAccumulator
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -126,9 +127,8 @@ def test_a_new_measure_is_one_function_and_one_record() -> None:
     measure = Measure(
         name="spectra",
         compute=cosine_of_spectra,
-        citation="@misc{nobody, title={Cosine of the singular spectra}}",
+        citation=Work("nobody", "misc", ("Body, No",), "Cosine of the singular spectra", "", 2026),
         range=(0.0, 1.0),
-        higher_is_more_similar=True,
         invariances=frozenset(INVARIANCES) - {"invertible_linear"},
         minimum_samples=3,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import analyses
-from analyses import MEASURES, Measure, Similarity, shuffled_null, shuffled_nulls
+from analyses import MEASURES, Measure, Similarity, shuffled_nulls
 from analyses.measures.pair import Pair
 from probe.moments import moments_of
 from tests.reference_measures import REFERENCES, svcca
@@ -60,7 +60,7 @@ def test_every_measure_has_a_function_of_its_name() -> None:
     for name, measure in MEASURES.items():
         assert measure.name == name and name in analyses.__all__
         assert getattr(analyses, name)(x, y) == measure.function(x, y)
-        assert measure.citation.startswith("@") and "title={" in measure.citation and measure.higher_is_more_similar
+        assert all(work.line and work.bibtex.startswith("@") for work in measure.works)
 
 
 def test_svcca_keeps_the_asked_share_of_raw_variance() -> None:
@@ -117,7 +117,7 @@ def test_several_measures_share_one_pair() -> None:
 
 def test_shuffled_null_breaks_the_pairing_and_nothing_else() -> None:
     x, y = related(400, 8, 6)
-    null = shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0), repeats=20)
+    (null,) = shuffled_nulls([MEASURES["mean_cca"]], x, y, np.random.default_rng(0), repeats=20)
     value = analyses.mean_cca(x, y).value
     assert null.mean is not None and null.spread is not None and value is not None and len(null.values) == 20
     assert 0.05 < null.mean < 0.2 < value and 0 < null.spread < 0.03 and null.reason == ""
@@ -126,16 +126,16 @@ def test_shuffled_null_breaks_the_pairing_and_nothing_else() -> None:
     )
     again = shuffled_nulls(list(MEASURES.values()), x, y, np.random.default_rng(0), repeats=20)
     assert again[0] == null and len(again) == len(MEASURES)
-    once = shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0), repeats=1)
+    (once,) = shuffled_nulls([MEASURES["mean_cca"]], x, y, np.random.default_rng(0), repeats=1)
     assert once.spread is None and once.values == null.values[:1]
 
 
 def test_shuffled_null_of_an_undefined_measure_says_why() -> None:
     x, y = related(10, 8, 6)
-    null = shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0))
+    (null,) = shuffled_nulls([MEASURES["mean_cca"]], x, y, np.random.default_rng(0))
     assert null.mean is None and null.values == () and "forced to 1" in null.reason
     with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
-        shuffled_null(MEASURES["mean_cca"], x, y, np.random.default_rng(0), repeats=0)
+        shuffled_nulls([MEASURES["mean_cca"]], x, y, np.random.default_rng(0), repeats=0)
 
 
 def test_a_result_cannot_contradict_itself() -> None:

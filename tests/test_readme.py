@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 
 from analyses import MEASURES
 from analyses.similarity import measures_named, similarity
-from probe.cli import clusters, files, listing, measuring, reporting, training
+from analyses.table import Table
+from probe.cli import clusters, files, listing, main, measuring, reporting, training
+from reports.registry import STUDIES
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
 from trainers.algorithms import ALGORITHMS
@@ -108,6 +110,19 @@ def test_own_measure():
     assert measure.function(x, y).value == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     for invariance in measure.invariances:
         check(measure, invariance)
+
+
+def test_own_study(tmp_path, monkeypatch):
+    for name, study in list(STUDIES.items()):
+        monkeypatch.setitem(STUDIES, name, study)  # so that the new one goes with the test
+    assert len(block("study").splitlines()) <= 60
+    run("study")
+    monkeypatch.chdir(tmp_path)
+    options = "--iterations 2 --tasks 4 --val-tasks 2 --n-way 2 --n-query 2 --filters 4 --meta-batch 2 --image-size 14"
+    assert main(["study", "mine", *options.split(), "--out", "mine"]) == 0
+    assert "M1" in (tmp_path / "mine" / "report.html").read_text(encoding="utf-8")
+    rows = Table.read_csv(tmp_path / "mine" / "tables" / "cost.csv").rows
+    assert [(row.measure, row.minus) for row in rows] == [("accuracy_difference", "frozen=none")] * 4
 
 
 def test_every_command_that_it_names_exists():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analyses.bootstrap import REPLICATES, over_seeds, task_draws
 from analyses.freezing import TestPlan, freeze
 from analyses.table import Row, Table
-from analyses.testing.reuse import reuse_index, reuse_table
+from analyses.testing.reuse import reuse_index, reuse_of_learners, reuse_table
 from tests.conftest import make_imageset
 from tests.test_freezing import chosen, the
 from tests.test_training import tiny
@@ -96,13 +96,13 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 def test_without_a_gain_there_is_no_index():
     full, frozen, untrained = accuracies()
     told = reuse_index(untrained + np.random.default_rng(0).normal(0, 5, full.shape), frozen, untrained)
-    assert "the gain over random features of 2 of 2 seeds reaches 0" in told
+    assert "the gain over random features of 2 of 2 seeds is not above 0" in told
     assert "nothing to reuse" in told
     some = full.copy()
     some[1] = untrained[1] - 10
-    assert "of 1 of 2 seeds reaches 0 (-10.0" in reuse_index(some, frozen, untrained)
+    assert "of 1 of 2 seeds is not above 0 in every resample (-10.0" in reuse_index(some, frozen, untrained)
     one = [part[:1] for part in (untrained, frozen, full)]
-    assert reuse_index(*one).startswith("the gain over random features reaches 0")
+    assert reuse_index(*one).startswith("the gain over random features is not above 0")
     assert reuse_index(*(part[:, :1] for part in (full, frozen, untrained))).startswith(
         "of one task there is no telling"
     )
@@ -219,7 +219,7 @@ def test_an_index_without_a_number_says_why():
     poor = [dataclasses.replace(r, value=r.value + 90) if r.algorithm == "random" else r for r in rows]
     row = the(reuse_table(Table.of(poor), BODY, 5), head="own", inner_steps=5, seed=None)
     assert row.status == "undefined"
-    assert "of 2 of 2 seeds reaches 0" in row.reason
+    assert "of 2 of 2 seeds is not above 0" in row.reason
 
 
 def test_tests_that_do_not_belong_together_are_refused():
@@ -254,3 +254,16 @@ def test_the_index_of_a_real_ablation(tmp_path):
         full = mean(algorithm="maml", frozen="", inner_steps=2, head="own")
         frozen, floor = (mean(algorithm=name, **test) for name in ("maml", "random"))
         assert row.value == pytest.approx((frozen - floor) / (full - floor))
+
+
+def test_each_learner_of_a_study_has_an_index_on_the_tasks_that_it_was_tested_on():
+    rows, _ = made()
+    few = [row for row in made(learner="again")[0] if row.algorithm != "random"]
+    few = [dataclasses.replace(row, checkpoint=f"again{row.seed}", adapts="all") for row in few if row.task < 10]
+    few += [  # tested on more tasks as it was trained, which is not what counts
+        dataclasses.replace(row, adapts=None) for row in made(learner="again")[0] if row.algorithm != "random"
+    ]
+    found = reuse_of_learners(Table.of([*rows, *few]), BODY, 5)
+    kept = {(row.learner, row.n) for row in found.rows if row.head == "own" and row.inner_steps == 5}
+    assert kept == {(None, 40), ("again", 10)}
+    assert tuple(row for row in found.rows if row.learner is None) == reuse_table(Table.of(rows), BODY, 5).rows

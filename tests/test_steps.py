@@ -87,6 +87,19 @@ def test_each_step_is_plain_adaptation_with_that_many_steps(layers, norm):
     assert (row.checkpoint, row.algorithm, row.seed, row.iteration) == (checkpoint.fingerprint[:12], "maml", 6, 40)
 
 
+def test_each_task_gets_rows_of_its_own_when_asked():
+    checkpoint = one_start()
+    table = step_curves(checkpoint, IMAGESET, dataclasses.replace(PLAN, per_task=True), 2)
+    assert tuple(row for row in table.rows if row.task is None) == step_curves(checkpoint, IMAGESET, PLAN, 2).rows
+    single = {(row.step, row.measure, row.task): row for row in table.rows if row.task is not None}
+    assert len(single) == 3 * 2 * PLAN.tasks
+    for step in range(3):
+        for measure, per_task in list(zip(MEASURES, expected(lambda _: checkpoint.params, step), strict=True))[2:]:
+            rows = [single[step, measure, task] for task in range(PLAN.tasks)]
+            np.testing.assert_allclose([row.value for row in rows], per_task, rtol=1e-4, atol=1e-5)
+            assert {(row.n, row.inner_steps, row.low) for row in rows} == {(1, 2, None)}
+
+
 def test_of_several_initialisations_a_task_starts_from_its_own():
     clusters = two_starts(sampler(), PLAN.tasks)
     assert {nearest(clusters, sampler().batch([place]).support) for place in range(PLAN.tasks)} == {0, 1}

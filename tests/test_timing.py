@@ -9,22 +9,13 @@ import itertools
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from analyses.table import COLUMNS
 from analyses.testing import timing
 from analyses.testing.timing import CONDITIONS, TIMED, Timed, drawn, median_interval, time_learners, turn
-from reports.entries import entries_of
-from reports.studies.raghu2020.study_table import StudyTable
-from reports.studies.raghu2020.timing.claims import JUDGED_TIMES, PAPER_SECONDS, PAPER_SPEEDUPS, VIEWS
-from reports.studies.raghu2020.timing.figure import timing_figure
-from reports.studies.raghu2020.timing.judgements import timed, timing_judgements
-from reports.studies.raghu2020.timing.section import timing_section
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
-from tests.report_frames import row
 from tests.test_freezing import chosen, the
 from tests.test_training import tiny
 from trainers.beginning import network_config_for
@@ -191,97 +182,3 @@ def test_the_interval_of_a_median_is_the_narrowest_of_order_statistics_that_hold
         return
     k = max(enough)
     assert found == (sorted(values)[k - 1], sorted(values, reverse=True)[k - 1])
-
-
-# --- the room ---
-
-
-def rows_of(ratio=2.0, half=0.2, **only):
-    """Timings in which everybody is as many times faster than MAML, or one of them, as `only` says, is."""
-    rows = []
-    for view in ("paper", "ordinary"):
-        for what in ("training", "inference"):
-            for name in TIMED:
-                who = {"algorithm": name, "seed": 0, "view": view, "n": 24, "source": "timed here"}
-                picked = all({"view": view, "what": what, "name": name}[key] == value for key, value in only.items())
-                value, width = (ratio, half) if picked else (2.0, 0.2)
-                rows.append(row(f"{what}_seconds", 0.2 if name == "maml" else 0.2 / value, 0.01, **who))
-                if name != "maml":
-                    rows.append(row(f"{what}_speedup", value, width, **who))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def judged(frame):
-    (found,) = timing_judgements(StudyTable(entries_of(frame), 5, 5))
-    return found
-
-
-def test_r11_holds_when_all_are_faster():
-    found = judged(rows_of())
-    assert (found.claim.id, found.verdict) == ("R11", "holds")
-    assert "training of ANIL 2.00 [1.80,\N{NO-BREAK SPACE}2.20]" in found.ours
-    assert "1 task, 1 query image: faster: training of FOMAML, training of ANIL and inference of ANIL." in (
-        found.why.replace("An outer", "an outer")
-    )
-    assert "training of FOMAML is above the paper's 1.69" in found.why
-    assert "training of ANIL is above the paper's 1.79" in found.why
-    assert "inference of ANIL is below the paper's 4.15" in found.why
-
-
-@pytest.mark.parametrize("view", ["paper", "ordinary"])
-@pytest.mark.parametrize(("what", "name"), JUDGED_TIMES)
-@pytest.mark.parametrize(("ratio", "half", "expected"), [(0.8, 0.1, "does not hold"), (1.1, 0.2, "undecided")])
-def test_r11_asks_for_each_under_both_conditions(view, what, name, ratio, half, expected):
-    found = judged(rows_of(ratio, half, view=view, what=what, name=name))
-    assert found.verdict == expected
-    who = f"{what.capitalize()} of {name.upper()}, {VIEWS[view]}: "
-    told = "More rounds (about 96 instead of 24) would decide it."  # (0.2/0.1)² times as many
-    assert found.decide == (who + told if expected == "undecided" else "")
-    assert {"does not hold": "slower: ", "undecided": "not told apart from MAML: "}[expected] + what in found.why
-
-
-def test_the_inference_of_first_order_maml_is_a_control_and_not_judged():
-    assert judged(rows_of(0.5, 0.1, what="inference", name="fomaml")).verdict == "holds"
-
-
-def test_without_timings_or_with_some_nothing_is_claimed():
-    frame = rows_of()
-    assert judged(frame.take([])).verdict == "not measured"
-    some = frame[frame["view"] == "paper"]
-    found = judged(some)
-    assert found.verdict == "undecided"
-    assert "An outer step of the run: not measured: training of FOMAML" in found.why
-    section = timing_section(StudyTable(entries_of(frame.take([])), 5, 5), frame.take([]))
-    assert [missing.reason for missing in section.blocks] == ["The table holds no timings."] * 2
-
-
-def test_the_section_shows_times_ratios_and_the_papers():
-    frame = rows_of()
-    study = StudyTable(entries_of(frame), 5, 5)
-    figure, table = timing_section(study, frame).blocks
-    assert timing_figure(study) == timing_figure(study)  # the same bytes
-    assert "diamonds" in figure.caption
-    assert [cells[0].text for cells in table.rows[:3]] == ["MAML", "FOMAML", "ANIL"]
-    assert (table.rows[0][1].text, table.rows[0][1].lines) == ("200 ms", ())
-    assert table.rows[2][1].text == "100 ms"
-    assert table.rows[2][1].lines == ("× 2.00 [1.80,\N{NO-BREAK SPACE}2.20]",)
-    assert [cell.text for cell in table.rows[5]] == ["Paper: ANIL", "72 ms", "17 ms", "—", "—"]
-    assert table.rows[8][2].lines == ("× 4.87",)
-    assert len(figure.behind.frame) == len(frame)
-    assert "not give again to the byte" in timing_section(study, frame).text[1]
-
-
-def test_the_papers_ratios_are_those_of_its_mean_seconds():
-    means = {"training": {"maml": (0.15, 0.68), "fomaml": (0.089, 0.40), "anil": (0.084, 0.37)},
-             "inference": {"maml": (0.083, 0.37), "anil": (0.020, 0.076)}}  # fmt: skip
-    for what, learners in PAPER_SPEEDUPS.items():
-        for name, printed in learners.items():
-            for place, ratio in enumerate(printed):
-                assert means[what]["maml"][place] / means[what][name][place] == pytest.approx(ratio, rel=0.01)
-            assert all(PAPER_SECONDS[what][name][place] <= means[what][name][place] for place in (0, 1))
-
-
-def test_several_seeds_are_pooled():
-    frame = pd.concat([rows_of(), rows_of().assign(seed=1)], ignore_index=True)
-    found = timed(StudyTable(entries_of(frame), 5, 5), "training_speedup", "anil", "paper")
-    assert (found.value, len(found.per_seed)) == (2.0, 2)

@@ -51,7 +51,7 @@ def test_a_run_leaves_what_it_says(tmp_path, toy):
     records = folder.read_metrics()
     assert [record["iteration"] for record in records] == list(range(1, 10))
     validated = {r["iteration"]: r["val_accuracy"] for r in records if "val_accuracy" in r}
-    assert set(validated) == {4, 8, 9}
+    assert set(validated) == set(folder.read_task_accuracies()) == {4, 8, 9}
     best = load_checkpoint(folder.checkpoint("best"))
     assert best.metrics["val_accuracy"] == max(validated.values())
     assert folder.read_config() == tiny()
@@ -90,8 +90,9 @@ def child(folder):
 
 
 def without_seconds(folder):
-    own = ("seconds", "peak_memory_mb")
-    return [{k: v for k, v in record.items() if k not in own} for record in folder.read_metrics()]
+    own, tasks = ("seconds", "peak_memory_mb"), folder.read_task_accuracies()
+    records = [{k: v for k, v in record.items() if k not in own} for record in folder.read_metrics()]
+    return [record | {"tasks": tasks.get(record["iteration"])} for record in records]
 
 
 def test_sigkill_at_any_moment_and_resume_gives_the_same_bytes(tmp_path, toy):
@@ -222,6 +223,8 @@ def test_cuda_that_is_not_there_is_told(tmp_path, toy):
 
 
 RECORD = {"iteration": 1, "train_loss": 1.0, "train_accuracy": 20.0, "seconds": 0.1}
+VALIDATED = {"val_iteration": 1, "val_loss": 1.0, "val_loss_half_width": 0.1}
+VALIDATED |= {"val_accuracy": 20.0, "val_accuracy_half_width": 2.0}
 
 
 def test_metrics_with_a_torn_last_line(tmp_path):
@@ -232,8 +235,30 @@ def test_metrics_with_a_torn_last_line(tmp_path):
     assert folder.read_metrics() == [RECORD]
 
 
+def test_metrics_of_single_tasks_are_kept_when_a_run_is_resumed_and_older_runs_have_none(tmp_path):
+    folder, known = RunFolder(tmp_path), RECORD | VALIDATED
+    folder.append_metrics(known)
+    folder.append_metrics(known | {"iteration": 2, "val_task_accuracy": [20.0, 13.3333]})
+    before = folder.metrics_file.read_bytes()
+    folder.append_metrics(RECORD | {"iteration": 3})
+    assert folder.rewind_metrics(2) == folder.read_metrics() == [known, known | {"iteration": 2}]
+    assert folder.metrics_file.read_bytes() == before
+    assert folder.read_task_accuracies() == {2: [20.0, 13.3333]}
+
+
 @pytest.mark.parametrize(
-    "line", [b"nonsense", b"[]", b'{"iteration": 1}', b"\xff\xfe", json.dumps(RECORD | {"seconds": math.inf}).encode()]
+    "line",
+    [
+        b"nonsense",
+        b"[]",
+        b'"val_iteration"',
+        b'{"iteration": 1}',
+        b"\xff\xfe",
+        json.dumps(RECORD | {"seconds": math.inf}).encode(),
+        json.dumps(RECORD | {"val_task_accuracy": [20.0]}).encode(),
+        json.dumps(RECORD | VALIDATED | {"val_task_accuracy": [20.0, None]}).encode(),
+        json.dumps(RECORD | VALIDATED | {"val_task_accuracy": 20.0}).encode(),
+    ],
 )
 def test_damaged_metrics_are_told_with_their_line(tmp_path, line):
     folder = RunFolder(tmp_path)

@@ -30,7 +30,7 @@ from trainers.progress import ProgressLine, SilentProgress
 from trainers.provenance import provenance
 from trainers.ranks import RankLost, Ranks
 from trainers.resume import OuterState
-from trainers.run import RunFolder
+from trainers.run import TASK_ACCURACY, RunFolder
 from trainers.saving import Saver
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
@@ -189,7 +189,7 @@ class _Run:
         """Write an iteration's numbers; validate and save when it is time to."""
         config, iteration = self.config, self.state.iteration
         due = iteration % config.val_every == 0 or iteration == config.iterations
-        record = {"iteration": iteration} | numbers | (self._validate() if due else {})
+        record: dict[str, float | list[float]] = {"iteration": iteration} | numbers | (self._validate() if due else {})
         if due:
             peak = self.ranks.gather(np.array([[peak_memory(self.ranks.device)]], dtype=np.float64)).max()
             record["peak_memory_mb"] = round(peak / 1e6)  # of the rank that took most
@@ -241,7 +241,7 @@ class _Run:
             f"{good}. Try a smaller --outer-lr or --inner-lr, or --clip 10, in another --out"
         )
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> dict[str, float | list[float]]:
         """Score the fixed validation tasks; keep the checkpoint when it is the best so far."""
         result = evaluate(
             self.network,
@@ -264,4 +264,4 @@ class _Run:
         if metrics["val_accuracy"] > self.state.best_accuracy:
             self.state.best_accuracy = metrics["val_accuracy"]
             self.saver.save("best")
-        return metrics
+        return metrics | {TASK_ACCURACY: accuracy.round(4).tolist()}

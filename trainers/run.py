@@ -15,7 +15,7 @@ from trainers.config import TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
 
-__all__ = ["CHECKPOINT_NAMES", "RunFolder"]
+__all__ = ["CHECKPOINT_NAMES", "TASK_ACCURACY", "RunFolder"]
 
 CHECKPOINT_NAMES = ("start", "third", "two-thirds", "best", "last")
 """Checkpoints of a run: untrained, at 1/3 and 2/3, of the best validation accuracy, and of the latest iteration."""
@@ -95,48 +95,63 @@ class RunFolder:
             raise UnreadableInput(f"{self.config_file}: not TOML: {error}") from error
         return from_mapping(TrainConfig, values, str(self.config_file))
 
-    def append_metrics(self, record: Mapping[str, float]) -> None:
+    def append_metrics(self, record: Mapping[str, float | list[float]]) -> None:
         """Add one line to metrics.jsonl."""
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """Read metrics.jsonl; a last line without its end, which a killed run may leave, is not a line.
+        """Read the numbers of metrics.jsonl; a last line without its end, which a killed run may leave, is not a line.
 
         Raises:
             UnreadableInput: a whole line is not a JSON object with an iteration.
         """
+        return [numbers for _, numbers, _ in self._lines()]
+
+    def read_task_accuracies(self) -> dict[int, list[float]]:
+        """Read the accuracy (percent) of each validation task, by iteration; older runs kept means alone.
+
+        Raises:
+            UnreadableInput: as `read_metrics`.
+        """
+        return {int(numbers["iteration"]): tasks for _, numbers, tasks in self._lines() if tasks}
+
+    def rewind_metrics(self, iteration: int) -> list[dict[str, float]]:
+        """Drop the lines after an iteration, which a resumed run will write again; return the numbers of those kept."""
+        kept = [(line, numbers) for line, numbers, _ in self._lines() if numbers["iteration"] <= iteration]
+        write_text(self.metrics_file, "".join(f"{line.decode()}\n" for line, _ in kept))
+        return [numbers for _, numbers in kept]
+
+    def _lines(self) -> list[tuple[bytes, dict[str, float], list[float]]]:
+        """Return each line, its numbers, and the accuracies of single validation tasks, none where it has none."""
         if not self.metrics_file.exists():
             return []
         content = self.metrics_file.read_bytes()
         lines = content[: content.rfind(b"\n") + 1].splitlines()
-        return [_record(line, f"{self.metrics_file}:{number}") for number, line in enumerate(lines, 1)]
-
-    def rewind_metrics(self, iteration: int) -> list[dict[str, float]]:
-        """Drop the lines after an iteration, which a resumed run will write again; return those kept."""
-        kept = [record for record in self.read_metrics() if record["iteration"] <= iteration]
-        write_text(self.metrics_file, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
-        return kept
+        return [(line, *_record(line, f"{self.metrics_file}:{number}")) for number, line in enumerate(lines, 1)]
 
 
 _ALWAYS = ("iteration", "train_loss", "train_accuracy", "seconds")
 _VALIDATION = ("val_iteration", "val_loss", "val_accuracy", "val_loss_half_width", "val_accuracy_half_width")
+TASK_ACCURACY = "val_task_accuracy"
+"""Of each validation task, in percent: tasks are the same in every run, so that runs are compared task by task."""
 _OPTIONAL = {"peak_memory_mb"}
 
 
-def _record(line: bytes, where: str) -> dict[str, float]:
-    """Return one line of metrics.jsonl, checked: every number there and finite."""
+def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
+    """Return the numbers of one line of metrics.jsonl, and those of single tasks, checked: all there and finite."""
     try:
         record = json.loads(line)
+        tasks = record.pop(TASK_ACCURACY, []) if "val_iteration" in record else []
         wanted = _ALWAYS + (_VALIDATION if "val_iteration" in record else ())
         if set(record) - _OPTIONAL != set(wanted):
             raise ValueError(f"expected the names {', '.join(wanted)}")
-        for name, value in record.items():
+        for name, value in (*record.items(), *((TASK_ACCURACY, value) for value in tasks)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r}, expected a number")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableInput(f"{where}: not a metrics record: {error}") from error
-    return record
+    return record, list(tasks)
 
 
 def _is_left_over(file: Path) -> bool:

@@ -117,7 +117,7 @@ class Saver:
         if resumed and not self._last_is_current():
             self.save("last")
 
-    def append(self, record: Mapping[str, float]) -> None:
+    def append(self, record: Mapping[str, float | list[float]]) -> None:
         """Add one line to the metrics."""
         if self.writes:
             self.folder.append_metrics(record)

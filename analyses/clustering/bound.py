@@ -83,7 +83,8 @@ def bound_terms(
         Rows "estimated_squared_distance" and "estimated_squared_distance_to_common_optimum" (means over tasks, all
         parameters), "estimated_optimum_loss" (nats) and "estimated_optimum_gradient_norm" on the sample at the own
         optimum, "estimated_gradient_bound", "estimated_smoothness" (maxima over tasks), "estimated_growth",
-        "estimated_first_term" (`step` is q) and "estimated_second_term". Undefined where a number is not finite.
+        "estimated_first_term" (`step` is q) and "estimated_second_term". Undefined where a number is not finite. With
+        `plan.per_task` also both distances of each task.
 
     Raises:
         MetaprobeError: `common` has several initialisations or another network, or the data do not fit.
@@ -104,7 +105,7 @@ def bound_terms(
     found, how = Found(*np.concatenate(parts, axis=1)), learner.adaptation
     identity = dataclasses.replace(learner.identity, head="own", inner_steps=how.steps)
     other = (shared.told, shared.adaptation) if shared else None
-    return Table.of(bound_rows(identity, found, how, search, other, samples, steps))
+    return Table.of(bound_rows(identity, found, how, search, other, samples, steps, plan.task_rows))
 
 
 def _common(checkpoint: Checkpoint, common: Checkpoint | None, plan: TestPlan) -> _Common | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Row
-from analyses.testing.accuracy import mean_row
+from analyses.testing.accuracy import mean_row, task_rows
 from trainers.config import Adaptation
 
 __all__ = ["Found", "bound_rows", "first_term"]
@@ -64,6 +64,7 @@ def bound_rows(
     common: tuple[str, Adaptation] | None,
     samples: int,
     steps: int,
+    tasks: Sequence[int] = (),
 ) -> Iterator[Row]:
     """Yield the rows that `analyses.clustering.bound.bound_terms` promises.
 
@@ -75,14 +76,19 @@ def bound_rows(
         common: where the common search began, in words, and how it adapted; None where it was the learner's own.
         samples: K, support samples of a task.
         steps: the last q of the first term.
+        tasks: the index of each task, for rows of their own of the distances; none for no such rows.
     """
     alpha = adaptation.inner_lr
     own = f"estimate: {_descent(adaptation, search)} from the learner's own start"
     shared = f"{own}, which is the common one too: no other was named"
     if common is not None:
         shared = f"estimate: {_descent(common[1], search)} from {common[0]}, whichever learner is measured"
-    yield _mean(identity, "estimated_squared_distance", found.own, own)
-    yield _mean(identity, "estimated_squared_distance_to_common_optimum", found.common, shared)
+    for measure, distances, how in (
+        ("estimated_squared_distance", found.own, own),
+        ("estimated_squared_distance_to_common_optimum", found.common, shared),
+    ):
+        yield _mean(identity, measure, distances, how)
+        yield from task_rows(identity, measure, distances, tasks)
     there = f"{own}; on that sample, "
     yield _mean(identity, "estimated_optimum_loss", found.loss, f"{there}before the last step")
     yield _mean(identity, "estimated_optimum_gradient_norm", found.gradient, f"{there}where it ends")

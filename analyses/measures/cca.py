@@ -18,6 +18,7 @@ from jaxtyping import Float
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
 from analyses.measures.result import Similarity
+from analyses.measures.work import Work
 
 __all__ = ["MEAN_CCA", "PWCCA", "SVCCA", "mean_cca", "pwcca", "svcca"]
 
@@ -117,12 +118,15 @@ _SHARED = frozenset({"translation", "isotropic_scaling", "permutation_of_feature
 MEAN_CCA = Measure(
     name="mean_cca",
     compute=_mean_cca,
-    citation="""@inproceedings{raghu2020rapid,
-  title={Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of {MAML}},
-  author={Raghu, Aniruddh and Raghu, Maithra and Bengio, Samy and Vinyals, Oriol},
-  booktitle={International Conference on Learning Representations}, year={2020}}""",
+    citation=Work(
+        "raghu2020rapid",
+        "inproceedings",
+        ("Raghu, Aniruddh", "Raghu, Maithra", "Bengio, Samy", "Vinyals, Oriol"),
+        "Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of {MAML}",
+        "International Conference on Learning Representations",
+        2020,
+    ),
     range=(0.0, 1.0),
-    higher_is_more_similar=True,
     invariances=_SHARED | {"orthogonal", "invertible_linear", "symmetric"},
     minimum_samples=3,
 )
@@ -130,12 +134,16 @@ MEAN_CCA = Measure(
 SVCCA = Measure(
     name="svcca",
     compute=_svcca,
-    citation="""@inproceedings{raghu2017svcca,
-  title={{SVCCA}: Singular Vector Canonical Correlation Analysis for Deep Learning Dynamics and Interpretability},
-  author={Raghu, Maithra and Gilmer, Justin and Yosinski, Jason and Sohl-Dickstein, Jascha},
-  booktitle={Advances in Neural Information Processing Systems}, volume={30}, year={2017}}""",
+    citation=Work(
+        "raghu2017svcca",
+        "inproceedings",
+        ("Raghu, Maithra", "Gilmer, Justin", "Yosinski, Jason", "Sohl-Dickstein, Jascha"),
+        "{SVCCA}: Singular Vector Canonical Correlation Analysis for Deep Learning Dynamics and Interpretability",
+        "Advances in Neural Information Processing Systems",
+        2017,
+        {"volume": "30"},
+    ),
     range=(0.0, 1.0),
-    higher_is_more_similar=True,
     invariances=_SHARED | {"orthogonal", "symmetric"},
     minimum_samples=3,
 )
@@ -143,12 +151,16 @@ SVCCA = Measure(
 PWCCA = Measure(
     name="pwcca",
     compute=_pwcca,
-    citation="""@inproceedings{morcos2018insights,
-  title={Insights on Representational Similarity in Neural Networks with Canonical Correlation},
-  author={Morcos, Ari S. and Raghu, Maithra and Bengio, Samy},
-  booktitle={Advances in Neural Information Processing Systems}, volume={31}, year={2018}}""",
+    citation=Work(
+        "morcos2018insights",
+        "inproceedings",
+        ("Morcos, Ari S.", "Raghu, Maithra", "Bengio, Samy"),
+        "Insights on Representational Similarity in Neural Networks with Canonical Correlation",
+        "Advances in Neural Information Processing Systems",
+        2018,
+        {"volume": "31"},
+    ),
     range=(0.0, 1.0),
-    higher_is_more_similar=True,
     invariances=_SHARED,
     minimum_samples=3,
 )

@@ -11,6 +11,7 @@ from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
 from analyses.measures.result import Similarity
 from analyses.measures.side import EPS
+from analyses.measures.work import Work
 
 __all__ = ["DEBIASED_CKA", "LINEAR_CKA", "debiased_cka", "linear_cka"]
 
@@ -75,12 +76,16 @@ _INVARIANCES = frozenset(
 LINEAR_CKA = Measure(
     name="linear_cka",
     compute=_linear_cka,
-    citation="""@inproceedings{kornblith2019similarity,
-  title={Similarity of Neural Network Representations Revisited},
-  author={Kornblith, Simon and Norouzi, Mohammad and Lee, Honglak and Hinton, Geoffrey},
-  booktitle={International Conference on Machine Learning}, pages={3519--3529}, year={2019}}""",
+    citation=Work(
+        "kornblith2019similarity",
+        "inproceedings",
+        ("Kornblith, Simon", "Norouzi, Mohammad", "Lee, Honglak", "Hinton, Geoffrey"),
+        "Similarity of Neural Network Representations Revisited",
+        "International Conference on Machine Learning",
+        2019,
+        {"pages": "3519–3529"},
+    ),
     range=(0.0, 1.0),
-    higher_is_more_similar=True,
     invariances=_INVARIANCES,
     minimum_samples=3,
 )
@@ -88,17 +93,27 @@ LINEAR_CKA = Measure(
 DEBIASED_CKA = Measure(
     name="debiased_cka",
     compute=_debiased_cka,
-    citation="""@inproceedings{nguyen2021wide,
-  title={Do Wide and Deep Networks Learn the Same Things? Uncovering How Neural Network Representations Vary with
-    Width and Depth},
-  author={Nguyen, Thao and Raghu, Maithra and Kornblith, Simon},
-  booktitle={International Conference on Learning Representations}, year={2021}}
-@article{song2012feature,
-  title={Feature Selection via Dependence Maximization},
-  author={Song, Le and Smola, Alex and Gretton, Arthur and Bedo, Justin and Borgwardt, Karsten},
-  journal={Journal of Machine Learning Research}, volume={13}, pages={1393--1434}, year={2012}}""",
+    citation=(
+        Work(
+            "nguyen2021wide",
+            "inproceedings",
+            ("Nguyen, Thao", "Raghu, Maithra", "Kornblith, Simon"),
+            "Do Wide and Deep Networks Learn the Same Things? Uncovering How Neural Network Representations "
+            "Vary with Width and Depth",
+            "International Conference on Learning Representations",
+            2021,
+        ),
+        Work(
+            "song2012feature",
+            "article",
+            ("Song, Le", "Smola, Alex", "Gretton, Arthur", "Bedo, Justin", "Borgwardt, Karsten"),
+            "Feature Selection via Dependence Maximization",
+            "Journal of Machine Learning Research",
+            2012,
+            {"volume": "13", "pages": "1393–1434"},
+        ),
+    ),
     range=(-1.0, 1.0),
-    higher_is_more_similar=True,
     invariances=_INVARIANCES,
     minimum_samples=4,
 )

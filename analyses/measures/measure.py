@@ -19,7 +19,7 @@ from analyses.measures.record import INVARIANCES, Measure
 from analyses.measures.result import Similarity
 from probe.paired import checked_pair
 
-__all__ = ["INVARIANCES", "MEASURES", "Measure", "Null", "shuffled_null", "shuffled_nulls"]
+__all__ = ["INVARIANCES", "MEASURES", "Measure", "Null", "shuffled_nulls"]
 
 MEASURES: dict[str, Measure] = {
     "mean_cca": MEAN_CCA,
@@ -47,16 +47,13 @@ class Null:
     values: tuple[float, ...]
     reason: str
 
-
-def shuffled_null(
-    measure: Measure,
-    x: Float[np.ndarray, "sample feature"],
-    y: Float[np.ndarray, "sample other"],
-    generator: np.random.Generator,
-    repeats: int = 10,
-) -> Null:
-    """Return what one measure gives when row i of x no longer belongs to row i of y (see `shuffled_nulls`)."""
-    return shuffled_nulls([measure], x, y, generator, repeats)[0]
+    @classmethod
+    def of(cls, results: Sequence[Similarity]) -> Null:
+        """Return the null of what a measure gave, one result a shuffle."""
+        values = tuple(result.value for result in results if result.value is not None)
+        if len(values) < len(results):
+            return cls(None, None, (), next(result.reason for result in results if result.value is None))
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, values, "")
 
 
 def shuffled_nulls(
@@ -89,12 +86,4 @@ def shuffled_nulls(
     x, y = checked_pair(x, y)
     pairs = (Pair.of_arrays(x, y[generator.permutation(len(y))]) for _ in range(repeats))
     results = [[measure.apply(pair) for measure in measures] for pair in pairs]
-    return tuple(_null([row[i] for row in results]) for i in range(len(measures)))
-
-
-def _null(results: Sequence[Similarity]) -> Null:
-    values = tuple(result.value for result in results if result.value is not None)
-    if len(values) < len(results):
-        reason = next(result.reason for result in results if result.value is None)
-        return Null(None, None, (), reason)
-    return Null(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, values, "")
+    return tuple(Null.of([row[i] for row in results]) for i in range(len(measures)))

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
 from analyses.measures.result import Similarity
+from analyses.measures.work import Work
 
 __all__ = ["PROCRUSTES", "procrustes"]
 
@@ -40,16 +41,27 @@ def _procrustes(pair: Pair) -> Similarity:
 PROCRUSTES = Measure(
     name="procrustes",
     compute=_procrustes,
-    citation="""@inproceedings{ding2021grounding,
-  title={Grounding Representation Similarity Through Statistical Testing},
-  author={Ding, Frances and Denain, Jean-Stanislas and Steinhardt, Jacob},
-  booktitle={Advances in Neural Information Processing Systems}, volume={34}, year={2021}}
-@inproceedings{williams2021generalized,
-  title={Generalized Shape Metrics on Neural Representations},
-  author={Williams, Alex H. and Kunz, Erin and Kornblith, Simon and Linderman, Scott W.},
-  booktitle={Advances in Neural Information Processing Systems}, volume={34}, year={2021}}""",
+    citation=(
+        Work(
+            "ding2021grounding",
+            "inproceedings",
+            ("Ding, Frances", "Denain, Jean-Stanislas", "Steinhardt, Jacob"),
+            "Grounding Representation Similarity Through Statistical Testing",
+            "Advances in Neural Information Processing Systems",
+            2021,
+            {"volume": "34"},
+        ),
+        Work(
+            "williams2021generalized",
+            "inproceedings",
+            ("Williams, Alex H.", "Kunz, Erin", "Kornblith, Simon", "Linderman, Scott W."),
+            "Generalized Shape Metrics on Neural Representations",
+            "Advances in Neural Information Processing Systems",
+            2021,
+            {"volume": "34"},
+        ),
+    ),
     range=(0.0, 1.0),
-    higher_is_more_similar=True,
     invariances=frozenset(
         {
             "translation",

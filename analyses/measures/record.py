@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from analyses.measures.pair import Pair
 from analyses.measures.result import Similarity
+from analyses.measures.work import Work
 from probe.moments import JointMoments
 
 __all__ = ["INVARIANCES", "Measure"]
@@ -32,18 +33,16 @@ class Measure:
     Attributes:
         name: as it stands in tables.
         compute: the measure, on a pair with live columns on both sides and enough samples.
-        citation: BibTeX of its source.
+        citation: its source; several, where it has several.
         range: smallest and largest value.
-        higher_is_more_similar: direction of the scale.
         invariances: names out of `INVARIANCES`; each is tested.
         minimum_samples: fewer make the measure undefined, or the same for all data.
     """
 
     name: str
     compute: Callable[[Pair], Similarity]
-    citation: str
+    citation: Work | tuple[Work, ...]
     range: tuple[float, float]
-    higher_is_more_similar: bool
     invariances: frozenset[str]
     minimum_samples: int
 
@@ -52,6 +51,11 @@ class Measure:
             raise ValueError(
                 f"measure {self.name}: unknown invariances {sorted(unknown)}; known: {', '.join(INVARIANCES)}"
             )
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """Its sources, as a tuple."""
+        return (self.citation,) if isinstance(self.citation, Work) else self.citation
 
     def function(self, x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> Similarity:
         """Return the similarity of two arrays whose rows are the same samples.

@@ -1,4 +1,4 @@
-"""Tests of learners: accuracy on the tasks of a plan, ablations, heads, the reuse index, and times."""
+"""Tests of learners: accuracy on the tasks of a plan, ablations, the reuse index, and times."""
 
 from analyses.testing.plan import Learner, TestPlan, adapting_all, identity_of, learner_of, sampler_of
 

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from analyses.contrasts import minus_of
 from analyses.table import Row
 from analyses.testing.accuracy import score_rows
 from trainers.errors import MetaprobeError
@@ -88,9 +89,9 @@ class Ablation:
         """
         rows = []
         for steps, sets in self.wanted.items():
-            first: Evaluation | None = None
+            first: tuple[str, Evaluation] | None = None
             for names in sets:
                 result = test(names, steps)
-                rows += score_rows(identity, names, steps, "own", result, first, tasks)
-                first = first or result
+                rows += score_rows(identity, names, steps, "own", result, tasks, first)
+                first = first or (minus_of({"frozen": ",".join(names)}), result)
         return rows

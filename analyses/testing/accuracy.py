@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from torch import nn
 
+from analyses.contrasts import DIFFERENCE, filled
 from analyses.table import Row, Table
 from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of
 from trainers.adapt import layers_of
@@ -20,7 +21,7 @@ from trainers.evaluate import Evaluation, TestHead, evaluate, half_width
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "rows_of", "score_rows"]
+__all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "score_rows", "task_rows"]
 
 
 def accuracy_of(
@@ -54,7 +55,7 @@ def accuracy_of(
     trained = 0 if head == "nil" else checkpoint.adaptation.steps
     count = trained if inner_steps is None else inner_steps
     result = evaluated(learner, sampler_of(checkpoint, imageset, plan), plan, tuple(frozen), count, head, advance)
-    return Table.of(rows_of(learner, tuple(frozen), count, head, result, None, plan.task_rows))
+    return Table.of(score_rows(learner.identity, tuple(frozen), count, head, result, plan.task_rows))
 
 
 def group_accuracy(
@@ -73,7 +74,8 @@ def group_accuracy(
         advance: called with the number of tasks just done.
 
     Returns:
-        Rows "accuracy" (percent) and "loss" (nats), with `group` the domain, or None for all together.
+        Rows "accuracy" (percent) and "loss" (nats), with `group` the domain, or None for all together; with
+        `plan.per_task` also "accuracy" of each task, which is the same one for every learner that is given this plan.
 
     Raises:
         MetaprobeError: the plan names a domain already, or the data do not fit.
@@ -131,27 +133,14 @@ def narrowed(network: nn.Module, adaptation: Adaptation, frozen: Sequence[str], 
     return dataclasses.replace(adaptation, layers=kept, steps=steps)
 
 
-def rows_of(
-    learner: Learner,
-    frozen: tuple[str, ...],
-    steps: int,
-    head: TestHead,
-    result: Evaluation,
-    first: Evaluation | None,
-    tasks: Sequence[int] = (),
-) -> list[Row]:
-    """Return the rows of one test of a learner; see `score_rows`."""
-    return score_rows(learner.identity, frozen, steps, head, result, first, tasks)
-
-
 def score_rows(
     identity: Row,
     frozen: tuple[str, ...],
     steps: int,
     head: TestHead,
     result: Evaluation,
-    first: Evaluation | None,
     tasks: Sequence[int] = (),
+    less: tuple[str, Evaluation] | None = None,
 ) -> list[Row]:
     """Return the rows of one test: means over tasks, then the accuracy of every task that is to have a row.
 
@@ -161,12 +150,9 @@ def score_rows(
         steps: of the inner loop.
         head: that was tested.
         result: the scores.
-        first: on the same tasks, what differences are to; None for no difference.
         tasks: the index of each task, in the order of the scores, for rows of their own; none for no such rows.
+        less: what the accuracy is to be compared with, in the words of `Row.minus`, and its scores on the same tasks.
     """
-    values = {"accuracy": result.accuracy, "loss": result.loss}
-    if first is not None:
-        values["accuracy_difference"] = result.accuracy - first.accuracy
     identity = dataclasses.replace(
         identity,
         phase="post" if steps else "pre",
@@ -174,10 +160,11 @@ def score_rows(
         head=head,
         inner_steps=steps,
     )
-    rows = [mean_row(identity, measure, per_task) for measure, per_task in values.items()]
-    for task, accuracy in zip(tasks, result.accuracy, strict=True) if tasks else ():
-        rows.append(mean_row(dataclasses.replace(identity, task=task), "accuracy", accuracy[None]))
-    return rows
+    rows = [mean_row(identity, "accuracy", result.accuracy), mean_row(identity, "loss", result.loss)]
+    if less is not None:
+        minus, other = less
+        rows.append(_difference_row(dataclasses.replace(identity, minus=minus), result.accuracy - other.accuracy))
+    return [*rows, *task_rows(identity, "accuracy", result.accuracy, tasks)]
 
 
 def mean_row(identity: Row, measure: str, per_task: Float[np.ndarray, " task"]) -> Row:
@@ -192,3 +179,15 @@ def mean_row(identity: Row, measure: str, per_task: Float[np.ndarray, " task"]) 
     mean, half = float(per_task.mean()), half_width(per_task)
     low, high = (mean - half, mean + half) if math.isfinite(half) else (None, None)
     return dataclasses.replace(identity, value=mean, low=low, high=high)
+
+
+def task_rows(identity: Row, measure: str, per_task: Float[np.ndarray, " task"], tasks: Sequence[int]) -> Iterator[Row]:
+    """Yield the row of each single task, whose indices are given in the order of the numbers; none for no indices."""
+    for task, value in zip(tasks, per_task, strict=True) if tasks else ():
+        yield mean_row(dataclasses.replace(identity, task=task), measure, value[None])
+
+
+def _difference_row(identity: Row, per_task: Float[np.ndarray, " task"]) -> Row:
+    """Return the row of a paired difference in accuracy, with the interval that every difference has."""
+    row = mean_row(identity, "accuracy" + DIFFERENCE, per_task)
+    return row if row.value is None else filled(row, per_task[None], (-100.0, 100.0))

@@ -13,7 +13,7 @@ from analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_dr
 from analyses.table import Row, Table
 from trainers.errors import MetaprobeError
 
-__all__ = ["reuse_index", "reuse_table"]
+__all__ = ["reuse_index", "reuse_of_learners", "reuse_table"]
 
 
 def reuse_index(
@@ -76,7 +76,7 @@ def reuse_index(
         of = "" if seeds == 1 else f" of {unsure} of {seeds} seeds"
         worst = int(np.argmin(lows))
         return (
-            f"the gain over random features{of} reaches 0 ({means[worst]:.1f}, lower end {lows[worst]:.1f}): with "
+            f"the gain over random features{of} is not above 0 in every resample ({means[worst]:.1f} on average): with "
             "nothing gained there is nothing to reuse"
         )
     return over_seeds(kept.mean(axis=1) / means, keeps / gains, tasks=tasks)
@@ -118,6 +118,31 @@ def reuse_table(table: Table, body: Sequence[str], trained_steps: int) -> Table:
             seeds = [seed for seed in full if seed in kept and seed in floor]
             for some in [(seed,) for seed in seeds] + ([tuple(seeds)] if len(seeds) > 1 else []):
                 rows.append(_row([part[seed] for part in (full, kept, floor) for seed in some], len(some)))
+    return Table.of(rows)
+
+
+def reuse_of_learners(table: Table, body: Sequence[str], trained_steps: int) -> Table:
+    """Return `reuse_table` of every learner of a study, each on the tasks that it and the untrained network were given.
+
+    Args:
+        table: as there, of learners by what the study calls them (`Row.learner`, else their algorithm).
+        body: as there.
+        trained_steps: as there.
+
+    Raises:
+        MetaprobeError: as there.
+    """
+    single = [row for row in table.rows if row.task is not None and row.measure == "accuracy"]
+    control = [row for row in single if row.algorithm == "random"]
+    learners: dict[str | None, list[Row]] = defaultdict(list)
+    for row in single:
+        if row.algorithm != "random":
+            learners[row.learner or row.algorithm].append(row)
+    rows: list[Row] = []
+    for mine in learners.values():  # with all layers adapting a learner may have been tested on fewer tasks
+        tasks = {row.task for row in mine if row.adapts == "all"} or {row.task for row in mine}
+        tests = Table.of(row for row in (*mine, *control) if row.task in tasks)
+        rows += reuse_table(tests, body, trained_steps).rows
     return Table.of(rows)
 
 

@@ -39,13 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
     warnings.showwarning = _show_warning
     keep_freed_memory()
-    GIVEN.set(tuple(sys.argv[1:] if arguments is None else arguments))
+    given = tuple(sys.argv[1:] if arguments is None else arguments)
+    GIVEN.set(given)
     app = tyro.extras.SubcommandApp()
     for room in (training, files, measuring, clusters, reporting, listing):
         for name, command in room.COMMANDS.items():
             app.command(command, name=name)
     try:
-        status = app.cli(prog="metaprobe", description=_DESCRIPTION, args=arguments)
+        if given[:1] == ("study",) and given[1:2] and not given[1].startswith("-"):
+            status = reporting.study_asked(given[1], given[2:])  # its options are its own
+        else:
+            if given[:1] == ("study",):
+                app.command(reporting.studies(), name="study")
+            status = app.cli(prog="metaprobe", description=_DESCRIPTION, args=given)
         sys.stdout.flush()
         return status or 0
     except MetaprobeError as error:

@@ -109,16 +109,21 @@ def clusters(
 
 
 def _draw(table: Table, path: Path) -> None:
-    from reports.entries import entries_of
-    from reports.studies.zhou2021.figures import usage_heatmap
-    from trainers.files import write_bytes, write_text
+    """Draw how often the tasks of each domain start from each initialisation (Zhou et al. 2021, Figure 3)."""
+    from reports.blocks import draw
+    from reports.blocks.declared import Figure, Map
 
-    drawn = usage_heatmap(entries_of(table.frame()))
+    found: dict[str, dict[tuple[str, str], float | None]] = {"usage_frequency": {}, "usage_count": {}}
+    for row in table.rows:
+        if row.measure in found and row.group is not None:
+            size = "" if row.n is None else f" ({row.n:,} tasks)"
+            found[row.measure][f"initialisation {row.cluster}", row.group + size] = row.value
+    share, count = found.values()
+    title = "Usage of the initialisations by domain"
+    panel = Map(title, "Share of the domain's tasks; below it their number", "", "Domain of the task", share, count)
+    drawn = draw(Figure("usage", title, (panel,)))
     assert drawn is not None  # there are rows of usage
-    if path.suffix == ".pdf":
-        write_bytes(path, drawn.pdf)
-    else:
-        write_text(path, drawn.svg)
+    drawn.write(path)
 
 
 def _show(table: Table, json_wanted: bool) -> None:

@@ -12,7 +12,8 @@ from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     from analyses.measures.measure import Measure
-    from analyses.table import Table
+    from analyses.table import Row, Table
+    from reports.blocks.declared import Map
 
 __all__ = ["compared"]
 
@@ -40,8 +41,6 @@ def compared(
     """
     from analyses.compare import compare, phases_named
     from analyses.table import Table
-    from reports.heatmap import heatmaps
-    from trainers.files import write_bytes, write_text
     from trainers.progress import ProgressLine
 
     chosen = phases_named(comma_separated(phases))
@@ -57,6 +56,44 @@ def compared(
         with ProgressLine(f"{a.name} and {b.name}", 0, unit="layers") as bar:
             table += compare(a, b, measures, phases=chosen, layers=layers, progress=bar.reach)
     if figure is not None:
-        drawn = heatmaps(table, measures[0].name)
-        write_text(figure, drawn.svg) if figure.suffix == ".svg" else write_bytes(figure, drawn.pdf)
+        _draw(table, measures[0].name, figure)
     return table
+
+
+def _draw(table: Table, measure: str, path: Path) -> None:
+    """Draw layers × layers, a map for each two checkpoints and phases."""
+    from reports.blocks import draw
+    from reports.blocks.declared import Figure
+    from reports.names import measure_name
+
+    maps: dict[tuple[str | None, ...], list[Row]] = {}
+    for row in table.rows:
+        if row.measure == measure and row.other_layer is not None:
+            maps.setdefault((row.source, row.phase), []).append(row)
+    name = measure_name(measure)
+    block = Figure("similarity", f"{name}, layers against layers", tuple(_map(name, rows) for rows in maps.values()))
+    if (drawn := draw(block)) is None:
+        raise MetaprobeError(f"nothing to draw: the table holds no number of {measure} of two checkpoints")
+    drawn.write(path)
+
+
+def _map(name: str, rows: Sequence[Row]) -> Map:
+    from reports.blocks.declared import Map
+
+    first = rows[0]
+    own = _named(first.algorithm, first.seed, first.checkpoint)
+    other = _named(first.other_algorithm, first.other_seed, first.other_checkpoint)
+    if own == other:  # two runs of one seed: only their checkpoints tell them apart
+        own, other = (f"{who}, {str(id)[:6]}" for who, id in ((own, first.checkpoint), (other, first.other_checkpoint)))
+    words = [{"pre": "before", "post": "after"}[phase] for phase in str(first.phase).split("-")]
+    both = f"{words[0]} adaptation" if len(set(words)) == 1 else f"{words[0]} against {words[1]} adaptation"
+    values = {(str(row.layer), str(row.other_layer)): row.value for row in rows}
+    return Map(f"{both.capitalize()}: {own} against {other}", name, own, other, values)
+
+
+def _named(algorithm: str | None, seed: int | None, checkpoint: str | None) -> str:
+    from reports.names import label_of
+
+    if algorithm is None:
+        return f"checkpoint {checkpoint}"
+    return label_of(algorithm) + ("" if seed is None else f" seed {seed}")

@@ -62,7 +62,7 @@ def _measures() -> Grid:
 
 
 def _studies() -> Grid:
-    from reports.studies import STUDIES
+    from reports.registry import STUDIES
 
     rows = tuple((entry.name, entry.summary, entry.citation) for entry in STUDIES.values())
     return Grid("studies", ("name", "summary", "citation"), rows)

@@ -2,107 +2,194 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import tyro
 
 from probe.cli.arguments import DataRoot, Flag, at_least_one
 from probe.show import Grid, show
-from reports.studies.request import StudyRequest
+from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
-    from reports.studies.steps import Results
+    from reports.study.run import Finished, Planned
+    from reports.study.study import Study
+    from reports.verdicts import Judgement
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "studies", "study_asked"]
 
+_Options = TypeVar("_Options")
+_Jobs = Annotated[int, tyro.conf.arg(metavar="INT")]
 _Tasks = Annotated[
     int | None,
     tyro.conf.arg(
         metavar="INT", help_behavior_hint="(default: as already measured on every run, else the full preset's)"
     ),
 ]
+_Runs = Annotated[
+    tyro.conf.Positional[tuple[Path, ...]],
+    tyro.conf.arg(metavar="RUN…", help_behavior_hint="(at least one, or --from-tables)"),
+]
 
 
-_Jobs = Annotated[int, tyro.conf.arg(metavar="INT")]
+@dataclasses.dataclass(frozen=True)
+class _Asked(Generic[_Options]):
+    """A study as asked for on the command line: its own options, and where it reads and writes."""
 
-
-def study(
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")],
-    request: Annotated[StudyRequest, tyro.conf.arg(name="")],
+    options: Annotated[_Options, tyro.conf.arg(name="")]
     out: Annotated[
         Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/STUDY-DATA-PRESET)")
-    ] = None,
-    data_root: DataRoot = None,
-    download: Flag = False,
-    jobs: _Jobs = 1,
-    dry_run: Flag = False,
-) -> int:
-    """Train, probe, analyse and report: a paper's questions, answered on your machine. Resumes what was begun.
+    ] = None
+    """Where to."""
+    data_root: DataRoot = None
+    download: Flag = False
+    """Fetch the data when they are missing."""
+    jobs: _Jobs = 1
+    """Processes side by side, one thread each; 1 uses all cores for one step. The numbers are the same."""
+    dry_run: Flag = False
+    """Print the steps and which are done, and do nothing."""
+
+
+def study() -> int:
+    """Train, probe, analyse and report: a paper's questions, answered on your machine. Resumes what was begun."""
+    raise MetaprobeError("name a study; `metaprobe list studies` tells which there are")
+
+
+def studies() -> tyro.extras.SubcommandApp:
+    """Return the studies as commands without options, to list them in `metaprobe study --help`."""
+    from reports.registry import STUDIES
+
+    app = tyro.extras.SubcommandApp()
+    for entry in STUDIES.values():
+        app.command(name=entry.name, help=entry.summary)(study)
+    return app
+
+
+def study_asked(name: str, arguments: Sequence[str]) -> int:
+    """Run `metaprobe study NAME`, whose options and their defaults are those of the study and its preset.
 
     A step that fails is told, stands on the page as failed, and makes the exit status 1; the others go on.
 
     Args:
-        name: raghu2020 or zhou2021; `metaprobe list studies` tells more.
-        request: what to do.
-        out: Where to.
-        data_root: Folder of the data sets.
-        download: Fetch the data when they are missing.
-        jobs: Processes side by side, one thread each; 1 uses all cores for one step. The numbers are the same.
-        dry_run: Print the plan and about how long it takes, and do nothing.
+        name: of the study.
+        arguments: what comes after it.
+
+    Raises:
+        MetaprobeError: there is no such study or preset, or what is asked for cannot be.
     """
-    from reports.studies import study_named
-    from reports.studies.planning import planned
-    from reports.studies.running import declared, run_study
+    from reports.registry import study_named
 
     chosen = study_named(name)
-    request = request.of(chosen)
-    data = (request.data or "").partition(":")[0]
-    folder = out or Path("runs") / f"{name}-{data}-{request.preset}"
-    if dry_run:
-        show(planned(declared(chosen, request, folder, data_root, download, jobs), jobs))
+    preset = chosen.preset(_preset_in(arguments))
+    asked: Any = tyro.cli(
+        _Asked[type(preset)],
+        default=_Asked(preset),
+        prog=f"metaprobe study {name}",
+        description=f"{chosen.summary} {chosen.citation}",
+        args=arguments,
+    )
+    return _run(chosen, asked)
+
+
+def _run(chosen: Study, asked: _Asked[Any]) -> int:
+    from reports.study.engine import check_jobs
+    from reports.study.run import plan_study, run_study
+
+    check_jobs(asked.jobs)
+    options = asked.options
+    data = options.data.partition(":")[0]
+    out = asked.out or Path("runs") / f"{chosen.name}-{data}-{options.preset}"
+    planned = plan_study(chosen, options, out, asked.data_root, asked.download)
+    if asked.dry_run:
+        show(_plan(planned))
         return 0
-    return _told(*run_study(chosen, request, folder, data_root, download, jobs))
+    return _told(run_study(planned, asked.jobs))
+
+
+def _preset_in(arguments: Sequence[str]) -> str:
+    """Return the preset that is asked for, as its options are the defaults of all others."""
+    preset = "quick"
+    for word, following in itertools.pairwise([*arguments, ""]):
+        if word == "--preset" and following:
+            preset = following
+        elif word.startswith("--preset="):
+            preset = word.removeprefix("--preset=")
+    return preset
+
+
+def _plan(planned: Planned) -> tuple[Grid, Grid]:
+    from reports.study.engine import states
+
+    rows = tuple(states(planned.steps, planned.images).items())
+    kept = sum(state == "kept" for _, state in rows)
+    facts = (("steps to do", len(rows) - kept), ("steps done", kept))
+    return Grid("plan", ("step", "state"), rows), Grid("in all", ("what", "value"), facts)
 
 
 def report(
-    runs: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN…", help_behavior_hint="(at least one)")
-    ],
+    runs: _Runs = (),
+    *,
     out: Annotated[Path, tyro.conf.arg(metavar="report.html")],
+    study: Annotated[
+        str | None, tyro.conf.arg(metavar="STUDY", help_behavior_hint="(default: the one that the runs fit)")
+    ] = None,
+    from_tables: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
     tasks: _Tasks = None,
     capture_tasks: _Tasks = None,
     data_root: DataRoot = None,
     jobs: _Jobs = 1,
 ) -> int:
-    """Write the report of training runs, of MAML, ANIL and other regimes together; measures what is not measured yet.
+    """Write the report of training runs, of the study whose learners they are; measures what is not yet.
 
     Args:
         runs: Folders of `metaprobe train`.
         out: The page to write; its tables and figures go beside it.
+        study: Whose learners the runs are.
+        from_tables: Make the page from the tables of an earlier one alone: its folder tables/.
         tasks: Test tasks behind an accuracy.
         capture_tasks: Test tasks behind similarities and distances.
         data_root: Folder of the data sets.
         jobs: Processes side by side, one thread each.
     """
-    from reports.studies import STUDIES
+    from reports.registry import STUDIES, study_named
 
+    if from_tables is not None:
+        if runs:
+            raise MetaprobeError("--from-tables makes a page without runs; leave one of them out")
+        return _from_tables(from_tables, out)
     at_least_one(runs, "RUN")
-    write = STUDIES["raghu2020"].report
-    assert write is not None
-    return _told(*write(list(runs), out, data_root, tasks, capture_tasks, jobs))
+    from reports.study.run import report_runs
+
+    studies = tuple(STUDIES.values()) if study is None else (study_named(study),)
+    return _told(report_runs(studies, runs, out, data_root, tasks, capture_tasks, jobs))
 
 
-def _told(page: Path, results: Results) -> int:
-    """Show the verdicts as the page has them, and where it is."""
-    import pandas as pd
+def _from_tables(folder: Path, out: Path) -> int:
+    from reports.page.compose import page_of
+    from reports.page.files import read_tables, write_report
+    from reports.registry import study_named
 
-    claims = pd.read_csv(page.parent / "tables" / "claims.csv", keep_default_na=False)
+    evidence = read_tables(folder)
+    page = page_of(study_named(evidence.made.study), evidence)
+    _show(tuple(page.judgements.values()), write_report(page, out.parent, out.name))
+    return 0
+
+
+def _told(finished: Finished) -> int:
+    _show(tuple(finished.judgements.values()), finished.page)
+    return 1 if finished.results.missing() else 0
+
+
+def _show(judgements: Sequence[Judgement], page: Path) -> None:
+    """Show the verdicts, and where the page is."""
+    found = ((j.claim.id, j.claim.title, j.claim.paper, "; ".join(j.ours), j.verdict) for j in judgements)
+    rows = tuple(tuple(text.replace("\N{NO-BREAK SPACE}", " ") for text in row) for row in found)  # as pages have them
     columns = ("claim", "title", "paper", "ours", "verdict")
-    rows = tuple(tuple(row) for row in claims[list(columns)].to_numpy().tolist())
     show((Grid("claims", columns, rows, unbroken=frozenset({"claim", "verdict"})),))
     print(f"report: {page}")
-    return 1 if results.missing() else 0
 
 
 COMMANDS = {"study": study, "report": report}

@@ -10,7 +10,7 @@ from probe.show import Cell, Grid
 if TYPE_CHECKING:
     from analyses.table import Row, Table
 
-__all__ = ["block_name", "readable"]
+__all__ = ["readable"]
 
 _LEARNER = ("checkpoint", "algorithm", "seed", "iteration", "source")
 _LONG = ("reason",)  # a sentence, which may be broken over lines
@@ -28,18 +28,6 @@ def readable(table: Table, title: str) -> tuple[Grid, ...]:
     for row in table.rows:
         groups.setdefault(tuple(getattr(row, name) for name in _LEARNER), []).append(row)
     return tuple(_grid(rows, columns, title) for rows in groups.values()) or (Grid(title, tuple(columns), ()),)
-
-
-def block_name(frozen: str) -> str:
-    """Return "none" for no layers, conv1–3 for conv1,conv2,conv3, and other sets of layers as they are."""
-    names = frozen.split(",")
-    stem = names[0].rstrip("0123456789")
-    first = names[0][len(stem) :]
-    if not frozen:
-        return "none"
-    if len(names) == 1 or not first or names != [f"{stem}{int(first) + place}" for place in range(len(names))]:
-        return frozen
-    return f"{names[0]}–{int(first) + len(names) - 1}"
 
 
 def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
@@ -64,7 +52,11 @@ def _plain(row: Row, name: str) -> Cell:
 
 
 def _frozen(row: Row, name: str) -> Cell:
-    return None if row.frozen is None else block_name(row.frozen)
+    from reports.wording import block_name
+
+    if row.frozen is None:
+        return None
+    return block_name(row.frozen) if row.frozen else "none"
 
 
 def _value(row: Row, name: str) -> Cell:

@@ -11,9 +11,21 @@ import numpy as np
 from jaxtyping import Float64
 
 from trainers.errors import MetaprobeError
+from trainers.tasks.cache import cached_imageset, listing_key
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["IMAGES_PER_CLASS", "MEMBERS", "SIZE", "Family", "Kind", "averaged", "make_families", "plane", "resized"]
+__all__ = [
+    "IMAGES_PER_CLASS",
+    "MEMBERS",
+    "SIZE",
+    "Family",
+    "Kind",
+    "averaged",
+    "kept_families",
+    "make_families",
+    "plane",
+    "resized",
+]
 
 SIZE = 28  # height = width of an embedded picture, pixels
 IMAGES_PER_CLASS = 20
@@ -95,6 +107,21 @@ def make_families(
         tuple(family.name for family in owners),
         tuple(family.split for family in owners),
     )
+
+
+def kept_families(name: str, version: int, make: Callable[[], ImageSet], size: int | None) -> ImageSet:
+    """Return an embedded set, from the cache or made anew in some seconds.
+
+    Args:
+        name: what the set is called.
+        version: of its pictures.
+        make: draws it.
+        size: of its pictures, in pixels; None for that which they are drawn in.
+
+    Raises:
+        MetaprobeError: for a size at which the set would not fit in memory.
+    """
+    return resized(cached_imageset(f"{name}-v{version}", listing_key([], version, np.__version__), make), size)
 
 
 def plane(

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.embedded import SIZE, Family, Kind, Plane, averaged, make_families, plane, resized
+from trainers.tasks.embedded import SIZE, Family, Kind, Plane, averaged, kept_families, make_families, plane
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.sources import DataRequest
 
@@ -171,13 +170,8 @@ FAMILIES = (
 
 
 def load_patterns(request: DataRequest) -> ImageSet:
-    """Return the embedded set of textures, from the cache or made anew in some seconds.
-
-    Raises:
-        MetaprobeError: for an image size at which the set would not fit in memory.
-    """
-    key = listing_key([], _VERSION, np.__version__)
-    return resized(cached_imageset(f"patterns-v{_VERSION}", key, make_patterns), request.image_size)
+    """Return the embedded set of textures; errors as `trainers.tasks.embedded.kept_families`."""
+    return kept_families("patterns", _VERSION, make_patterns, request.image_size)
 
 
 def make_patterns() -> ImageSet:

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float64
 
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.embedded import Family, Kind, Plane, averaged, make_families, plane, resized
+from trainers.tasks.embedded import Family, Kind, Plane, averaged, kept_families, make_families, plane
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.sources import DataRequest
 
@@ -190,13 +189,8 @@ FAMILIES = (
 
 
 def load_shapes(request: DataRequest) -> ImageSet:
-    """Return the embedded set of shapes, from the cache or made anew in some seconds.
-
-    Raises:
-        MetaprobeError: for an image size at which the set would not fit in memory.
-    """
-    key = listing_key([], _VERSION, np.__version__)
-    return resized(cached_imageset(f"shapes-v{_VERSION}", key, make_shapes), request.image_size)
+    """Return the embedded set of shapes; errors as `trainers.tasks.embedded.kept_families`."""
+    return kept_families("shapes", _VERSION, make_shapes, request.image_size)
 
 
 def make_shapes() -> ImageSet:

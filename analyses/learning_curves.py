@@ -1,0 +1,57 @@
+"""What a run noted down while it trained: loss and accuracy at each validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+
+import numpy as np
+
+from analyses.table import Row, Table
+from analyses.testing.accuracy import task_rows
+from trainers.run import RunFolder
+
+__all__ = ["learning_curves"]
+
+
+def learning_curves(folder: RunFolder) -> Table:
+    """Return a run's loss (nats) and accuracy (percent) at each validation, from its metrics.jsonl.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Rows "train_loss" and "train_accuracy", means over the outer steps since the validation before; "val_loss" and
+        "val_accuracy" with an interval over the validation tasks; and "val_accuracy" of each of those tasks, the same
+        in every run of the same data, way and shot, where the run noted them down.
+
+    Raises:
+        UnreadableInput: the folder is no run, or damaged.
+    """
+    config, single = folder.read_config(), folder.read_task_accuracies()
+    rows, since = [], []
+    for record in folder.read_metrics():
+        since.append(record)
+        if "val_loss" not in record:
+            continue
+        iteration = int(record["iteration"])
+        identity = Row(
+            algorithm=config.algorithm,
+            seed=config.seed,
+            iteration=iteration,
+            measure="",
+            value=None,
+            source=folder.metrics_file.name,
+        )
+        for name in ("loss", "accuracy"):
+            mean = statistics.fmean(step[f"train_{name}"] for step in since)
+            value, half = record[f"val_{name}"], record[f"val_{name}_half_width"]
+            bounds = {"low": value - half, "high": value + half}
+            rows += [
+                dataclasses.replace(identity, measure=f"train_{name}", value=mean, n=len(since) * config.meta_batch),
+                dataclasses.replace(identity, measure=f"val_{name}", value=value, n=config.val_tasks, **bounds),
+            ]
+        accuracies = np.array(single.get(iteration, []))
+        rows += task_rows(identity, "val_accuracy", accuracies, range(len(accuracies)))
+        since = []
+    return Table.of(rows)

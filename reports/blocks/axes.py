@@ -1,0 +1,119 @@
+"""What panels draw with: marks with their intervals, words beside lines, names along axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from scipy.optimize import isotonic_regression
+
+from reports.blocks.canvas import tell
+from reports.blocks.told import Told
+
+__all__ = ["WORD", "along", "contrast", "dot", "dotted", "label_ends", "mark", "plain_logarithm", "slant", "width_of"]
+
+WORD = {"color": "#6b6b6b", "fontsize": 7.5}
+"""How words inside a panel look."""
+
+_LETTER = 0.073  # width of a letter of a tick, in inches
+
+
+def width_of(axes: Axes) -> float:
+    """Return how wide the panel of these axes is, in inches."""
+    return axes.figure.bbox.width / axes.figure.dpi
+
+
+def along(lying: bool, places: Sequence[float], values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
+    """Return x and y of values at places; lying places are below each other."""
+    return (values, places) if lying else (places, values)
+
+
+def mark(axes: Axes, place: float, value: float, words: str, *, lying: bool = False, **look: Any) -> None:
+    """Draw a single mark at a place, with its words."""
+    (drawn,) = axes.plot(*along(lying, [place], [value]), linestyle="none", **look)
+    tell(drawn, words)
+
+
+def dot(axes: Axes, place: float, told: Told, colour: str, marker: str, lying: bool = False, bar: bool = True) -> None:
+    """Draw a reading at a place, with its words and, as a bar, its interval; nothing where it is no number."""
+    if (estimate := told.estimate) is not None:
+        low, high = estimate.ends if bar else (estimate.value, estimate.value)
+        x, y = along(lying, [place] * 3, [low, estimate.value, high])
+        size = 3.0 if width_of(axes) < 2.0 else 4.5
+        (line,) = axes.plot(x, y, color=colour, marker=marker, markersize=size, markevery=[1], linewidth=1.1, zorder=3)
+        tell(line, told.words)
+
+
+def dotted(axes: Axes, value: float, word: str, colour: str, *, upright: bool) -> None:
+    """Draw a dotted line at a value, and what it stands for at its end: at the top, or at the left."""
+    (axes.axvline if upright else axes.axhline)(value, color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    if upright:
+        at, coordinates, shift, side = (value, 1.0), axes.get_xaxis_transform(), (3, -2), "top"
+    else:
+        at, coordinates, shift, side = (0.0, value), axes.get_yaxis_transform(), (2, 2), "bottom"
+    axes.annotate(word, at, shift, xycoords=coordinates, textcoords="offset points", va=side, **WORD)
+
+
+def slant(axes: Axes, names: Sequence[str], share: float = 0.8) -> None:
+    """Make names along the horizontal axis, which is so much of the panel, smaller or slanted where they would meet."""
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    need = longest * _LETTER * len(names) / (share * width_of(axes))
+    if need > 1.35:
+        for label in axes.get_xticklabels():
+            label.set(rotation=35, ha="right", rotation_mode="anchor")
+    elif need > 1.0:
+        axes.tick_params(axis="x", labelsize=7)
+
+
+def plain_logarithm(axes: Axes, which: str) -> None:
+    """Make the axis "x" or "y" logarithmic; few decades are named by numbers, many by powers of ten."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    few = high / low < 200
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if few else _power(value)))
+
+
+def _power(value: float) -> str:
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write (x, y, label, colour) right of the ends of lines, apart from each other; limits must be final."""
+    ends = sorted(ends, key=lambda end: end[1])
+    to_share = (axes.transData + axes.transAxes.inverted()).transform
+    for share, (x, _, label, colour) in zip(_spread([to_share(end[:2])[1] for end in ends], 0.075), ends, strict=True):
+        look = {"color": _dark(colour), "va": "center", "annotation_clip": False}
+        axes.annotate(label, (x, share), (6, 0), xycoords=("data", "axes fraction"), textcoords="offset points", **look)
+
+
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move ascending places apart to at least `gap`, each cluster around its own middle, inside [0, 1] if they fit."""
+    if not places:
+        return []
+    # Less the steps from one to the next, places need but ascend: the nearest that do are an isotonic regression.
+    steps = gap * np.arange(len(places))
+    bare = isotonic_regression(places - steps).x
+    return list(np.clip(bare, 0.02, max(0.02, 1.0 - steps[-1])) + steps)
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the contrast of two colours as WCAG defines it, from 1 to 21."""
+    rgb = np.array([one, other])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return float((light + 0.05) / (dark + 0.05))
+
+
+def _dark(colour: str) -> tuple[float, ...]:
+    rgb = to_rgb(colour)
+    while contrast(rgb, (1.0, 1.0, 1.0)) < 4.5:
+        rgb = tuple(0.9 * channel for channel in rgb)
+    return rgb

@@ -1,0 +1,152 @@
+"""Claims as data: a claim is made of parts, a part is a quantity and a rule; `reports.verdicts` judges them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from analyses.readings import Estimate, Reading, Undefined
+from reports.evidence import Evidence
+from reports.quantities import Quantity
+
+__all__ = ["Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "less_than", "not_below", "within"]
+
+Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a part holds, by its whole interval; `above`, `below`, `within` and `less_than` make them."""
+
+    # from the evidence, (low, high) in which the interval must lie; None where that was not measured
+    region: Callable[[Evidence], tuple[float, float] | None]
+    holds: str  # words for the parts that hold, "under 2.1 points"
+    fails: str  # words for those that do not
+
+    def judge(self, reading: Reading, evidence: Evidence) -> Verdict:
+        """Judge a reading by its whole interval, never by its value alone."""
+        region = self.region(evidence)
+        if reading is None or region is None:
+            return "not measured"
+        if isinstance(reading, Undefined) or reading.low is None or reading.high is None:
+            return "undecided"
+        low, high = region
+        if (reading.low > low or low == -math.inf) and (reading.high < high or high == math.inf):
+            return "holds"
+        return "does not hold" if reading.high < low or reading.low > high else "undecided"
+
+
+def above(bound: float, holds: str = "", fails: str = "") -> Rule:
+    """Return the rule that the whole interval lies above a bound."""
+    return within(bound, math.inf, holds or f"over {bound:g}", fails or f"under {bound:g}")
+
+
+def below(bound: float, holds: str = "", fails: str = "") -> Rule:
+    """Return the rule that the whole interval lies below a bound."""
+    return within(-math.inf, bound, holds or f"under {bound:g}", fails or f"over {bound:g}")
+
+
+def within(low: float, high: float, holds: str = "", fails: str = "") -> Rule:
+    """Return the rule that the whole interval lies between two bounds."""
+    return Rule(
+        lambda _: (low, high), holds or f"within {low:g} to {high:g}", fails or f"not within {low:g} to {high:g}"
+    )
+
+
+def not_below(bound: float, holds: str, fails: str) -> Rule:
+    """Return the rule that fails only where the whole interval lies below a bound."""
+    return _NotBelow(lambda _: (bound, math.inf), holds, fails)
+
+
+def less_than(other: Quantity, holds: str, fails: str) -> Rule:
+    """Return the rule that the interval lies below that of another quantity, and does not touch it.
+
+    It fails where it lies above the other's; in between is undecided.
+    """
+
+    def region(evidence: Evidence) -> tuple[float, float] | None:
+        found = other.read(evidence)
+        if found is None:
+            return None
+        known = isinstance(found, Estimate) and found.low is not None
+        return (-math.inf, found.low or 0.0) if known and isinstance(found, Estimate) else (math.inf, -math.inf)
+
+    return _LessThan(region, holds, fails, other)
+
+
+class _NotBelow(Rule):
+    def judge(self, reading: Reading, evidence: Evidence) -> Verdict:
+        found = super().judge(reading, evidence)
+        return "holds" if found == "undecided" and isinstance(reading, Estimate) else found
+
+
+@dataclass(frozen=True)
+class _LessThan(Rule):
+    other: Quantity
+
+    def judge(self, reading: Reading, evidence: Evidence) -> Verdict:
+        found = self.other.read(evidence)
+        if reading is None or found is None:
+            return "not measured"
+        if not isinstance(reading, Estimate) or not isinstance(found, Estimate):
+            return "undecided"
+        if None in (reading.low, reading.high, found.low, found.high):
+            return "undecided"
+        if reading.ends[1] < found.ends[0]:
+            return "holds"
+        return "does not hold" if reading.ends[0] > found.ends[1] else "undecided"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that must hold for a claim to hold."""
+
+    name: str  # what it is of, as its sentences say it
+    quantity: Quantity  # what is judged
+    rule: Rule  # when it holds
+    clear_of: Quantity | None = None  # its null: where the part holds but does not stand out from it, it is undecided
+    control: Quantity | None = None  # the same of the control (an untrained network), for which it should not hold
+    printed: tuple[float, ...] = ()  # the paper's figures for it
+    digits: int | None = None  # decimals of its number; None for those of the claim
+    # of its number; None for that of the claim. Parts of another unit have a scale of their own
+    unit: str | None = None
+    signed: bool | None = None  # whether its number is written with its sign; None for as in the claim
+
+
+@dataclass(frozen=True)
+class Told:
+    """A number that is told beside a claim and not judged."""
+
+    name: str
+    quantity: Quantity
+    digits: int | None = None
+    unit: str | None = None
+    signed: bool | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper as things to measure."""
+
+    id: str  # its number in this project
+    title: str  # the claim in a few words
+    quantity: str  # what is measured, in the paper's terms
+    paper: str  # the paper's figures as printed
+    where: str  # where in the paper
+    setting: str  # data and set-up of the paper's figures
+    rule: str  # when the claim counts as holding, and where its bounds come from
+    parts: tuple[Part, ...]  # all of which must hold
+    needs: str  # said where nothing was measured: "The study holds no test of MAML with frozen layers."
+    # names of the figures, tables or sections of the page that show what it is judged by
+    evidence: tuple[str, ...] = ()
+    digits: int = 1  # decimals of its numbers
+    unit: str = ""  # of its numbers, " points"
+    signed: bool = False  # whether they are written with their sign
+    lead: str = ""  # words before our figures
+    beside: tuple[Told, ...] = ()  # numbers that are told and not judged, before those of the parts
+    control: str = ""  # what the parts' controls are of, as in "an untrained network"; "" for none
+    guard: Callable[[Evidence], str] | None = None  # from the evidence, why a verdict counts for nothing here, or ""
+    remark: Callable[[Evidence], str] | None = None  # from the evidence, a sentence that no rule gives, or ""
+    counted: str = "tasks"  # what n counts, for what would decide it

@@ -1,0 +1,82 @@
+"""What made a study: kept beside its tables, so that a page can be made from those alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from reports.wording import listed
+from trainers.errors import UnreadableInput
+from trainers.formats.strict_json import parse_json
+
+__all__ = ["Made"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What made a study; nothing in it may differ between two runs of the same command."""
+
+    study: str  # its name in the registry
+    data: str  # name of the data set
+    data_facts: tuple[tuple[str, str], ...]  # (name, value) pairs about it
+    n_way: int  # classes of a task
+    n_shot: int  # support images of a class
+    n_query: int  # query images of a class in training
+    test_queries: int  # query images of a class in tests
+    trained_steps: int  # inner-loop steps in training
+    inner_lr: float  # step size of the inner loop
+    layers: tuple[str, ...] = ()  # of the network, the head last; empty where that is not known
+    # (key, label, parameters of its network, outer steps, tasks an outer step) of each learner, in the study's order
+    learners: tuple[tuple[str, str, int, int, int], ...] = ()
+    commands: tuple[str, ...] = ()  # the commands that make the report again
+    configs: tuple[tuple[str, str, str], ...] = ()  # (label of the run, key, value)
+    checkpoints: tuple[tuple[str, str], ...] = ()  # (label, fingerprint in hexadecimal digits)
+    versions: tuple[tuple[str, str], ...] = ()  # (package, version)
+    notes: tuple[str, ...] = ()  # remarks on this study
+    stores: tuple[tuple[str, str, str], ...] = ()  # (label, SHA-256, id of the checkpoint) of each activation store
+    missing: tuple[tuple[str, str, str], ...] = ()  # (step, how it ended, why) of each step that was not done
+
+    @property
+    def task(self) -> str:
+        """The kind of task, as in "5-way 1-shot"."""
+        return f"{self.n_way}-way {self.n_shot}-shot"
+
+    @property
+    def data_name(self) -> str:
+        """What sentences call the data: "signs, objects and omniglot"; a folder of classes by its own name."""
+        told = next((v for _, key, v in self.configs if key == "data"), "") if self.data == "class_folder" else ""
+        parts = re.split(r"[,+]", (told or self.data).removeprefix("mixture:"))
+        return listed([PurePath(part.removeprefix("class_folder:")).stem for part in parts])
+
+    @property
+    def learner_keys(self) -> tuple[str, ...]:
+        """The learners of the study, in its order."""
+        return tuple(key for key, *_ in self.learners)
+
+    def to_json(self) -> str:
+        """Return it as the text of tables/made.json."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Made:
+        """Read what `to_json` wrote; a file that is missing or says something else is `UnreadableInput`."""
+        try:
+            told = parse_json(path.read_bytes().decode("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UnreadableInput(f"{path}: cannot be read: {error}") from error
+        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
+        if not isinstance(told, dict) or set(told) != set(fields):
+            raise UnreadableInput(f"{path}: expected an object with {', '.join(sorted(fields))}")
+        kinds = {"str": str, "int": int, "float": (int, float)}
+        for name, kind in fields.items():
+            if not isinstance(told[name], kinds.get(kind, list)) or isinstance(told[name], bool):
+                raise UnreadableInput(f"{path}: {name} is {told[name]!r}, expected {kind}")
+        return cls(**{name: _frozen(value) for name, value in told.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value

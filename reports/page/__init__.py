@@ -1,0 +1,1 @@
+"""Pages: their parts, their HTML and LaTeX, and the files that stand beside them."""

@@ -1,0 +1,148 @@
+"""From a study and its evidence to the page: verdicts, answer, blocks, how it was made, and the rows behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyses.measures.measure import MEASURES
+from analyses.table import Row
+from reports.blocks import build
+from reports.claims import Claim
+from reports.evidence import Evidence
+from reports.made import Made
+from reports.page.page import Page
+from reports.page.parts import Cell, ClaimsList, PageTable, Rows, Section, Statement
+from reports.study import study as studies
+from reports.verdicts import judge
+from reports.wording import DASH, count, listed
+from reports.works import Bibliography, methods_of
+from trainers.errors import unknown_name
+
+__all__ = ["made_section", "page_of"]
+
+_MISSING = "Steps that failed or were not done: what rests on them is not on this page. The same command tries again."
+_CHECKPOINTS = "Checkpoints: the first 12 digits are the column “checkpoint” of the CSV files."
+_STORES = "Activation stores: the column “source”. Another machine or another version has others."
+
+
+def page_of(study: studies.Study, evidence: Evidence) -> Page:
+    """Build the page of a study.
+
+    The rows that claims, answer and prose are read from are kept as those of blocks are, so that the page follows from
+    its tables alone.
+
+    Raises:
+        MetaprobeError: two rows give the same quantity of the same seed, a claim leads to a block that the page does
+            not declare, or two blocks share a name.
+    """
+    made, bibliography = evidence.made, _bibliography(study, evidence)
+    with evidence.recording() as judged:
+        judgements = {claim.id: judge(claim, evidence) for claim in study.claims(evidence)}
+    with evidence.recording() as read:
+        answer = study.answer(evidence, judgements)
+        declared = study.sections(evidence, bibliography.cite)
+    _check_links((found.claim for found in judgements.values()), declared, answer)
+    claims = ClaimsList("claims", tuple(judgements.values()), _rows("claims-rows", judged), study.reading)
+    return Page(
+        title=f"{study.title}{'' if study.title.endswith(('?', '!', ':')) else ':'} {made.data_name}, {made.task}",
+        question=study.question,
+        facts=(
+            *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
+            ("Data", made.data_name),
+            ("Tasks", f"{made.task}, {made.n_query} queries a class in training, {made.test_queries} in tests"),
+            ("Inner steps", str(made.trained_steps)),
+            ("Trainings of each learner", count(len(evidence.seeds), "seed")),
+            *made.data_facts,
+        ),
+        headline=answer.headline,
+        answer=answer.sentences,
+        rules=answer.rules,
+        sections=(
+            Section("overview", "The claims, one by one", blocks=(claims,)),
+            *(_built(section, evidence) for section in declared),
+            made_section(made),
+        ),
+        figure=None if answer.figure is None else build(answer.figure, evidence),
+        training=_training(evidence),
+        works=bibliography.works,
+        made=made,
+        behind=_rows("answer-rows", read),
+    )
+
+
+def _bibliography(study: studies.Study, evidence: Evidence) -> Bibliography:
+    measured = {row.measure for row in evidence.rows}
+    used = {name: measure.works for name, measure in MEASURES.items() if name in measured}
+    algorithms = {row.algorithm for row in evidence.rows if row.algorithm}
+    return Bibliography.of(study.works, used | methods_of(algorithms, evidence.made.data))
+
+
+def _built(section: studies.Section, evidence: Evidence) -> Section:
+    blocks, details = (
+        tuple(part for block in declared if (part := build(block, evidence)) is not None)
+        for declared in (section.blocks, section.details)
+    )
+    return Section(section.name, section.title, section.text, section.glossary, blocks, details)
+
+
+def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], answer: studies.Answer) -> None:
+    known = [] if answer.figure is None else [answer.figure.name]
+    for section in sections:
+        known += [section.name, *(block.name for block in (*section.blocks, *section.details))]
+    for claim in claims:
+        if lost := [name for name in claim.evidence if name not in known]:
+            raise unknown_name(f"evidence of claim {claim.id}", lost[0], known)
+
+
+def _rows(name: str, rows: list[Row]) -> Rows | None:
+    return Rows(name, tuple(rows)) if rows else None
+
+
+def _training(evidence: Evidence) -> str:
+    """Say how much training stands behind a page; heads on bodies that were trained before are only counted."""
+    groups: dict[tuple[bool, int, int], list[str]] = {}
+    for key, label, _, steps, tasks in evidence.made.learners:
+        if steps and key != "random":  # whose one step changes nothing
+            groups.setdefault(("_head" in key, steps, tasks), []).append(label)
+    told = []
+    for (heads, steps, tasks), labels in sorted(groups.items(), key=lambda group: group[0][0]):
+        who = f"new heads for {len(labels)} bod{'ies' if len(labels) > 1 else 'y'}" if heads else listed(labels)
+        told.append(f"{who}: {count(steps, 'outer step')} of {count(tasks, 'task')}")
+    told.append(f"{count(len(evidence.seeds), 'seed')} of each")
+    return f"Training behind this: {'; '.join(told)}."
+
+
+def made_section(made: Made) -> Section:
+    """Return the section with the commands and, folded away, configurations, checkpoints and versions."""
+    lines = tuple((Cell(name), Cell(ending, mark="bad"), Cell(why)) for name, ending, why in made.missing)
+    blocks = (
+        *[PageTable("missing-steps", _MISSING, ("Step", "Ended", "Why"), lines)] * bool(lines),
+        Statement(made.commands, code=True),
+        *[Statement(made.notes)] * bool(made.notes),
+    )
+    details = (
+        *_settings(made),
+        _table("versions", "Software.", ("Package", "Version"), made.versions),
+        _table("checkpoints", _CHECKPOINTS, ("Checkpoint", "SHA-256 of its weights"), made.checkpoints),
+        _table("stores", _STORES, ("Store", "SHA-256 of its file", "Checkpoint"), made.stores),
+    )
+    details = tuple(table for table in details if table.rows)
+    return Section("made", "How it was made", ("These commands make this report again.",), (), blocks, details)
+
+
+def _settings(made: Made) -> tuple[PageTable, PageTable]:
+    """Return the settings in which trainings differ, a line each training, and those that all share."""
+    values = {(label, key): value for label, key, value in made.configs}
+    labels, keys = (tuple(dict.fromkeys(names)) for names in zip(*values, strict=True)) if values else ((), ())
+    told = {key: [values.get((label, key), DASH) for label in labels] for key in keys}
+    own = {key: each for key, each in told.items() if len(set(each)) > 1}
+    shared = tuple((key, each[0]) for key, each in told.items() if key not in own)
+    lines = tuple(zip(labels, *own.values(), strict=True)) if own else ()
+    return (
+        _table("settings", "Settings in which the trainings differ.", ("Training", *own), lines),
+        _table("shared-settings", "Settings that all trainings share.", ("Setting", "Value"), shared),
+    )
+
+
+def _table(name: str, caption: str, header: tuple[str, ...], lines: tuple[tuple[str, ...], ...]) -> PageTable:
+    return PageTable(name, caption, header, tuple(tuple(map(Cell, line)) for line in lines))

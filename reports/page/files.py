@@ -1,0 +1,107 @@
+"""The files of a report: the page, its tables and figures beside it, and the evidence back from the tables alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from analyses.table import COLUMNS, Row, Table
+from reports.evidence import Evidence
+from reports.made import Made
+from reports.page.latex import latex_table
+from reports.page.page import Page, named_blocks, render
+from reports.page.parts import Cell, PageFigure, PageTable
+from reports.verdicts import Judgement
+from trainers.errors import UnreadableInput
+from trainers.files import write_bytes, write_text
+
+__all__ = ["read_tables", "write_report"]
+
+_MADE, _CLAIMS = "made.json", "claims.csv"
+_OF_CLAIM = ("id", "title", "quantity", "paper", "where", "setting", "rule")
+
+
+def write_report(page: Page, out: Path | str, name: str = "report.html") -> Path:
+    """Write the page as `name`, references.bib, figures/*.svg and *.pdf, tables/*.csv and *.tex; return its path.
+
+    A CSV holds the rows behind a table or figure at full precision; the LaTeX is the table as it stands on the page.
+    Every file is written whole or not at all, the page last. Rows that an earlier page left in tables/ and this one
+    does not show are removed: they would be evidence of nothing.
+    """
+    tables, figures = Path(out) / "tables", Path(out) / "figures"
+    parts = (page.behind, *(block.behind for block in named_blocks(page)))
+    behind = {f"{rows.name}.csv": rows for rows in parts if rows}
+    if (tables / _MADE).is_file():
+        for path in tables.glob("*.csv"):
+            if path.name not in behind and _header(path) == COLUMNS:
+                path.unlink()
+    for file, rows in behind.items():
+        Table.of(rows.rows).write_csv(tables / file)
+    for block in named_blocks(page):
+        if isinstance(block, PageFigure):
+            write_text(figures / f"{block.name}.svg", block.whole.svg())
+            write_bytes(figures / f"{block.name}.pdf", block.whole.pdf())
+        else:
+            table = block if isinstance(block, PageTable) else _table(block.name, block.judgements)
+            write_text(tables / f"{block.name}.tex", latex_table(table))
+    if page.judgements:
+        write_text(tables / _CLAIMS, _claims(page.judgements.values()))
+    if page.made:
+        write_text(tables / _MADE, page.made.to_json())
+    if page.works:
+        write_text(Path(out) / "references.bib", "\n\n".join(work.bibtex for work in page.works) + "\n")
+    write_text(Path(out) / name, render(page))
+    return Path(out) / name
+
+
+def read_tables(folder: Path | str) -> Evidence:
+    """Return the evidence of a report from its folder of tables alone, each row once, as `write_report` wrote it.
+
+    Raises:
+        UnreadableInput: no such folder, made.json or CSV is missing, or a file is damaged or no table of a report.
+    """
+    folder = Path(folder)
+    paths = [path for path in sorted(folder.glob("*.csv")) if path.name != _CLAIMS]
+    lacking = "no such folder" if not folder.is_dir() else f"holds no {_MADE}" if not (folder / _MADE).is_file() else ""
+    if lacking or not paths:
+        raise UnreadableInput(f"{folder}: {lacking or 'holds no CSV with rows'}; expected the tables/ of a report")
+    made, rows = Made.read(folder / _MADE), dict[Row, None]()
+    for path in paths:
+        if (found := _header(path)) != COLUMNS:
+            told = f"expected the columns {', '.join(COLUMNS)}; got {', '.join(found) or 'none'}"
+            raise UnreadableInput(f"{path}: no table of a report: {told}. Move it elsewhere if it is none")
+        rows |= dict.fromkeys(Table.read_csv(path).rows)
+    return Evidence(Table.of(rows), made)
+
+
+def _header(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return tuple(next(csv.reader(file), ()))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UnreadableInput(f"{path}: cannot be read as a table: {error}") from error
+
+
+def _table(name: str, judgements: Iterable[Judgement]) -> PageTable:
+    """Return the claims as a table, for LaTeX."""
+    header = ("Claim", "Verdict", "This study, 95 % intervals", "Paper", "Why, and what would decide it")
+    lines = (
+        ((c.id, c.title), (j.verdict,), j.ours, (c.paper, f"{c.where}; {c.setting}"), (j.why, j.decide))
+        for j in judgements
+        for c in (j.claim,)
+    )
+    rows = tuple(tuple(Cell(first, tuple(filter(None, more))) for first, *more in line) for line in lines)
+    return PageTable(name, "The paper's claims, its figures, ours, and the verdict.", header, rows)
+
+
+def _claims(judgements: Iterable[Judgement]) -> str:
+    """Return the claims as CSV; `read_tables` leaves them alone, as they follow from the rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("claim", *_OF_CLAIM[1:], "ours", "verdict", "why", "decide"))
+    for j in judgements:
+        told = (getattr(j.claim, name) for name in _OF_CLAIM)
+        writer.writerow((*told, "; ".join(j.ours), j.verdict, j.why, j.decide))
+    return text.getvalue()

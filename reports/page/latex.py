@@ -1,0 +1,62 @@
+"""Tables as LaTeX, in the manner of booktabs, with everything from outside escaped."""
+
+from __future__ import annotations
+
+import re
+
+from reports.page.parts import PageTable
+
+__all__ = ["escape", "latex_table"]
+
+# fmt: off
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "\n": " ",
+    "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "→": r"$\to$", "Δ": r"$\Delta$", "²": "$^2$", "≥": r"$\ge$",
+    "–": "--", "—": "---", "…": r"\ldots{}", "\N{NO-BREAK SPACE}": "~",
+}
+# fmt: on
+_WORDS = r">{\raggedright\arraybackslash}p{0.2\linewidth}"  # a sentence in a plain column would leave the page
+_TABLE = r"""% needs \usepackage{booktabs,array}
+\begin{table}
+  \centering
+  \caption{CAPTION}
+  \label{tab:NAME}
+  \begin{tabular}{COLUMNS}
+    \toprule
+    HEADER \\
+    \midrule
+    BODY
+    \bottomrule
+  \end{tabular}
+\end{table}
+"""
+
+
+def escape(text: str) -> str:
+    """Escape text for LaTeX, and write its typographic signs as commands that every engine knows."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+
+
+def latex_table(table: PageTable) -> str:
+    r"""Write a table for `\usepackage{booktabs,array}`, its notes after its caption."""
+    columns, body = "", []
+    for place in range(len(table.header)):
+        cells = [row[place] for row in table.rows]
+        long = any(len(line) > 40 for cell in cells for line in (cell.text, *cell.lines))
+        columns += "r" if any(cell.number for cell in cells) else _WORDS if long else "l"
+    for row in table.rows:
+        texts = [(cell.text, *cell.lines) for cell in row]
+        for line in range(max(map(len, texts))):
+            cells = [escape(text[line]) if line < len(text) else "" for text in texts]
+            size = r"\footnotesize " * bool(line)
+            # A bracket after a line break would be read as its optional argument.
+            body.append(" & ".join(f"{size}{{{cell}}}" if cell else "" for cell in cells) + r" \\")
+    told = {
+        "CAPTION": escape(" ".join([table.caption, *table.notes])),
+        "NAME": table.name,
+        "COLUMNS": columns,
+        "HEADER": " & ".join(map(escape, table.header)),
+        "BODY": "\n    ".join(body),
+    }
+    return re.sub("[A-Z]{4,}", lambda found: told[found[0]], _TABLE)

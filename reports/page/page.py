@@ -1,0 +1,135 @@
+"""Pages: what a report says as a frozen dataclass of its parts, rendered into one self-contained HTML file."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from reports.claims import Verdict
+from reports.made import Made
+from reports.page.parts import Block, ClaimsList, Mark, Missing, PageFigure, PageTable, Rows, Section
+from reports.page.strip import legend, strip
+from reports.verdicts import Judgement
+from reports.works import Work
+from trainers.errors import MetaprobeError, unknown_name
+
+__all__ = ["Page", "named_blocks", "render"]
+
+# In the order in which verdicts are counted: the mark of each, and what several claims of it do.
+_VERDICTS: Mapping[Verdict, tuple[Mark, str]] = {
+    "holds": ("good", "hold"),
+    "undecided": ("open", "undecided"),
+    "does not hold": ("bad", "do not hold"),
+    "not measured": ("none", "not measured"),
+}
+_TEMPLATES = Path(__file__).parent / "templates"
+_RESERVED = ("answer", "contents", "contents-title", "references", "cite", "answer-rows", "claims-rows")
+_Anchors = Mapping[str, tuple[str, str]]  # of each name: what links to it say, and the name of the rows behind it
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report."""
+
+    title: str
+    question: str  # that it answers, in a sentence
+    facts: tuple[tuple[str, str], ...]  # (name, value) pairs about the data and the task
+    headline: str  # the answer in a few words
+    answer: tuple[str, ...]  # in sentences with its numbers
+    rules: str  # how the answer follows from the numbers
+    sections: tuple[Section, ...]  # the rest, what matters most first
+    figure: PageTable | PageFigure | Missing | None = None  # the one figure that shows the answer
+    training: str = ""  # how much training stands behind the answer, in a sentence
+    works: tuple[Work, ...] = ()  # that it cites, by their numbers
+    made: Made | None = None  # what made it, written beside its tables
+    behind: Rows | None = None  # the rows that its sentences were read from
+
+    def __post_init__(self) -> None:
+        targets = [name for name, *_ in _anchors(self)]
+        if doubled := [name for name, times in Counter([*_RESERVED, *targets]).items() if times > 1]:
+            raise MetaprobeError(
+                f"page {self.title!r}: the name {doubled[0]!r} is used twice; every block needs its own."
+            )
+        tables = [block for block in named_blocks(self) if isinstance(block, PageTable)]
+        links = [(table, link) for table in tables for row in table.rows for cell in row for link in cell.links]
+        for table, link in links:
+            if link not in targets:
+                raise unknown_name(f"target of a link in table {table.name!r} of page {self.title!r}:", link, targets)
+
+    @property
+    def judgements(self) -> dict[str, Judgement]:
+        """The claims with their verdicts, by id."""
+        lists = (block for block in named_blocks(self) if isinstance(block, ClaimsList))
+        return {found.claim.id: found for block in lists for found in block.judgements}
+
+
+def named_blocks(page: Page) -> Iterator[PageTable | PageFigure | ClaimsList]:
+    """Yield what has files of its own, in the order of the page."""
+    return (block for block in _blocks(page) if isinstance(block, PageTable | PageFigure | ClaimsList))
+
+
+def render(page: Page) -> str:
+    """Return the page as one HTML document: no script, nothing loaded from elsewhere, all text escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_prose,
+    )
+    # Only our own drawings and style sheet go in unescaped; whoever drew has escaped the text inside the drawings.
+    environment.filters["trusted"] = Markup
+    anchors = {name: (title, rows) for name, title, rows in _anchors(page)}
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        numbers={name: title for name, (title, _) in anchors.items()},
+        css=Markup((_TEMPLATES / "report.css.j2").read_text(encoding="utf-8")),
+        kind=lambda block: type(block).__name__,
+        verdicts=_VERDICTS,
+        legend=legend,
+        strip=strip,
+        links_of=lambda names: _links(names, anchors),
+    )
+
+
+def _prose(value: object) -> object:
+    """Escape text, keep "conv1–4" on one line and set `code` as such; what is already markup stays as it is."""
+    if type(value) is not str:
+        return value
+    text = str(escape(value.replace("\N{EN DASH}", "\N{EN DASH}\N{WORD JOINER}")))
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", text))
+
+
+def _blocks(page: Page) -> Iterator[Block]:
+    yield from (page.figure,) if page.figure else ()
+    for section in page.sections:
+        yield from (*section.blocks, *section.details)
+
+
+def _anchors(page: Page) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of whatever has one, what a link calls it ("Figure 2"), and the name of the rows behind it."""
+    yield from ((section.name, section.title, "") for section in page.sections)
+    counts = Counter[str]()
+    for block in _blocks(page):
+        match block:
+            case PageTable() | PageFigure():
+                word = "Table" if isinstance(block, PageTable) else "Figure"
+                counts[word] += 1
+                yield block.name, f"{word} {counts[word]}", block.behind.name if block.behind else ""
+            case ClaimsList() | Missing():
+                yield block.name, "the claims" if isinstance(block, ClaimsList) else "not measured", ""
+
+
+def _links(names: Sequence[str], anchors: _Anchors) -> list[tuple[str, str]]:
+    """Return links as (text, address): what they lead to, and after that the rows behind it, each once."""
+    known = [name for name in names if name in anchors]  # of some, another block says that they were not measured
+    files = [f"{anchors[name][1]}.csv" for name in known if anchors[name][1]]
+    return list(dict.fromkeys([*((anchors[n][0], f"#{n}") for n in known), *((f, f"tables/{f}") for f in files)]))

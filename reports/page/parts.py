@@ -1,0 +1,118 @@
+"""Parts of a page: tables, figures, claims, lists and what is missing, as frozen dataclasses in named sections."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from analyses.table import Row
+from reports.verdicts import Judgement
+from trainers.errors import MetaprobeError
+
+if TYPE_CHECKING:
+    from reports.blocks.canvas import Drawing
+
+__all__ = ["Block", "Cell", "ClaimsList", "Mark", "Missing", "PageFigure", "PageTable", "Rows", "Section", "Statement"]
+
+Mark = Literal["", "good", "bad", "open", "none"]  # of a verdict; "" for all else
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table."""
+
+    text: str
+    lines: tuple[str, ...] = ()  # smaller lines under it (an interval, a null), in order
+    mark: Mark = ""
+    number: bool = False  # whether it is set in figures, right of its column
+    links: tuple[str, ...] = ()  # names of what it leads to on its page, each with the CSV of the rows behind it
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str  # its anchor, and the name of its files
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise MetaprobeError(
+                f"the name {self.name!r} of a part of a page: expected lower-case words joined by hyphens."
+            )
+
+
+@dataclass(frozen=True)
+class Rows(_Named):
+    """Rows of the tidy table that stand behind a part of a page, written once as tables/`name`.csv."""
+
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class PageTable(_Named):
+    """A table: on the page, as LaTeX, and as the rows behind it."""
+
+    caption: str  # what it shows, with the citation of its measure
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]  # as many cells in each as there are titles
+    behind: Rows | None = None  # what its numbers come from; several blocks may share them
+    notes: tuple[str, ...] = ()  # remarks under it
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise MetaprobeError(
+                    f"table {self.name!r}: a row has {len(row)} cells where the header has {len(self.header)} titles."
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class PageFigure(_Named):
+    """A figure: inline on the page, and as SVG and PDF files."""
+
+    caption: str  # what it shows and how to read it, with citations
+    panels: tuple[str, ...]  # SVG elements, which stand beside or under each other as there is room
+    legend: tuple[tuple[str, str], ...]  # (mark, an SVG element; its label) of each entry
+    width: int  # of a row of panels with the gaps between them, in pixels
+    whole: Drawing  # all panels in one, for the files
+    behind: Rows | None = None  # what it draws
+
+
+@dataclass(frozen=True)
+class ClaimsList(_Named):
+    """The claims of a study, a line each: its verdict and a strip of what was measured; the words open below it."""
+
+    judgements: tuple[Judgement, ...]
+    behind: Rows | None = None  # what they were judged by
+    reading: str = ""  # how verdicts are to be read
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A block that would stand here, and why it does not; `name` is that of the block, for what leads to it."""
+
+    what: str
+    reason: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A list of commands or facts, each in a line of its own; `code` sets it in a fixed width."""
+
+    lines: tuple[str, ...]
+    code: bool = False
+
+
+Block = PageTable | PageFigure | ClaimsList | Missing | Statement
+
+
+@dataclass(frozen=True)
+class Section(_Named):
+    """A section of a page."""
+
+    title: str
+    text: tuple[str, ...] = ()  # paragraphs before its blocks
+    glossary: tuple[tuple[str, str], ...] = ()  # (term, meaning), for the reader who does not know the paper
+    blocks: tuple[Block, ...] = ()
+    details: tuple[Block, ...] = ()  # what supports it, folded away

@@ -1,0 +1,72 @@
+"""The scale of a strip: which numbers it spans, where a number stands on it, and its ticks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from reports.wording import number
+
+__all__ = ["LEFT", "RIGHT", "Scale"]
+
+LEFT, RIGHT = 160, 374  # the places of its ends
+_FAR = 100  # times the median distance from the median: a number beyond would leave the others no room
+_DECADES = 3  # from which positive numbers are drawn on a log scale
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A horizontal axis from LEFT to RIGHT; of a logarithmic one, the ends are logarithms to base 10."""
+
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def of(cls, bounds: Collection[float], core: Iterable[float], wide: Iterable[float]) -> Scale:
+        """Return the scale that shows the bounds, and the core unless it is so far off that the rest has no room.
+
+        It reaches for what is wide where that not more than doubles it.
+        """
+        known = sorted({value for value in (*bounds, *core) if math.isfinite(value)}) or [0.0, 1.0]
+        log = min(known) > 0 and max(known) >= 10**_DECADES * min(known)
+        if log:
+            bounds, known, wide = ([math.log10(v) for v in values if v > 0] for values in (bounds, known, wide))
+        middle = statistics.median(known)
+        reach = statistics.median(abs(value - middle) for value in known) or abs(middle) or 1.0
+        kept = [*bounds, *(value for value in known if abs(value - middle) <= _FAR * reach)]
+        low, high = min(kept), max(kept)
+        span = high - low or max(abs(high), 1.0) * 0.2
+        near = [value for value in wide if low - span / 2 <= value <= high + span / 2]
+        low, high = min(low, *near, math.inf), max(high, *near, -math.inf)
+        margin = 0.08 * (high - low or span)  # so that a region beyond the last number is seen
+        return cls(low - margin, high + margin, log)
+
+    def place(self, value: float) -> tuple[float, int]:
+        """Return the x of a number, and on which side it is off the scale: −1 or 1, and 0 where it is on it."""
+        if self.log:
+            value = math.log10(value) if value > 0 else -math.inf
+        beyond = -1 if value < self.low else 1 if value > self.high else 0
+        within = min(max(value, self.low), self.high)
+        return LEFT + (within - self.low) / (self.high - self.low) * (RIGHT - LEFT), beyond
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return two to five numbers along it, each with its label."""
+        unit = 1.0 if self.log else 10.0 ** (math.floor(math.log10(self.high - self.low)) - 1)
+        steps = (unit * factor for factor in (1, 2, 5, 10, 20, 50, 100, 200))
+        along = ((step, range(math.ceil(self.low / step), math.floor(self.high / step) + 1)) for step in steps)
+        step, places = next((step, places) for step, places in along if len(places) <= 5)
+        values = [place * step for place in places]
+        if self.log:
+            return [(10.0**value, _power(round(value))) for value in values]
+        if step >= 10_000:
+            return [(value, f"{value:.0e}".replace("-", "\N{MINUS SIGN}").replace("e+", "e")) for value in values]
+        digits = max(0, -math.floor(math.log10(step)))
+        return [(value, number(round(value, digits), digits)) for value in values]
+
+
+def _power(exponent: int) -> str:
+    return f"{10**exponent:,}" if 0 <= exponent < 4 else f"10{str(exponent).translate(_SUPERSCRIPTS)}"

@@ -1,0 +1,1 @@
+"""The papers, one room each: learners, measurements, claims and sections as data."""

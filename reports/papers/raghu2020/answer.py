@@ -1,0 +1,110 @@
+"""The answer of raghu2020 in a few sentences, by stated rules: what is reused and what is relearned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from analyses.readings import Estimate, Reading, Undefined
+from reports.blocks.declared import Figure
+from reports.claims import Verdict, above
+from reports.evidence import Evidence
+from reports.names import label_of
+from reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
+from reports.probing import blocks as shared
+from reports.probing.questions import JUDGED, accuracy, cost, further_steps, of_layer
+from reports.quantities import ANY, q
+from reports.study.study import Answer
+from reports.verdicts import Judgement, all_of
+from reports.wording import block_name, capital, count, listed, number, with_interval
+
+# fmt: off
+_RULES = (
+    f"Freezing speaks for reuse where freezing the body costs MAML under {COST} points, for relearning where it costs "
+    f"more; similarity where every layer of the body stays above {SIMILAR} in CCA and CKA, and where one falls below. "
+    "Both for reuse: reused. Both for relearning: relearned, or mixed where freezing a shorter block costs MAML under "
+    "the margin and the untrained network over it. One against the other: mixed. Only one decided: mostly. Neither: "
+    "undecided. What speaks for reuse counts only where, with the body frozen in both, MAML is shown to be more than "
+    f"{COST} points above the untrained network, so that what is kept was learned; else: undecided.")
+_SAID = {"holds": "speaks for reuse", "does not hold": "speaks for relearning"}
+_COSTS = {"holds": f"stays within {COST} points", "does not hold": f"costs over {COST}", "undecided": "is undecided"}
+_LEAD = {"does not hold": "does not lead by that much", "not measured": "was not compared"}
+
+def classify(freezing: Verdict, similarity: Verdict, learned: Verdict, part_reused: bool) -> str:
+    """Return the headline by the rules: `learned` is the verdict on the lead, `part_reused` is of a shorter block."""
+    found = {freezing, similarity} & {"holds", "does not hold"}
+    if not found or ("holds" in found and learned != "holds"):
+        return "Undecided"
+    if len(found) == 2 or (freezing == similarity == "does not hold" and part_reused):
+        return "Mixed: part reuse, part relearning"
+    return f"The body is {'mostly ' * (freezing != similarity)}{'reused' if 'holds' in found else 'relearned'}"
+
+def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+    """Answer the study's question from its verdicts and numbers."""
+    if "maml" not in evidence.learners:
+        held = listed([label_of(who) for who in evidence.learners if who != "random"]) or "no learner"
+        told = f"The question and its claims are about MAML, and this study holds {held}: what follows has no verdict."
+        return Answer("Not judged: no MAML in this study", (told,), _RULES)
+    blocks, full = judged["R1"].parts, block_name(evidence.full)
+    freezing = all_of(one.verdict for one in blocks[-1:])
+    similarity = all_of(one.verdict for one in judged["R2"].parts if one.part.clear_of is not None)
+    lead = (accuracy("maml", evidence.full) - accuracy("random", evidence.full)).read(evidence)
+    learned = above(COST).judge(lead, evidence)
+    untrained = {one.part.name: one.part.rule.judge(one.control, evidence) for one in blocks}
+    found = {verdict: [one.part.name for one in blocks if one.verdict == verdict] for verdict in _COSTS}
+    reused = [name for name in found["holds"] if name != full and untrained[name] == "does not hold"]
+    passed = [name for name, verdict in untrained.items() if verdict == "holds"]
+    told = [f"freezing {listed(names)} {_COSTS[verdict]}" for verdict, names in found.items()
+            if names and freezing == "does not hold" and len(blocks) > 1]
+    if reused:
+        told.append(f"freezing {listed(reused)} costs the untrained network more, so what is kept there was learned")
+    if passed:
+        told.append(f"in an untrained network, freezing {listed(passed)} costs as little: it shows nothing there")
+    told.append(f"with {full} frozen, MAML's features are worth {_points(lead)} against untrained ones" if isinstance(
+        lead, Estimate) else "no untrained network was tested: the costs have nothing to be read against")
+    figure = Figure("answer-figure", "What freezing costs, and how alike each layer is before and after adaptation.",
+                    (shared.frozen_blocks(evidence, ("maml", "random")),
+                     shared.similarities(evidence, "debiased_cka", ("maml",), RANGES)),
+                    ("What freezing costs, and what adaptation changes", "The table holds neither for MAML."))
+    every = (*_numbers(evidence), *_tension(freezing, similarity, learned), f"{capital('; '.join(told))}.")
+    return Answer(classify(freezing, similarity, learned, bool(reused)), every, _RULES, figure)
+
+def _points(found: Reading) -> str:
+    return with_interval(found, signed=True, unit=" points")
+
+def _numbers(evidence: Evidence) -> list[str]:
+    """Say the reuse index, what freezing the body costs, and how similar its layers stay."""
+    found, nil = (q("reuse_index", learner="maml", head=head, frozen=ANY).read(evidence) for head in ("own", "nil"))
+    full, name, trained = evidence.full, block_name(evidence.full), evidence.trained_steps
+    told = [f"The reuse index has no number: {found.reason}."] if isinstance(found, Undefined) else []
+    if isinstance(found, Estimate):
+        more = f", {with_interval(nil, 2)} with the NIL head" * isinstance(nil, Estimate)
+        told = [f"Reuse index {with_interval(found, 2)} with MAML's own head at {count(trained, 'step')}{more}: the "
+                f"share of MAML's gain over untrained features left with {name} frozen (1: all reused; 0: none)."]
+    change, *levels = (one.read(evidence) for one in (cost("maml", full), accuracy("maml"), accuracy("maml", full)))
+    between = " to ".join(number(one.value) for one in levels if isinstance(one, Estimate))
+    more = "".join(f"; with {count(n, 'step')} at test by {_points(cost('maml', full, steps=n).read(evidence))}"
+                   for n in further_steps(evidence, "maml")[-1:])
+    told.append(f"On {evidence.made.data_name}, " + (
+        f"freezing {name} in the inner loop changes MAML's {evidence.made.task} accuracy by {_points(change)}"
+        f"{f', from {between} %' * ('to' in between)}, at the {count(trained, 'inner step')} it was trained with{more}."
+        if change else "what freezing the body costs MAML was not measured."))
+    parts = []
+    for measure, short in JUDGED.items():
+        layers = (of_layer(measure, k, "maml").read(evidence) for k in evidence.body)
+        values = [one.value for one in layers if isinstance(one, Estimate)]
+        head = with_interval(of_layer(measure, evidence.head, "maml").read(evidence), 2)
+        parts += [f"{short} {number(min(values), 2)} to {number(max(values), 2)} (head {head})"] if values else []
+    return [*told, f"Before against after adaptation, the layers of the body have {' and '.join(parts)}." if parts else
+            "How similar the representations are before and after adaptation was not measured."]
+
+def _tension(freezing: Verdict, similarity: Verdict, learned: Verdict) -> list[str]:
+    """Say where the two kinds of evidence part, and where what speaks for reuse does not count."""
+    kinds, told = {"freezing": freezing, "similarity": similarity}, []
+    if freezing != similarity:
+        said = listed([f"{kind} {_SAID.get(verdict, f'is {verdict}')}" for kind, verdict in kinds.items()])
+        both = {*kinds.values()} == {*_SAID}
+        told = [f"{'The two kinds of evidence disagree' if both else 'Only one kind of evidence decides'}: {said}."]
+    if "holds" in kinds.values() and learned != "holds":
+        told.append("What speaks for reuse does not count here: with the body frozen, MAML should be shown to lead the "
+                    f"untrained network by more than {COST} points, and {_LEAD.get(learned, 'the lead is undecided')}.")
+    return [" ".join(told)] * bool(told)

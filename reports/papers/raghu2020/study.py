@@ -1,0 +1,108 @@
+"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": R1–R13 on MAML, ANIL and four other training regimes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from analyses.measures.cca import MEAN_CCA
+from analyses.table import Table
+from reports.made import Made
+from reports.papers.raghu2020.answer import answer
+from reports.papers.raghu2020.claims import claims
+from reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS, MAML, NAMES, ORDER
+from reports.papers.raghu2020.sections import sections
+from reports.study.options import Numbers, Options, Switch
+from reports.study.study import Learner, Measurement, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raghu2020Options(Options):
+    """What raghu2020 may be asked for."""
+
+    least: ClassVar[Mapping[str, int]] = {**Options.least, "replicates": 39}  # an interval needs that many
+    data: str = "glyphs"
+    capture_tasks: int
+    """Test tasks behind similarities and distances, and behind freezing in regimes other than MAML."""
+    more_iterations: int
+    """Outer steps of each new head on the body of another run."""
+    head_steps: Numbers
+    """Numbers of inner steps at test, beside the trained one, that freezing is tested with."""
+    rounds: int
+    """How often each learner is timed, in turn with the others."""
+    replicates: int
+    """Resamples of tasks behind the interval of a similarity."""
+    permutations: int
+    """Permutations of images behind the null of a similarity."""
+    subsets: Switch = False
+    """Whether to freeze every set of MAML's layers, not only blocks from the first layer on."""
+
+
+# fmt: off
+_HEADS = {f"maml_head-{regime}": regime for regime in HEADLESS}  # new heads, by the body that they are for
+
+def _learners(options: Raghu2020Options) -> tuple[Learner, ...]:
+    seldom = {"val_every": max(1, options.iterations // 4)}  # no curve is drawn of it
+    more = {"iterations": options.more_iterations, "val_every": max(1, options.more_iterations // 4)}
+    never = {"iterations": 1}  # a run has at least one; of a network that is never trained it changes nothing
+    return (
+        *(Learner(k, NAMES[k], k, extra=k == "fomaml") for k in BASES),
+        *(Learner(k, NAMES[k], k, settings=never if k == "random" else seldom) for k in HEADLESS),
+        *(Learner(k, f"MAML head, {NAMES[of]}", "maml_head", of, of, more, k) for k, of in _HEADS.items()))
+
+def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
+    from analyses.pairs import Comparisons
+
+    tasks, some, early = options.tasks, options.capture_tasks, ("third", "two-thirds")
+    drawn = {"replicates": options.replicates, "permutations": options.permutations}
+    more = {"steps": options.head_steps}
+    full = {**more, "subsets": options.subsets, "nil_head": True, "random_row": True}
+    neighbours = (((one, "maml"), (other, "maml")) for one, other in itertools.pairwise(ORDER))
+    wanted = Comparisons(
+        parts={"body": None, "first three": 3}, means=COMPARED, maps=(MAML, BOTH), lines=(("body", MAML),),
+        differences=(("body", BOTH, MAML), ("body", BOTH, ANIL), *(("first three", *two) for two in neighbours)))
+    return (
+        Measurement("accuracy", ("maml",), amount=tasks, options={"heads": (), "steps": (0,)}),  # else: freezing
+        Measurement("accuracy", ("fomaml",), amount=tasks, options={"heads": ("nil",), "steps": (0,)}),
+        Measurement("accuracy", ("anil",), amount=tasks, options={"heads": ("own", "nil"), "steps": (0,)}),
+        Measurement("accuracy", HEADLESS, amount=tasks, options={"heads": ("nil",)}),
+        Measurement("accuracy", (*_HEADS,), amount=tasks), Measurement("freezing", ("maml", "fomaml"), early, tasks),
+        Measurement("freezing", ("maml",), amount=tasks, options=full),
+        Measurement("freezing", ("fomaml",), amount=tasks, options=more),
+        Measurement("freezing", ("anil", *_HEADS), amount=some, options={**more, "adapts": "all"}),
+        Measurement("distance", BASES, ("start", *early, "last"), some),
+        Measurement("curves", BASES), Measurement("capture", ("maml", "fomaml"), early, some),
+        Measurement("capture", BASES, amount=some, options={"steps": "all"}),
+        Measurement("capture", HEADLESS, amount=some),
+        Measurement("similarity", ("maml", "fomaml"), (*early, "last"), options=drawn),
+        Measurement("similarity", ("anil",), options=drawn),
+        Measurement("pairs", ("maml", "anil", *HEADLESS), options={"wanted": wanted, **drawn}),
+        Measurement("timing", ("maml",), options={"rounds": options.rounds}))
+
+def _reuse(table: Table, made: Made) -> Table:
+    from analyses.testing.reuse import reuse_of_learners
+
+    return reuse_of_learners(table, made.layers[:-1], made.trained_steps)
+
+RAGHU2020 = Study(
+    name="raghu2020", works=MEAN_CCA.works, title="Rapid learning or feature reuse?",
+    summary="Does MAML relearn its features for each task, or reuse them? By freezing, similarity, distance, regime.",
+    question="When a network trained by MAML adapts to a new task, does it reuse the features that training left in "
+    "it, or does it relearn them? The study of Raghu et al. (2020) [1], made again on this data.",
+    reading="A verdict follows from the whole 95 % interval and the rule beside it, never from a value alone; "
+    "undecided: the interval reaches across the rule's bound. Intervals of similarities, of differences and of what is "
+    "over several seeds draw test tasks anew (bootstrap), and the seeds with them, widened for how few they are (R10: "
+    "tasks alone); of one seed's accuracies, of distances and of curves they are Student's t over tasks, and speak of "
+    "that one network. Everywhere, bars and brackets are 95 % intervals, differences on the same tasks are paired, a "
+    "dash was not measured or is not in the paper, and the paper's rows and diamonds are of mini-ImageNet, 5-way "
+    "1-shot if not said otherwise (± as printed, over 3 seeds). R7, R8, R12 and R13 are on regimes, R11 on times, R4 "
+    "to R6 on ANIL and MAML, the others on MAML.",
+    presets={
+        "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
+                                  head_steps=(30,), rounds=6, replicates=40, permutations=6),
+        "full": Raghu2020Options(iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200,
+                                 more_iterations=30_000, head_steps=(10, 30), rounds=30, replicates=200,
+                                 permutations=40)},
+    learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer, derive=_reuse)

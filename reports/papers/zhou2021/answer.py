@@ -1,0 +1,70 @@
+"""What the zhou2021 page says first: whether initialisations by cluster help, and whether clusters are the domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from analyses.readings import Estimate
+from reports.blocks.declared import Dots, Figure
+from reports.claims import Verdict, below
+from reports.evidence import Evidence
+from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, main_of, plain_of, series
+from reports.quantities import q
+from reports.study.study import Answer
+from reports.verdicts import Judgement
+from reports.wording import capital, number, with_interval
+
+# fmt: off
+_OPEN = {"undecided": "is undecided", "not measured": "was not measured"}
+
+def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+    """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
+    helps, finds = judged["Z1"].verdict, judged["Z4"].verdict
+    first = _outcome("an initialisation for each cluster", "helps", "does not help", helps)
+    bridge = ", and " if (helps == "holds") == (finds == "holds") else "; "
+    second = _outcome("the clusters", "are the domains", "are not the domains", finds)
+    rules = "Claim Z1 decides whether initialisations by cluster help, claim Z4 whether the clusters are the domains."
+    return Answer(capital(first) + bridge + second, tuple(_sentences(evidence, judged)), rules, _figure(evidence))
+
+def _outcome(subject: str, yes: str, no: str, verdict: Verdict) -> str:
+    if verdict in _OPEN:
+        return f"whether {subject} {yes} {_OPEN[verdict]}"
+    return f"{subject} {yes if verdict == 'holds' else no}"
+
+def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[str]:
+    main, made = main_of(evidence), evidence.made
+    gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
+    told = [f"{with_interval(found, 1, ' points', signed=True)} over {over}" for over, found in gains.items() if found]
+    own = with_interval(q("accuracy", learner=main).read(evidence), 1, " %")
+    several = " Only the gain over MAML, continued, is that of several initialisations alone." * (len(told) > 1)
+    yield f"On {made.task} tasks of {made.data_name}, " + (
+        f"{label_of(main)} is right on {own} of queries over all domains: {' and '.join(told)}.{several}" if told
+        else "the accuracy of TSA-MAML beside MAML was not measured.")
+    *domains, apart = judged["Z4"].parts
+    if known := [(one.reading.value, one.part.name) for one in domains if isinstance(one.reading, Estimate)]:
+        (share, domain), which = min(known), "no two" if apart.verdict == "holds" else "some"
+        yield (f"Of the tasks of a domain, at least {number(100 * share)} % ({domain}) start from one initialisation; "
+               f"{which} domains share theirs.")
+    by, verdict = [one.reading for one in judged["Z2"].parts if one.reading], judged["Z2"].verdict
+    if len(by) == 2:
+        yield (f"Clusters of tasks agree with the domains to {with_interval(by[0], 2)} by adapted parameters and to "
+               f"{with_interval(by[1], 2)} by mean features (adjusted Rand index, 0 chance, 1 identity): that only the "
+               f"former show the domains, as the paper says, {_OPEN.get(verdict, verdict)}.")
+    stay = q("unchanged_by_label_order", learner=main, view="all").read(evidence)
+    if below(0.9).judge(stay, evidence) == "holds":  # else the order of the labels is not worth a sentence
+        yield (f"A share of {with_interval(stay, 2)} of tasks stay in their cluster when only the labels of their "
+               "classes are permuted: the clusters follow the order of the labels.")
+    if gap := gain(LARGE, main).read(evidence):
+        yield ("MAML with a larger network, trained for as many steps, differs from TSA-MAML by "
+               f"{with_interval(gap, 1, ' points', signed=True)}.")
+
+def _figure(evidence: Evidence) -> Figure:
+    main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
+    names, keys = tuple(place or "all" for place in places), dict.fromkeys((BASE, plain_of(evidence), main, LARGE))
+    levels = [series(key, label_of(key), (q("accuracy", learner=key, group=at) for at in places)) for key in keys]
+    gains = [series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
+    return Figure(
+        "accuracy-figure", "Test accuracy of each learner, and the gain of TSA-MAML, on all domains together and each.",
+        (Dots("Test accuracy (%)", names, tuple(levels)),
+         Dots("Gain of TSA-MAML (points, paired)", names, tuple(gains), line=(0.0, ""))),
+        ("Accuracy by domain", "The table holds no test accuracies."))

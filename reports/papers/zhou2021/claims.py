@@ -1,0 +1,190 @@
+"""The claims of zhou2021 as things to measure, and what all parts of it share: its learners and what they gain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from analyses.readings import Estimate, Reading, Undefined, pool
+from analyses.table import Row
+from reports.blocks.declared import Series
+from reports.claims import Claim, Part, Told, above, below, not_below, within
+from reports.evidence import Evidence
+from reports.names import colour_of
+from reports.quantities import Computed, Quantity, Query, q
+from reports.wording import number
+
+# fmt: off
+BASE, CONTINUED, LARGE = "base", "m1", "large"  # MAML; trained on, for as many steps as TSA-MAML; with a larger network
+_LOOKS = {BASE: ("MAML", "#56b4e9", "o"), CONTINUED: ("MAML, continued", colour_of("maml"), "s"),
+          LARGE: ("MAML, larger network", "#767676", "^")}  # label, colour and marker; all others are TSA-MAML
+DISTANCES = {"estimated_squared_distance": "own optimum",
+             "estimated_squared_distance_to_common_optimum": "common optimum"}
+_AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity
+_USAGE = 0.9  # share of a domain's tasks on one initialisation that counts as nearly all: the paper prints 0.99 – 1
+_LEAST, _MOST = 3, 11  # numbers of initialisations between which the paper finds accuracy relatively stable
+_MARGIN = 2.0  # points within which accuracies count as stable over m: the paper prints a figure only
+_EARLY = 4  # inner steps in which the paper's loss falls fast
+_SHORT = {CONTINUED: "continued", BASE: "MAML"}
+_NOBODY, _UP, _DOWN = Computed(lambda _: None), above(0, "above 0", "below 0"), below(0, "below 0", "above 0")
+
+def look_of(key: str) -> tuple[str, str, str]:
+    """Return label, colour and marker of a learner."""
+    return _LOOKS.get(key, (f"TSA-MAML, m = {m_of(key)}", colour_of("tsa_maml"), "D"))
+
+def label_of(key: str) -> str:
+    """Return what a learner is called on the page."""
+    return look_of(key)[0]
+
+def series(key: str, label: str, quantities: Iterable[Quantity | None], line: str = "") -> Series:
+    """Return readings in the look of a learner."""
+    return Series(label, look_of(key)[1], tuple(quantities), look_of(key)[2], line)
+
+def m_of(key: str) -> int:
+    """Return how many initialisations a learner has."""
+    return int(key[1:]) if key[1:].isdigit() else 1
+
+def main_of(evidence: Evidence) -> str:
+    """Return the TSA-MAML that all but the sweep is measured on: the first of several initialisations."""
+    return next((key for key in (*evidence.made.learner_keys, *evidence.learners) if m_of(key) > 1), "m3")
+
+def plain_of(evidence: Evidence) -> str:
+    """Return the MAML that TSA-MAML is compared with: trained for as long, or else its base."""
+    return CONTINUED if CONTINUED in evidence.learners else BASE
+
+def gain(key: str, over: str, group: str = "") -> Quantity:
+    """Return by how much a learner is more accurate than another, on a domain or, with "", on all together."""
+    return q("accuracy", learner=key, group=group) - q("accuracy", learner=over, group=group)
+
+def breaks_the_theorem(evidence: Evidence) -> str:
+    """Return why the bound says nothing of these learners, or "" where nothing contradicts its condition."""
+    alpha, smooth = evidence.made.inner_lr, q("estimated_smoothness", learner=main_of(evidence)).read(evidence)
+    if not isinstance(smooth, Estimate) or smooth.value * alpha <= 1:
+        return ""
+    told = f"Here α = {alpha:g} and L is at least {number(smooth.value)}, so that the theorem's α ≤ 1/L fails"
+    return f"{told}: the bound says nothing of these learners, however large its terms."
+
+def claims(evidence: Evidence) -> tuple[Claim, ...]:
+    """Return the claims, put to these learners and domains."""
+    return (*_of_domains(evidence), *_of_learners(evidence))
+
+def _of_domains(evidence: Evidence) -> Iterator[Claim]:
+    main, plain, trained = main_of(evidence), plain_of(evidence), evidence.trained_steps
+    domains = evidence.distinct("group", "accuracy")
+    yield Claim("Z1", "An initialisation for each cluster makes MAML more accurate on tasks from several domains",
+        "mean test accuracy", "63.86 → 68.17 (Aircraft, Birds, Fungi), 56.25 → 59.98 (Cars, Birds, Fungi)",
+        "Table 1", "5-way 5-shot, transductive, 84×84, 40,000 iterations, 600 tasks a domain",
+        "TSA-MAML's gain over the MAML that it starts from, and over that MAML trained on for as many outer steps, "
+        "is above 0 on all domains together and on no single one below 0",
+        tuple(Part(f"{at or 'all'} ({told})", gain(main, over, at), not_below(0, "no loss", "loses") if at else _UP,
+                   printed=(4.31, 3.73) if (at, over) == ("", BASE) else ())
+              for at in ("", *domains) for over, told in _SHORT.items()),
+        "The study holds no accuracy of TSA-MAML and MAML on the same tasks.", ("accuracy-figure", "accuracy"),
+        lead="gain over MAML, and over MAML (continued)", unit=" points", signed=True,
+        beside=tuple(Told(label_of(key), q("accuracy", learner=key), unit=" %", signed=False)
+                     for key in dict.fromkeys((BASE, plain, main))))
+    yield Claim("Z2", "Adapted parameters show which domain a task is from, sample features do not",
+        "adjusted Rand index of k-means clusters of tasks with their domains",
+        "features mixed, adapted parameters in groups by domain", "Figure 1", "tasks in the plane, no number",
+        f"it is above {_AGREEMENT:g} for clusters by adapted parameters and below for those by mean features",
+        tuple(Part(name, q("adjusted_rand", learner=main, view=view), rule) for name, view, rule in (
+            ("adapted parameters", "all", above(_AGREEMENT, "in groups by domain", "not in groups by domain")),
+            ("mean features", "features", below(_AGREEMENT, "mixed", "not mixed")))),
+        "The study holds no clusters of tasks beside their domains.", ("agreement-figure", "agreement"), digits=2)
+    yield Claim("Z3", "Test loss falls in the first inner steps and then rises; TSA-MAML's lies below MAML's",
+        "change of the query loss", f"falls fast for about {_EARLY} steps, then rises; TSA-MAML below MAML",
+        "Figures 2 and 6", "1,000 tasks", f"for MAML and TSA-MAML it falls up to step {_EARLY} and rises from its "
+        f"lowest to the last step; TSA-MAML's loss is below MAML's at step {trained}",
+        (*_curve(evidence, plain), *_curve(evidence, main), Part(f"TSA-MAML less {_SHORT[plain]}",
+         q("query_loss", learner=main, step=trained) - q("query_loss", learner=plain, step=trained), _DOWN)),
+        "The study holds no curves over the inner steps.", ("step-curves",), digits=2, unit=" nats", signed=True)
+    yield Claim("Z4", "Tasks of one domain start from one initialisation",
+        "share of a domain's tasks on the initialisation that most of them start from", "0.99 – 1.00", "Figure 3",
+        "1,000 tasks a domain, m = 3", f"it is above {_USAGE:g} on every domain, and no two domains share theirs",
+        (*(Part(at, Computed(lambda found, at=at: pool([own[at] for own in _favourites(found) if at in own], (0, 1))),
+                above(_USAGE), printed=(0.99, 1.0)) for at in domains),
+         Part("domains on their own", Computed(_apart), above(0.99, "all of them", "not all of them"))),
+        "The study holds no count of the initialisations that tasks start from.", ("usage-heatmap",), digits=2,
+        remark=lambda _: f"With {m_of(main)} initialisations some have to share." * (m_of(main) < len(domains)))
+
+def _of_learners(evidence: Evidence) -> Iterator[Claim]:
+    main, plain = main_of(evidence), plain_of(evidence)
+    steps = [step for step in evidence.distinct("step", "estimated_first_term", main) if step]
+    terms = {step: q("estimated_first_term", learner=main, step=step) for step in steps}
+    ends = steps[:1] if breaks_the_theorem(evidence) else dict.fromkeys(steps[:1] + steps[-1:])
+    yield from (Claim(name, title, "test accuracy", paper, "Table 2", "CIFAR-FS, 5-way 1-, 5-shot, 10-way 1-, 5-shot",
+        "TSA-MAML's gain over MAML is above 0", (Part("gain over MAML", _NOBODY, _UP),),
+        "CIFAR-FS is of one domain, this study of several; metaprobe train and metaprobe evaluate can measure it.")
+      for name, title, paper in (("Z5", "TSA-MAML is more accurate than MAML on CIFAR-FS, non-transductive",
+                                  "51.98 → 53.07, 68.91 → 71.37, 38.48 → 39.77, 55.24 → 58.05"),
+        ("Z6", "The same, transductive", "57.46 → 58.21, 72.75 → 73.52, 39.97 → 42.18, 56.21 → 58.69")))
+    yield Claim("Z7", "The number of initialisations matters little from 3 to 11, and one is worse",
+        "gain over m = 1, and change from the first m", "stable for m = 3 … 11; m = 1 is MAML", "Figure 4",
+        "CIFAR-FS, 10-way 1-shot", f"for every m from {_LEAST} to {_MOST}, at least two, the gain is above 0 and the "
+        f"change within ±{_MARGIN:g} points", _sweep(evidence),
+        f"The study holds no m from {_LEAST} to {_MOST} beside m = 1.", ("sweep",), unit=" points", signed=True)
+    yield Claim("Z8", "A larger network does not make up for it", "gain of MAML with a larger network over TSA-MAML",
+        "72.68, 69.73, 54.18 against 72.84, 74.80, 56.86", "Section 5.1",
+        "Aircraft, Birds, Fungi; seven layers, about 3× the parameters", "it is below 0 on all domains together",
+        (Part("larger less TSA-MAML", gain(LARGE, main), _DOWN),), "The study holds no MAML with a larger network.",
+        ("accuracy-figure", "accuracy"), unit=" points", signed=True, remark=_size,
+        beside=(Told(label_of(LARGE), q("accuracy", learner=LARGE), unit=" %", signed=False),))
+    yield Claim("Z9", "TSA-MAML's initialisation is nearer to the task's optimum",
+        "mean squared distance from the (assigned) initialisation to the task's optimum, and its difference",
+        "smaller for TSA-MAML", "Sections 3.2, 4.1", "argued", "it is smaller, for both estimates of the optimum",
+        tuple(Part(name, q(measure, learner=main) - q(measure, learner=plain), below(0, "nearer", "farther"))
+              for measure, name in DISTANCES.items()),
+        "The study holds no estimate of the distance to a task's optimum.", ("bound-figure", "bound"),
+        lead=f"squared distance, and TSA-MAML's less that of {label_of(plain)}", digits=2, signed=True,
+        remark=lambda _: "An optimum that is found from an initialisation is near it for that reason alone.",
+        beside=tuple(Told(f"{name}, {_SHORT.get(key, 'TSA-MAML')}", q(measure, learner=key), signed=False)
+                     for measure, name in DISTANCES.items() for key in (plain, main)))
+    yield Claim("Z10", "The first term of the bound on the excess risk grows with the number of inner steps",
+        f"first term of {label_of(main)}, and its growth from step to step", "grows", "Theorem 1",
+        "derived, for α ≤ 1/L", "it grows at every step (by its formula it does whenever L > 0: measured is how "
+        "fast), and nothing contradicts the theorem's α ≤ 1/L",
+        (Part("smallest growth", Computed(lambda found: _growth(found, terms.values())), _UP),),
+        "The study holds no estimate of the bound's terms.", ("bound-figure", "bound"), digits=3, unit=" nats",
+        beside=tuple(Told(f"at step {step}", terms[step]) for step in ends), guard=breaks_the_theorem)
+
+def _curve(evidence: Evidence, key: str) -> tuple[Part, Part]:
+    """Return the fall and the rise of a learner's query loss, from the lowest mean before the last step."""
+    steps = evidence.distinct("step", "query_loss", key) or (0, _EARLY, evidence.trained_steps)
+    loss = {step: q("query_loss", learner=key, step=step) for step in steps}
+    means = {s: found.value for s in steps[:-1] if isinstance(found := loss[s].read(evidence), Estimate)}
+    lowest, early, last = min(means, key=means.__getitem__, default=steps[0]), min(_EARLY, steps[-1]), steps[-1]
+    name = _SHORT.get(key, "TSA-MAML")
+    return (Part(f"{name}, steps 0–{early}", loss[early] - loss[0], below(0, "falls", "does not fall")),
+            Part(f"{name}, steps {lowest}–{last}", loss[last] - loss[lowest], above(0, "rises", "does not rise")))
+
+def _favourites(evidence: Evidence) -> list[dict[str, Row]]:
+    """Return of each training, by domain, the row of the initialisation that most tasks start from."""
+    rows = evidence.where("usage_frequency", main_of(evidence), view="assignment")
+    rows = sorted(reversed(rows), key=lambda row: row.value or 0.0)
+    return [{row.group: row for row in rows if row.group and row.seed == seed} for seed in evidence.seeds]
+
+def _apart(evidence: Evidence) -> Reading:
+    """Return the share of domains whose favourite is no other domain's, in the training where it is least."""
+    taken = [[row.cluster for row in own.values()] for own in _favourites(evidence) if own]
+    least = min((sum(own.count(one) == 1 for one in own) / len(own) for own in taken), default=None)
+    return None if least is None else Estimate(least, least, least)
+
+def _sweep(evidence: Evidence) -> tuple[Part, ...]:
+    flat = [key for key in evidence.learners if _LEAST <= m_of(key) <= _MOST]
+    stable = within(-_MARGIN, _MARGIN, "stable", "not stable")
+    return (*(Part(f"gain with m = {m_of(key)}", gain(key, CONTINUED), _UP) for key in flat),
+            *(Part(f"change to m = {m_of(key)}", gain(key, flat[0]), stable) for key in flat[1:]),
+            *([Part("change to another m", _NOBODY, stable)] if len(flat) == 1 else []))
+
+def _growth(evidence: Evidence, terms: Iterable[Query]) -> Reading:
+    found = [term.read(evidence) for term in terms]
+    known = [one.value for one in found if isinstance(one, Estimate)]
+    if len(known) < 2:
+        return Undefined("fewer than two steps give a finite number") if any(found) else None
+    least = min(after - before for before, after in itertools.pairwise(known))
+    return Estimate(least, least, least)  # a formula of two estimates from below: no sample, no interval
+
+def _size(evidence: Evidence) -> str:
+    sizes = {key: size for key, _, size, *_ in evidence.made.learners if size}
+    more = f"{number(sizes[LARGE] / sizes[BASE])} times the parameters and " if {LARGE, BASE} <= set(sizes) else ""
+    return f"It has {more}as many outer steps as both trainings."

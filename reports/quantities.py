@@ -1,0 +1,217 @@
+"""The one language in which the table of a study is asked.
+
+    q("accuracy", learner="maml", frozen="conv1,conv2") - q("accuracy", learner="maml")
+
+is what freezing two layers changes: paired where the table has both on the same tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from analyses.contrasts import DIFFERENCE, FIXED, minus_of
+from analyses.readings import Reading, mapped, pool, quadrature
+from analyses.table import Row
+from reports.names import range_of
+
+if TYPE_CHECKING:
+    from reports.evidence import Evidence
+
+__all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "Taken", "q", "says"]
+
+ANY = "any"
+"""As the value of a column: whatever it says."""
+
+_BLANK = ("layer", "frozen", "adapts", "group", "cluster", "view", "other_layer")
+"""Columns that say nothing in a row that is asked for, unless the question names them."""
+
+
+class Quantity:
+    """A number to be read off the evidence: one question, or what follows from several."""
+
+    def read(self, evidence: Evidence) -> Reading:
+        """Return the number with its interval, or why it has none; None where it was not measured."""
+        raise NotImplementedError
+
+    def fixed(self, evidence: Evidence) -> Reading:
+        """Return the same with an interval of these seeds alone; None where there is none, or no other to be."""
+        del evidence
+        return None
+
+    def __sub__(self, other: Quantity) -> Quantity:
+        return Difference(self, other)
+
+    def __neg__(self) -> Quantity:
+        return _Mapped(self, 0.0, -1.0)
+
+    def complement(self) -> Quantity:
+        """Return 1 − this."""
+        return _Mapped(self, 1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class Query(Quantity):
+    """A question to the table; see `q`."""
+
+    measure: str
+    learner: str
+    other_learner: str = ""
+    at: int | str = "last"
+    steps: int | str = "trained"
+    step: int | str = "last"
+    head: str = "own"
+    columns: tuple[tuple[str, object], ...] = ()
+    limits: tuple[float, float] | None = None
+
+    def fits(self, row: Row, trained_steps: int) -> bool:
+        """Return whether a row answers this, but for its iteration and, where the last step is asked for, its step."""
+        asked = dict(self.columns)
+        if not all(says(row, name, asked.get(name, "")) for name in _BLANK if asked.get(name) != ANY):
+            return False
+        if not all(says(row, name, value) for name, value in asked.items() if name not in _BLANK):
+            return False
+        if (row.head or "own") != self.head and self.head != ANY:
+            return False
+        free = self.head == "nil" or isinstance(self.step, int)  # no steps with this head; each step has its own
+        if "phase" not in asked and not free and self.steps != 0 and row.phase == "pre":
+            return False
+        wanted = trained_steps if self.steps == "trained" else self.steps
+        if not free and self.steps != ANY and (trained_steps if row.inner_steps is None else row.inner_steps) != wanted:
+            return False
+        return not isinstance(self.step, int) or (trained_steps if row.step is None else row.step) == self.step
+
+    def read(self, evidence: Evidence) -> Reading:
+        """Return the pooled reading of its rows."""
+        rows = evidence.rows_of(self)
+        if len({row.seed for row in rows}) > 1 and all(row.seed is not None for row in rows):
+            rows = rows + evidence.made_from(self, None, None)[:1]
+        return pool(rows, self.limits or range_of(self.measure))
+
+    def fixed(self, evidence: Evidence) -> Reading:
+        """Return the reading of these seeds alone."""
+        return pool(evidence.rows_of(_renamed(self, self.measure + FIXED)))
+
+
+@dataclass(frozen=True)
+class Difference(Quantity):
+    """left − right: paired where the table has that, or both on the same tasks; else as if independent."""
+
+    left: Quantity
+    right: Quantity
+
+    def read(self, evidence: Evidence) -> Reading:
+        """Return the difference, and whether it had to be taken as unpaired."""
+        paired = self._paired(evidence, "")
+        return quadrature(self.left.read(evidence), self.right.read(evidence)) if paired is None else paired
+
+    def fixed(self, evidence: Evidence) -> Reading:
+        """Return the difference of these seeds alone, where it is paired."""
+        self._paired(evidence, "")  # which makes both rows
+        return self._paired(evidence, FIXED)
+
+    def _paired(self, evidence: Evidence, ending: str) -> Reading:
+        if not (isinstance(self.left, Query) and isinstance(self.right, Query)):
+            return None
+        for left, right, sign in ((self.left, self.right, 1.0), (self.right, self.left, -1.0)):
+            minus = minus_of(_differing(left, right))
+            asked = _renamed(left, left.measure + DIFFERENCE + ending, minus=minus)
+            rows = evidence.rows_of(asked)
+            if sign > 0 and not ending and len(rows) != 1 and all(row.seed is not None for row in rows):
+                rows = rows + evidence.made_from(left, right, minus)[:1]
+            if rows:
+                return mapped(pool(rows), 0.0, sign)
+        return None
+
+
+@dataclass(frozen=True)
+class Computed(Quantity):
+    """What follows from several readings by a rule of its own."""
+
+    function: Callable[[Evidence], Reading]
+
+    def read(self, evidence: Evidence) -> Reading:
+        """Return what the function gives."""
+        return self.function(evidence)
+
+
+@dataclass(frozen=True)
+class Taken(Quantity):
+    """The number of a row that was found before, as that of a single task."""
+
+    row: Row
+
+    def read(self, evidence: Evidence) -> Reading:
+        """Return the row's number."""
+        return pool(evidence.note([self.row]))
+
+
+@dataclass(frozen=True)
+class _Mapped(Quantity):
+    """offset + sign · quantity."""
+
+    quantity: Quantity
+    offset: float
+    sign: float
+
+    def read(self, evidence: Evidence) -> Reading:
+        return mapped(self.quantity.read(evidence), self.offset, self.sign)
+
+    def fixed(self, evidence: Evidence) -> Reading:
+        return mapped(self.quantity.fixed(evidence), self.offset, self.sign)
+
+
+def q(
+    measure: str,
+    *,
+    learner: str,
+    other_learner: str = "",
+    at: int | str = "last",
+    steps: int | str = "trained",
+    step: int | str = "last",
+    head: str = "own",
+    limits: tuple[float, float] | None = None,
+    **columns: object,
+) -> Query:
+    """Ask for a number of the table: of all seeds, with its interval.
+
+    Args:
+        measure: what was measured.
+        learner: what the study calls the learner.
+        other_learner: what it calls the second, of two that are compared.
+        at: the training iteration; "last" for each seed's last one that has the measure.
+        steps: inner steps of the test; "trained" for the number of the training, `ANY` for any.
+        step: the inner step that is looked at; "last" for the last one there is.
+        head: "own", "nil", or "maml" for a head trained on the finished body; `ANY` for any.
+        limits: smallest and largest value; by default those of the measure.
+        columns: what other columns of the row say. Of those that are not named, `layer`, `frozen`, `adapts`, `group`,
+            `cluster`, `view` and `other_layer` say nothing, and `phase` does not say "pre".
+    """
+    return Query(measure, learner, other_learner, at, steps, step, head, tuple(columns.items()), limits)
+
+
+def _renamed(query: Query, measure: str, **columns: object) -> Query:
+    columns = dict(query.columns) | columns
+    return replace(query, measure=measure, columns=tuple(columns.items()), limits=(-math.inf, math.inf))
+
+
+def _differing(left: Query, right: Query) -> Mapping[str, object]:
+    """Return what the right side says in the columns in which the two differ."""
+    if left.measure != right.measure:
+        return {"measure": right.measure}
+    sides = [
+        {n: getattr(side, n) for n in ("learner", "other_learner", "at", "steps", "step", "head")} | dict(side.columns)
+        for side in (left, right)
+    ]
+    if "nil" in (left.head, right.head):
+        sides = [{name: value for name, value in side.items() if name != "steps"} for side in sides]
+    names = dict.fromkeys((*sides[0], *sides[1]))
+    return {name: sides[1].get(name, "") for name in names if sides[0].get(name, "") != sides[1].get(name, "")}
+
+
+def says(row: Row, column: str, value: object) -> bool:
+    """Return whether a column of a row says so; None and "" say the same, and `ANY` asks for nothing."""
+    said = getattr(row, column)
+    return value == ANY or (said == value) or (said in (None, "") and value in (None, ""))

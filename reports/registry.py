@@ -1,0 +1,24 @@
+"""The studies that there are, by name. No torch until one is run."""
+
+from __future__ import annotations
+
+from reports.papers.raghu2020 import RAGHU2020
+from reports.papers.zhou2021 import STUDY as ZHOU2021
+from reports.study.study import Study
+from trainers.errors import unknown_name
+
+__all__ = ["STUDIES", "study_named"]
+
+STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021)}
+"""All studies, in the order in which they are listed."""
+
+
+def study_named(name: str) -> Study:
+    """Return a study.
+
+    Raises:
+        MetaprobeError: there is none of that name; the message lists them, close ones first.
+    """
+    if name not in STUDIES:
+        raise unknown_name("study", name, STUDIES)
+    return STUDIES[name]

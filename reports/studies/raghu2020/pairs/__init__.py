@@ -1,1 +1,0 @@
-"""Pairs of checkpoints: seeds, learners and regimes against each other, claims R6, R10 and R13."""

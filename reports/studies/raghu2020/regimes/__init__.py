@@ -1,1 +1,0 @@
-"""Six ways to train a body, and two heads on each at test time: claims R7, R8 and R12."""

@@ -1,1 +1,0 @@
-"""Freezing in every regime, and the reuse index: how much of a learner's gain its body holds without adapting."""

@@ -1,1 +1,0 @@
-"""How long training and adaptation take: claim R11."""

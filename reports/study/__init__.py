@@ -1,0 +1,1 @@
+"""What all studies share: declarations, options, steps, and how they are run."""

@@ -1,0 +1,143 @@
+"""From what the steps left to the one table of a study, and to what its page says of how it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+from analyses.table import Row, Table
+from reports.made import Made
+from reports.study.cache import Measuring
+from reports.study.engine import Results
+from reports.study.measurements import TEST_QUERIES
+from reports.study.plan import Run
+from trainers.adapt import layers_of
+from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.config import TrainConfig, to_mapping
+from trainers.files import sha256_of
+from trainers.run import CHECKPOINT_NAMES
+from trainers.tasks.imageset import SPLITS, ImageSet
+
+__all__ = ["gathered", "made_of", "shown_config"]
+
+_EMBEDDED = ("glyphs", "patterns", "shapes")
+
+
+def gathered(runs: Sequence[Run], results: Results) -> Table:
+    """Return everything that was measured on runs that have ended, each row with the learner that it is of."""
+    places, keys = {run.folder: run for run in runs}, {run.learner.key: run for run in runs}
+    rows: list[Row] = []
+    for work in _measured(results):
+        run = places[work.folder]
+        found = (_named(row, run) for row in work.table().rows)
+        body = run.learner.head_of
+        rows += _of_body(found, run, keys[body]) if body else found
+    return Table.of(map(_untrained, rows))
+
+
+def _measured(results: Results) -> Iterator[Measuring]:
+    return (work for work in results.works() if isinstance(work, Measuring))
+
+
+def _named(row: Row, run: Run) -> Row:
+    """Return a row with its learner: the run's, or the untrained network that was tested beside it."""
+    if row.learner is None and row.algorithm in (run.config.algorithm, "random"):
+        own = row.algorithm == run.config.algorithm
+        return dataclasses.replace(row, learner=run.learner.key if own else "random")
+    return row
+
+
+def _of_body(rows: Iterable[Row], head: Run, body: Run) -> Iterator[Row]:
+    """Yield what was measured on a head as rows of its body; of the NIL head the body's own run has the same."""
+    source, config = f"{head.config.algorithm} of {head.config.iterations} iterations", body.config
+    own = {"learner": body.learner.key, "algorithm": config.algorithm, "iteration": config.iterations}
+    for row in rows:
+        if row.head != "nil":
+            called = "maml" if row.head == "own" else row.head
+            yield dataclasses.replace(row, seed=head.seed, head=called, source=source, **own)
+
+
+def _untrained(row: Row) -> Row:
+    """A network that is never trained has taken no steps, whatever its run counts."""
+    row = dataclasses.replace(row, iteration=0) if row.algorithm == "random" and row.iteration else row
+    return dataclasses.replace(row, other_iteration=0) if row.other_algorithm == "random" else row
+
+
+def made_of(study: str, runs: Sequence[Run], results: Results, images: ImageSet, commands: Sequence[str]) -> Made:
+    """Return what made a study: its runs that have ended, the first of which says way, shot, steps and network."""
+    config, last = runs[0].config, load_checkpoint(runs[0].checkpoint())
+    told = {run.label: to_mapping(shown_config(run)) for run in runs}
+    return Made(
+        study=study,
+        data=images.name,
+        data_facts=_facts(images, last, results),
+        n_way=config.n_way,
+        n_shot=config.n_shot,
+        n_query=config.n_query,
+        test_queries=TEST_QUERIES,
+        trained_steps=config.inner_steps,
+        inner_lr=config.inner_lr,
+        layers=layers_of(last.network()),
+        learners=tuple(_learner(run) for run in {run.learner.key: run for run in runs}.values()),
+        commands=tuple(commands),
+        configs=tuple((label, key, str(value)) for label, values in told.items() for key, value in values.items()),
+        checkpoints=tuple(_checkpoints(runs, results)),
+        versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
+        notes=(f"Trained on {last.provenance['device']}.", *_where_the_data_lie(config.data)),
+        stores=tuple(_stores(runs, results)),
+        missing=tuple((name, outcome.ending, outcome.reason) for name, outcome in results.missing()),
+    )
+
+
+def shown_config(run: Run) -> TrainConfig:
+    """Return the config of a run as it is shown: its base where the labels of the runs put it."""
+    return dataclasses.replace(run.config, base=f"{run.base}/checkpoints/last.safetensors" if run.base else None)
+
+
+def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[str, str], ...]:
+    network, amounts = last.network_config, dict[str, dict[str, None]]()
+    for work in _measured(results):
+        if work.measurement.amount:
+            amounts.setdefault(work.measurement.kind.replace("_", " "), {})[f"{work.measurement.amount:,}"] = None
+    return (
+        ("images", f"{len(images):,} of {images.image_size} × {images.image_size}"),
+        ("classes", ", ".join(f"{len(images.classes_of(split)):,} {split}" for split in SPLITS)),
+        *((("domains", ", ".join(images.domain_names)),) if images.domains else ()),
+        ("network", f"conv4, {network.filters} filters, {network.downsample}"),
+        ("normalisation", last.config.norm),
+        ("test tasks", "; ".join(f"{kind} {' and '.join(each)}" for kind, each in amounts.items())),
+        ("data fingerprint", images.fingerprint[:12]),
+    )
+
+
+def _learner(run: Run) -> tuple[str, str, int, int, int]:
+    """Return what the page is told of a learner; a network that is never trained has taken no steps."""
+    size = sum(value.numel() for value in load_checkpoint(run.checkpoint()).params.values())
+    steps = 0 if run.config.algorithm == "random" else run.config.iterations
+    return run.learner.key, run.learner.label, size, steps, run.config.meta_batch
+
+
+def _checkpoints(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str]]:
+    """Yield the checkpoints that were measured, and the last of each run."""
+    read = {one.path for work in _measured(results) for one in work.inputs}
+    for run in runs:
+        for name in CHECKPOINT_NAMES:
+            if name == "last" or run.checkpoint(name) in read:
+                yield f"{run.label}/{name}", load_checkpoint(run.checkpoint(name)).fingerprint
+
+
+def _stores(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str, str]]:
+    labels = {run.folder: run.label for run in runs}
+    for work in _measured(results):
+        if work.captures:
+            label = f"{labels[work.folder]}/{work.file.stem}"
+            yield label, sha256_of(work.file), load_checkpoint(work.inputs[0].path).fingerprint[:12]
+
+
+def _where_the_data_lie(data: str) -> Iterator[str]:
+    """Yield what a reader must know to find a data set, given by its specification; nothing of embedded ones."""
+    parts = data.removeprefix("mixture:").split(",")
+    if any(part.startswith("class_folder:") for part in parts):
+        yield "The path after class_folder: is seen from the folder in which the command is given."
+    if any(part not in _EMBEDDED and not part.startswith("class_folder:") for part in parts):
+        yield "Add --data-root FOLDER, wherever the data lie, or set METAPROBE_DATA; --download fetches missing data."

@@ -1,0 +1,161 @@
+"""What is measured on the runs of studies: functions that steps call, in any process, and their registry."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from analyses.clustering.bound import bound_terms
+from analyses.clustering.clusters import agreement
+from analyses.clustering.embedding import embedding
+from analyses.freezing import all_subsets, freeze
+from analyses.learning_curves import learning_curves
+from analyses.pairs import Comparisons, StoreOf, compare_trainings
+from analyses.similarity import similarity_over_seeds
+from analyses.steps import step_curves
+from analyses.table import Table
+from analyses.testing import TestPlan
+from analyses.testing.accuracy import accuracy_of, group_accuracy
+from analyses.testing.timing import time_learners
+from analyses.weight_distance import weight_distance
+from probe.capturing import capture_checkpoint
+from trainers.adapt import layers_of
+from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.evaluate import TestHead
+from trainers.progress import ProgressLine
+from trainers.run import RunFolder
+
+__all__ = ["KINDS", "TEST_QUERIES", "Input", "Kind", "Subject"]
+
+TEST_QUERIES = 15
+"""Query images of a class in every test, whatever the run was trained with."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A checkpoint of a run, what the study calls what was trained, the seed, and the algorithm that trained it."""
+
+    path: Path
+    learner: str
+    seed: int
+    algorithm: str
+
+    @property
+    def store(self) -> Path:
+        """Where the activations of the checkpoint are captured to."""
+        return self.path.parent.parent / "captures" / f"{self.path.stem}.h5"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a measurement is made on: checkpoints, data to test them on, how many tasks, and what tells the progress."""
+
+    inputs: tuple[Input, ...]
+    data: Any
+    tasks: int
+    bar: ProgressLine
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The first checkpoint."""
+        return load_checkpoint(self.inputs[0].path)
+
+    @property
+    def plan(self) -> TestPlan:
+        """So many test tasks, always the same, of which each has a row of its own."""
+        return TestPlan(self.tasks, n_query=TEST_QUERIES, device=self.checkpoint.config.device, per_task=True)
+
+    def counted(self, total: int) -> Callable[[int], None]:
+        """Return what counts tasks just done towards a total."""
+        done = 0
+
+        def advance(tasks: int) -> None:
+            nonlocal done
+            done += tasks
+            self.bar.reach(done, total)
+
+        return advance
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of measurement."""
+
+    function: Callable[..., Table]  # from a `Subject`, and options by their names, to the table
+    # "checkpoint", of each run and name; "first", of the first run alone; "seeds", of all runs of a learner, by name;
+    # "study", of all runs
+    per: Literal["checkpoint", "first", "seeds", "study"] = "checkpoint"
+    stores: bool = False  # whether it reads what was captured from the checkpoints, and not them
+    # key of the learner of the same seed whose last checkpoint it reads too, unless the option "common" names
+    # another; "" for none
+    common: str = ""
+    alone: bool = False  # whether nothing may run beside it, as where it measures time
+
+
+def _tested(analysis: Callable[..., Table], on: Subject, **options: Any) -> Table:
+    return analysis(on.checkpoint, on.data, on.plan, advance=on.counted(on.tasks), **options)
+
+
+def _by_domain(analysis: Callable[..., Table], more: int, on: Subject, **options: Any) -> Table:
+    # so many tasks of each domain, and `more` times as many of all together
+    advance = on.counted(on.tasks * (len(on.data.domain_names) + more) + options.get("fit_tasks", 0))
+    return analysis(on.checkpoint, on.data, on.plan, advance=advance, **options)
+
+
+def _accuracy(on: Subject, heads: Sequence[TestHead] = ("own",), steps: Sequence[int] = ()) -> Table:
+    advance = on.counted(on.tasks * (len(heads) + len(steps)))
+    tests: list[dict[str, Any]] = [{"head": head} for head in heads] + [{"inner_steps": count} for count in steps]
+    return sum((accuracy_of(on.checkpoint, on.data, on.plan, **test, advance=advance) for test in tests), Table())
+
+
+def _freezing(on: Subject, steps: Sequence[int] = (), subsets: bool = False, **how: Any) -> Table:
+    counts = tuple(dict.fromkeys((on.checkpoint.adaptation.steps, *steps)))
+    frozen = all_subsets(layers_of(on.checkpoint.network())[:-1]) if subsets else None
+    how = {"random_row": False, "frozen": frozen, "inner_steps": counts, **how}
+    return freeze(on.inputs[0].path, on.data, on.plan, progress=on.bar.reach, **how)
+
+
+def _curves(on: Subject) -> Table:
+    rows = learning_curves(RunFolder(on.inputs[0].path.parent.parent)).rows
+    return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
+
+
+def _capture(on: Subject, steps: Literal["last", "all"] = "last") -> Table:
+    one, how = on.inputs[0], {"n_query": TEST_QUERIES, "device": on.plan.device, "advance": on.counted(on.tasks)}
+    capture_checkpoint(one.path, on.data, one.store, tasks=on.tasks, steps=steps, **how)
+    return Table()
+
+
+def _pairs(on: Subject, wanted: Comparisons, **how: Any) -> Table:
+    stores = [StoreOf(one.store, one.learner, one.seed, one.algorithm) for one in on.inputs]
+    return compare_trainings(stores, wanted, progress=on.bar.reach, **how)
+
+
+def _timing(on: Subject, rounds: int) -> Table:
+    return time_learners(on.checkpoint.config, on.data, rounds=rounds, advance=on.counted(rounds))
+
+
+KINDS: dict[str, Kind] = {
+    "accuracy": Kind(_accuracy),
+    "group_accuracy": Kind(partial(_by_domain, group_accuracy, 1)),
+    "freezing": Kind(_freezing),
+    "distance": Kind(lambda on: weight_distance(on.inputs[0].path, on.data, on.plan)),
+    "curves": Kind(_curves),  # of the checkpoint's run
+    "steps": Kind(partial(_tested, step_curves)),
+    "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),
+    "embedding": Kind(partial(_by_domain, embedding, 0)),
+    "bound": Kind(  # the common optimum is found from the second checkpoint
+        lambda on, **how: _tested(bound_terms, on, common=load_checkpoint(on.inputs[1].path), **how), common="base"
+    ),
+    "capture": Kind(_capture),  # into the checkpoint's store: no rows
+    "similarity": Kind(
+        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how), per="seeds", stores=True
+    ),
+    "pairs": Kind(_pairs, per="study", stores=True),
+    "timing": Kind(_timing, per="first", alone=True),
+}
+"""What a `Measurement` may ask for, by its kind."""

@@ -1,0 +1,146 @@
+"""What a study may be asked for: what all share is here, each paper adds its own; presets are instances."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Self
+
+import tyro.conf
+from tyro.constructors import PrimitiveConstructorSpec
+
+from trainers.config import Colour, Norm, TrainConfig
+from trainers.errors import MetaprobeError
+
+__all__ = ["Numbers", "Options", "Switch", "flag_of", "numbers_of", "option_words", "train_command"]
+
+
+def numbers_of(text: str) -> tuple[int, ...]:
+    """Return the numbers in "3,1,5", none for an empty text; a `ValueError` where they are no such list."""
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    numbers = tuple(int(word) for word in words if word.isascii() and word.isdigit())
+    if len(numbers) != len(words) or not _fit(numbers):
+        raise ValueError(f"must be different whole numbers from 1, such as 3,1,5; got {text!r}")
+    return numbers
+
+
+def _fit(numbers: tuple[int, ...]) -> bool:
+    return len(set(numbers)) == len(numbers) and all(0 < number < 2**31 for number in numbers)
+
+
+Numbers = Annotated[
+    tuple[int, ...],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="N,N,…",
+        instance_from_str=lambda words: numbers_of(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda numbers: [",".join(map(str, numbers))],
+    ),
+]
+"""Different whole numbers from 1, as "10,30" on the command line."""
+
+Switch = Annotated[tyro.conf.FlagConversionOff[bool], tyro.conf.arg(metavar="{True,False}")]
+"""Whether or not, as "True" or "False" on the command line."""
+
+
+def _arg(metavar: str, default: str) -> object:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every study may be asked for. A paper's own options are a subclass, its presets are instances of that."""
+
+    # the least that whole numbers may be, where that is not 1; an interval needs two tasks
+    least: ClassVar[Mapping[str, int]] = {"n_way": 2, "val_tasks": 2}
+
+    data: Annotated[str, tyro.conf.arg(metavar="SET")]
+    """glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…"""
+    preset: str = "quick"  # quick (minutes) or full (the paper's scale: hours); the defaults are its.
+    iterations: int  # Outer steps of each run.
+    seeds: int  # Runs of each algorithm, with seeds 0, 1, …
+    tasks: int  # Test tasks behind an accuracy, of each domain where there are several.
+    val_tasks: int  # Validation tasks behind a point of a learning curve.
+    n_way: int = 5  # Classes in a task.
+    n_shot: int = 1  # Support images of a class.
+    n_query: int = 5  # Query images of a class in training (tests use 15).
+    inner_steps: int = 5  # Gradient steps on a support set, in training.
+    inner_lr: float = 0.1  # Step size of the inner loop.
+    meta_batch: int = 16  # Tasks in an outer step.
+    norm: Norm = "transductive"  # Whose statistics normalise a query: its batch's own, or the support set's.
+    filters: Annotated[int | None, _arg("INT", "64 on grey images, 32 on RGB")] = None  # Channels of a convolution.
+    image_size: Annotated[int | None, _arg("INT", "the set's own")] = None  # Resize images to this many pixels.
+    colour: Annotated[Colour | None, _arg("{grey,rgb}", "as the images are")] = None  # Turn images grey, or into RGB.
+    chunk: int = 4  # Tasks that one core adapts at once in training.
+    device: str = "cpu"  # cpu, cuda …
+
+    def __post_init__(self) -> None:
+        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
+            low = self.least.get(name, 1)
+            if isinstance(value, int) and not isinstance(value, bool) and not low <= value < 2**31:
+                raise MetaprobeError(f"{flag_of(name)} must be at least {low} and below 2³¹; got {value}")
+            if isinstance(value, float) and not 0 < value < math.inf:
+                raise MetaprobeError(f"{flag_of(name)} must be above 0 and finite; got {value}")
+            if isinstance(value, tuple) and not _fit(value):
+                raise MetaprobeError(f"{flag_of(name)} must be different whole numbers from 1; got {value}")
+
+    def config(self, algorithm: str, seed: int, **settings: Any) -> TrainConfig:
+        """Return the config of one of a study's runs, with settings of this run alone."""
+        shared = {name: getattr(self, name) for name in _SHARED}
+        values = {**shared, "algorithm": algorithm, "seed": seed, "schedule": "cosine", **settings}
+        values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
+        values.setdefault("val_every", max(1, values["iterations"] // 20))
+        return TrainConfig(**values)
+
+    def of_runs(self, configs: Sequence[TrainConfig]) -> Self:
+        """Return these options with what runs were trained with, as the first says that begins with no other."""
+        first = next((config for config in configs if config.base is None), configs[0])
+        return replace(self, **{name: getattr(first, name) for name in _SHARED - {"chunk"}})
+
+    def amounts(self) -> dict[str, Any]:
+        """Return what is measured with, and says nothing of training; tuples as lists, as in JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_SHARED, "preset", "seeds"}}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def with_amounts(self, told: object) -> Self | None:
+        """Return these options with what `amounts` returned once; None where it fits another version."""
+        own = self.amounts()
+        if not isinstance(told, dict) or {n: type(v) for n, v in told.items()} != {n: type(v) for n, v in own.items()}:
+            return None
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+        try:
+            return replace(self, **values)
+        except (MetaprobeError, TypeError):
+            return None
+
+    def command(self, study: str, preset: Options) -> str:
+        """Return the command line that asks for this, but for where it reads and writes and what is as in a preset."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        named = {n: v for n, v in asked.items() if n in ("data", "preset") or v != getattr(preset, n)}
+        return shlex.join(["metaprobe", "study", study, *option_words(named)])
+
+
+_SHARED = {field.name for field in fields(Options)} & {field.name for field in fields(TrainConfig)}
+
+
+def flag_of(name: str) -> str:
+    """Return an option as it is given: "--inner-lr"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def option_words(values: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line: "--inner-lr", "0.1"."""
+    told = {n: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for n, v in values.items() if v is not None}
+    return [word for name, text in told.items() for word in (flag_of(name), text)]
+
+
+def train_command(config: TrainConfig, out: str) -> str:
+    """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
+    named = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "algorithm"}
+    named = {name: value for name, value in named.items() if value != getattr(TrainConfig, name, None)}
+    words = option_words({name: value for name, value in named.items() if not isinstance(value, bool)})
+    words += [flag_of(name if value else f"no-{name}") for name, value in named.items() if isinstance(value, bool)]
+    return shlex.join(["metaprobe", "train", config.algorithm, *words, "--out", out])

@@ -1,0 +1,166 @@
+"""Running a study, or a report of one's own runs: steps, then the page."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reports.evidence import Evidence
+from reports.page.compose import page_of
+from reports.page.files import write_report
+from reports.study.cache import Training, read_note, write_note
+from reports.study.engine import Results, Step, check_jobs, run_steps
+from reports.study.gather import gathered, made_of, shown_config
+from reports.study.given import finished_runs, runs_as
+from reports.study.options import Options, flag_of, option_words, train_command
+from reports.study.plan import Run, runs_of, steps_of
+from reports.study.study import Study
+from reports.verdicts import Judgement
+from trainers.checkpoint import Checkpoint
+from trainers.device import device_named
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.files import write_text
+from trainers.tasks.imageset import ImageSet
+
+__all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
+
+_NOTE = "options"  # beside the tables of a run: what it was measured with
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study made ready for its data: its runs, and the steps that train and measure them."""
+
+    study: Study
+    options: Options
+    images: ImageSet
+    runs: tuple[Run, ...]
+    steps: tuple[Step, ...]
+    out: Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that was run: its page, the verdicts by claim, and how the steps ended."""
+
+    page: Path
+    judgements: Mapping[str, Judgement]
+    results: Results
+
+
+def plan_study(
+    study: Study, options: Options, out: Path, data_root: Path | None = None, download: bool = False
+) -> Planned:
+    """Return a study made ready in the folder `out`; nothing is done or written."""
+    from trainers.tasks import load_for
+
+    device_named(options.device)  # what cannot work is told before data are read
+    images = load_for(options.config("maml", 0), data_root=data_root, download=download)
+    if study.check:
+        study.check(options, images)
+    runs = runs_of(study, options, out, images)
+    steps = steps_of(study, options, runs)
+    for step in steps:
+        if isinstance(step.work, Training):
+            step.work.refuse_another()
+    return Planned(study, options, images, runs, steps, out)
+
+
+def run_study(planned: Planned, jobs: int = 1) -> Finished:
+    """Train, capture, measure and write the page of a study; what was done before is not done again."""
+    results = run_steps(planned.steps, planned.images, jobs)
+    ended = {work.folder for work in results.works() if isinstance(work, Training)}
+    planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
+    command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
+    return _finished(planned, results, [command], planned.out / "report.html")
+
+
+def report_runs(
+    studies: Sequence[Study],
+    folders: Sequence[Path],
+    out: Path,
+    data_root: Path | None = None,
+    tasks: int | None = None,
+    capture_tasks: int | None = None,
+    jobs: int = 1,
+) -> Finished:
+    """Write the report of training runs, of the one study whose learners they are; measures what is not measured yet.
+
+    Where `tasks` (behind an accuracy) or `capture_tasks` is None, it is what all runs were measured with before, else
+    the full preset's.
+
+    Raises:
+        MetaprobeError: the runs fit no study, or several; they are unfinished or do not belong together.
+    """
+    check_jobs(jobs)
+    study, full, runs, images = _fitting(studies, finished_runs(folders), data_root)
+    before = [read_note(run.folder, _NOTE) for run in runs]
+    options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
+    for name, count in (("tasks", tasks), ("capture_tasks", capture_tasks)):
+        if count is not None and not hasattr(options, name):
+            raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
+        options = options if count is None else replace(options, **{name: count})
+    planned = Planned(study, options, images, runs, steps_of(study, options, runs, trained=True), out.parent)
+    results = run_steps(planned.steps, images, jobs)
+    asked = {"tasks", "capture_tasks"}
+    amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
+    command = ["metaprobe", "report", *(run.label for run in runs), "--out", out.name]
+    command += ["--study", study.name] if len(studies) == 1 else []
+    command += option_words({name: value for name, value in amounts.items() if name in asked})
+    commands = [*(train_command(shown_config(run), run.label) for run in runs), shlex.join(command)]
+    if rest := [f"{name.replace('_', ' ')} {value}" for name, value in amounts.items() if name not in asked]:
+        commands.append(f"# with what the runs were measured with before: {', '.join(rest)}")
+    return _finished(planned, results, commands, out)
+
+
+def _fitting(
+    studies: Sequence[Study], last: Mapping[Path, Checkpoint], data_root: Path | None
+) -> tuple[Study, Options, tuple[Run, ...], ImageSet]:
+    from trainers.tasks import load_for
+
+    configs = [found.config for found in last.values()]
+    fitting, reasons, images = [], dict[str, MetaprobeError](), None
+    for study in studies:
+        try:
+            options = study.preset("full").of_runs(configs)
+            runs = runs_as(study, options, last)
+            images = images or load_for(configs[0], data_root=data_root)
+            if study.check:
+                study.check(options, images)
+            fitting.append((study, options, runs, images))
+        except UnreadableInput:
+            raise
+        except MetaprobeError as error:
+            reasons[study.name] = error
+    if len(fitting) > 1:
+        told = ", ".join(study.name for study, *_ in fitting)
+        raise MetaprobeError(f"these runs fit more than one study: {told}; say which with --study NAME")
+    if not fitting:
+        told = [f"{name}: {error}" for name, error in reasons.items()]
+        raise MetaprobeError("; ".join(["these runs fit no study", *told])) if len(told) > 1 else reasons.popitem()[1]
+    return fitting[0]
+
+
+def _finished(planned: Planned, results: Results, commands: Sequence[str], out: Path) -> Finished:
+    study, runs, amounts = planned.study, planned.runs, planned.options.amounts()
+    for name, outcome in results.missing():
+        sys.stderr.write(f"{outcome.ending}: {name}: {outcome.reason}\n")
+        if outcome.trace:
+            path = out.parent / "failures" / f"{name.replace(os.sep, '-').replace(' ', '-')}.txt"
+            write_text(path, outcome.trace)
+            sys.stderr.write(f"  where it came from: {path}\n")
+    if not runs:
+        first = next((outcome.reason for _, outcome in results.missing()), "it has no learners")
+        raise MetaprobeError(f"no run of the study was trained, so there is nothing to report: {first}")
+    for run in runs:
+        if read_note(run.folder, _NOTE) != amounts:
+            write_note(run.folder, _NOTE, amounts)
+    table, made = gathered(runs, results), made_of(study.name, runs, results, planned.images, commands)
+    if study.derive:
+        table += study.derive(table, made)
+    page = page_of(study, Evidence(table, made))
+    return Finished(write_report(page, out.parent, out.name), page.judgements, results)

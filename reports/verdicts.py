@@ -1,0 +1,167 @@
+"""From what was measured to verdicts: of each part, of the claim, in words, and what would decide it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analyses.readings import Estimate, Reading, Undefined
+from reports.claims import Claim, Part, Told, Verdict
+from reports.evidence import Evidence
+from reports.wording import DASH, capital, listed, with_interval
+
+__all__ = ["Judged", "Judgement", "all_of", "judge"]
+
+_VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided", "not measured")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A part with what was found."""
+
+    part: Part  # the part
+    reading: Reading  # of its quantity
+    verdict: Verdict  # on it
+    region: tuple[float, float] | None  # in which it holds; None where that is not known
+    control: Reading  # reading of the control
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a study says about a claim."""
+
+    claim: Claim  # the claim
+    verdict: Verdict  # holds, does not hold, undecided or not measured
+    parts: tuple[Judged, ...]  # what was found of each
+    ours: tuple[str, ...]  # our figures with intervals, a line each
+    why: str  # how the verdict follows from them, and what limits it
+    decide: str = ""  # where it is undecided, what would decide it
+
+
+def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Judge a claim of several parts: one part that fails decides, and it holds only when every part was measured."""
+    parts = tuple(verdicts)
+    if "does not hold" in parts:
+        return "does not hold"
+    if all(part == "not measured" for part in parts):
+        return "not measured"
+    return "holds" if all(part == "holds" for part in parts) else "undecided"
+
+
+def judge(claim: Claim, evidence: Evidence) -> Judgement:
+    """Return the verdict on a claim, with its words."""
+    parts = tuple(_judged(part, evidence) for part in claim.parts)
+    verdict = all_of(part.verdict for part in parts)
+    if verdict == "not measured":
+        return Judgement(claim, verdict, parts, (DASH,), claim.needs)
+    guard = claim.guard(evidence) if claim.guard else ""
+    if guard:
+        verdict = "undecided"
+    remark = claim.remark(evidence) if claim.remark else ""
+    why = [f"{capital(_grouped(parts))}.", _control(claim, parts, evidence), _unpaired(parts), guard, remark]
+    decide = _decide(claim, parts, evidence) if verdict == "undecided" and not guard else ""
+    return Judgement(claim, verdict, parts, _ours(claim, parts, evidence), " ".join(filter(None, why)), decide)
+
+
+def _judged(part: Part, evidence: Evidence) -> Judged:
+    reading = part.quantity.read(evidence)
+    verdict = part.rule.judge(reading, evidence)
+    if verdict == "holds" and part.clear_of is not None and _inside(reading, part.clear_of.read(evidence)):
+        verdict = "undecided"
+    control = None if part.control is None else part.control.read(evidence)
+    return Judged(part, reading, verdict, part.rule.region(evidence), control)
+
+
+def _inside(found: Reading, null: Reading) -> bool:
+    """Return whether a value does not stand out from its null; without a null there is nothing to stand out from."""
+    if isinstance(null, Undefined):
+        return True
+    return isinstance(found, Estimate) and isinstance(null, Estimate) and found.ends[0] <= null.ends[1]
+
+
+def _ours(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> tuple[str, ...]:
+    told = [claim.lead] if claim.lead else []
+    told += [_told(claim, one, one.quantity.read(evidence)) for one in claim.beside]
+    told += [_told(claim, one.part, one.reading) for one in parts]
+    return tuple(dict.fromkeys(told))
+
+
+def _told(claim: Claim, one: Told | Part, found: Reading) -> str:
+    digits = claim.digits if one.digits is None else one.digits
+    signed = claim.signed if one.signed is None else one.signed
+    unit = claim.unit if one.unit is None else one.unit
+    return f"{one.name}: {with_interval(found, digits, unit, signed=signed)}"
+
+
+def _grouped(parts: Iterable[Judged]) -> str:
+    """Join the parts of each verdict and rule: "conv1 and conv2: under 2.1 points; conv1–3: undecided"."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for one in parts:
+        words = {"holds": one.part.rule.holds, "does not hold": one.part.rule.fails}.get(one.verdict, one.verdict)
+        names = groups.setdefault((_VERDICTS.index(one.verdict), words), [])
+        names += [] if one.part.name in names else [one.part.name]
+    return "; ".join(f"{listed(names)}: {words}" for (_, words), names in sorted(groups.items(), key=lambda g: g[0][0]))
+
+
+def _control(claim: Claim, parts: tuple[Judged, ...], evidence: Evidence) -> str:
+    if not claim.control:
+        return ""
+    if all(one.control is None for one in parts):
+        return f"{capital(claim.control)} was not tested, so these numbers have nothing to be read against."
+    passed = [one.part.name for one in parts if one.part.rule.judge(one.control, evidence) == "holds"]
+    return f"{capital(claim.control)} passes the same test for {listed(passed)}: there it shows nothing." * bool(passed)
+
+
+def _unpaired(parts: Iterable[Judged]) -> str:
+    names = [one.part.name for one in parts if isinstance(one.reading, Estimate) and one.reading.unpaired]
+    return f"Taken as independent, for want of a paired difference: {listed(names)}." * bool(names)
+
+
+def _decide(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> str:
+    """Say what would decide the first part that is undecided, or is missing."""
+    for one in parts:
+        if one.verdict == "undecided":
+            more = f"more {claim.counted}, or more seeds, would narrow the interval."
+            return f"{capital(one.part.name)}: {_what_would_decide(one, claim.counted, evidence) or more}"
+    lacking = [one.part.name for one in parts if one.verdict == "not measured"]
+    return f"What is missing: {listed(lacking)}." * bool(lacking)
+
+
+def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
+    """Say what would decide a part; "" where its interval decides already.
+
+    An interval shrinks with the root of the number of tasks, so d the distance of the value from the bound and h the
+    half-width on that side, (h/d)² times as many tasks would do if nothing else were uncertain.
+    """
+    found = one.reading
+    if isinstance(found, Undefined):
+        return f"Undefined, so nothing of this kind decides it: {found.reason}."
+    if found is None or found.low is None or found.high is None or one.region is None:
+        return ""
+    bound = _nearest(found, one.region)
+    if not found.low <= bound <= found.high:
+        return "it does not stand out from its null." if one.part.clear_of is not None else ""
+    fixed = one.part.quantity.fixed(evidence)
+    if isinstance(fixed, Estimate) and fixed.low is not None and not fixed.low <= bound <= fixed.ends[1]:
+        return "More seeds would decide it: for those at hand the tasks suffice."
+    distance = abs(found.value - bound)
+    half = found.value - found.low if found.value > bound else found.high - found.value
+    if distance <= half / 10:
+        return f"The value is so near the bound that hardly any number of {counted} would decide it."
+    several = fixed is not None
+    factor = (half / distance) ** 2
+    number = f" (about {_rounded(factor * found.n)} instead of {found.n:,})" if found.n and not several else ""
+    return f"More {counted}{number} would decide it" + (", and more seeds." if several else ".")
+
+
+def _nearest(found: Estimate, region: tuple[float, float]) -> float:
+    """Return the bound that a value is nearest to, of those that there are."""
+    finite = [bound for bound in region if math.isfinite(bound)]
+    return min(finite, key=lambda bound: abs(bound - found.value), default=math.inf)
+
+
+def _rounded(number: float) -> str:
+    """Return a number that is a guess, so with two digits."""
+    size = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / size) * size:,.0f}"

@@ -1,0 +1,91 @@
+"""Works that a page cites: of learners, data sets and statistics, and the bibliography that numbers them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from analyses.measures.work import Work
+from trainers.errors import MetaprobeError
+
+__all__ = ["MAML", "Bibliography", "Work", "methods_of"]
+
+# fmt: off
+MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter", "Levine, Sergey"),
+            "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
+            "International Conference on Machine Learning", 2017)
+
+# By learner (those of a study's own paper stand in the study), data set (the embedded ones are our own), statistic.
+_METHODS: dict[str, tuple[Work, ...]] = {
+    "maml": (MAML,), "fomaml": (MAML,), "nil": (
+        Work("vinyals2016matching", "inproceedings",
+             ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
+             "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
+             {"volume": "29"}),
+    ),
+    "omniglot": (
+        Work("lake2015human", "article", ("Lake, Brenden M.", "Salakhutdinov, Ruslan", "Tenenbaum, Joshua B."),
+             "Human-Level Concept Learning through Probabilistic Program Induction", "Science", 2015,
+             {"volume": "350", "number": "6266", "pages": "1332–1338"}),
+    ),
+    "cifar_fs": (
+        Work("bertinetto2019meta", "inproceedings",
+             ("Bertinetto, Luca", "Henriques, João F.", "Torr, Philip H. S.", "Vedaldi, Andrea"),
+             "Meta-Learning with Differentiable Closed-Form Solvers",
+             "International Conference on Learning Representations", 2019),
+        Work("krizhevsky2009learning", "techreport", ("Krizhevsky, Alex",),
+             "Learning Multiple Layers of Features from Tiny Images", "University of Toronto", 2009),
+    ),
+    "bootstrap": (
+        Work("davison1997bootstrap", "book", ("Davison, Anthony C.", "Hinkley, David V."),
+             "Bootstrap Methods and their Application", "Cambridge University Press", 1997),
+        Work("owen2007pigeonhole", "article", ("Owen, Art B.",), "The Pigeonhole Bootstrap",
+             "The Annals of Applied Statistics", 2007, {"volume": "1", "number": "2", "pages": "386–411"}),
+    ),
+    "median": (
+        Work("hahn1991statistical", "book", ("Hahn, Gerald J.", "Meeker, William Q."),
+             "Statistical Intervals: A Guide for Practitioners", "Wiley", 1991),
+    ),
+    "permutation": (
+        Work("good2005permutation", "book", ("Good, Phillip",),
+             "Permutation, Parametric and Bootstrap Tests of Hypotheses", "Springer", 2005, {"edition": "3"}),
+    ),
+}
+# fmt: on
+
+
+def methods_of(algorithms: Collection[str], data: str) -> dict[str, tuple[Work, ...]]:
+    """Return the works behind the learners, the data (of a mixture: each) and the statistics of a study, by name."""
+    used = {*algorithms, *re.split("[:,+]", data), "bootstrap", "median", "permutation"}
+    return {name: works for name, works in _METHODS.items() if name in used}
+
+
+@dataclass(frozen=True)
+class Bibliography:
+    """The works that a page cites, each once, numbered from 1 in their order."""
+
+    works: tuple[Work, ...]  # in that order
+    marks: Mapping[str, str]  # for each measure and method, the numbers of its works, as "[2]" or "[2,3]"
+
+    @classmethod
+    def of(cls, first: Iterable[Work], used: Mapping[str, Iterable[Work]]) -> Bibliography:
+        """Number works: the `first` whoever uses them, and those behind each measure and method in `used`.
+
+        Raises:
+            MetaprobeError: two works have one key, of which LaTeX would leave one out.
+        """
+        sources = {name: tuple(works) for name, works in used.items()}
+        by_key: dict[str, Work] = {}
+        for work in (*first, *itertools.chain(*sources.values())):
+            if (other := by_key.setdefault(work.key, work)) != work:
+                told = f"two works have the BibTeX key {work.key!r}: {other.title!r} and {work.title!r}"
+                raise MetaprobeError(f"{told}. Give one another key.")
+        places = {key: str(place) for place, key in enumerate(by_key, 1)}
+        marks = {name: f"[{','.join(places[work.key] for work in works)}]" for name, works in sources.items()}
+        return cls(tuple(by_key.values()), marks)
+
+    def cite(self, name: str) -> str:
+        """Return the numbers of the works of a measure or a method, "[2]"; "" where there are none."""
+        return self.marks.get(name, "")

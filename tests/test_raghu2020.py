@@ -1,0 +1,231 @@
+"""What raghu2020 says of a made-up study: verdicts, its answer by the rules, remarks, and the map of what moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from analyses.readings import Estimate
+from analyses.table import Table
+from reports.evidence import Evidence
+from reports.papers.raghu2020 import RAGHU2020, paper
+from reports.papers.raghu2020.answer import classify
+from reports.probing import questions
+from reports.probing.change_map import _NIL, _Scale
+from reports.verdicts import judge
+from tests.evidence_rows import row
+from tests.planting import blocks_of, read
+from tests.raghu_rows import BODY, LAYERS, MADE, full_rows, study_rows
+
+
+def evidence_of(rows):
+    return Evidence(Table.of(rows), MADE)
+
+
+def judged(rows):
+    evidence = evidence_of(rows)
+    return {claim.id: judge(claim, evidence) for claim in RAGHU2020.claims(evidence)}
+
+
+def answered(rows):
+    evidence = evidence_of(rows)
+    return RAGHU2020.answer(evidence, {claim.id: judge(claim, evidence) for claim in RAGHU2020.claims(evidence)})
+
+
+def changed(rows, value, half, **where):
+    """Return the rows, some with another value and interval; a column may be given several values."""
+    wanted = {name: said if isinstance(said, tuple) else (said,) for name, said in where.items()}
+    rows = tuple(rows)
+    found = [all(getattr(one, name) in said for name, said in wanted.items()) for one in rows]
+    assert any(found)
+    new = {"value": value, "low": value - half, "high": value + half}
+    return tuple(replace(one, **new) if hit else one for one, hit in zip(rows, found, strict=True))
+
+
+def kept(rows):
+    """Return the rows with a body whose representations stay as they were."""
+    return changed(rows, 0.97, 0.01, measure=("mean_cca", "debiased_cka"), learner="maml", layer=BODY)
+
+
+COST = {"measure": "accuracy_difference", "frozen": ",".join(BODY)}
+
+
+def test_bounds_are_the_papers_own_figures():
+    costs = [none[0] - other[0] for none, *blocks in paper.TABLE_1.values() for other in blocks]
+    gaps = [maml[0] - anil[0] for maml, anil in paper.TABLE_2.values()]
+    heads = [abs(own[0] - nil[0]) for pairs in paper.TABLE_7.values() for own, nil in pairs if own]
+    assert (max(costs), max(gaps), max(heads)) == pytest.approx((paper.COST, paper.GAP, paper.GAP))
+    assert sorted(paper.REGIMES, key=lambda regime: -paper.TABLE_7[regime][0][1][0]) == list(paper.REGIMES)
+
+
+def test_the_papers_ratios_are_those_of_its_mean_seconds():
+    means = {
+        ("training", "maml"): (0.15, 0.68), ("training", "fomaml"): (0.089, 0.40), ("training", "anil"): (0.084, 0.37),
+        ("inference", "maml"): (0.083, 0.37), ("inference", "anil"): (0.020, 0.076),
+    }  # fmt: skip
+    for (what, who), printed in paper.SPEEDUPS.items():
+        for ratio, maml, own in zip(printed, means[what, "maml"], means[what, who], strict=True):
+            assert maml / own == pytest.approx(ratio, rel=0.01)
+        assert all(low <= mean for low, mean in zip(paper.SECONDS[what, who], means[what, who], strict=True))
+
+
+def test_the_inference_of_first_order_maml_is_a_control_and_not_judged():
+    def rows(slow):
+        for view in paper.VIEWS:
+            for what, who in (*paper.SPEEDUPS, ("inference", "fomaml")):
+                ratio = 0.5 if (what, who, view) == slow else 2.0
+                yield row(f"{what}_speedup", ratio, 0.2, learner=who, seed=0, view=view, n=24)
+
+    found = judged(rows(("inference", "fomaml", "paper")))["R11"]
+    assert (found.verdict, judged(rows(("training", "anil", "ordinary")))["R11"].verdict) == ("holds", "does not hold")
+    assert "training of FOMAML above the paper's 1.69" in found.why
+    assert "inference of ANIL below the paper's 4.15" in found.why
+
+
+def test_the_made_up_study_gets_the_verdicts_its_numbers_deserve():
+    told = dict.fromkeys(("R4", "R5", "R9"), "holds") | dict.fromkeys(("R1", "R2", "R3", "R7", "R12"), "does not hold")
+    assert {id: one.verdict for id, one in judged(study_rows()).items() if one.verdict != "not measured"} == told
+    found = judged(full_rows())
+    assert {found[id].verdict for id in ("R7", "R8", "R12")} == {"holds"}
+    assert "NIL training 75.0 > random features 60.0 > multitask 50.0" in found["R8"].why
+
+
+@pytest.mark.parametrize(
+    ("gaps", "half", "verdict"),
+    [
+        ([1.0, -1.0], 1.0, "holds"),
+        ([7.0, -7.0], 1.0, "does not hold"),  # gaps of opposite sign do not cancel
+        ([5.5, -5.5], 6.0, "undecided"),  # |gap| is over 5, as it may be by noise alone
+        ([4.0, 4.0], 2.0, "undecided"),
+    ],
+)
+def test_curves_are_judged_by_what_their_gap_can_be(gaps, half, verdict):
+    told = [(at, {"maml": 50.0, "anil": 50.0 + gap}) for at, gap in enumerate(gaps, 1)]
+    rows = [
+        row("val_accuracy", value, half / 2**0.5, learner=who, seed=0, iteration=at)
+        for at, b in told
+        for who, value in b.items()
+    ]
+    assert judged(rows)["R5"].verdict == verdict
+
+
+def test_networks_that_began_alike_decide_nothing_of_r13():
+    pairs = [{"learner": one, "other_learner": "maml", "seed": 0, "other_seed": 0} for one in ("multiclass", "random")]
+    rows = [row("mean_cca", 0.5, 0.01, layer="conv1", **pair) for pair in pairs]
+    between = {"layer": "first three", "other_layer": "first three", "phase": "pre-pre", "other_learner": "maml"}
+    for one, other in (("maml", "multiclass"), ("multiclass", "random"), ("random", "multitask")):
+        what = between | {"learner": one, "minus": f"learner={other}"}
+        rows += [row(f"{measure}_difference", 0.2, 0.01, **what) for measure in questions.JUDGED]
+    found = judged(rows)["R13"]
+    assert (found.verdict, found.decide) == ("undecided", "")
+    assert "One seed each" in found.why
+    assert judged(rows[2:])["R13"].verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("freezing", "similarity", "learned", "part_reused", "kind"),
+    [
+        ("holds", "holds", "holds", False, "The body is reused"),
+        ("holds", "holds", "not measured", True, "Undecided"),
+        ("holds", "holds", "undecided", True, "Undecided"),
+        ("holds", "holds", "does not hold", True, "Undecided"),
+        ("does not hold", "does not hold", "holds", False, "The body is relearned"),
+        ("does not hold", "does not hold", "not measured", False, "The body is relearned"),
+        ("does not hold", "does not hold", "not measured", True, "Mixed"),
+        ("does not hold", "holds", "holds", False, "Mixed"),
+        ("does not hold", "holds", "not measured", True, "Undecided"),
+        ("holds", "does not hold", "holds", False, "Mixed"),
+        ("holds", "does not hold", "undecided", False, "Undecided"),
+        ("holds", "undecided", "holds", True, "The body is mostly reused"),
+        ("not measured", "holds", "not measured", False, "Undecided"),
+        ("not measured", "does not hold", "not measured", False, "The body is mostly relearned"),
+        ("undecided", "not measured", "holds", False, "Undecided"),
+    ],
+)
+def test_the_answer_follows_its_rules(freezing, similarity, learned, part_reused, kind):
+    assert classify(freezing, similarity, learned, part_reused).partition(":")[0] == kind
+
+
+def test_a_short_block_that_freezes_freely_in_an_untrained_network_too_is_no_evidence_of_reuse():
+    assert answered(study_rows()).headline == "The body is relearned"
+    told = answered(changed(study_rows(), -9.0, 0.5, measure="accuracy_difference", learner="random", frozen="conv1"))
+    assert told.headline.startswith("Mixed")
+    assert any("freezing conv1 costs the untrained network more" in sentence for sentence in told.sentences)
+
+
+def test_a_body_kept_without_loss_is_reused_only_where_it_beats_an_untrained_one():
+    rows = changed(kept(study_rows()), -0.5, 0.3, learner="maml", **COST)
+    rows = changed(rows, 93.0, 0.5, measure="accuracy", learner="maml", frozen=COST["frozen"])
+    assert answered(rows).headline == "The body is reused"
+    told = answered(changed(rows, 92.0, 0.5, measure="accuracy", learner="random", frozen=COST["frozen"]))
+    assert told.headline == "Undecided"
+    assert any("does not count here" in sentence for sentence in told.sentences)
+
+
+def test_the_answer_names_steps_blocks_contradictions_and_the_untrained_network():
+    blocks = ("conv1,conv2", "conv1,conv2,conv3")
+    rows = changed(study_rows(), -2.0, 0.5, measure="accuracy_difference", learner="maml", frozen=blocks)
+    told = answered(kept(rows))
+    text = " ".join(told.sentences)
+    assert told.headline.startswith("Mixed")
+    for words in (
+        "5-way 1-shot accuracy by −44.0 points",
+        "at the 5 inner steps it was trained with",
+        "with 30 steps at test by −6.0 points",
+        "Freezing conv1 stays within 2.1 points; freezing conv1–4 costs over 2.1",
+        "freezing conv1–2 and conv1–3 is undecided",
+        "in an untrained network, freezing conv1, conv1–2 and conv1–3 costs as little",
+        "evidence disagree",
+    ):
+        assert words in text
+    alone = " ".join(answered(study_rows(learners=("maml", "anil"))).sentences)
+    assert "no untrained network was tested" in alone
+
+
+@pytest.mark.parametrize(("other", "name"), [("fomaml", "FOMAML"), ("anil", "ANIL")])
+def test_a_study_without_maml_says_why_nothing_was_judged(other, name):
+    rows = tuple(replace(one, learner=other) for one in study_rows(learners=("maml",)))
+    told = answered(rows)
+    assert told.headline.startswith("Not judged") and f"this study holds {name}" in told.sentences[0]
+    assert {one.verdict for id, one in judged(rows).items() if id not in ("R7", "R12")} == {"not measured"}
+
+
+def test_what_is_of_learners_that_adapt_is_the_same_with_other_regimes_beside_them():
+    regimes = {"regimes-figure", "regimes-table", "freezing"}  # the last with the NIL head of the untrained network
+    with_them, alone = (evidence_of(tuple(rows)) for rows in (full_rows(), study_rows()))
+    rows = [{block.name: read(block, one) for block in blocks_of(RAGHU2020, one)} for one in (with_them, alone)]
+    assert {name for name in rows[1] if rows[0][name] != rows[1][name]} <= regimes
+
+
+@pytest.mark.parametrize(
+    ("weights", "features", "expected"),
+    [
+        ((0.2, 0.3), (0.2, 0.3), "moved, and it mattered"),
+        ((0.2, 0.3), (0.01, 0.02), "moved, without effect"),
+        ((0.01, 0.02), (0.2, 0.3), "hardly moved, yet it mattered"),
+        ((0.0, 0.0), (0.0, 0.0), "still"),
+        ((0.09, 0.11), (0.2, 0.3), "on the boundary"),
+        ((0.2, 0.3), (0.05, 0.15), "on the boundary"),
+    ],
+)
+def test_where_a_layer_lies_on_the_map_follows_from_whole_intervals(weights, features, expected):
+    assert questions.quarter(*(Estimate((low + high) / 2, low, high) for low, high in (weights, features))) == expected
+    assert questions.quarter(Estimate(1.0), None) == ""
+
+
+def test_a_change_is_the_relative_distance_beside_one_minus_cka():
+    evidence = evidence_of(study_rows())
+    weights, features = (one.read(evidence) for one in questions.change("conv4", "maml"))
+    cka = questions.of_layer("debiased_cka", "conv4", "maml").read(evidence)
+    assert weights == questions.of_layer("relative_distance", "conv4", "maml").read(evidence)
+    assert (features.value, features.low, features.high) == pytest.approx((1 - cka.value, 1 - cka.high, 1 - cka.low))
+
+
+def test_what_is_nil_has_a_place_of_its_own_below_the_smallest_decade():
+    scale = _Scale.of([0.0, _NIL / 2, 0.02, 0.5])
+    assert scale.low < scale.place(0.0, 0.2) < scale.place(_NIL / 2, 0.9) < scale.nil < 0.01
+    assert (scale.place(0.02, 0.5), scale.high > 0.5) == (0.02, True)
+    plain = _Scale.of([0.02, 3.0])
+    assert (plain.nil, plain.place(-0.5, 0.5)) == (None, plain.low)
+    assert plain.high > 3 and set(LAYERS) > set(BODY)

@@ -1,0 +1,247 @@
+"""Studies end to end on tiny options: what they leave, what they do again, what becomes of what is lost or fails."""
+
+import dataclasses
+import html
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analyses.clustering.bound import bound_terms
+from analyses.clustering.embedding import EmbeddingPlan, embedding
+from analyses.clustering.task_optimum import OptimumSearch
+from analyses.table import Table
+from probe.cli import main
+from reports.registry import STUDIES
+from reports.study.engine import run_steps
+from reports.study.measurements import KINDS
+from reports.study.run import run_study
+from tests.tiny_study import THIRD, TINY, ask, files_of, planned_third, working_in, write_pictures
+from trainers.checkpoint import load_checkpoint
+from trainers.run import RunFolder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder to work in, with pictures in class folders."""
+    base = tmp_path_factory.mktemp("studies")
+    write_pictures(base)
+    return base
+
+
+@pytest.fixture(scope="module", params=TINY)
+def name(request, place):
+    """A study, made in the folder of its name."""
+    few = EmbeddingPlan(perplexity=9, methods=("pca", "tsne"))  # UMAP compiles itself for seconds
+    quick = {
+        "embedding": lambda on: embedding(on.checkpoint, on.data, on.plan, embed_plan=few),
+        "bound": lambda on: bound_terms(on.checkpoint, on.data, on.plan, OptimumSearch(8, 2)),
+    }
+    with working_in(place) as patch:
+        for kind, function in quick.items():
+            patch.setitem(KINDS, kind, dataclasses.replace(KINDS[kind], function=function))
+        if not (place / request.param).exists():
+            assert ask(request.param, "--out", request.param) == 0
+        yield request.param
+
+
+def claims_of(name):
+    return {"third": range(1, 4), "raghu2020": range(1, 14), "zhou2021": range(1, 11)}[name]
+
+
+def test_a_study_leaves_a_page_its_tables_and_figures_and_the_runs_behind_them(place, name):
+    names = set(files_of(place / name))
+    assert {"report.html", "references.bib", "tables/made.json", "tables/claims.csv", "tables/claims.tex"} <= names
+    drawn = {found for found in names if re.fullmatch(r"figures/.*\.svg", found)}
+    assert drawn and {found.replace(".svg", ".pdf") for found in drawn} <= names
+    assert not [found for found in names if found.endswith(".part") or found.startswith("failures")]
+    page = (place / name / "report.html").read_text(encoding="utf-8")
+    for number in claims_of(name):
+        assert re.search(rf">\s*{name[0].upper()}{number}\b", page), number
+    assert f"metaprobe study {name} --data" in html.unescape(page)
+    assert "@" in (place / name / "references.bib").read_text()
+
+
+def test_every_number_is_of_a_checkpoint_of_the_study_and_none_of_a_single_task(place, name):
+    last = {path.name: path for path in (place / name).glob("*-seed0")}
+    known = {load_checkpoint(path).fingerprint for path in (place / name).glob("*/checkpoints/*.safetensors")
+             if "resume" not in path.name}  # fmt: skip
+    page = (place / name / "report.html").read_text(encoding="utf-8")
+    assert all(load_checkpoint(RunFolder(path).checkpoint("last")).fingerprint in page for path in last.values())
+    for path in (place / name / "tables").glob("*.csv"):
+        if path.stem != "claims":  # which has columns of its own
+            ids = {row.checkpoint for row in Table.read_csv(path).rows} - {None}
+            assert ids <= {fingerprint[:12] for fingerprint in known}, path
+
+
+def test_the_page_names_no_place_on_this_machine_and_loads_nothing(place, name):
+    for path in [place / name / "report.html", *(place / name / "tables").iterdir()]:
+        text = path.read_text(encoding="utf-8")
+        assert str(place) not in text
+        assert not re.search(r"(?<![\w<.])/(tmp|home|root|work|usr|var|private)/", text), path
+    page = re.sub(r'xmlns(:\w+)?="[^"]+"', "", (place / name / "report.html").read_text(encoding="utf-8"))
+    assert not re.search(r"(?i)https?:|//cdn|@import|<script|<link|url\((?!#)", page)
+
+
+def test_learners_that_begin_with_another_begin_with_its_last_checkpoint(place, name):
+    study = STUDIES.get(name, THIRD)
+    learners = {learner.key: learner for learner in study.learners(study.preset("quick"))}
+    for learner in learners.values():
+        folder = place / name / f"{learner.folder or learner.algorithm}-seed0"
+        if learner.base and folder.exists():
+            base = learners[learner.base]
+            body = RunFolder(place / name / f"{base.folder or base.algorithm}-seed0").checkpoint("last")
+            found = load_checkpoint(RunFolder(folder).checkpoint("last"))
+            assert found.provenance["base"] == load_checkpoint(body).fingerprint
+
+
+def test_a_second_call_does_nothing_and_writes_the_same(place, name, capsys):
+    before = {found: path.read_bytes() for found, path in files_of(place / name).items()}
+    assert ask(name, "--out", name, "--dry-run") == 0
+    states = dict(line.split("\t") for line in capsys.readouterr().out.splitlines() if line.count("\t") == 1)
+    assert "to do" not in states.values() and states["steps to do"] == "0"
+    assert ask(name, "--out", name) == 0
+    assert {found: path.read_bytes() for found, path in files_of(place / name).items()} == before
+
+
+def test_a_page_is_made_from_its_tables_alone(place, name, capsys):
+    assert main(["report", "--from-tables", f"{name}/tables", "--out", f"again-{name}/report.html"]) == 0
+    assert "report: " in capsys.readouterr().out
+    again, first = (files_of(place / folder) for folder in (f"again-{name}", name))
+    for found in again:
+        one, other = (files[found].read_bytes() for files in (first, again))
+        assert one == other or sorted(one.splitlines()) == sorted(other.splitlines()), found  # rows in another order
+
+
+# --- what is done again, on the third study ---
+
+
+@pytest.fixture(scope="module")
+def made(place):
+    """The third study, all of its steps done, and how they ended."""
+    with working_in(place):
+        return run_study(planned_third(Path("made"))).results
+
+
+@pytest.fixture
+def work(place, made):
+    """A copy of it, to be harmed; the working folder."""
+    shutil.copytree(place / "made", place / "work")
+    with working_in(place):
+        yield place / "work"
+    shutil.rmtree(place / "work")
+
+
+def again(jobs=1, **changes):
+    """Run the copy, and return the names of the steps that are done now."""
+    results = run_study(planned_third(Path("work"), **changes), jobs).results
+    assert not results.missing()
+    return {name for name, outcome in results.outcomes.items() if outcome.ending == "done"}
+
+
+def test_only_what_depends_on_a_change_is_done_again(made, work):
+    steps = set(made.outcomes)
+    assert {outcome.ending for outcome in made.outcomes.values()} == {"done"}
+    assert again() == set()
+    tested = {step for step in steps if step.startswith(("accuracy", "freezing"))}
+    assert again(tasks=5) == tested
+    assert again(tasks=5, head_steps=(3,)) == {step for step in steps if step.startswith("freezing")}
+    assert again(tasks=5, head_steps=(3,), capture_tasks=4) == {"capture of maml-seed0", "similarity of maml"}
+    assert again(tasks=5, head_steps=(3,), capture_tasks=4, seeds=2) == {
+        *(step.replace("seed0", "seed1") for step in steps if "seed0" in step),
+        "similarity of maml",
+    }
+
+
+def test_a_table_that_was_changed_or_whose_note_is_damaged_is_measured_anew(work):
+    measured = work / "maml-seed0" / "measured"
+    Table(Table.read_csv(measured / "accuracy.csv").rows[:1]).write_csv(measured / "accuracy.csv")
+    (measured / "freezing.json").write_bytes(b"[" * 100_000)
+    (measured / "freezing-third.json").unlink()
+    assert again() == {f"{step} of maml-seed0" for step in ("accuracy", "freezing")} | {
+        "freezing of maml-seed0 at third"
+    }
+    (measured / "accuracy.json").write_bytes(b"\xff\xfe")
+    assert again() == {"accuracy of maml-seed0"}
+
+
+def test_another_checkpoint_is_measured_anew(work):
+    shutil.rmtree(work / "maml-seed0" / "captures")
+    (work / "maml-seed0" / "measured" / "capture-last.json").unlink()
+    shutil.copy(work / "nil-seed0" / "checkpoints" / "third.safetensors", work / "maml-seed0" / "checkpoints")
+    assert again() == {"capture of maml-seed0", "freezing of maml-seed0 at third"}
+
+
+def test_a_run_of_another_config_is_refused_before_anything_is_done(work):
+    shutil.rmtree(work / "nil-seed0")
+    assert main(["study", "third", "--out", "work", "--inner-lr", "0.3"]) == 2
+    assert not (work / "nil-seed0").exists()
+
+
+def test_interrupted_and_resumed_in_another_folder_it_gives_the_same(place, made, work):
+    def stopped(on, **options):
+        raise KeyboardInterrupt
+
+    shutil.rmtree(work)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "capture", dataclasses.replace(KINDS["capture"], function=stopped))
+        assert main(["study", "third", "--out", "work"]) == 130
+    assert not (work / "report.html").exists()
+    assert again() == {"capture of maml-seed0", "similarity of maml"}
+    first, second = files_of(place / "made"), files_of(work)
+    assert list(first) == list(second)
+    for name in first:
+        if "maml_head" not in name and not name.endswith("metrics.jsonl"):  # tells where the body lies; holds seconds
+            assert first[name].read_bytes() == second[name].read_bytes(), name
+
+
+def test_the_numbers_do_not_depend_on_the_number_of_jobs(place, work):
+    shutil.rmtree(work)
+    again(jobs=2)
+    for path in (place / "made" / "tables").glob("*.csv"):
+        if path.stem not in ("claims", "timing"):
+            one, two = (Table.read_csv(place / out / "tables" / path.name).rows for out in ("made", "work"))
+            # a store's hash names the number of threads that its run had
+            same = [dataclasses.replace(row, source=None) for row in one]
+            assert same == [dataclasses.replace(row, source=None) for row in two], path
+
+
+@pytest.mark.parametrize("fate", ["is missing", "has changed since"])
+def test_a_store_that_is_gone_is_named_and_the_page_does_not_shrink(work, capsys, fate):
+    store = work / "maml-seed0" / "captures" / "last.h5"
+    store.unlink() if fate == "is missing" else store.write_bytes(b"other")
+    (work / "report.html").unlink()
+    assert main(["study", "third", "--out", "work"]) == 3
+    told = capsys.readouterr().err
+    assert f"work/maml-seed0/captures/last.h5 {fate}" in told
+    assert "capture-last.json too, to capture and measure again" in told
+    assert not (work / "report.html").exists()
+
+
+def test_a_step_that_fails_stands_on_the_page_and_the_rest_goes_on(place, work, capsys):
+    def broken(on, **options):
+        raise ZeroDivisionError("by nothing")
+
+    (work / "maml-seed0" / "measured" / "similarity-of-0.json").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "similarity", dataclasses.replace(KINDS["similarity"], function=broken))
+        assert main(["study", "third", "--out", "work"]) == 1
+    assert "failed: similarity of maml: ZeroDivisionError: by nothing" in capsys.readouterr().err
+    assert "in broken" in (work / "failures" / "similarity-of-maml.txt").read_text()
+    assert "ZeroDivisionError: by nothing" in (work / "report.html").read_text(encoding="utf-8")
+    assert main(["study", "third", "--out", "work"]) == 0
+    assert (work / "report.html").read_bytes() == (place / "made" / "report.html").read_bytes()
+
+
+def test_a_disk_that_is_full_leaves_no_note_of_what_is_not_there(work, monkeypatch):
+    def full(*_):
+        raise OSError("disk full")
+
+    (work / "maml-seed0" / "measured" / "accuracy.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "write_csv", full)
+        planned = planned_third(Path("work"))
+        results = run_steps(planned.steps, planned.images)
+    assert dict(results.missing())["accuracy of maml-seed0"].reason == "OSError: disk full"
+    assert not (work / "maml-seed0" / "measured" / "accuracy.json").exists()

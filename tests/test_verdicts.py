@@ -1,0 +1,124 @@
+"""Verdicts follow from whole intervals by stated rules, and their words from the parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from analyses.readings import Estimate, Undefined
+from reports.claims import Claim, Part, Told, above, below, less_than, not_below, within
+from reports.quantities import Computed, q
+from reports.verdicts import all_of, judge
+from tests.evidence_rows import accuracy, evidence_of, of_tasks
+
+NOTHING = evidence_of()
+
+
+def fixed(*interval):
+    """Return a quantity that reads (value, low, high), or nothing."""
+    return Computed(lambda _: Estimate(*interval, n=400) if interval else None)
+
+
+def claim(*parts, **fields):
+    return Claim(
+        "X1", "title", "quantity", "paper", "where", "setting", "rule", parts, "It was not measured.", **fields
+    )
+
+
+CASES = [
+    (above(2), (3, 2.5, 4), "holds"), (above(2), (3, 1, 4), "undecided"), (above(2), (1, 0, 1.5), "does not hold"),
+    (below(2), (1, 0, 1.5), "holds"), (below(2), (1, 0, 2.5), "undecided"), (below(2), (3, 2.5, 4), "does not hold"),
+    (within(-1, 1), (0, -0.5, 0.5), "holds"), (within(-1, 1), (1.5, 1.2, 2), "does not hold"),
+    (within(-1, 1), (-3, -4, -2), "does not hold"), (within(-1, 1), (0.9, 0.5, 1.5), "undecided"),
+    (within(-1, 1), (0, -2, 2), "undecided"), (above(2), (3, None, None), "undecided"), (above(2), (), "not measured"),
+    (less_than(fixed(5, 4, 6), "below", "not below"), (3, 2, 3.5), "holds"),
+    (less_than(fixed(5, 4, 6), "below", "not below"), (3, 2, 4.5), "undecided"),
+    (less_than(fixed(5, 4, 6), "below", "not below"), (7, 6.5, 8), "does not hold"),
+    (less_than(fixed(), "below", "not below"), (7, 6.5, 8), "not measured"),
+    (not_below(0, "no loss", "a loss"), (-1, -2, 0.5), "holds"),
+    (not_below(0, "no loss", "a loss"), (-1, -2, -0.5), "does not hold"),
+    (not_below(0, "no loss", "a loss"), (), "not measured"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "interval", "verdict"), CASES)
+def test_a_rule_judges_the_whole_interval(rule, interval, verdict):
+    assert judge(claim(Part("it", fixed(*interval), rule)), NOTHING).verdict == verdict
+
+
+def test_one_part_that_fails_decides_and_a_missing_one_leaves_it_open():
+    good, bad, none = fixed(3, 2.5, 4), fixed(1, 0, 1.5), fixed()
+    for parts, verdict in (((good, good), "holds"), ((good, bad, none), "does not hold"), ((good, none), "undecided")):
+        assert judge(claim(*(Part("it", one, above(2)) for one in parts)), NOTHING).verdict == verdict
+    assert all_of([]) == all_of(["not measured"]) == "not measured"
+
+
+def test_the_words_follow_from_the_parts():
+    parts = [
+        Part(
+            "conv1", fixed(-0.5, -1, 0), above(-2.1, "under 2.1 points", "over 2.1 points"), control=fixed(0, -0.1, 0.1)
+        ),
+        Part(
+            "conv1–2",
+            fixed(-1, -1.5, -0.5),
+            above(-2.1, "under 2.1 points", "over 2.1 points"),
+            control=fixed(-9, -10, -8),
+        ),
+        Part("conv1–3", fixed(-2, -3, -1), above(-2.1, "under 2.1 points", "over 2.1 points"), control=fixed()),
+        Part("conv1–4", fixed(), above(-2.1, "under 2.1 points", "over 2.1 points")),
+    ]
+    told = judge(
+        claim(
+            *parts, unit=" points", signed=True, lead="change:", control="an untrained network",
+            beside=(Told("with 30 steps", fixed(1, 0, 2)),), remark=lambda _: "And a remark.",
+        ), NOTHING,
+    )  # fmt: skip
+    assert told.verdict == "undecided"
+    assert told.ours[:3] == (
+        "change:",
+        "with 30 steps: +1.0 points [0.0,\xa0+2.0]",
+        "conv1: −0.5 points [−1.0,\xa00.0]",
+    )
+    assert told.why == (
+        "Conv1 and conv1–2: under 2.1 points; conv1–3: undecided; conv1–4: not measured. An untrained network passes "
+        "the same test for conv1: there it shows nothing. And a remark."
+    )
+    assert told.decide.startswith("Conv1–3: The value is so near") is False
+    assert "More tasks (about" in told.decide or "hardly any number" in told.decide
+
+
+def test_a_value_inside_its_null_shows_nothing():
+    for null, verdict in (((0.1, 0.0, 0.2), "holds"), ((0.95, 0.9, 0.99), "undecided")):
+        part = Part("conv1", fixed(0.95, 0.93, 0.97), above(0.9), clear_of=fixed(*null))
+        found = judge(claim(part), NOTHING)
+        assert found.verdict == verdict
+        assert ("does not stand out" in found.decide) == (verdict == "undecided")
+    undefined = Part("conv1", fixed(0.95, 0.93, 0.97), above(0.9), clear_of=Computed(lambda _: Undefined("dead")))
+    assert judge(claim(undefined), NOTHING).verdict == "undecided"
+
+
+def test_a_guard_takes_the_verdict_away():
+    found = judge(claim(Part("it", fixed(3, 2.5, 4), above(2)), guard=lambda _: "One seed alone."), NOTHING)
+    assert (found.verdict, found.decide) == ("undecided", "")
+    assert found.why.endswith("One seed alone.")
+
+
+def test_what_was_taken_as_independent_is_told():
+    evidence = evidence_of(accuracy(90.0, 1.0), accuracy(80.0, 1.0, learner="anil"))
+    gap = q("accuracy", learner="maml") - q("accuracy", learner="anil")
+    assert (
+        "Taken as independent, for want of a paired difference: gap."
+        in judge(claim(Part("gap", gap, above(0))), evidence).why
+    )
+
+
+def test_where_the_seeds_at_hand_would_decide_more_seeds_are_asked_for():
+    import numpy as np
+
+    generator = np.random.default_rng(1)
+    own = generator.normal(50, 1, size=(3, 400))
+    shifts = np.array([[-3.0], [1.0], [-1.0]])
+    evidence = evidence_of(*of_tasks(own), *of_tasks(own + shifts, frozen="conv1"))
+    cost = q("accuracy", learner="maml", frozen="conv1") - q("accuracy", learner="maml")
+    found = judge(claim(Part("conv1", cost, above(-2.1))), evidence)
+    assert found.verdict == "undecided"
+    assert found.decide == "Conv1: More seeds would decide it: for those at hand the tasks suffice."
