@@ -185,7 +185,10 @@ def _told(finished: Finished) -> int:
 
 def _show(judgements: Sequence[Judgement], page: Path) -> None:
     """Show the verdicts, and where the page is."""
-    found = ((j.claim.id, j.claim.title, j.claim.paper, "; ".join(j.ours), j.verdict) for j in judgements)
+    ours = ("; ".join(j.ours).replace(":;", ":") for j in judgements)
+    found = (
+        (j.claim.id, j.claim.title, j.claim.paper, told, j.verdict) for j, told in zip(judgements, ours, strict=True)
+    )
     rows = tuple(tuple(text.replace("\N{NO-BREAK SPACE}", " ") for text in row) for row in found)  # as pages have them
     columns = ("claim", "title", "paper", "ours", "verdict")
     show((Grid("claims", columns, rows, unbroken=frozenset({"claim", "verdict"})),))

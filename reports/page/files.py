@@ -103,5 +103,5 @@ def _claims(judgements: Iterable[Judgement]) -> str:
     writer.writerow(("claim", *_OF_CLAIM[1:], "ours", "verdict", "why", "decide"))
     for j in judgements:
         told = (getattr(j.claim, name) for name in _OF_CLAIM)
-        writer.writerow((*told, "; ".join(j.ours), j.verdict, j.why, j.decide))
+        writer.writerow((*told, "; ".join(j.ours).replace(":;", ":"), j.verdict, j.why, j.decide))
     return text.getvalue()
