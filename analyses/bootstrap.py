@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy.special import ndtri, stdtrit  # not scipy.stats, which takes a second to import
 
 __all__ = ["REPLICATES", "Interval", "bounds", "mean_of_tasks", "over_seeds", "task_draws"]
 
@@ -183,5 +183,5 @@ def _widening(count: int, seeds: int, within: bool) -> float:
     """Return by what the bootstrap's deviation of a mean of `count` values of `seeds` seeds falls short."""
     if count < 2 or seeds < 2:
         return 1.0
-    student = float(stats.t.ppf(1 - _TAIL, seeds - 1) / stats.norm.ppf(1 - _TAIL))
+    student = float(stdtrit(seeds - 1, 1 - _TAIL) / ndtri(1 - _TAIL))
     return student * math.sqrt(2 * count / (seeds - 2) if within else count / (seeds - 1))

@@ -119,6 +119,7 @@ class Difference(Quantity):
             minus = minus_of(_differing(left, right))
             asked = _renamed(left, left.measure + DIFFERENCE + ending, minus=minus)
             rows = evidence.rows_of(asked)
+            # (a single row is that of one seed's own test, whose interval is made in the same way)
             if sign > 0 and not ending and len(rows) != 1 and all(row.seed is not None for row in rows):
                 rows = rows + evidence.made_from(left, right, minus)[:1]
             if rows:

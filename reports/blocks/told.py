@@ -10,7 +10,7 @@ from analyses.readings import Estimate, Reading
 from analyses.table import Row
 from reports.evidence import Evidence
 from reports.quantities import Quantity
-from reports.wording import count, interval, number
+from reports.wording import count, interval, number, reason_of
 
 __all__ = ["Told", "read"]
 
@@ -54,7 +54,7 @@ def _text(reading: Reading, what: str) -> str:
         bounds = interval(reading.low, reading.high, digits)
         text = ", ".join(filter(None, (f"{value} {bounds}".rstrip(), n, seeds)))
     else:
-        text = "no value" if reading is None else f"undefined ({reading.reason})"
+        text = "no value" if reading is None else f"undefined ({reason_of(reading)})"
     return f"{what}: {text}" if what else text
 
 
