@@ -7,13 +7,24 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from reports.wording import listed
 from trainers.errors import UnreadableInput
 from trainers.formats.strict_json import parse_json
 
-__all__ = ["Made"]
+__all__ = ["Made", "Trained"]
+
+
+class Trained(NamedTuple):
+    """A learner of a study, as its page tells of it."""
+
+    key: str
+    label: str
+    parameters: int  # of its network
+    steps: int  # outer steps of its training; 0 of a network that is never trained
+    tasks: int  # in an outer step
+    head_of: str = ""  # key of the learner whose finished body it is a head for
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Made:
     inner_lr: float  # step size of the inner loop
     layers: tuple[str, ...] = ()  # of the network, the head last; empty where that is not known
     # (key, label, parameters of its network, outer steps, tasks an outer step) of each learner, in the study's order
-    learners: tuple[tuple[str, str, int, int, int], ...] = ()
+    learners: tuple[Trained, ...] = ()
     commands: tuple[str, ...] = ()  # the commands that make the report again
     configs: tuple[tuple[str, str, str], ...] = ()  # (label of the run, key, value)
     checkpoints: tuple[tuple[str, str], ...] = ()  # (label, fingerprint in hexadecimal digits)
@@ -55,7 +66,7 @@ class Made:
     @property
     def learner_keys(self) -> tuple[str, ...]:
         """The learners of the study, in its order."""
-        return tuple(key for key, *_ in self.learners)
+        return tuple(learner.key for learner in self.learners)
 
     def to_json(self) -> str:
         """Return it as the text of tables/made.json."""
@@ -75,7 +86,12 @@ class Made:
         for name, kind in fields.items():
             if not isinstance(told[name], kinds.get(kind, list)) or isinstance(told[name], bool):
                 raise UnreadableInput(f"{path}: {name} is {told[name]!r}, expected {kind}")
-        return cls(**{name: _frozen(value) for name, value in told.items()})
+        values: dict[str, Any] = {name: _frozen(value) for name, value in told.items()}
+        try:
+            values["learners"] = tuple(Trained(*learner) for learner in values["learners"])
+        except TypeError as error:
+            raise UnreadableInput(f"{path}: learners: {error}") from error
+        return cls(**values)
 
 
 def _frozen(value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyses.contrasts import FIXED
 from analyses.table import Row
-from reports.made import Made
+from reports.made import Made, Trained
 from tests.evidence_rows import row
 
 BODY = ("conv1", "conv2", "conv3", "conv4")
@@ -29,7 +29,8 @@ MEASURES = {
 NIL_ACCURACY = {"maml": 92.0, "anil": 92.0, "multiclass": 80.0, "nil": 75.0, "random": 60.0, "multitask": 50.0}
 MADE = Made(
     "raghu2020", "glyphs", (("classes", "1,722 train, 312 validation, 431 test"), ("images", "28×28, 1 channel")),
-    5, 1, 5, 15, 5, 0.4, LAYERS, tuple((key, key, 113_000, 6000 * (key != "random"), 16) for key in NIL_ACCURACY),
+    5, 1, 5, 15, 5, 0.4, LAYERS,
+    tuple(Trained(key, key, 113_000, 6000 * (key != "random"), 16) for key in NIL_ACCURACY),
     ("metaprobe study raghu2020 --preset quick --out runs/quick",),
     tuple((f"{key} seed 0", *told) for key, layers in (("maml", "all"), ("anil", "head"))
           for told in (("inner_lr", "0.4"), ("steps", "5"), ("layers", layers))),

@@ -15,6 +15,7 @@ from analyses.table import Table
 from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
 from reports.claims import Claim, Part, above, below, within
 from reports.evidence import Evidence
+from reports.made import Trained
 from reports.page.compose import made_section, page_of
 from reports.page.files import read_tables, write_report
 from reports.page.latex import escape
@@ -58,7 +59,7 @@ def study(word=""):
 
 
 def evidence(**made):
-    told = {"learners": (("maml", "MAML", 9, 100, 4),), "commands": ("metaprobe study made-up",)} | made
+    told = {"learners": (Trained("maml", "MAML", 9, 100, 4),), "commands": ("metaprobe study made-up",)} | made
     return evidence_of(accuracy(50.0, 1.0), accuracy(45.0, 1.0, frozen="conv1"), **told)
 
 
@@ -101,9 +102,10 @@ def test_the_first_screen_is_the_answer_its_training_and_a_figure_and_support_is
 
 
 def test_the_training_is_told_once_for_those_of_the_same_steps_and_heads_are_counted():
-    trained = [("maml", "MAML", 9, 1000, 16), ("random", "random features", 9, 1, 16), ("anil", "ANIL", 9, 1000, 16)]
-    heads = [(f"maml_head-{who}", f"MAML head, {who}", 9, 800, 16) for who in ("nil", "random")]
-    page = page_of(study(), evidence(learners=(*heads, *trained, ("m1", "short", 9, 1, 4))))
+    steps = {"maml": ("MAML", 1000), "random": ("random features", 0), "anil": ("ANIL", 1000)}
+    trained = [Trained(key, label, 9, count, 16) for key, (label, count) in steps.items()]
+    heads = [Trained(f"new-{who}", f"MAML head, {who}", 9, 800, 16, who) for who in ("nil", "random")]
+    page = page_of(study(), evidence(learners=(*heads, *trained, Trained("m1", "short", 9, 1, 4))))
     assert page.training == (
         "Training behind this: MAML and ANIL: 1,000 outer steps of 16 tasks; short: 1 outer step of 4 tasks; "
         "new heads for 2 bodies: 800 outer steps of 16 tasks; 1 seed of each."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyses.table import Row
+from reports.made import Trained
 from tests import raghu_rows
 from tests.evidence_rows import row
 
@@ -21,7 +22,7 @@ VIEWS = {"assignment": 0.93, "all": 0.91, "body": 0.95, "head": 0.05, "features"
 """Adjusted Rand index of each view."""
 MADE = dataclasses.replace(
     raghu_rows.MADE, study="zhou2021", data="glyphs+patterns+shapes", n_shot=5, inner_lr=0.05,
-    learners=tuple((key, key, 391_000 if key == "large" else 113_000, 300, 4) for key in LEARNERS),
+    learners=tuple(Trained(key, key, 391_000 if key == "large" else 113_000, 300, 4) for key in LEARNERS),
     commands=("metaprobe study zhou2021 --preset quick",),
 )  # fmt: skip
 

@@ -101,9 +101,9 @@ def _rows(name: str, rows: list[Row]) -> Rows | None:
 def _training(evidence: Evidence) -> str:
     """Say how much training stands behind a page; heads on bodies that were trained before are only counted."""
     groups: dict[tuple[bool, int, int], list[str]] = {}
-    for key, label, _, steps, tasks in evidence.made.learners:
-        if steps and key != "random":  # whose one step changes nothing
-            groups.setdefault(("_head" in key, steps, tasks), []).append(label)
+    for one in evidence.made.learners:
+        if one.steps:
+            groups.setdefault((bool(one.head_of), one.steps, one.tasks), []).append(one.label)
     told = []
     for (heads, steps, tasks), labels in sorted(groups.items(), key=lambda group: group[0][0]):
         who = f"new heads for {len(labels)} bod{'ies' if len(labels) > 1 else 'y'}" if heads else listed(labels)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from analyses.table import Row, Table
-from reports.made import Made
+from reports.made import Made, Trained
 from reports.study.cache import Measuring
 from reports.study.engine import Results
 from reports.study.measurements import TEST_QUERIES
@@ -110,11 +110,12 @@ def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[
     )
 
 
-def _learner(run: Run) -> tuple[str, str, int, int, int]:
+def _learner(run: Run) -> Trained:
     """Return what the page is told of a learner; a network that is never trained has taken no steps."""
     size = sum(value.numel() for value in load_checkpoint(run.checkpoint()).params.values())
     steps = 0 if run.config.algorithm == "random" else run.config.iterations
-    return run.learner.key, run.learner.label, size, steps, run.config.meta_batch
+    one = run.learner
+    return Trained(one.key, one.label, size, steps, run.config.meta_batch, one.head_of)
 
 
 def _checkpoints(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str]]:

@@ -185,6 +185,6 @@ def _growth(evidence: Evidence, terms: Iterable[Query]) -> Reading:
     return Estimate(least, least, least)  # a formula of two estimates from below: no sample, no interval
 
 def _size(evidence: Evidence) -> str:
-    sizes = {key: size for key, _, size, *_ in evidence.made.learners if size}
+    sizes = {one.key: one.parameters for one in evidence.made.learners if one.parameters}
     more = f"{number(sizes[LARGE] / sizes[BASE])} times the parameters and " if {LARGE, BASE} <= set(sizes) else ""
     return f"It has {more}as many outer steps as both trainings."

@@ -55,8 +55,8 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
 
 def _accuracies(evidence: Evidence, sweep: list[str]) -> Grid:
     main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
-    sizes = {key: (f"{m_of(key)} × " * (m_of(key) > 1) + f"{size:,} parameters",)
-             for key, _, size, *_ in evidence.made.learners if size}
+    sizes = {one.key: (f"{m_of(one.key)} × " * (m_of(one.key) > 1) + f"{one.parameters:,} parameters",)
+             for one in evidence.made.learners if one.parameters}
     lines = [Line(label_of(key), tuple(Said(q("accuracy", learner=key, group=at)) for at in places), sizes.get(key, ()))
              for key in (BASE, *sweep, LARGE)]
     for key, over in ((main, CONTINUED), (LARGE, CONTINUED), (CONTINUED, BASE), (main, BASE), (LARGE, main)):
