@@ -10,6 +10,7 @@ from typing import Literal
 from analyses.readings import Estimate, Reading, Undefined
 from reports.evidence import Evidence
 from reports.quantities import Quantity
+from reports.wording import with_interval
 
 __all__ = ["Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "less_than", "not_below", "within"]
 
@@ -70,8 +71,8 @@ def less_than(other: Quantity, holds: str, fails: str) -> Rule:
         found = other.read(evidence)
         if found is None:
             return None
-        known = isinstance(found, Estimate) and found.low is not None
-        return (-math.inf, found.low or 0.0) if known and isinstance(found, Estimate) else (math.inf, -math.inf)
+        low = found.low if isinstance(found, Estimate) else None
+        return (math.inf, -math.inf) if low is None else (-math.inf, low)
 
     return _LessThan(region, holds, fails, other)
 
@@ -109,10 +110,10 @@ class Part:
     clear_of: Quantity | None = None  # its null: where the part holds but does not stand out from it, it is undecided
     control: Quantity | None = None  # the same of the control (an untrained network), for which it should not hold
     printed: tuple[float, ...] = ()  # the paper's figures for it
-    digits: int | None = None  # decimals of its number; None for those of the claim
-    # of its number; None for that of the claim. Parts of another unit have a scale of their own
+    # of its number, as in the claim where None: decimals, unit (those of another have a scale of their own), a sign
+    digits: int | None = None
     unit: str | None = None
-    signed: bool | None = None  # whether its number is written with its sign; None for as in the claim
+    signed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -150,3 +151,13 @@ class Claim:
     guard: Callable[[Evidence], str] | None = None  # from the evidence, why a verdict counts for nothing here, or ""
     remark: Callable[[Evidence], str] | None = None  # from the evidence, a sentence that no rule gives, or ""
     counted: str = "tasks"  # what n counts, for what would decide it
+
+    def unit_of(self, one: Part | Told) -> str:
+        """Return the unit of a number: its own, or that of the claim."""
+        return self.unit if one.unit is None else one.unit
+
+    def words(self, one: Part | Told, found: Reading) -> str:
+        """Return a reading of one of its numbers as its sentences say it: "conv1: −0.8 points [−1.2, −0.4]"."""
+        digits = self.digits if one.digits is None else one.digits
+        signed = self.signed if one.signed is None else one.signed
+        return f"{one.name}: {with_interval(found, digits, self.unit_of(one), signed=signed)}"

@@ -31,6 +31,7 @@ class Evidence:
 
     def __init__(self, table: Table, made: Made) -> None:
         self.made = made
+        self.n_way, self.trained_steps = made.n_way, made.trained_steps  # tests are judged at as many inner steps
         self._place: dict[int, int] = {}
         self._rows: list[Row] = []
         self._found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
@@ -49,16 +50,6 @@ class Evidence:
     def rows(self) -> tuple[Row, ...]:
         """All rows, those that were made when asked for last."""
         return tuple(self._rows)
-
-    @property
-    def trained_steps(self) -> int:
-        """Inner-loop steps of the training, the number that test accuracies are judged at."""
-        return self.made.trained_steps
-
-    @property
-    def n_way(self) -> int:
-        """Classes of a task."""
-        return self.made.n_way
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -130,11 +121,6 @@ class Evidence:
             if all(says(row, key, value) for key, value in columns.items())
         ]
         return self.note(found)
-
-    def single(self, measure: str, learner: str, **columns: object) -> list[Row]:
-        """Return the same of single tasks."""
-        rows = self._single.get((measure, learner, ""), [])
-        return self.note([row for row in rows if all(says(row, key, value) for key, value in columns.items())])
 
     def rows_of(self, query: Query, single: bool = False) -> list[Row]:
         """Return the rows that a question asks for: of all its seeds; of single tasks where that is asked for."""

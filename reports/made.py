@@ -7,9 +7,10 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from reports.wording import listed
+from trainers.config import from_mapping
 from trainers.errors import UnreadableInput
 from trainers.formats.strict_json import parse_json
 
@@ -79,20 +80,7 @@ class Made:
             told = parse_json(path.read_bytes().decode("utf-8"))
         except (OSError, ValueError) as error:
             raise UnreadableInput(f"{path}: cannot be read: {error}") from error
-        fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-        if not isinstance(told, dict) or set(told) != set(fields):
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(told, dict) or set(told) != fields:
             raise UnreadableInput(f"{path}: expected an object with {', '.join(sorted(fields))}")
-        kinds = {"str": str, "int": int, "float": (int, float)}
-        for name, kind in fields.items():
-            if not isinstance(told[name], kinds.get(kind, list)) or isinstance(told[name], bool):
-                raise UnreadableInput(f"{path}: {name} is {told[name]!r}, expected {kind}")
-        values: dict[str, Any] = {name: _frozen(value) for name, value in told.items()}
-        try:
-            values["learners"] = tuple(Trained(*learner) for learner in values["learners"])
-        except TypeError as error:
-            raise UnreadableInput(f"{path}: learners: {error}") from error
-        return cls(**values)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
+        return from_mapping(cls, told, str(path))

@@ -20,7 +20,7 @@ from reports.names import range_of
 if TYPE_CHECKING:
     from reports.evidence import Evidence
 
-__all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "Taken", "q", "says"]
+__all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "q", "says", "taken"]
 
 ANY = "any"
 """As the value of a column: whatever it says."""
@@ -139,17 +139,6 @@ class Computed(Quantity):
 
 
 @dataclass(frozen=True)
-class Taken(Quantity):
-    """The number of a row that was found before, as that of a single task."""
-
-    row: Row
-
-    def read(self, evidence: Evidence) -> Reading:
-        """Return the row's number."""
-        return pool(evidence.note([self.row]))
-
-
-@dataclass(frozen=True)
 class _Mapped(Quantity):
     """offset + sign · quantity."""
 
@@ -191,6 +180,11 @@ def q(
             `cluster`, `view` and `other_layer` say nothing, and `phase` does not say "pre".
     """
     return Query(measure, learner, other_learner, at, steps, step, head, tuple(columns.items()), limits)
+
+
+def taken(row: Row) -> Quantity:
+    """Ask for the number of a row that was found before, as that of a single task."""
+    return Computed(lambda evidence: pool(evidence.note([row])))
 
 
 def _renamed(query: Query, measure: str, **columns: object) -> Query:

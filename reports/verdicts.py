@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analyses.readings import Estimate, Reading, Undefined
-from reports.claims import Claim, Part, Told, Verdict
+from reports.claims import Claim, Part, Verdict
 from reports.evidence import Evidence
-from reports.wording import DASH, capital, listed, with_interval
+from reports.wording import DASH, capital, listed
 
 __all__ = ["Judged", "Judgement", "all_of", "judge"]
 
@@ -82,16 +82,9 @@ def _inside(found: Reading, null: Reading) -> bool:
 
 def _ours(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> tuple[str, ...]:
     told = [claim.lead] if claim.lead else []
-    told += [_told(claim, one, one.quantity.read(evidence)) for one in claim.beside]
-    told += [_told(claim, one.part, one.reading) for one in parts]
+    told += [claim.words(one, one.quantity.read(evidence)) for one in claim.beside]
+    told += [claim.words(one.part, one.reading) for one in parts]
     return tuple(dict.fromkeys(told))
-
-
-def _told(claim: Claim, one: Told | Part, found: Reading) -> str:
-    digits = claim.digits if one.digits is None else one.digits
-    signed = claim.signed if one.signed is None else one.signed
-    unit = claim.unit if one.unit is None else one.unit
-    return f"{one.name}: {with_interval(found, digits, unit, signed=signed)}"
 
 
 def _grouped(parts: Iterable[Judged]) -> str:
@@ -139,7 +132,8 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
         return f"Undefined, so nothing of this kind decides it: {found.reason}."
     if found is None or found.low is None or found.high is None or one.region is None:
         return ""
-    bound = _nearest(found, one.region)
+    bounds = [bound for bound in one.region if math.isfinite(bound)]
+    bound = min(bounds, key=lambda bound: abs(bound - found.value), default=math.inf)
     if not found.low <= bound <= found.high:
         return "it does not stand out from its null." if one.part.clear_of is not None else ""
     fixed = one.part.quantity.fixed(evidence)
@@ -153,12 +147,6 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
     factor = (half / distance) ** 2
     number = f" (about {_rounded(factor * found.n)} instead of {found.n:,})" if found.n and not several else ""
     return f"More {counted}{number} would decide it" + (", and more seeds." if several else ".")
-
-
-def _nearest(found: Estimate, region: tuple[float, float]) -> float:
-    """Return the bound that a value is nearest to, of those that there are."""
-    finite = [bound for bound in region if math.isfinite(bound)]
-    return min(finite, key=lambda bound: abs(bound - found.value), default=math.inf)
 
 
 def _rounded(number: float) -> str:

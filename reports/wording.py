@@ -8,18 +8,8 @@ from collections.abc import Sequence
 
 from analyses.readings import Estimate, Reading, Undefined
 
-__all__ = [
-    "DASH",
-    "block_name",
-    "capital",
-    "count",
-    "interval",
-    "listed",
-    "number",
-    "reading",
-    "reason_of",
-    "with_interval",
-]
+__all__ = ["DASH", "block_name", "capital", "count", "interval", "listed", "number"]
+__all__ += ["power_of_ten", "reading", "reason_of", "sizes", "with_interval"]
 
 DASH = "\N{EM DASH}"
 
@@ -35,6 +25,13 @@ def number(value: float, digits: int = 1, *, signed: bool = False) -> str:
     rounded = round(value, digits)
     sign = "\N{MINUS SIGN}" if rounded < 0 else "+" if signed and rounded else ""
     return f"{sign}{abs(rounded):.{digits}f}"
+
+
+def power_of_ten(exponent: int) -> str:
+    """Write a power of ten: "1", "10", "100", "1,000", "10⁴"."""
+    if 0 <= exponent < 4:
+        return f"{10**exponent:,}"
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def interval(low: float | None, high: float | None, digits: int = 1, *, signed: bool = False) -> str:
@@ -62,6 +59,14 @@ def with_interval(found: Reading, digits: int = 1, unit: str = "", *, signed: bo
     if not isinstance(found, Estimate):
         return text
     return f"{text}{unit} {interval(found.low, found.high, digits, signed=signed)}".rstrip(" ")
+
+
+def sizes(found: Reading) -> list[str]:
+    """Write how much stands behind a reading: "n = 600", and "3 seeds" where there are several."""
+    if not isinstance(found, Estimate):
+        return []
+    n = [] if found.n is None else [f"n = {found.n:,}"]
+    return n + [count(len(found.per_seed), "seed")] * (len(found.per_seed) > 1)
 
 
 def block_name(frozen: str) -> str:

@@ -19,39 +19,27 @@ MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter"
 
 # By learner (those of a study's own paper stand in the study), data set (the embedded ones are our own), statistic.
 _METHODS: dict[str, tuple[Work, ...]] = {
-    "maml": (MAML,), "fomaml": (MAML,), "nil": (
-        Work("vinyals2016matching", "inproceedings",
+    "maml": (MAML,), "fomaml": (MAML,), "nil": (Work("vinyals2016matching", "inproceedings",
              ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
              "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
-             {"volume": "29"}),
-    ),
-    "omniglot": (
-        Work("lake2015human", "article", ("Lake, Brenden M.", "Salakhutdinov, Ruslan", "Tenenbaum, Joshua B."),
+             {"volume": "29"}),),
+    "omniglot": (Work("lake2015human", "article", ("Lake, Brenden M.", "Salakhutdinov, Ruslan", "Tenenbaum, Joshua B."),
              "Human-Level Concept Learning through Probabilistic Program Induction", "Science", 2015,
-             {"volume": "350", "number": "6266", "pages": "1332–1338"}),
-    ),
-    "cifar_fs": (
-        Work("bertinetto2019meta", "inproceedings",
+             {"volume": "350", "number": "6266", "pages": "1332–1338"}),),
+    "cifar_fs": (Work("bertinetto2019meta", "inproceedings",
              ("Bertinetto, Luca", "Henriques, João F.", "Torr, Philip H. S.", "Vedaldi, Andrea"),
              "Meta-Learning with Differentiable Closed-Form Solvers",
              "International Conference on Learning Representations", 2019),
         Work("krizhevsky2009learning", "techreport", ("Krizhevsky, Alex",),
-             "Learning Multiple Layers of Features from Tiny Images", "University of Toronto", 2009),
-    ),
-    "bootstrap": (
-        Work("davison1997bootstrap", "book", ("Davison, Anthony C.", "Hinkley, David V."),
+             "Learning Multiple Layers of Features from Tiny Images", "University of Toronto", 2009)),
+    "bootstrap": (Work("davison1997bootstrap", "book", ("Davison, Anthony C.", "Hinkley, David V."),
              "Bootstrap Methods and their Application", "Cambridge University Press", 1997),
         Work("owen2007pigeonhole", "article", ("Owen, Art B.",), "The Pigeonhole Bootstrap",
-             "The Annals of Applied Statistics", 2007, {"volume": "1", "number": "2", "pages": "386–411"}),
-    ),
-    "median": (
-        Work("hahn1991statistical", "book", ("Hahn, Gerald J.", "Meeker, William Q."),
-             "Statistical Intervals: A Guide for Practitioners", "Wiley", 1991),
-    ),
-    "permutation": (
-        Work("good2005permutation", "book", ("Good, Phillip",),
-             "Permutation, Parametric and Bootstrap Tests of Hypotheses", "Springer", 2005, {"edition": "3"}),
-    ),
+             "The Annals of Applied Statistics", 2007, {"volume": "1", "number": "2", "pages": "386–411"})),
+    "median": (Work("hahn1991statistical", "book", ("Hahn, Gerald J.", "Meeker, William Q."),
+             "Statistical Intervals: A Guide for Practitioners", "Wiley", 1991),),
+    "permutation": (Work("good2005permutation", "book", ("Good, Phillip",),
+             "Permutation, Parametric and Bootstrap Tests of Hypotheses", "Springer", 2005, {"edition": "3"}),),
 }
 # fmt: on
 

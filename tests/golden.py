@@ -59,7 +59,7 @@ def _block(block):
 
 
 def _cell(cell):
-    marks = [f"[{cell.mark}]"] * bool(cell.mark) + [f"-> {' '.join(cell.links)}"] * bool(cell.links)
+    marks = [f"[{cell.mark}]"] * bool(cell.mark)
     return " / ".join(part for part in (cell.text, *cell.lines, *marks))
 
 

@@ -236,7 +236,7 @@ METADATA = {
     "a number for a choice": (put("config", "norm", 3), r"norm is 3, expected .*transductive"),
     "an unknown choice": (put("network", "norm", "layer"), r"network: not a NetworkConfig: norm is 'layer', expected"),
     "text for a list": (put("adaptation", "layers", "conv1"), r"layers is 'conv1', expected tuple"),
-    "numbers in a list": (put("adaptation", "layers", [1]), r"layers is \[1\], expected tuple"),
+    "numbers in a list": (put("adaptation", "layers", [1]), r"layers\[0\] is 1, expected str"),
     "a number for a flag": (put("adaptation", "first_order", 1), r"first_order is 1, expected bool"),
     "text for an option": (put("config", "clip", "none"), r"clip is 'none', expected float"),
     "out of range": (put("config", "n_shot", 0), r"config: not a TrainConfig: --n-shot must be at least 1 .*; got 0"),

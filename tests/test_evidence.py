@@ -68,7 +68,7 @@ def test_a_question_is_answered_by_what_it_names_and_nothing_else():
     assert {value: one.read(evidence).value for value, one in asked.items()} == {value: value for value in asked}
     assert q("accuracy", learner="nobody").read(evidence) is None
     assert evidence.distinct("inner_steps", "accuracy") == (0, 5, 30)
-    assert [one.value for one in evidence.single("accuracy", "maml")] == [10.0]
+    assert [one.value for one in evidence.rows_of(q("accuracy", learner="maml"), single=True)] == [10.0]
 
 
 def test_the_last_step_and_the_last_iteration_of_each_seed_are_meant():

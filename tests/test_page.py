@@ -46,10 +46,11 @@ def study(word=""):
     line = Line(f"MAML{word}", (Said(OWN), Said(FROZEN)))
     tests, again = (Grid(name, f"{name} {word}", ("Learner", "Own", f"Frozen{word}"), (line,), ("Tests", "No rows."))
                     for name in ("tests", "again"))
+    nothing = Grid("nothing", "", ("Learner", "Own"), (Line("NIL", (Said(NIL),)),), ("A table", "No rows."))
     dots = Dots(f"Accuracy{word}", ("own", f"conv1{word}"), (Series("MAML", "#0072b2", (OWN, FROZEN)),))
-    section = Declared("all", f"All & {word}", (word,), ((f"term{word}", word),), (tests,), (again,))
+    section = Declared("all", f"All & {word}", (word,), ((f"term{word}", word),), (tests,), (again, nothing))
     found = (claim("C1", above(40)), claim("C2", below(40), f"conv1{word}"),
-             claim("C3", within(0, 1), quantity=NIL, evidence=("tests", "all")))
+             claim("C3", within(0, 1), quantity=NIL, evidence=("tests", "nothing", "all")))
     return Study(
         "made-up", "", (PAPER,), f"A title{word}", "A question?", word, {}, lambda _: (), lambda _: (), lambda _: found,
         lambda _, cite: (section,),
@@ -63,11 +64,9 @@ def evidence(**made):
     return evidence_of(accuracy(50.0, 1.0), accuracy(45.0, 1.0, frozen="conv1"), **told)
 
 
-def linked(**changes):
-    cell = Cell("0.5", ("[0.4, 0.6]",), number=True, links=("numbers", "nothing", "more"))
-    links = PageTable("links", "", ("A", "B"), ((Cell("x"), cell),))
+def small_page(**changes):
     numbers = PageTable("numbers", "", ("A",), ((Cell("1"),),), Rows("numbers", (accuracy(50.0),)))
-    more = Section("more", "More & more", blocks=(links, numbers, Missing("A figure", "No `rows`.", "nothing")))
+    more = Section("more", "More & more", blocks=(numbers, Missing("A figure", "No `rows`.", "nothing")))
     return dataclasses.replace(Page("P", "Q?", (), "Yes", ("So.",), "R", (more,)), **changes)
 # fmt: on
 
@@ -119,7 +118,8 @@ def test_a_claim_is_a_line_with_a_strip_and_its_words_open_below(html):
     assert [line.count("<svg") for line in lines] == [1, 1, 0] and "Nothing." in lines[2]
     assert "<dd>conv1: 45.0 % [44.0, 46.0]</dd>" in lines[0].replace("\xa0", " ")
     assert "C1 holds when it does." in lines[0]
-    assert links_in(lines[2]) == [("#tests", "Table 1"), ("#all", "All &amp; "), ("tables/tests.csv", "tests.csv")]
+    places = [("#tests", "Table 1"), ("#nothing", "not measured"), ("#all", "All &amp; ")]
+    assert links_in(lines[2]) == [*places, ("tables/tests.csv", "tests.csv")]
     counts = re.search(r'<p class="count">(.*?)</p>', html)[1]
     assert re.sub("<.*?>", "", counts) == "1 holds, 1 does not hold, 1 not measured."
 
@@ -143,7 +143,7 @@ def test_rows_that_an_earlier_page_left_are_no_evidence(report, tmp_path):
     folder = Path(shutil.copytree(report / "tables", tmp_path / "tables"))
     Table.of((accuracy(1.0),)).write_csv(folder / "older.csv")
     (folder / "notes.csv").write_text("mine\n1\n")
-    write_report(linked(), tmp_path)
+    write_report(small_page(), tmp_path)
     assert sorted(path.name for path in folder.glob("*.csv")) == ["claims.csv", "notes.csv", "numbers.csv"]
     with pytest.raises(UnreadableInput, match=r"notes.csv: no table of a report: .*; got mine. Move it elsewhere"):
         read_tables(folder)
@@ -183,24 +183,19 @@ def test_parts_that_do_not_fit_are_errors_that_name_them():
         PageTable("t", "", ("A",), ((Cell("x"), Cell("y")),))
     with pytest.raises(MetaprobeError, match="lower-case words"):
         Rows("../x", ())
-    table = PageTable("t", "", ("A",), ((Cell("x", links=("numberz",)),),))
+    table = PageTable("t", "", ("A",), ((Cell("x"),),))
     with pytest.raises(MetaprobeError, match="'t' is used twice"):
-        linked(sections=(Section("s", "S", blocks=(table,), details=(table,)),))
+        small_page(sections=(Section("s", "S", blocks=(table,), details=(table,)),))
     with pytest.raises(MetaprobeError, match="the name 'cite' is used twice"):
-        linked(sections=(Section("cite", "S"),))
-    with pytest.raises(MetaprobeError, match=r"in table 't' of page 'P': 'numberz'. Did you mean numbers"):
-        linked(sections=(*linked().sections, Section("s", "S", blocks=(table,))))
+        small_page(sections=(Section("cite", "S"),))
     lost = dataclasses.replace(study(), claims=lambda _: (claim("C1", above(40), evidence=("testz",)),))
     with pytest.raises(MetaprobeError, match=r"unknown evidence of claim C1 'testz'. Did you mean tests"):
         page_of(lost, evidence())
 
 
-def test_links_lead_to_blocks_sections_and_rows_and_the_contents_number_sections():
-    html = render(linked(works=(PAPER,)))
-    places = [("#numbers", "Table 2"), ("#nothing", "not measured"), ("#more", "More &amp; more")]
-    found = re.search(r'<small class="links">(.*?)</small>', html, re.S)[1]
-    assert links_in(found) == [*places, ("tables/numbers.csv", "numbers.csv")]
-    assert links_in(html)[:2] == [places[2], ("#references", "References")]
+def test_the_contents_number_sections_and_what_is_missing_says_why():
+    html = render(small_page(works=(PAPER,)))
+    assert links_in(html)[:2] == [("#more", "More &amp; more"), ("#references", "References")]
     assert re.findall(r"<h2><span>(\d)</span> (.*?)</h2>", html) == [("1", "More &amp; more"), ("2", "References")]
     assert "No <code>rows</code>." in html
 

@@ -224,9 +224,11 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     allowed = get_args(hint) if get_origin(hint) is not tuple else ()
     if get_origin(hint) is Literal:
         fits = value in allowed
-    elif get_origin(hint) is tuple:
-        fits = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-        value = tuple(value) if fits else value
+    elif (items := _items(value, hint)) is not None:
+        fits = isinstance(value, list | tuple) and len(value) == len(items)
+        if fits:
+            parts = (_checked(f"{name}[{place}]", *each) for place, each in enumerate(zip(value, items, strict=True)))
+            return hint(*parts) if hasattr(hint, "_fields") else tuple(parts)
     elif allowed:  # a union with None; TOML and JSON leave None out
         return None if value is None else _checked(name, value, allowed[0])
     elif hint is float:
@@ -237,3 +239,13 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     if not fits:
         raise TypeError(f"{name} is {value!r}, expected {hint if allowed else getattr(hint, '__name__', hint)}")
     return value
+
+
+def _items(value: Any, hint: Any) -> tuple[Any, ...] | None:
+    """Return the hint of each item of a tuple or a NamedTuple, of as many as the value has where any number may be."""
+    if hasattr(hint, "_fields"):
+        return tuple(get_type_hints(hint).values())
+    if get_origin(hint) is not tuple:
+        return None
+    items = get_args(hint)
+    return items[:1] * len(value) if items[-1] is ... and isinstance(value, list | tuple) else items

@@ -14,6 +14,7 @@ from scipy.optimize import isotonic_regression
 
 from reports.blocks.canvas import tell
 from reports.blocks.told import Told
+from reports.wording import power_of_ten
 
 __all__ = ["WORD", "along", "contrast", "dot", "dotted", "label_ends", "mark", "plain_logarithm", "slant", "width_of"]
 
@@ -78,11 +79,9 @@ def plain_logarithm(axes: Axes, which: str) -> None:
     few = high / low < 200
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=8))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if few else _power(value)))
-
-
-def _power(value: float) -> str:
-    return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if few else power_of_ten(round(math.log10(value))))
+    )
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:

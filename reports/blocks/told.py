@@ -10,7 +10,7 @@ from analyses.readings import Estimate, Reading
 from analyses.table import Row
 from reports.evidence import Evidence
 from reports.quantities import Quantity
-from reports.wording import count, interval, number, reason_of
+from reports.wording import interval, number, reason_of, sizes
 
 __all__ = ["Told", "read"]
 
@@ -49,10 +49,8 @@ def _text(reading: Reading, what: str) -> str:
         size = abs(reading.value) or max(map(abs, reading.ends)) or 1.0
         digits = min(6, max(0, 2 - math.floor(math.log10(size)))) if math.isfinite(size) else 0
         value = number(reading.value, digits) if abs(reading.value) < 1e6 else f"{reading.value:.3g}"
-        n = "" if reading.n is None else f"n = {reading.n:,}"
-        seeds = count(len(reading.per_seed), "seed") if len(reading.per_seed) > 1 else ""
         bounds = interval(reading.low, reading.high, digits)
-        text = ", ".join(filter(None, (f"{value} {bounds}".rstrip(), n, seeds)))
+        text = ", ".join([f"{value} {bounds}".rstrip(), *sizes(reading)])
     else:
         text = "no value" if reading is None else f"undefined ({reason_of(reading)})"
     return f"{what}: {text}" if what else text

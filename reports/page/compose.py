@@ -11,7 +11,7 @@ from reports.claims import Claim
 from reports.evidence import Evidence
 from reports.made import Made
 from reports.page.page import Page
-from reports.page.parts import Cell, ClaimsList, PageTable, Rows, Section, Statement
+from reports.page.parts import Block, Cell, ClaimsList, PageTable, Rows, Section, Statement
 from reports.study import study as studies
 from reports.verdicts import judge
 from reports.wording import DASH, count, listed
@@ -77,7 +77,7 @@ def _bibliography(study: studies.Study, evidence: Evidence) -> Bibliography:
     return Bibliography.of(study.works, used | methods_of(algorithms, evidence.made.data))
 
 
-def _built(section: studies.Section, evidence: Evidence) -> Section:
+def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
     blocks, details = (
         tuple(part for block in declared if (part := build(block, evidence)) is not None)
         for declared in (section.blocks, section.details)
@@ -112,7 +112,7 @@ def _training(evidence: Evidence) -> str:
     return f"Training behind this: {'; '.join(told)}."
 
 
-def made_section(made: Made) -> Section:
+def made_section(made: Made) -> Section[Block]:
     """Return the section with the commands and, folded away, configurations, checkpoints and versions."""
     lines = tuple((Cell(name), Cell(ending, mark="bad"), Cell(why)) for name, ending, why in made.missing)
     blocks = (

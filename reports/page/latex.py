@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader
 
 from reports.page.parts import PageTable
 
@@ -17,20 +19,6 @@ _ESCAPES = {
 }
 # fmt: on
 _WORDS = r">{\raggedright\arraybackslash}p{0.2\linewidth}"  # a sentence in a plain column would leave the page
-_TABLE = r"""% needs \usepackage{booktabs,array}
-\begin{table}
-  \centering
-  \caption{CAPTION}
-  \label{tab:NAME}
-  \begin{tabular}{COLUMNS}
-    \toprule
-    HEADER \\
-    \midrule
-    BODY
-    \bottomrule
-  \end{tabular}
-\end{table}
-"""
 
 
 def escape(text: str) -> str:
@@ -52,11 +40,6 @@ def latex_table(table: PageTable) -> str:
             size = r"\footnotesize " * bool(line)
             # A bracket after a line break would be read as its optional argument.
             body.append(" & ".join(f"{size}{{{cell}}}" if cell else "" for cell in cells) + r" \\")
-    told = {
-        "CAPTION": escape(" ".join([table.caption, *table.notes])),
-        "NAME": table.name,
-        "COLUMNS": columns,
-        "HEADER": " & ".join(map(escape, table.header)),
-        "BODY": "\n    ".join(body),
-    }
-    return re.sub("[A-Z]{4,}", lambda found: told[found[0]], _TABLE)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), keep_trailing_newline=True)
+    told = {"caption": escape(" ".join([table.caption, *table.notes])), "header": [*map(escape, table.header)]}
+    return environment.get_template("table.tex.j2").render(**told, name=table.name, columns=columns, body=body)

@@ -17,7 +17,7 @@ from reports.page.parts import Block, ClaimsList, Mark, Missing, PageFigure, Pag
 from reports.page.strip import legend, strip
 from reports.verdicts import Judgement
 from reports.works import Work
-from trainers.errors import MetaprobeError, unknown_name
+from trainers.errors import MetaprobeError
 
 __all__ = ["Page", "named_blocks", "render"]
 
@@ -43,7 +43,7 @@ class Page:
     headline: str  # the answer in a few words
     answer: tuple[str, ...]  # in sentences with its numbers
     rules: str  # how the answer follows from the numbers
-    sections: tuple[Section, ...]  # the rest, what matters most first
+    sections: tuple[Section[Block], ...]  # the rest, what matters most first
     figure: PageTable | PageFigure | Missing | None = None  # the one figure that shows the answer
     training: str = ""  # how much training stands behind the answer, in a sentence
     works: tuple[Work, ...] = ()  # that it cites, by their numbers
@@ -51,16 +51,9 @@ class Page:
     behind: Rows | None = None  # the rows that its sentences were read from
 
     def __post_init__(self) -> None:
-        targets = [name for name, *_ in _anchors(self)]
-        if doubled := [name for name, times in Counter([*_RESERVED, *targets]).items() if times > 1]:
-            raise MetaprobeError(
-                f"page {self.title!r}: the name {doubled[0]!r} is used twice; every block needs its own."
-            )
-        tables = [block for block in named_blocks(self) if isinstance(block, PageTable)]
-        links = [(table, link) for table in tables for row in table.rows for cell in row for link in cell.links]
-        for table, link in links:
-            if link not in targets:
-                raise unknown_name(f"target of a link in table {table.name!r} of page {self.title!r}:", link, targets)
+        names = Counter([*_RESERVED, *(name for name, *_ in _anchors(self))])
+        if doubled := [name for name, times in names.items() if times > 1]:
+            raise MetaprobeError(f"page {self.title!r}: the name {doubled[0]!r} is used twice; use another")
 
     @property
     def judgements(self) -> dict[str, Judgement]:

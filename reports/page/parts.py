@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from analyses.table import Row
 from reports.verdicts import Judgement
@@ -26,7 +26,6 @@ class Cell:
     lines: tuple[str, ...] = ()  # smaller lines under it (an interval, a null), in order
     mark: Mark = ""
     number: bool = False  # whether it is set in figures, right of its column
-    links: tuple[str, ...] = ()  # names of what it leads to on its page, each with the CSV of the rows behind it
 
 
 @dataclass(frozen=True)
@@ -105,14 +104,15 @@ class Statement:
 
 
 Block = PageTable | PageFigure | ClaimsList | Missing | Statement
+_B = TypeVar("_B")
 
 
 @dataclass(frozen=True)
-class Section(_Named):
-    """A section of a page."""
+class Section(_Named, Generic[_B]):
+    """A section of a page: with its blocks as a study declares them, and then as they were built."""
 
     title: str
     text: tuple[str, ...] = ()  # paragraphs before its blocks
     glossary: tuple[tuple[str, str], ...] = ()  # (term, meaning), for the reader who does not know the paper
-    blocks: tuple[Block, ...] = ()
-    details: tuple[Block, ...] = ()  # what supports it, folded away
+    blocks: tuple[_B, ...] = ()
+    details: tuple[_B, ...] = ()  # what supports it, folded away

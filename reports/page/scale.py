@@ -7,14 +7,13 @@ import statistics
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from reports.wording import number
+from reports.wording import number, power_of_ten
 
 __all__ = ["LEFT", "RIGHT", "Scale"]
 
 LEFT, RIGHT = 160, 374  # the places of its ends
 _FAR = 100  # times the median distance from the median: a number beyond would leave the others no room
 _DECADES = 3  # from which positive numbers are drawn on a log scale
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,8 @@ class Scale:
         step, places = next((step, places) for step, places in along if len(places) <= 5)
         values = [place * step for place in places]
         if self.log:
-            return [(10.0**value, _power(round(value))) for value in values]
+            return [(10.0**value, power_of_ten(round(value))) for value in values]
         if step >= 10_000:
             return [(value, f"{value:.0e}".replace("-", "\N{MINUS SIGN}").replace("e+", "e")) for value in values]
         digits = max(0, -math.floor(math.log10(step)))
         return [(value, number(round(value, digits), digits)) for value in values]
-
-
-def _power(exponent: int) -> str:
-    return f"{10**exponent:,}" if 0 <= exponent < 4 else f"10{str(exponent).translate(_SUPERSCRIPTS)}"

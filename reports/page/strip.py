@@ -11,7 +11,7 @@ from analyses.readings import Estimate, Reading
 from reports.claims import Claim, Verdict
 from reports.page.scale import LEFT, RIGHT, Scale
 from reports.verdicts import Judged, Judgement
-from reports.wording import count, number, with_interval
+from reports.wording import count, number, sizes
 
 __all__ = ["legend", "strip"]
 
@@ -29,7 +29,7 @@ def strip(judgement: Judgement) -> Markup:
     height = max(_THIN, min(_LANE, _HIGH / len(parts)))
     groups: dict[str, list[Judged]] = {}
     for one in parts:
-        groups.setdefault(_unit(one, claim), []).append(one)
+        groups.setdefault(claim.unit_of(one.part), []).append(one)
     drawn, top = "", 1.0
     for unit, ones in groups.items():
         scale = _scale(ones)
@@ -59,19 +59,8 @@ def legend(judgements: Iterable[Judgement]) -> Iterator[tuple[Markup, str]]:
     return ((Markup(f"{head}{mark}</svg>"), words) for shown, mark, words in marks if shown)
 
 
-def _unit(one: Judged, claim: Claim) -> str:
-    return claim.unit if one.part.unit is None else one.part.unit
-
-
 def _told(one: Judged, claim: Claim, reading: Reading, of: str = "") -> str:
-    part = one.part
-    digits = claim.digits if part.digits is None else part.digits
-    signed = claim.signed if part.signed is None else part.signed
-    words = [f"{of}{part.name}: {with_interval(reading, digits, _unit(one, claim), signed=signed)}"]
-    if isinstance(reading, Estimate):
-        words += [f"n = {reading.n:,}"] if reading.n else []
-        words += [count(len(reading.per_seed), "seed")] if len(reading.per_seed) > 1 else []
-    return "; ".join(words)
+    return "; ".join([of + claim.words(one.part, reading), *sizes(reading)])
 
 
 def _scale(ones: Sequence[Judged]) -> Scale:
@@ -99,7 +88,7 @@ def _lane(one: Judged, claim: Claim, y: float, height: float, scale: Scale) -> s
         mark = _reading(one.control, y, radius, scale, _CONTROL)
         drawn += _titled(_told(one, claim, one.control, "control, "), mark)
     for value in one.part.printed:
-        told = f"the paper, {name}: {number(value, 2).rstrip('0').rstrip('.')}{_unit(one, claim)}"
+        told = f"the paper, {name}: {number(value, 2).rstrip('0').rstrip('.')}{claim.unit_of(one.part)}"
         x, beyond = scale.place(value)
         drawn += _titled(told, _arrow(x, y, beyond) if beyond else _diamond(x, y, radius + 0.6))
     told = _told(one, claim, one.reading)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reports.blocks.declared import Block
 from reports.claims import Claim
 from reports.evidence import Evidence
+from reports.page import parts
 from reports.study.options import Options
 from reports.verdicts import Judgement
 from reports.works import Work
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from reports.made import Made
 
 __all__ = ["Answer", "Cite", "Learner", "Measurement", "Section", "Study"]
+
+Section = parts.Section[Block]
 
 # from the name of a measure or a method to the numbers of its works in the references, "[2]"; "" if there are none
 Cite = Callable[[str], str]
@@ -49,18 +52,6 @@ class Measurement:
     at: tuple[str, ...] = ("last",)  # names of the checkpoints, of each run
     amount: int = 0  # how many tasks
     options: Mapping[str, Any] = field(default_factory=dict)  # what else the kind takes
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of a study's page."""
-
-    name: str  # its anchor, lower-case words joined by hyphens
-    title: str  # its heading
-    text: tuple[str, ...] = ()  # paragraphs before its blocks
-    glossary: tuple[tuple[str, str], ...] = ()  # (term, meaning), for the reader who does not know the paper
-    blocks: tuple[Block, ...] = ()  # what it shows
-    details: tuple[Block, ...] = ()  # blocks that support it, folded away
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from reports.names import GROUP_MARKS, colour_of
 from reports.page.parts import Cell
 from reports.papers.zhou2021 import claims as of
 from reports.papers.zhou2021.claims import BASE, CONTINUED, DISTANCES, LARGE, gain, label_of, look_of, m_of, main_of
-from reports.quantities import Taken, q
+from reports.quantities import q, taken
 from reports.study.study import Cite, Section
 from reports.wording import DASH, count, listed
 
@@ -118,7 +118,7 @@ def _embedded(evidence: Evidence) -> Figure:
              if row.task is not None and (row.learner, row.seed) == (main, seed)}
     groups = dict(zip(evidence.distinct("group", "accuracy"), GROUP_MARKS, strict=False))
     for ((view, who), name), (method, title) in product(_PLANES.items(), _METHODS.items()):
-        points = tuple(Point(Taken(x), Taken(found[view, who, f"{method}_y", task]), x.group or "",
+        points = tuple(Point(taken(x), taken(found[view, who, f"{method}_y", task]), x.group or "",
                   groups.get(x.group, GROUP_MARKS[-1])[0], GROUP_MARKS[(x.cluster or 0) % len(GROUP_MARKS)][1],
                   "" if x.cluster is None else f"initialisation {x.cluster}")
             for (*at, measure, task), x in found.items() if (*at, measure) == (view, who, f"{method}_x"))
