@@ -9,6 +9,8 @@ import numpy as np
 
 from analyses.table import Row, Table
 from analyses.testing.accuracy import task_rows
+from trainers.errors import UnreadableInput
+from trainers.formats.checkpoint_format import read_metadata
 from trainers.run import RunFolder
 
 __all__ = ["learning_curves"]
@@ -26,11 +28,13 @@ def learning_curves(folder: RunFolder) -> Table:
         in every run of the same data, way and shot, where the run noted them down.
 
     Raises:
-        UnreadableInput: the folder is no run, or damaged.
+        UnreadableInput: the folder is no run, or damaged, or lines of its metrics.jsonl were lost.
     """
     config, single = folder.read_config(), folder.read_task_accuracies()
-    rows, since = [], []
-    for record in folder.read_metrics():
+    rows, since, records, last = [], [], folder.read_metrics(), folder.checkpoint("last")
+    if last.is_file() and len(records) < (done := read_metadata(last).iteration):
+        raise UnreadableInput(f"{folder.metrics_file} ends at iteration {len(records)}; the run has taken {done}")
+    for record in records:
         since.append(record)
         if "val_loss" not in record:
             continue

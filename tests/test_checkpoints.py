@@ -1,6 +1,7 @@
 """Checkpoints: what is written comes back, byte for byte, and what does not belong is refused in one line."""
 
 import dataclasses
+import hashlib
 import json
 import os
 
@@ -27,7 +28,8 @@ from trainers.outer_loop import train
 from trainers.run import RunFolder
 
 NETWORK = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "non-transductive")
-CONFIG = tiny(norm="non-transductive", clip=10.0, filters=None, image_size=8, schedule="cosine")
+SETTINGS = {"norm": "non-transductive", "inner_lr": 0.25, "inner_steps": 3, "adapt_norm": False, "iterations": 18}
+CONFIG = tiny("fomaml", clip=10.0, filters=None, image_size=8, schedule="cosine", **SETTINGS)
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 
 
@@ -51,13 +53,28 @@ def path(tmp_path):
 
 
 def write(path, made, change=None, params=None):
-    """Write a checkpoint by the safetensors library alone, its metadata changed as told."""
+    """Write a checkpoint by the safetensors library alone, its metadata changed as told, and sealed again."""
     content = json.loads(metadata_json(metadata_for(made)))
+    tensors = {name: value.detach() for name, value in (params or made.params).items()}
     if change:
         change(content)
-    tensors = {name: value.detach() for name, value in (params or made.params).items()}
+        seal(content, tensors)
     save_file(tensors, path, {METADATA_KEY: json.dumps(content)})
     return path
+
+
+def sha256(content):
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal(content, tensors):
+    """Give metadata the fingerprint and the checksum that they would have been written with."""
+    deciding = ("kind", "iteration", "config", "network", "adaptation")
+    if len(content["fingerprint"]) == 64 and set(deciding) <= set(content):
+        said = {name: content[name] for name in deciding}
+        content["fingerprint"] = sha256({"tensors": fingerprint(tensors)} | said)
+    content["checksum"] = sha256({name: value for name, value in content.items() if name != "checksum"})
 
 
 def one_line(error):
@@ -80,10 +97,12 @@ def test_what_is_written_comes_back(path):
 
 
 def test_bare_checkpoints_and_none_come_back(path):
-    made = checkpoint(config=tiny(), metrics={}, provenance={}, iteration=0)
+    bare = tiny(norm="non-transductive")
+    adaptation = Adaptation(LAYERS, bare.inner_lr, bare.inner_steps)
+    made = checkpoint(config=bare, adaptation=adaptation, metrics={}, provenance={}, iteration=0)
     save_checkpoint(path, made)
     found = load_checkpoint(path)
-    assert found.config == tiny()
+    assert found.config == bare
     assert found.config.clip is None
     assert (dict(found.metrics), dict(found.provenance), found.iteration) == ({}, {}, 0)
 
@@ -100,7 +119,13 @@ def test_equal_checkpoints_give_equal_bytes_and_others_do_not(tmp_path):
     strided = {name: value.detach().repeat_interleave(2, dim=0)[::2] for name, value in checkpoint().params.items()}
     assert not all(value.is_contiguous() for value in strided.values())
     assert written("d", checkpoint(params=strided)) == first
-    changed = {"seed": 2, "iteration": 18, "metrics": {}, "provenance": {}, "config": tiny()}
+    changed = {
+        "seed": 2,
+        "iteration": 18,
+        "metrics": {},
+        "provenance": {},
+        "config": dataclasses.replace(CONFIG, seed=7),
+    }
     assert all(written("e", checkpoint(**{name: value})) != first for name, value in changed.items())
 
 
@@ -174,7 +199,10 @@ def test_any_changed_weight_is_noticed(path):
     start = 8 + int.from_bytes(content[:8], "little")
     for place in (start, (start + len(content)) // 2, len(content) - 1):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.raises(UnreadableInput, match=r"changed after the file was written: fingerprint \w{12}, expected"):
+        with pytest.raises(
+            UnreadableInput,
+            match=r"weights or settings were changed after the file was written: fingerprint \w{12}, expected",
+        ):
             load_checkpoint(path)
     path.write_bytes(content)
     assert load_checkpoint(path).iteration == 17
@@ -183,11 +211,9 @@ def test_any_changed_weight_is_noticed(path):
 def test_weights_that_do_not_fit_the_network_are_named(path):
     params = dict(checkpoint().params)
     cases = {
-        r"head.weight is torch.float32 \(5, 4\), expected torch.float32 \(3, 4\)": params
-        | {"head.weight": torch.zeros(5, 4)},
-        r"conv5.conv.weight is torch.float32 \(1,\), expected not there": params
-        | {"conv5.conv.weight": torch.zeros(1)},
-        r"head.bias is not there, expected torch.float32 \(3,\)": {k: v for k, v in params.items() if k != "head.bias"},
+        r"head.weight is F32 \(5, 4\), expected F32 \(3, 4\)": params | {"head.weight": torch.zeros(5, 4)},
+        r"conv5.conv.weight is F32 \(1,\), expected not there": params | {"conv5.conv.weight": torch.zeros(1)},
+        r"head.bias is not there, expected F32 \(3,\)": {k: v for k, v in params.items() if k != "head.bias"},
     }
     for told, weights in cases.items():
         save_checkpoint(path, checkpoint(params=weights))
@@ -244,7 +270,7 @@ METADATA = {
     "no object": (lambda c: c.update(config=[]), r"'config' must be an object, got \[\]"),
     "no part": (lambda c: c.pop("adaptation"), r"missing key 'adaptation'"),
     "another part": (lambda c: c.update(extra={}), r"unknown key 'extra'"),
-    "a later version": (lambda c: c.update(format=2), r"checkpoint format 2, newer than 1; update metaprobe"),
+    "a later version": (lambda c: c.update(format=3), r"checkpoint format 3, newer than 2; update metaprobe"),
     "a negative iteration": (lambda c: c.update(iteration=-1), r"'iteration' must be a whole number from 0, got -1"),
     "a word for a metric": (put("metrics", "val_loss", "low"), r"metric 'val_loss' must be a number, got \"low\""),
     "no fingerprint": (lambda c: c.update(fingerprint="abc"), r"'fingerprint' must be 64 hexadecimal digits"),
@@ -285,7 +311,7 @@ def test_a_network_that_cannot_be_built_is_an_unreadable_input(path, case):
 def test_weights_of_another_type_are_refused(path, dtype):
     made = checkpoint()
     params = dict(made.params) | {"head.bias": made.params["head.bias"].detach().to(dtype)}
-    write(path, made, params=params, change=lambda content: content.update(fingerprint=fingerprint(params)))
+    write(path, made, params=params, change=lambda content: None)
     with pytest.raises(UnreadableInput, match=r"a.safetensors.*head.bias"):
         load_checkpoint(path)
 

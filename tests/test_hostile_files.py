@@ -71,7 +71,7 @@ HEADERS: dict[str, tuple[object, str]] = {
     "our metadata: a list": (_with_metadata([]), "expected a JSON object"),
     "our metadata: deep": (_with_metadata("[" * 100_000), "nested"),
     "our metadata: no version": (_with_metadata({}), "'format' must be a whole number"),
-    "our metadata: newer": (_with_metadata({"format": 2}), "format 2, newer than 1; update metaprobe"),
+    "our metadata: newer": (_with_metadata({"format": 3}), "format 3, newer than 2; update metaprobe"),
     "our metadata: missing": (_with_metadata({"format": 1}), "missing key 'adaptation'"),
     "our metadata: more": (_with_metadata(_our_metadata(zzz=1)), "unknown key 'zzz'"),
     "our metadata: iteration": (_with_metadata(_our_metadata(iteration="1")), "'iteration' must be a whole number"),

@@ -56,7 +56,7 @@ def test_a_report_of_a_studys_runs_reads_what_was_measured_and_prints_what_makes
     page = html.unescape((place / "page" / "runs.html").read_text(encoding="utf-8"))
     for run in RUNS:
         config = RunFolder(work / run).read_config()
-        base = config.base and config.base.removeprefix("first/")
+        base = config.base and config.base.removeprefix("work/")  # where the folder lies now
         assert train_command(dataclasses.replace(config, base=base), run) in page
     text = re.sub(r"<[^>]+>", "", page)
     assert f"metaprobe report {' '.join(RUNS)} --out runs.html --study third --tasks 4 --capture-tasks 3\n" in text

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -13,7 +11,6 @@ import pytest
 
 from probe.moments import JointMoments, moments_of, pool
 from probe.store import LayerInfo, RawOptions, StoreMetadata, open_store
-from probe.store.checksum import fletcher32
 from probe.store.metadata import ROOT_KEY, metadata_from_json, metadata_to_json
 from probe.store.picking import picked_rows, rows_per_task, sketch_rows
 from probe.store.schema import expected_bytes, schema
@@ -112,7 +109,7 @@ def test_moments_come_back_exactly_and_pool(whole):
                 assert_same(store.pooled(layer.name, step), pool(expected))
 
 
-def test_whole_activations_come_back_exactly_in_whole_checksummed_chunks(tmp_path):
+def test_whole_activations_come_back_exactly(tmp_path):
     path = write(tmp_path / "raw.h5", dataclasses.replace(METADATA, raw=RawOptions()))
     with open_store(path) as store:
         for layer in LAYERS:
@@ -120,8 +117,6 @@ def test_whole_activations_come_back_exactly_in_whole_checksummed_chunks(tmp_pat
                 for task in range(5):
                     found = store.activations(layer.name, step, task)
                     np.testing.assert_array_equal(found, activations_for(layer, phase, task))
-    with h5py.File(path) as file:
-        assert file["activations/pre/conv"].fletcher32
 
 
 def test_chunks_are_about_two_megabytes_and_hold_whole_samples():
@@ -129,18 +124,6 @@ def test_chunks_are_about_two_megabytes_and_hold_whole_samples():
     metadata = dataclasses.replace(METADATA, n_tasks=100, n_query=75, layers=layers, raw=RawOptions())
     chunks = {spec.path: spec.chunk for spec in schema(metadata) if spec.path.startswith("activations/post")}
     assert chunks == {"activations/post/wide": (1, 25, 64, 14, 14), "activations/post/narrow": (27, 75, 64, 2, 2)}
-
-
-@pytest.mark.parametrize("size", [2, 510, 514, 131_070, 131_072, 131_074, 999_998])
-@pytest.mark.parametrize("fill", [None, 0, 1, 255])
-def test_the_checksum_is_the_librarys(tmp_path, size, fill):
-    data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
-    if fill is not None:
-        data[:] = fill
-    with h5py.File(tmp_path / "sum.h5", "w") as file:
-        dataset = file.create_dataset("x", data=data, chunks=data.shape, fletcher32=True)
-        stored = dataset.id.read_direct_chunk((0,))[1][-4:]
-    assert fletcher32(data) == int.from_bytes(stored, "little")
 
 
 def test_sketches_are_shared_evenly_and_picked_by_identity():
@@ -235,6 +218,28 @@ def claims(path, **changed):
     attribute(path, ROOT_KEY, np.bytes_(json.dumps(content).encode()))
 
 
+def overwritten(path, name, byte):
+    """Fill a dataset with a byte, as a lost chunk (0) or an erased block (255) would."""
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        dataset = file[name]
+        raw = np.full(dataset.size * dataset.dtype.itemsize, byte, np.uint8)
+        dataset[...] = raw.view(dataset.dtype).reshape(dataset.shape)
+
+
+def timed(path):
+    """Put values of a type that numpy has not."""
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        del file[N]
+        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        created.set_chunk((5, 3))
+        h5py.h5d.create(file.id, N.encode(), h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((5, 3)), created)
+
+
+def named(path, name):
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        h5py.h5g.create(file.id, name)
+
+
 def stepped_layer(**changed):
     return [dataclasses.asdict(LAYERS[0]) | changed, *map(dataclasses.asdict, LAYERS[1:])]
 
@@ -248,7 +253,7 @@ ATTACKS = {
     "metadata is a number": (lambda p: attribute(p, ROOT_KEY, 3), "not an activation store of metaprobe"),
     "metadata is not JSON": (lambda p: attribute(p, ROOT_KEY, np.bytes_(b"{")), "the JSON is broken"),
     "metadata of another kind": (lambda p: claims(p, kind="checkpoint"), "not those of an activation store"),
-    "newer format": (lambda p: claims(p, format=9), "store format 9, newer than 1; update metaprobe"),
+    "newer format": (lambda p: claims(p, format=9), "store format 9, newer than 2; update metaprobe"),
     "unknown key": (lambda p: claims(p, more=1), "unknown key 'more'"),
     "steps descend": (lambda p: claims(p, steps=[3, 2, 1]), "steps must ascend"),
     "tasks is text": (lambda p: claims(p, n_tasks="5"), "n_tasks must be a whole number from 1 to"),
@@ -278,22 +283,27 @@ ATTACKS = {
     ),
     "group for a dataset": (group_instead, "is not a dataset"),
     "other shape": (
-        lambda p: replaced(p, N, shape=(5, 4), dtype="<i8", chunks=(5, 4), fletcher32=True),
+        lambda p: replaced(p, N, shape=(5, 4), dtype="<i8", chunks=(5, 4)),
         "expected <i8",
     ),
-    "other dtype": (lambda p: replaced(p, N, shape=(5, 3), dtype="<f8", chunks=(5, 3), fletcher32=True), "is float64"),
-    "no checksum": (
-        lambda p: replaced(p, N, data=np.ones((5, 3), dtype="<i8"), chunks=(5, 3)),
-        "stores 120 bytes, expected 124",
+    "other dtype": (lambda p: replaced(p, N, shape=(5, 3), dtype="<f8", chunks=(5, 3)), "is float64"),
+    "another filter": (
+        lambda p: replaced(p, N, data=np.ones((5, 3), "<i8"), chunks=(5, 3), fletcher32=True),
+        r"is stored with the filters \[3\]",
     ),
     "compressed unasked": (
-        lambda p: replaced(p, N, data=np.ones((5, 3), "<i8"), chunks=(5, 3), fletcher32=True, compression="gzip"),
+        lambda p: replaced(p, N, data=np.ones((5, 3), "<i8"), chunks=(5, 3), compression="gzip"),
         "is stored with the filters",
     ),
     "never written": (
-        lambda p: replaced(p, N, shape=(5, 3), dtype="<i8", chunks=(5, 3), fletcher32=True),
-        "stores 0 bytes, expected 124",
+        lambda p: replaced(p, N, shape=(5, 3), dtype="<i8", chunks=(5, 3)),
+        "stores 0 bytes, expected 120",
     ),
+    "a time": (timed, "damaged: "),
+    "a name that is no text": (lambda p: named(p, b"moments/conv/\xff\xfe"), "damaged|does not belong"),
+    "another data set is told": (lambda p: claims(p, data="tay"), "what it says, or its checksums, were changed"),
+    "another checksum": (lambda p: attribute(p, "checksum", np.bytes_(b"ab" * 32)), "or its checksums, were changed"),
+    "checksums of others": (lambda p: overwritten(p, "checks/crc32", 0), "or its checksums, were changed"),
     "empty": (lambda p: os.truncate(p, 0), "an empty file"),
     "cut short": (lambda p: os.truncate(p, os.path.getsize(p) - 100), "damaged or cut short"),
     "cut to the first block": (lambda p: os.truncate(p, 48), "damaged or cut short"),
@@ -317,50 +327,6 @@ def test_no_file_and_no_regular_file(tmp_path):
     for path, match in ((tmp_path / "none.h5", "No such file"), (tmp_path, "expected a file, got a folder")):
         with pytest.raises(UnreadableInput, match=match):
             open_store(path)
-
-
-FLIPS = """
-import sys, numpy as np
-from probe.store import open_store
-from trainers.errors import UnreadableInput
-
-whole, path = open(sys.argv[1], 'rb').read(), sys.argv[2]
-
-def content(where):
-    with open_store(where) as store:
-        for layer in store.layers:
-            for step in store.steps:
-                for task in range(store.tasks):
-                    m = store.moments(layer, step, task)
-                    yield from (np.array(m.n), m.mean, m.scatter, m.cubic, m.quartic, m.largest)
-                s = store.sketch(layer, step)
-                yield from (s.rows, s.tasks, s.samples, s.positions, s.ids, s.labels)
-
-expected = [a.tobytes() for a in content(sys.argv[1])]
-generator, refused, unseen = np.random.default_rng(0), 0, 0
-for place in sorted(generator.choice(len(whole), 150, replace=False)):
-    damaged = bytearray(whole)
-    damaged[place] ^= 1 << generator.integers(8)
-    with open(path, 'wb') as file:
-        file.write(damaged)
-    try:
-        assert [a.tobytes() for a in content(path)] == expected, f'another number was read after a flip at {place}'
-        unseen += 1
-    except UnreadableInput as error:
-        assert '\\n' not in str(error)
-        refused += 1
-print(refused, unseen)
-"""
-
-
-def test_flipped_bits_are_noticed_or_change_nothing(whole, tmp_path):
-    """In another process: what a C library makes of a damaged file must not take the tests with it."""
-    command = [sys.executable, "-c", FLIPS, str(whole), str(tmp_path / "flipped.h5")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    refused, unseen = map(int, ended.stdout.split())
-    assert refused > 0
-    assert refused + unseen == 150
 
 
 def test_metadata_round_trip_and_expected_size(whole):

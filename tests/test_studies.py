@@ -5,20 +5,25 @@ import html
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from analyses.clustering.bound import bound_terms
 from analyses.clustering.embedding import EmbeddingPlan, embedding
 from analyses.clustering.task_optimum import OptimumSearch
+from analyses.learning_curves import learning_curves
 from analyses.table import Table
 from probe.cli import main
 from reports.registry import STUDIES
+from reports.study.cache import Measuring
 from reports.study.engine import run_steps
-from reports.study.measurements import KINDS
+from reports.study.measurements import KINDS, Input
 from reports.study.run import run_study
+from reports.study.study import Measurement
 from tests.tiny_study import THIRD, TINY, ask, files_of, planned_third, working_in, write_pictures
 from trainers.checkpoint import load_checkpoint
+from trainers.errors import UnreadableInput
 from trainers.run import RunFolder
 
 
@@ -166,11 +171,47 @@ def test_a_table_that_was_changed_or_whose_note_is_damaged_is_measured_anew(work
     assert again() == {"accuracy of maml-seed0"}
 
 
-def test_another_checkpoint_is_measured_anew(work):
+def test_a_store_that_was_given_up_is_captured_anew(work):
     shutil.rmtree(work / "maml-seed0" / "captures")
     (work / "maml-seed0" / "measured" / "capture-last.json").unlink()
-    shutil.copy(work / "nil-seed0" / "checkpoints" / "third.safetensors", work / "maml-seed0" / "checkpoints")
-    assert again() == {"capture of maml-seed0", "freezing of maml-seed0 at third"}
+    assert again() == {"capture of maml-seed0"}
+
+
+def test_another_checkpoint_or_other_metrics_under_what_was_measured_are_told(work, capsys):
+    measured, third = work / "maml-seed0" / "measured", work / "maml-seed0" / "checkpoints" / "third.safetensors"
+    before = third.read_bytes()
+    shutil.copy(work / "nil-seed0" / "checkpoints" / "third.safetensors", third)
+    assert main(["study", "third", "--out", "work"]) == 3
+    assert "third.safetensors has changed since freezing-third.csv was made from it" in capsys.readouterr().err
+    (measured / "freezing-third.json").unlink()
+    assert again() == {"freezing of maml-seed0 at third"}
+    third.write_bytes(before)
+    (measured / "freezing-third.json").unlink()
+    assert again() == {"freezing of maml-seed0 at third"}
+
+
+def test_metrics_that_are_cut_doubled_or_changed_under_the_curves_are_told(work):
+    run = RunFolder(work / "maml-seed0")
+    last = Input(run.checkpoint("last"), "maml", 0, "maml")
+    curves, data = Measuring("", run.path, "curves", Measurement("curves", ("maml",)), (last,)), SimpleNamespace()
+    data.fingerprint = "d"
+    curves.do(data)
+    lines = run.metrics_file.read_text().splitlines(keepends=True)
+    later = [line.replace('"seconds": ', '"seconds": 1') for line in lines]
+    run.metrics_file.write_text("".join(later))
+    assert curves.is_done(data)  # times are no two runs' own
+    cases = {
+        r"metrics.jsonl has changed since curves.csv was made": [lines[0].replace('loss": ', 'loss": 1'), *lines[1:]],
+        r"metrics.jsonl has changed": lines[:-1],
+        r"metrics.jsonl:\d+: iteration \d+, expected \d+; lines were lost": [*lines, lines[-1]],
+    }
+    for told, changed in cases.items():
+        run.metrics_file.write_text("".join(changed))
+        with pytest.raises(UnreadableInput, match=told):
+            curves.is_done(data)
+    run.metrics_file.write_text("".join(lines[:-1]))
+    with pytest.raises(UnreadableInput, match=r"metrics.jsonl ends at iteration \d+; the run has taken \d+"):
+        learning_curves(run)
 
 
 def test_a_run_of_another_config_is_refused_before_anything_is_done(work):

@@ -20,6 +20,7 @@ from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.evaluate import Evaluation
+from trainers.files import alone_in, replacing
 from trainers.outer_loop import Diverged, train
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 
@@ -188,7 +189,7 @@ def test_a_damaged_resume_state_is_told(tmp_path, toy):
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
-    with pytest.raises(UnreadableInput, match=r"changed after the file was written: fingerprint"):
+    with pytest.warns(UserWarning, match=r"is damaged \(.*changed after the file was written: .*goes on from"):
         train(tiny(), toy, tmp_path / "run")
 
 
@@ -275,22 +276,77 @@ def test_divergence_seen_only_in_validation_saves_nothing(tmp_path, toy, monkeyp
     assert not RunFolder(tmp_path / "run").checkpoint("last").exists()
 
 
+def lost(folder, *names):
+    for name in names:
+        file = folder.resume_file if name == "resume" else folder.checkpoint(name)
+        file.write_bytes(file.read_bytes()[:-9])
+
+
+def test_a_damaged_last_checkpoint_is_written_anew_from_the_resume_state(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    before = folder.checkpoint("last").read_bytes()
+    lost(folder, "last")
+    with pytest.warns(UserWarning, match=r"last.safetensors.*; it is written anew from last.resume.safetensors"):
+        train(tiny(), toy, tmp_path / "run")
+    assert folder.checkpoint("last").read_bytes() == before
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "multiclass"])
+def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_so(tmp_path, toy, algorithm):
+    train(tiny(algorithm, val_every=5), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    lost(folder, "resume", "last", "best")
+    if algorithm == "multiclass":  # whose head of all classes is in no checkpoint
+        with pytest.raises(UnreadableInput, match=r"last.resume.* is damaged .* no checkpoint holds classes.weight"):
+            train(tiny(algorithm, val_every=5), toy, tmp_path / "run")
+        return
+    with pytest.warns(UserWarning, match=r"goes on from the newest whole checkpoint, of iteration 6, with a new opt"):
+        train(tiny(val_every=5), toy, tmp_path / "run")
+    last = load_checkpoint(folder.checkpoint("last"))
+    assert (last.iteration, last.provenance["resumed"]) == (9, "iteration 6 with a new optimiser")
+    assert [record["iteration"] for record in folder.read_metrics()] == list(range(1, 10))
+    lost(folder, "resume", *CHECKPOINT_NAMES)
+    with pytest.raises(UnreadableInput, match=r"no whole checkpoint is left \(.*; bring a file back, or"):
+        train(tiny(val_every=5), toy, tmp_path / "run")
+
+
 def test_a_lost_resume_state_does_not_restart_the_run(tmp_path, toy):
     train(tiny(), toy, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     before = folder.checkpoint("last").read_bytes()
     folder.resume_file.unlink()
-    with pytest.raises(UnreadableInput, match=r"has last.safetensors but not last.resume.safetensors"):
+    with pytest.warns(UserWarning, match=r"last.resume.safetensors is missing; goes on from .* of iteration 9, with"):
         train(tiny(), toy, tmp_path / "run")
     assert folder.checkpoint("last").read_bytes() == before
 
 
 def test_what_a_kill_left_half_written_does_not_stop_a_run(tmp_path, toy):
     (tmp_path / "run").mkdir()
-    left = tmp_path / "run" / ".config.toml.abcd.part"
+    left = tmp_path / "run" / ".config.toml.metaprobe-abcd1234.part"
     left.write_text("algor")
-    train(tiny(), toy, tmp_path / "run")
+    mine = tmp_path / "run" / "checkpoints" / ".diary.part"
+    train(tiny(iterations=1), toy, tmp_path / "run")
+    mine.write_text("dear")
+    train(tiny(iterations=1), toy, tmp_path / "run")
     assert not left.exists()
+    assert mine.read_text() == "dear"
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path):
+    with replacing(tmp_path / "a") as first:
+        with replacing(tmp_path / "a") as second:
+            second.write_text("second")
+        first.write_text("first")
+    assert (tmp_path / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path, toy):
+    with alone_in(tmp_path / "run"), pytest.raises(MetaprobeError, match=r"another process writes in .*run; wait"):
+        train(tiny(), toy, tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+    assert train(tiny(iterations=1), toy, tmp_path / "run").iteration == 1
 
 
 @pytest.mark.parametrize("iterations", [1, 2])

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from trainers.algorithms import ALGORITHMS
+from trainers.checking import check_shapes, contradiction
 from trainers.clustering.clusters import Clusters, Start
-from trainers.clustering.file import CLUSTERS, cluster_tensors, read_clusters
+from trainers.clustering.file import cluster_tensors, read_clusters
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_bytes
 from trainers.formats.checkpoint_format import (
+    FORMAT_VERSION,
     METADATA_KEY,
     CheckpointMetadata,
+    checked_metadata,
+    file_fingerprint,
     metadata_json,
-    metadata_of,
-    read_metadata,
     tensor_fingerprint,
 )
 from trainers.formats.safetensors_header import open_regular, read_header
-from trainers.formats.text import visible
 from trainers.networks import TaskNetwork, build_network
 
 __all__ = [
@@ -54,6 +58,7 @@ class Checkpoint:
         metrics: numbers known when it was written (validation accuracy in percent, loss in nats).
         provenance: see `trainers.provenance`.
         clusters: the centres and initialisations of a learner that has several.
+        format: version of the format of the file that it was read from.
     """
 
     params: Mapping[str, Tensor]
@@ -64,11 +69,12 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)
     clusters: Clusters | None = None
+    format: int = FORMAT_VERSION
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all tensors, 64 hexadecimal digits; the first 12 are the checkpoint's id."""
-        return fingerprint_of(self.tensors())
+        """SHA-256 of the tensors and of what decides a number, 64 hexadecimal digits; the first 12 are its id."""
+        return metadata_for(self).fingerprint
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the file holds, by name: the weights, and the clusters' tensors below `clusters`."""
@@ -91,33 +97,43 @@ def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all; equal checkpoints give equal bytes.
 
     Raises:
-        MetaprobeError: its metadata is not JSON.
+        MetaprobeError: its metadata is not JSON, or contradicts itself.
     """
+    if problem := contradiction(
+        checkpoint.config, checkpoint.network_config, checkpoint.adaptation, checkpoint.iteration
+    ):
+        raise MetaprobeError(f"this checkpoint contradicts itself: {problem}")
+    checkpoint = dataclasses.replace(checkpoint, format=FORMAT_VERSION)
     write_tensors(path, checkpoint.tensors(), metadata_for(checkpoint))
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a checkpoint and check that its weights are the ones it was written with.
+    """Read a checkpoint and check that weights and metadata are the ones it was written with, and fit each other.
+
+    Warns where the file is of an older format, of which the weights alone are covered by a hash.
 
     Raises:
         UnreadableInput: the file is missing, damaged, not a checkpoint, or its weights do not fit its network or its
-            fingerprint.
+            fingerprint, or it contradicts itself.
     """
-    metadata = read_metadata(path)
+    with open_regular(path) as file:
+        header = read_header(file, path)
+    metadata = checked_metadata(header, path)
     if metadata.kind != "checkpoint":
         raise UnreadableInput(f"{path}: expected a checkpoint, got a {metadata.kind}; it lies beside one.")
-    _, tensors = read_tensors(path)
     network_config = from_mapping(NetworkConfig, metadata.network, f"{path}: network")
-    params = _params_of(path, tensors, network_config)
+    names = check_shapes(path, header, network_config)  # before anything of a claimed size is made or read
     config = from_mapping(TrainConfig, metadata.config, f"{path}: config")
     adaptation = from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation")
+    metadata, tensors = read_tensors(path)
+    params = {name: tensors[name] for name in names}
     made_with = ALGORITHMS.get(config.algorithm)
     clusters = None
     if len(params) < len(tensors):
         clusters = read_clusters(path, params, tensors, config, adaptation)
     elif made_with is not None and made_with.cluster is not None:
         raise UnreadableInput(f"{path}: a checkpoint of {config.algorithm} without clusters; they were taken out of it")
-    return Checkpoint(
+    found = Checkpoint(
         params=params,
         config=config,
         network_config=network_config,
@@ -126,24 +142,17 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         metrics=metadata.metrics,
         provenance=metadata.provenance,
         clusters=clusters,
+        format=metadata.format,
     )
-
-
-def _params_of(path: Path | str, tensors: Mapping[str, Tensor], config: NetworkConfig) -> dict[str, Tensor]:
-    """Return a file's weights in the network's order: as they come from a file it is another one each time."""
-    try:
-        built = build_network(config, seed=0)
-    except MetaprobeError as error:
-        raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
-    expected = {name: (tuple(value.shape), value.dtype) for name, value in built.named_parameters()}
-    found = {n: (tuple(value.shape), value.dtype) for n, value in tensors.items() if not n.startswith(CLUSTERS)}
-    if expected != found:
-        name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
-        raise UnreadableInput(
-            f"{path}: the weights do not fit network {config.name!r}: {visible(name)} is "
-            f"{_told(found.get(name))}, expected {_told(expected.get(name))}"
+    if problem := contradiction(config, network_config, adaptation, metadata.iteration):
+        raise UnreadableInput(f"{path}: it contradicts itself: {problem}")
+    if metadata.format < FORMAT_VERSION:
+        warnings.warn(
+            f"{path}: written in format {metadata.format}, in which a checksum covers the weights and not what is said "
+            f"of them; train again, or go on with its training, for format {FORMAT_VERSION}",
+            stacklevel=2,
         )
-    return {name: tensors[name] for name in expected}
+    return found
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: CheckpointMetadata) -> None:
@@ -159,18 +168,19 @@ def read_tensors(path: Path | str) -> tuple[CheckpointMetadata, dict[str, Tensor
         UnreadableInput: the file cannot be read, is not ours, or its tensors differ from its fingerprint.
     """
     with open_regular(path) as file:
-        metadata = metadata_of(read_header(file, path), path)
+        header = read_header(file, path)
+        metadata = checked_metadata(header, path)
+        if header.file_size > psutil.virtual_memory().total / 4:  # its bytes, their tensors, and what is done with them
+            raise UnreadableInput(f"{path}: {header.file_size / 1e9:,.1f} GB are too much for this machine's memory")
         file.seek(0)
         content = file.read()
-    if metadata is None:
-        raise UnreadableInput(f"{path}: a safetensors file, but not a checkpoint of metaprobe")
     tensors = load(content)
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
             raise UnreadableInput(f"{path}: {name} is of type {tensor.dtype}, which no file of metaprobe's holds")
-    if (found := fingerprint_of(tensors)) != metadata.fingerprint:
+    if (found := file_fingerprint(fingerprint_of(tensors), metadata)) != metadata.fingerprint:
         raise UnreadableInput(
-            f"{path}: the tensors were changed after the file was written: fingerprint {found[:12]}, "
+            f"{path}: weights or settings were changed after the file was written: fingerprint {found[:12]}, "
             f"expected {metadata.fingerprint[:12]}"
         )
     return metadata, tensors
@@ -186,24 +196,23 @@ def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
 def metadata_for(
     checkpoint: Checkpoint,
     kind: str = "checkpoint",
-    fingerprint: str | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> CheckpointMetadata:
-    """Return the metadata of a checkpoint, or of another kind of file that belongs to it."""
-    return CheckpointMetadata(
+    """Return the metadata of a checkpoint, or of another kind of file that belongs to it, with tensors of its own."""
+    metadata = CheckpointMetadata(
         kind=kind,
-        fingerprint=checkpoint.fingerprint if fingerprint is None else fingerprint,
+        fingerprint="",
         iteration=checkpoint.iteration,
         config=to_mapping(checkpoint.config),
         network=to_mapping(checkpoint.network_config),
         adaptation=to_mapping(checkpoint.adaptation),
         metrics=dict(checkpoint.metrics if metrics is None else metrics),
         provenance=dict(checkpoint.provenance),
+        format=checkpoint.format,
     )
-
-
-def _told(kind: tuple[tuple[int, ...], torch.dtype] | None) -> str:
-    return "not there" if kind is None else f"{kind[1]} {kind[0]}"
+    content = fingerprint_of(checkpoint.tensors() if tensors is None else tensors)
+    return dataclasses.replace(metadata, fingerprint=file_fingerprint(content, metadata))
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["cache_folder", "replacing", "sha256_of", "write_bytes", "write_text"]
+from trainers.errors import MetaprobeError
+
+__all__ = [
+    "TEMPORARY",
+    "alone_in",
+    "cache_folder",
+    "remove_abandoned",
+    "replacing",
+    "sha256_of",
+    "write_bytes",
+    "write_text",
+]
+
+TEMPORARY = re.compile(r"\.(?P<name>[^/\n]+)\.metaprobe-[a-z0-9_]{8}\.part")
+"""What files are called that have not got their name yet."""
 
 _CHUNK = 1 << 20
 
@@ -19,7 +36,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends without an error.
 
     The file is synced before and its folder after the rename, so a crash leaves the old file or the new one, never
-    a part. On an error the temporary file is removed and `path` is untouched.
+    a part. On an error the temporary file is removed and `path` is untouched. What a killed process left of an earlier
+    attempt is removed too: a living one holds a lock on its file.
 
     Args:
         path: the file to write; its folder is made when it is missing.
@@ -29,9 +47,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
+    remove_abandoned(target.parent.iterdir(), of=target.name)
+    handle, temporary = _temporary(target)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; a result is an ordinary one
@@ -40,6 +57,70 @@ def replacing(path: Path | str) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_abandoned(files: Iterable[Path], of: str | None = None) -> None:
+    """Remove those of some files that killed processes left before they had their names.
+
+    Args:
+        files: whatever lies in a folder; what was not made here, or is being written, stays.
+        of: only what was to become a file of this name.
+    """
+    for file in files:
+        made = TEMPORARY.fullmatch(file.name)
+        if made is None or (of is not None and made["name"] != of):
+            continue
+        try:
+            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:  # another process was faster, or it is not ours to open
+            continue
+        try:
+            if _locked(handle):
+                file.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, made when it is missing, for this process; the lock ends with the block, or with the process.
+
+    Raises:
+        MetaprobeError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise MetaprobeError(f"another process writes in {folder}; wait for it, or choose another --out") from error
+    except OSError as error:
+        warnings.warn(f"{folder} cannot be locked ({error.strerror}): let no other process write there", stacklevel=3)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _temporary(target: Path) -> tuple[int, Path]:
+    """Return a locked file, open, that is to become another."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.metaprobe-", suffix=".part")
+        _locked(handle)
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)  # another process saw it before it was locked, and took it for an abandoned one
+
+
+def _locked(handle: int) -> bool:
+    """Lock an open file until it is closed, which the death of a process does too; return whether that could be."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process has it, or the file system knows no locks: then nothing is ever removed
+        return False
+    return True
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:

@@ -20,9 +20,29 @@ class Interrupted(MetaprobeError):
 
 
 class StopRequest:
-    """Whether a stop was asked for."""
+    """Whether a stop was asked for, and whether by a second signal it was asked for at once."""
 
     asked = False
+    _holding, _at_once = False, False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a second signal back until the block ends, which may not be interrupted in its middle."""
+        outer, self._holding = self._holding, True
+        try:
+            yield
+        finally:
+            self._holding = outer
+            if self._at_once and not outer:
+                raise KeyboardInterrupt
+
+    def signalled(self) -> None:
+        """Take note of a signal: the first asks for a stop between two steps, a second one interrupts."""
+        if self.asked:
+            self._at_once = True
+            if not self._holding:
+                raise KeyboardInterrupt
+        self.asked = True
 
 
 @contextlib.contextmanager
@@ -37,9 +57,7 @@ def stop_on_interrupt() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request.asked:
-            raise KeyboardInterrupt
-        request.asked = True
+        request.signalled()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

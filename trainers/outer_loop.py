@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from trainers.engine import Engine, Trials, choose_engine
 from trainers.errors import MetaprobeError
 from trainers.evaluate import evaluate, half_width
 from trainers.executor import Executor
+from trainers.files import alone_in
 from trainers.interrupt import Interrupted, stop_on_interrupt
 from trainers.learner import Learner
 from trainers.networks import convolve_in
@@ -66,9 +68,12 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
         Interrupted: Ctrl-C or SIGTERM; the run is saved.
         RankLost: another of the processes that share the work ended; what was last saved is whole.
     """
+    folder = RunFolder(Path(out))
     with Ranks.here(config.device) as ranks:
         try:
-            return _Run(config, imageset, RunFolder(Path(out)), ranks).to_the_end()
+            run = _Run(config, imageset, folder, ranks)
+            with alone_in(folder.path) if ranks.leads else contextlib.nullcontext():
+                return run.to_the_end()
         except torch.OutOfMemoryError as error:
             told = f"{config.device} has too little memory for this run: {error}"
             raise MetaprobeError(f"{told}. Try --gradient sweep or --chunk 1, in another --out") from error
@@ -92,11 +97,11 @@ class _Run:
         self.adaptation = self.algorithm.adaptation(config, self.network.layer_names)
         self.provenance = provenance(imageset.fingerprint, config.seed, config.device) | {"precision": config.precision}
         self.provenance |= {"base": base} if base else {}
-        if ranks.leads:
-            folder.claim(config)
 
     def to_the_end(self) -> Checkpoint:
         config = self.config
+        if self.ranks.leads:
+            self.folder.claim(config)
         label = f"{config.algorithm} on {config.data}"
         exact = exact_float32(but_tf32=config.precision == "tf32")
         with stop_on_interrupt() as self.stop, exact, TaskWorkers(self.network) as self.workers:
@@ -113,6 +118,8 @@ class _Run:
                 self.saver.begin(resumed)
                 self._iterate(bar)
         self.ranks.broadcast("")  # rank 0 has written the last checkpoint
+        if self.stop.asked:  # in the last iteration: whoever asked wants what comes after it to stop, too
+            raise Interrupted(f"stopped; the run in {self.folder.path} had just ended, and is whole")
         return load_checkpoint(self.folder.checkpoint("last"))
 
     def _begin(self) -> None:

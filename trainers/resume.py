@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.checkpoint import Checkpoint, fingerprint_of, metadata_for, read_tensors, write_tensors
+from trainers.checkpoint import Checkpoint, metadata_for, read_tensors, write_tensors
 from trainers.clustering.stream import AssignedTasks
 from trainers.errors import UnreadableInput
 
@@ -46,7 +46,7 @@ def save_resume_state(path: Path, state: OuterState, checkpoint: Checkpoint) -> 
     if state.tasks is not None:
         tensors["tasks"] = state.tasks.state
     best = {} if math.isinf(state.best_accuracy) else {"best_accuracy": state.best_accuracy}
-    metadata = metadata_for(checkpoint, "resume state", fingerprint_of(tensors), best)
+    metadata = metadata_for(checkpoint, "resume state", tensors, best)
     write_tensors(path, tensors, metadata)
 
 

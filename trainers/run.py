@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
 
 from trainers.config import TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import write_text
+from trainers.files import TEMPORARY, remove_abandoned, write_text
 
 __all__ = ["CHECKPOINT_NAMES", "TASK_ACCURACY", "RunFolder"]
 
@@ -59,21 +61,19 @@ class RunFolder:
             UnreadableInput: its config is damaged.
         """
         if not self.config_file.exists():
-            if self.path.is_dir() and any(not _is_left_over(file) for file in self.path.iterdir()):
+            if self.path.is_dir() and any(not TEMPORARY.fullmatch(file.name) for file in self.path.iterdir()):
                 raise MetaprobeError(
                     f"{self.path} has files in it but no config.toml, so it is no run; choose another --out"
                 )
-            write_text(self.config_file, tomli_w.dumps(to_mapping(config)))
-        for file in self.path.rglob(".*.part"):
-            if _is_left_over(file):
-                file.unlink()
+            self._write_config(config)
+        remove_abandoned(self.path.rglob(".*.part"))
         found = to_mapping(self.read_config())
         wanted = to_mapping(config)
         if "base" in found and "base" in wanted:  # a file may move: what it holds is compared, in `Saver.load`
             wanted["base"] = found["base"]
         differing = [name for name in sorted(found | wanted) if found.get(name) != wanted.get(name)]
         if differing and all(file == self.config_file for file in self.path.iterdir()):
-            write_text(self.config_file, tomli_w.dumps(to_mapping(config)))  # the run was refused before it began
+            self._write_config(config)  # the run was refused before it began
         elif differing:
             told = "; ".join(f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked" for name in differing)
             raise MetaprobeError(
@@ -93,18 +93,29 @@ class RunFolder:
             raise UnreadableInput(f"{self.path} is no run: {self.config_file} does not exist") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UnreadableInput(f"{self.config_file}: not TOML: {error}") from error
-        return from_mapping(TrainConfig, values, str(self.config_file))
+        config = from_mapping(TrainConfig, values, str(self.config_file))
+        return config if config.base is None else replace(config, base=os.path.normpath(self.path / config.base))
+
+    def _write_config(self, config: TrainConfig) -> None:
+        # its base is named from here: a folder of runs may be moved, and looks the same wherever it was made
+        base = {} if config.base is None else {"base": os.path.relpath(config.base, self.path)}
+        write_text(self.config_file, tomli_w.dumps(to_mapping(config) | base))
 
     def append_metrics(self, record: Mapping[str, float | list[float]]) -> None:
         """Add one line to metrics.jsonl."""
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
+    def keep_metrics(self) -> None:
+        """Wait until the lines so far are on the disk: what is saved after them must not outlive them."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
+
     def read_metrics(self) -> list[dict[str, float]]:
         """Read the numbers of metrics.jsonl; a last line without its end, which a killed run may leave, is not a line.
 
         Raises:
-            UnreadableInput: a whole line is not a JSON object with an iteration.
+            UnreadableInput: a whole line is not a JSON object with its iteration, the first line's being 1.
         """
         return [numbers for _, numbers, _ in self._lines()]
 
@@ -115,6 +126,11 @@ class RunFolder:
             UnreadableInput: as `read_metrics`.
         """
         return {int(numbers["iteration"]): tasks for _, numbers, tasks in self._lines() if tasks}
+
+    def metrics_digest(self) -> str:
+        """Return the SHA-256 of what metrics.jsonl says, but for times and memory, which no two runs share."""
+        kept = [[{k: v for k, v in numbers.items() if k not in _TIMES}, tasks] for _, numbers, tasks in self._lines()]
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def rewind_metrics(self, iteration: int) -> list[dict[str, float]]:
         """Drop the lines after an iteration, which a resumed run will write again; return the numbers of those kept."""
@@ -128,7 +144,12 @@ class RunFolder:
             return []
         content = self.metrics_file.read_bytes()
         lines = content[: content.rfind(b"\n") + 1].splitlines()
-        return [(line, *_record(line, f"{self.metrics_file}:{number}")) for number, line in enumerate(lines, 1)]
+        found = [(line, *_record(line, f"{self.metrics_file}:{number}")) for number, line in enumerate(lines, 1)]
+        for number, (_, numbers, _) in enumerate(found, 1):
+            if numbers["iteration"] != number:
+                told = f"iteration {numbers['iteration']:g}, expected {number}"
+                raise UnreadableInput(f"{self.metrics_file}:{number}: {told}; lines were lost, doubled or moved")
+        return found
 
 
 _ALWAYS = ("iteration", "train_loss", "train_accuracy", "seconds")
@@ -136,6 +157,7 @@ _VALIDATION = ("val_iteration", "val_loss", "val_accuracy", "val_loss_half_width
 TASK_ACCURACY = "val_task_accuracy"
 """Of each validation task, in percent: tasks are the same in every run, so that runs are compared task by task."""
 _OPTIONAL = {"peak_memory_mb"}
+_TIMES = {"seconds", "peak_memory_mb"}
 
 
 def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
@@ -152,8 +174,3 @@ def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableInput(f"{where}: not a metrics record: {error}") from error
     return record, list(tasks)
-
-
-def _is_left_over(file: Path) -> bool:
-    """Tell whether a killed process left this file before it had its name (see `trainers.files.replacing`)."""
-    return file.name.startswith(".") and file.name.endswith(".part")

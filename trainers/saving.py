@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainers.checkpoint import Checkpoint, fingerprint_of, save_checkpoint
+import torch
+
+from trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, save_checkpoint
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.engine import Engine, read_engine, write_engine
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import read_metadata
 from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
-from trainers.run import RunFolder
+from trainers.run import CHECKPOINT_NAMES, RunFolder
 
 __all__ = ["Saver", "refuse_other_origin"]
 
@@ -62,19 +64,62 @@ class Saver:
     def load(self) -> bool:
         """Read the state of an earlier call; return whether there was one. Changes no file.
 
+        Where it is missing or damaged, the newest whole checkpoint has to do, with a warning.
+
         Raises:
-            UnreadableInput: a file is missing or damaged.
+            UnreadableInput: nothing that is whole is left, or it does not do.
             MetaprobeError: the run was trained on other images, or begun from another base.
         """
         if not self.folder.resume_file.exists():
-            if (last := self.folder.checkpoint("last")).exists():
-                raise UnreadableInput(
-                    f"{self.folder.path} has {last.name} but not {self.folder.resume_file.name}, so it cannot be "
-                    "resumed, and starting anew would overwrite it; bring the file back, or choose another --out"
-                )
-            return False
-        refuse_other_origin(self.folder, load_resume_state(self.folder.resume_file, self.state), self.provenance)
+            return self._load_newest("is missing")
+        try:
+            told = load_resume_state(self.folder.resume_file, self.state)
+        except UnreadableInput as error:
+            return self._load_newest(f"is damaged ({error})")
+        refuse_other_origin(self.folder, told, self.provenance)
         return True
+
+    def _load_newest(self, why: str) -> bool:
+        """Go on from the newest whole checkpoint, with a new optimiser; return whether there is one past the start.
+
+        Raises:
+            UnreadableInput: there is one, and it does not hold all that the run trains; or all are damaged.
+        """
+        told = f"{self.folder.path}: {self.folder.resume_file.name} {why}"
+        found, damaged = self._whole()
+        newest = max(found.values(), key=lambda one: one.iteration, default=None)
+        if newest is None or not newest.iteration:
+            if damaged or self.folder.resume_file.exists():
+                told += f", and no whole checkpoint is left{f' ({damaged[0]})' if damaged else ''}"
+                raise UnreadableInput(f"{told}; bring a file back, or choose another --out")
+            return False
+        refuse_other_origin(self.folder, newest.provenance, self.provenance)
+        lacking = [name for name in self.state.params if name not in newest.params]
+        lacking += ["the tasks that wait for their cluster"] * (self.state.tasks is not None)
+        if lacking:
+            told += f", and no checkpoint holds {lacking[0]}"
+            raise UnreadableInput(f"{told}; bring the file back, or choose another --out")
+        with torch.no_grad():
+            for name, parameter in self.state.params.items():
+                parameter.copy_(newest.params[name])
+        self.state.iteration = newest.iteration
+        if "best" in found:
+            self.state.best_accuracy = found["best"].metrics["val_accuracy"]
+        self.provenance["resumed"] = f"iteration {newest.iteration} with a new optimiser"
+        told += f"; goes on from the newest whole checkpoint, of iteration {newest.iteration}, with a new optimiser"
+        warnings.warn(f"{told}: it will not end as a run left alone", stacklevel=2)
+        return True
+
+    def _whole(self) -> tuple[dict[str, Checkpoint], list[str]]:
+        """Return the checkpoints that are whole, by name, and of the others why they are not."""
+        found, damaged = dict[str, Checkpoint](), list[str]()
+        for name in CHECKPOINT_NAMES:
+            if self.folder.checkpoint(name).exists():
+                try:
+                    found[name] = load_checkpoint(self.folder.checkpoint(name))
+                except UnreadableInput as error:
+                    damaged.append(str(error))
+        return found, damaged
 
     def begun(self) -> str:
         """Return what all ranks must agree in: the iteration, the images and the weights, as text."""
@@ -110,7 +155,11 @@ class Saver:
             return
         if not resumed:
             self.save("start")
-        for record in self.folder.rewind_metrics(self.state.iteration):
+        records = self.folder.rewind_metrics(self.state.iteration)
+        if len(records) < self.state.iteration:
+            told = f"{self.folder.metrics_file} ends at iteration {len(records)}, and {self.state.iteration} are done"
+            raise UnreadableInput(f"{told}; bring its lines back, or choose another --out")
+        for record in records:
             self.seconds = record["seconds"]
             if "val_iteration" in record:
                 self.metrics = {name: value for name, value in record.items() if name.startswith("val_")}
@@ -130,6 +179,7 @@ class Saver:
     def save_last(self) -> None:
         """Write the resume state and the checkpoint `last`; before the first iteration there is nothing to write."""
         if self.writes and self.state.iteration:
+            self.folder.keep_metrics()
             # The resume state goes first: it is complete by itself; `begin` writes `last` again after a crash between.
             save_resume_state(self.folder.resume_file, self.state, self._checkpoint())
             self.save("last")
@@ -139,7 +189,12 @@ class Saver:
         path = self.folder.checkpoint("last")
         if not path.exists():
             return False
-        last = read_metadata(path)
+        try:
+            last = load_checkpoint(path)
+        except UnreadableInput as error:
+            if "resumed" not in self.provenance:  # else it was told with the resume state
+                warnings.warn(f"{error}; it is written anew from {self.folder.resume_file.name}", stacklevel=2)
+            return False
         return (last.iteration, last.fingerprint) == (self.state.iteration, self._checkpoint().fingerprint)
 
     def _checkpoint(self) -> Checkpoint:

@@ -27,6 +27,7 @@ from trainers.device import exact_float32
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.files import replacing
 from trainers.formats.checkpoint_format import CheckpointMetadata
+from trainers.interrupt import Interrupted, StopRequest, stop_on_interrupt
 from trainers.networks import TaskNetwork
 from trainers.parallel import one_thread
 from trainers.provenance import provenance
@@ -105,6 +106,7 @@ def capture(
     Raises:
         MetaprobeError: a pattern matches nothing, parameters or tasks do not fit, activations are not finite, or the
             store cannot be written.
+        Interrupted: Ctrl-C or SIGTERM; nothing of the store is left.
     """
     if adaptation is None:
         adaptation = Adaptation(layers_of(network), TrainConfig.inner_lr, TrainConfig.inner_steps)
@@ -114,7 +116,7 @@ def capture(
     wanted = (adaptation.steps,) if steps == "last" else tuple(range(1, adaptation.steps + 1))
     origin = origin or Origin()
     plan = StoreMetadata(
-        fingerprint=_fingerprint(start),
+        fingerprint=_fingerprint(start) if origin.checkpoint is None else origin.checkpoint.fingerprint,
         checkpoint=origin.checkpoint,
         data=origin.data,
         data_fingerprint=origin.data_fingerprint,
@@ -139,11 +141,14 @@ def capture(
         one_thread(),
         threadpool_limits(1),
         untouched(network, buffers) as rewind,
+        stop_on_interrupt() as stop,
         replacing(out) as temporary,
     ):
         passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
         batches = _chunks(tasks, chunk if isinstance(network, TaskNetwork) else 1)
-        _stream(batches, passes, plan, channel_axis, temporary, advance)
+        _stream(batches, passes, plan, channel_axis, temporary, advance, stop)
+    if stop.asked:  # during the last task: whoever asked wants what comes after it to stop, too
+        raise Interrupted(f"stopped; {out} had just been captured, and is whole")
     return Path(out)
 
 
@@ -154,6 +159,7 @@ def _stream(
     channel_axis: int,
     path: Path,
     advance: Callable[[int], None] | None,
+    stop: StopRequest,
 ) -> None:
     """Record every batch; what the first one shows (layers, sizes) completes the plan."""
     recorder, done = None, 0
@@ -170,11 +176,14 @@ def _stream(
                     n_way=batch.class_ids.shape[1],
                     layers=layer_infos(before, channel_axis),
                 )
-                recorder = Recorder(stack.enter_context(StoreWriter(path, metadata)), metadata)
+                recorder = Recorder(stack.enter_context(StoreWriter(path, metadata, stop)), metadata)
             recorder.record(done, batch, before, after)
             done += len(batch)
             if advance:
                 advance(len(batch))
+            if stop.asked and done < plan.n_tasks:
+                told = f"stopped after {done} of {plan.n_tasks} tasks"
+                raise Interrupted(f"{told}; nothing is left of this capture, the same command begins it anew")
         if done < plan.n_tasks:
             raise MetaprobeError(f"the stream ended after {done} tasks; n_tasks={plan.n_tasks} were announced")
 

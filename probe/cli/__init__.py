@@ -7,7 +7,6 @@ This package is the one place that knows all four others; its commands import wh
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from probe.cli import clusters, files, listing, measuring, reporting, training
 from probe.cli.arguments import GIVEN
 from trainers.allocator import keep_freed_memory
 from trainers.errors import MetaprobeError
+from trainers.files import TEMPORARY
 from trainers.formats.text import visible
 
 __all__ = ["main"]
@@ -63,12 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that may not be written: the system's words say it best
         told = f"{error.filename or 'input or output'}: {error.strerror or error}"
-        return _fail(_TEMPORARY.sub(r"\1", told), 2)
-
-
-_TEMPORARY = re.compile(
-    r"\.([^/\n]+)\.[a-z0-9_]{8}\.part"
-)  # of `trainers.files.replacing`, for the file that was asked
+        return _fail(TEMPORARY.sub(r"\g<name>", told), 2)
 
 
 def _fail(message: str, status: int) -> int:

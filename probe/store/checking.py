@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from probe.store.metadata import ROOT_KEY, StoreMetadata, metadata_from_json
+from probe.store.checksum import Checksums, digest_of
+from probe.store.metadata import FORMAT_VERSION, ROOT_KEY, StoreMetadata, metadata_from_json
 from probe.store.schema import DatasetSpec, schema
 from trainers.errors import UnreadableInput
 from trainers.formats.safetensors_header import guess_kind, open_regular
 from trainers.formats.text import visible
 
-__all__ = ["checked_metadata", "open_hdf5"]
+__all__ = ["CANNOT_READ", "checked_contents", "open_hdf5"]
+
+CANNOT_READ = (OSError, RuntimeError, ValueError, KeyError, TypeError)
+"""What h5py raises of a file that it makes no sense of: also of names that are no text, and of types without values."""
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _METADATA_LIMIT = 16 << 20  # bytes
-_FILTERS = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, 32015}  # the last is zstd's registered number
+_ZSTD = {h5py.h5z.FILTER_SHUFFLE, 32015}  # the last is zstd's registered number
 
 
 def open_hdf5(path: Path | str) -> h5py.File:
@@ -36,16 +41,20 @@ def open_hdf5(path: Path | str) -> h5py.File:
         raise UnreadableInput(f"{shown}: not an activation store (HDF5){f' but {kind}' if kind else ''}.")
     try:
         return h5py.File(path, "r", locking="best-effort")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except CANNOT_READ as error:
         raise UnreadableInput(f"{shown}: damaged or cut short: {visible(str(error), 200)}.") from error
 
 
-def checked_metadata(file: h5py.File, shown: str, file_size: int) -> StoreMetadata:
+def checked_contents(file: h5py.File, shown: str, file_size: int) -> tuple[StoreMetadata, Checksums | None]:
     """Return a store's metadata, after checking that the file holds exactly the datasets that they call for.
 
     Checked: whole (the `complete` mark); every link is a hard one, so nothing leads out of the file; no dataset is
     virtual or in another file; shapes, types, chunks and stored sizes are the schema's. So reading a dataset
-    allocates no more than the file is large (times what zstd gained, for one task's activations).
+    allocates no more than the file is large (times what zstd gained, for one task's activations). What it says, and the
+    checksums of its values, are those that were written.
+
+    Returns:
+        The metadata; the checksums that values are to be read against, None of a store of format 1, which had none.
 
     Raises:
         UnreadableInput: one line with the first thing that is wrong.
@@ -61,9 +70,20 @@ def checked_metadata(file: h5py.File, shown: str, file_size: int) -> StoreMetada
         raise UnreadableInput(f"{shown}: claims {claimed} bytes of arrays; the file has {file_size}.")
     _check_members(file, specs, shown)
     for spec in specs:
-        if problem := _problem(file, spec):
+        if problem := _problem(file, spec, sealed=metadata.format == 1):
             raise UnreadableInput(f"{shown}: {visible(spec.path, 100)} {problem}.")
-    return metadata
+    if metadata.format < FORMAT_VERSION:
+        warnings.warn(
+            f"{shown}: written in format {metadata.format}, which does not notice every damage; capture again for "
+            f"format {FORMAT_VERSION}",
+            stacklevel=4,
+        )
+        return metadata, None
+    crc32: Any = file["checks/crc32"]
+    checksums = Checksums(specs, crc32[...])
+    if _attribute(file, "checksum", shown) != digest_of(text, checksums.values).encode():
+        raise UnreadableInput(f"{shown}: damaged: what it says, or its checksums, were changed after it was written.")
+    return metadata, checksums
 
 
 def _attribute(file: h5py.File, name: str, shown: str) -> int | bytes | None:
@@ -101,7 +121,8 @@ def _check_members(file: h5py.File, specs: tuple[DatasetSpec, ...], shown: str) 
             raise UnreadableInput(f"{shown}: {visible(min(wrong), 100)!r}{here} {what}.")
 
 
-def _problem(file: h5py.File, spec: DatasetSpec) -> str:
+def _problem(file: h5py.File, spec: DatasetSpec, sealed: bool) -> str:
+    # `sealed`: with fletcher32, of 4 bytes a chunk, which cannot tell 0x0000 from 0xFFFF
     dataset = file.get(spec.path)
     if not isinstance(dataset, h5py.Dataset):
         return "is not a dataset"
@@ -114,9 +135,10 @@ def _problem(file: h5py.File, spec: DatasetSpec) -> str:
             f"chunks of {spec.chunk}"
         )
     filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
-    if filters - _FILTERS or (len(filters) > 1) != spec.compressed:
+    if filters != (_ZSTD if spec.compressed else set()) | ({h5py.h5z.FILTER_FLETCHER32} if sealed else set()):
         return f"is stored with the filters {sorted(filters)}"
     if spec.compressed:
         return "" if dataset.id.get_num_chunks() == spec.n_chunks else "lacks some of its values"
     stored = dataset.id.get_storage_size()
-    return "" if stored == spec.stored_bytes else f"stores {stored} bytes, expected {spec.stored_bytes}"
+    expected = spec.stored_bytes + 4 * spec.n_chunks * sealed
+    return "" if stored == expected else f"stores {stored} bytes, expected {expected}"

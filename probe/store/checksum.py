@@ -1,49 +1,70 @@
-"""HDF5's Fletcher checksum, at several times the speed of the library's own loop."""
+"""Checksums of a store's values, by the parts in which they are read. No torch."""
 
 from __future__ import annotations
 
+import hashlib
+import zlib
+from collections.abc import Iterable
+
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt32
 
-__all__ = ["fletcher32"]
+from probe.store.schema import DatasetSpec
 
-_GROUPS, _ROWS, _WORDS = 8, 32, 256  # a block of 65,536 words; its float32 copy stays in the cache
-_BLOCK = _GROUPS * _ROWS * _WORDS
-_MODULUS = 65535
-_ONES = np.ones(_WORDS, dtype=np.float32)
+__all__ = ["Checksums", "DamagedValuesError", "digest_of"]
 
 
-def fletcher32(data: UInt8[np.ndarray, " byte"]) -> int:
-    """Return the checksum that HDF5's fletcher32 filter stores after a chunk, low 16 bits first.
+class DamagedValuesError(ValueError):
+    """Values are not those that were written."""
 
-    With w_i the L big-endian 16-bit words: Σ w_i and Σ (L − i) w_i, both modulo 65535 (Fletcher 1982; `H5checksum.c`).
-    A swap of bytes multiplies a word by 256 modulo 65535, so words are read as they lie and the sums turned afterwards.
-    Row and column sums of blocks of words give both sums; each is below 2²⁴, so float32 holds it exactly and the
-    products run in BLAS, in pieces too small for it to start threads.
+
+class Checksums:
+    """A CRC-32 of every part of every dataset, in one array: what a store keeps in `checks/crc32`.
+
+    A part is what is read at once: a whole dataset, or one entry along its first axes (`DatasetSpec.parts`). The CRC is
+    of the values as little-endian bytes, so it holds whatever HDF5 did with them; a lost chunk, which reads as zeros,
+    is noticed, as is any change of up to 32 bits in a row.
 
     Args:
-        data: an even number of bytes, contiguous.
+        specs: the datasets of the store, as `schema` gives them.
+        values: of a store that is read; without them, those of one that is to be written.
     """
-    words = data.view("<u2")
-    length = len(words)
-    blocks = -(-length // _BLOCK)
-    rows = np.empty((blocks, _GROUPS, _ROWS), dtype=np.float32)
-    columns = np.empty((blocks, _GROUPS, _WORDS), dtype=np.float32)
-    block = np.zeros((_GROUPS, _ROWS, _WORDS), dtype=np.float32)
-    flat = block.reshape(-1)
-    for i in range(blocks):
-        part = words[i * _BLOCK : (i + 1) * _BLOCK]
-        flat[: len(part)] = part
-        flat[len(part) :] = 0
-        np.matmul(block, _ONES, out=rows[i])
-        np.matmul(_ONES[:_ROWS], block, out=columns[i])
-    sums = rows.reshape(-1).astype(np.uint64)
-    total = int(sums.sum())
-    places = _WORDS * int(sums @ np.arange(len(sums), dtype=np.uint64))
-    places += int(columns.sum(axis=(0, 1), dtype=np.float64).astype(np.uint64) @ np.arange(_WORDS, dtype=np.uint64))
-    return _folded(256 * (length * total - places)) << 16 | _folded(256 * total)
+
+    def __init__(self, specs: Iterable[DatasetSpec], values: UInt32[np.ndarray, " part"] | None = None) -> None:
+        self._specs = {spec.path: spec for spec in specs if spec.is_checked}
+        sizes = [spec.n_parts for spec in self._specs.values()]
+        self._places = dict(zip(self._specs, np.cumsum([0, *sizes]).tolist(), strict=False))
+        self.values = np.zeros(sum(sizes), dtype=np.uint32) if values is None else values
+
+    def add(self, path: str, values: np.ndarray, part: tuple[int, ...] = ()) -> np.ndarray:
+        """Take note of values that are written, and return them as they are stored.
+
+        Those of a dataset of one part may come in pieces, in their order.
+        """
+        stored = np.asarray(values, dtype=self._specs[path].dtype, order="C")
+        place = self._place(path, part)
+        before = 0 if self._specs[path].parts else int(self.values[place])
+        self.values[place] = _crc32(stored, before)
+        return stored
+
+    def verify(self, path: str, values: np.ndarray, part: tuple[int, ...] = ()) -> None:
+        """Check values that were read.
+
+        Raises:
+            DamagedValuesError: they are not those that were written.
+        """
+        if path in self._specs and _crc32(values) != self.values[self._place(path, part)]:
+            raise DamagedValuesError(f"{path}{list(part) or ''}: the values are not those that were written (CRC-32)")
+
+    def _place(self, path: str, part: tuple[int, ...]) -> int:
+        sizes = self._specs[path].shape[: self._specs[path].parts]
+        return self._places[path] + (int(np.ravel_multi_index(part, sizes)) if sizes else 0)
 
 
-def _folded(value: int) -> int:
-    """Return a sum as the library's end-around carry leaves it: 65535 in place of 0, unless all words were 0."""
-    return (value % _MODULUS or _MODULUS) if value else 0
+def digest_of(metadata: bytes, crc32: UInt32[np.ndarray, " part"]) -> str:
+    """Return the SHA-256 of what a store says about itself and of its checksums, as 64 hexadecimal digits."""
+    return hashlib.sha256(metadata + np.asarray(crc32, dtype="<u4").tobytes()).hexdigest()
+
+
+def _crc32(values: np.ndarray, before: int = 0) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data, before)

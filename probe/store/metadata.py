@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers.config import Adaptation, from_mapping, to_mapping
+from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, parse_metadata
 from trainers.formats.strict_json import parse_json
@@ -25,7 +25,7 @@ __all__ = [
     "metadata_to_json",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ROOT_KEY = "metaprobe"  # the attribute, as in a checkpoint
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 """Machine epsilon of the types in which a network may compute."""
@@ -108,6 +108,7 @@ class StoreMetadata:
         layers: in the order of their outputs.
         raw: how whole activations are stored; None when they are not.
         provenance: versions, device, threads, seed.
+        format: version of the format.
     """
 
     fingerprint: str
@@ -128,6 +129,7 @@ class StoreMetadata:
     layers: tuple[LayerInfo, ...]
     raw: RawOptions | None
     provenance: Mapping[str, Any]
+    format: int = FORMAT_VERSION
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -138,7 +140,7 @@ class StoreMetadata:
 def metadata_to_json(metadata: StoreMetadata) -> str:
     """Return the JSON text, keys sorted, so that equal metadata give equal bytes."""
     content = dataclasses.asdict(dataclasses.replace(metadata, checkpoint=None))
-    content |= {"kind": "activations", "format": FORMAT_VERSION, "adaptation": to_mapping(metadata.adaptation)}
+    content |= {"kind": "activations", "adaptation": to_mapping(metadata.adaptation)}
     if metadata.checkpoint is not None:
         content["checkpoint"] = json.loads(metadata_json(metadata.checkpoint))
     return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -161,7 +163,7 @@ def _parse(text: str, path: str) -> StoreMetadata:
     content = parse_json(text)
     if not isinstance(content, dict) or content.pop("kind", None) != "activations":
         raise ValueError("not those of an activation store")
-    version = _count(content.pop("format"), "format")
+    version = _count(content["format"], "format")
     if version > FORMAT_VERSION:
         raise ValueError(f"written in store format {version}, newer than {FORMAT_VERSION}; update metaprobe")
     names = {field.name for field in dataclasses.fields(StoreMetadata)}
@@ -186,11 +188,15 @@ def _parse(text: str, path: str) -> StoreMetadata:
     checkpoint = content["checkpoint"]
     if not isinstance(content["provenance"], dict):
         raise ValueError("provenance must be an object")
+    told = None if checkpoint is None else parse_metadata(json.dumps(checkpoint), path)
+    if told is not None:  # it is believed like a checkpoint's own
+        for kind, values in ((TrainConfig, told.config), (NetworkConfig, told.network), (Adaptation, told.adaptation)):
+            from_mapping(kind, values, f"{path}: checkpoint")
     changed = {
         "steps": steps,
         "layers": layers,
         "adaptation": from_mapping(Adaptation, content["adaptation"], f"{path}: adaptation"),
-        "checkpoint": None if checkpoint is None else parse_metadata(json.dumps(checkpoint), path),
+        "checkpoint": told,
         "raw": None if content["raw"] is None else from_mapping(RawOptions, content["raw"], f"{path}: raw"),
     }
     return StoreMetadata(**(content | changed))

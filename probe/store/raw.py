@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 
 import h5py
 import numpy as np
 
-from probe.store.checksum import fletcher32
+from probe.store.checksum import Checksums
 from probe.store.metadata import RawOptions
 from probe.store.unfailing import UnfailingFile
 from trainers.errors import MetaprobeError
 
-__all__ = ["RawWriter"]
+__all__ = ["RawWriter", "zstd_filter"]
 
 _SYNC_EVERY = 32 << 20  # bytes
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -22,17 +21,19 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 class RawWriter:
     """Appends tasks to the raw datasets of an open store; holds at most one chunk of each.
 
-    Uncompressed chunks go to the file as they are, their checksum computed here: HDF5's own pipeline copies each twice
-    more and sums word by word. The kernel starts to write only when much is dirty, so a thread asks for what came so
-    far to go to disk: computing and writing overlap, and dirty memory stays small.
+    Uncompressed chunks go to the file as they are: HDF5's own pipeline copies each once more. The kernel starts to
+    write only when much is dirty, so a thread asks for what came so far to go to disk: computing and writing overlap,
+    and dirty memory stays small.
 
     Args:
         file: an open store, with the datasets made.
         disk: what it is written to.
+        checksums: take note of what is written.
         options: how values are stored.
     """
 
-    def __init__(self, file: h5py.File, disk: UnfailingFile, options: RawOptions) -> None:
+    def __init__(self, file: h5py.File, disk: UnfailingFile, checksums: Checksums, options: RawOptions) -> None:
+        self._checksums = checksums
         self._file, self._half, self._compressed = file, options.dtype == "float16", options.zstd
         self._waiting: dict[str, tuple[int, list[np.ndarray]]] = {}
         self._flusher = _Flusher(disk)
@@ -43,7 +44,9 @@ class RawWriter:
         Raises:
             MetaprobeError: a finite value is too large for float16.
         """
-        values = self._halved(layer, block) if self._half else block
+        values = np.ascontiguousarray(self._halved(layer, block) if self._half else block)
+        for task, own in enumerate(values, first):
+            self._checksums.add(path, own, (task,))
         dataset = self._file[path]
         assert isinstance(dataset, h5py.Dataset)
         span = dataset.chunks[0] if dataset.chunks else 1
@@ -66,19 +69,17 @@ class RawWriter:
             return
         chunk = dataset.chunks
         assert chunk is not None
-        size = math.prod(chunk) * dataset.dtype.itemsize
-        sealed = np.zeros(size + 4, dtype=np.uint8)
-        inside = sealed[:size].view(dataset.dtype).reshape(chunk)
+        padded = np.zeros(chunk, dataset.dtype)  # at the edge
         for task in range(0, len(values), chunk[0]):
             for sample in range(0, values.shape[1], chunk[1]):
                 part = values[task : task + chunk[0], sample : sample + chunk[1]]
                 if part.shape != chunk:
-                    inside[...] = 0
-                inside[: part.shape[0], : part.shape[1]] = part
-                sealed[size:] = np.frombuffer(fletcher32(sealed[:size]).to_bytes(4, "little"), dtype=np.uint8)
+                    padded[...] = 0
+                    padded[: part.shape[0], : part.shape[1]] = part
+                    part = padded
                 offset = (start + task, sample, *(0 for _ in chunk[2:]))
-                dataset.id.write_direct_chunk(offset, sealed)
-                self._flusher.wrote(size)
+                dataset.id.write_direct_chunk(offset, np.ascontiguousarray(part, dataset.dtype))
+                self._flusher.wrote(padded.nbytes)
 
     def close(self) -> None:
         """Stop; by then every chunk has been handed to HDF5 if all tasks came."""
@@ -92,6 +93,20 @@ class RawWriter:
                 "computed, or leave the layer out"
             )
         return block.astype(np.float16)
+
+
+def zstd_filter() -> h5py.filters.FilterRefBase:
+    """Return the filter that compresses with zstd; importing it is what lets HDF5 read what is compressed.
+
+    Raises:
+        MetaprobeError: hdf5plugin is not installed.
+    """
+    try:
+        import hdf5plugin
+    except ImportError as error:
+        told = "raw activations compressed with zstd need the hdf5plugin package"
+        raise MetaprobeError(f"{told}: pip install 'metaprobe[zstd]'") from error
+    return hdf5plugin.Zstd()
 
 
 class _Flusher:

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from probe.moments import JointMoments, pool
-from probe.store.checking import checked_metadata, open_hdf5
+from probe.store.checking import CANNOT_READ, checked_contents, open_hdf5
 from probe.store.metadata import LayerInfo, StoreMetadata
+from probe.store.raw import zstd_filter
 from probe.store.schema import activation_group, moment_group, sketch_group
 from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
 from trainers.files import sha256_of
@@ -68,7 +69,9 @@ class Store:
         self._file = open_hdf5(path)
         try:
             with self._reading():
-                self.metadata: StoreMetadata = checked_metadata(self._file, self._name, self.path.stat().st_size)
+                contents = checked_contents(self._file, self._name, self.path.stat().st_size)
+                self.metadata: StoreMetadata = contents[0]
+                self._checksums = contents[1]
         except BaseException:
             self.close()
             raise
@@ -169,6 +172,8 @@ class Store:
         if self.metadata.raw is None:
             raise MetaprobeError(f"{self._name}: holds no whole activations; capture again with raw=True (--raw)")
         self.layer(layer)
+        if self.metadata.raw.zstd:
+            zstd_filter()  # HDF5 reads it once this is imported
         return self._values(f"{activation_group(self._phase(step))}/{moment_group(layer).partition('/')[2]}", task)
 
     def _step_place(self, step: int) -> int:
@@ -184,11 +189,15 @@ class Store:
         with self._reading():
             dataset = self._file[path]
             assert isinstance(dataset, h5py.Dataset)
-            return dataset[... if at is None else at]
+            values = dataset[... if at is None else at]
+            if self._checksums is not None:
+                part = () if at is None else (at,) if isinstance(at, int) else at
+                self._checksums.verify(path, values, part)
+            return values
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except CANNOT_READ as error:
             raise UnreadableInput(f"{self._name}: damaged: {visible(str(error), 200)}.") from error

@@ -4,6 +4,7 @@
     sketch/{layer}/      pre, post, step1 … (row, feature) beside task, sample, position, id, label of each row
     tasks/               ids, labels and class ids of every sample
     activations/{phase}/{layer}     (task, sample, channel, height, width), when asked for
+    checks/crc32         checksums of all others, part by part (`probe.store.checksum`); not in format 1
 
 Every dimension has a scale of its name in the dataset's group (for activations: one group up), as netCDF-4 wants it.
 """
@@ -34,7 +35,10 @@ _AXES = {1: ("feature",), 2: ("axis1", "axis2"), 3: ("channel", "height", "width
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One dataset: where it is, its dimensions' scales by path, shape, little-endian dtype and chunk."""
+    """One dataset: where it is, its dimensions' scales by path, shape, little-endian dtype and chunk.
+
+    `parts` counts the first axes along which each entry is read, and has a checksum, alone.
+    """
 
     path: str
     dims: tuple[str, ...]
@@ -42,6 +46,7 @@ class DatasetSpec:
     dtype: str
     chunk: tuple[int, ...]
     compressed: bool = False
+    parts: int = 0
 
     @property
     def is_scale(self) -> bool:
@@ -60,8 +65,18 @@ class DatasetSpec:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes that it takes uncompressed, with a checksum of 4 bytes a chunk."""
-        return self.n_chunks * (math.prod(self.chunk) * self.itemsize + 4)
+        """Bytes that it takes uncompressed."""
+        return self.n_chunks * math.prod(self.chunk) * self.itemsize
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether it has checksums: all but these have."""
+        return not self.path.startswith("checks/")
+
+    @property
+    def n_parts(self) -> int:
+        """How many checksums it has."""
+        return math.prod(self.shape[: self.parts])
 
 
 def schema(metadata: StoreMetadata) -> tuple[DatasetSpec, ...]:
@@ -72,6 +87,9 @@ def schema(metadata: StoreMetadata) -> tuple[DatasetSpec, ...]:
         specs += _sketch(metadata, layer)
     if metadata.raw is not None:
         specs += _activations(metadata, metadata.raw.dtype == "float16", metadata.raw.zstd)
+    if metadata.format > 1:
+        parts = {"part": sum(spec.n_parts for spec in specs)}
+        specs += _group("checks", parts, {"crc32": ("part",)}, scale_dtype="<i8", dtype="<u4")
     return tuple(specs)
 
 
@@ -155,7 +173,7 @@ def _activations(metadata: StoreMetadata, half: bool, zstd: bool) -> list[Datase
         dtype = "<f2" if half else storage_dtype(layer.dtype)
         for phase in metadata.phases:
             path = f"{activation_group(phase)}/{_safe(layer.name)}"
-            placed.append(DatasetSpec(path, dims, shape, dtype, _raw_chunk(shape, int(dtype[2:])), zstd))
+            placed.append(DatasetSpec(path, dims, shape, dtype, _raw_chunk(shape, int(dtype[2:])), zstd, parts=1))
     return specs + placed
 
 
@@ -179,7 +197,8 @@ def _spec(path: str, dims: tuple[str, ...], sizes: dict[str, int], dtype: str) -
     if path.endswith("/scatter"):
         chunk = (1, 1, *shape[2:])  # one task's moments at one step are read and written alone
     group = path.rpartition("/")[0]
-    return DatasetSpec(path, tuple(f"{group}/{name}" for name in dims), shape, dtype, chunk)
+    parts = 2 if dims[:2] == ("task", "step") else 0
+    return DatasetSpec(path, tuple(f"{group}/{name}" for name in dims), shape, dtype, chunk, parts=parts)
 
 
 def _raw_chunk(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

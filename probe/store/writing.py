@@ -7,19 +7,21 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from jaxtyping import Int
 
 from probe.moments import JointMoments
+from probe.store.checksum import Checksums, digest_of
 from probe.store.metadata import FORMAT_VERSION, ROOT_KEY, StoreMetadata, metadata_to_json
 from probe.store.picking import picked_rows, rows_per_task
-from probe.store.raw import RawWriter
+from probe.store.raw import RawWriter, zstd_filter
 from probe.store.schema import DatasetSpec, activation_group, expected_bytes, moment_group, schema, sketch_group
 from probe.store.unfailing import UnfailingFile
 from trainers.errors import MetaprobeError
+from trainers.interrupt import StopRequest
 
 __all__ = ["StoreWriter", "TaskArrays"]
 
@@ -39,26 +41,24 @@ class StoreWriter:
     Args:
         path: the file, which is overwritten.
         metadata: what will be captured.
+        stop: holds back signals while HDF5 writes: it calls back into Python, swallows what is raised there, and a
+            write is lost.
 
     Raises:
         MetaprobeError: the disk is too full, or compression was asked for and hdf5plugin is not installed.
     """
 
-    def __init__(self, path: Path, metadata: StoreMetadata) -> None:
-        self._metadata, self._path = metadata, path
+    def __init__(self, path: Path, metadata: StoreMetadata, stop: StopRequest | None = None) -> None:
+        self._metadata, self._path, self._stop = metadata, path, stop or StopRequest()
         self._indices: list[int] = []
         _refuse_without_room(path, metadata)
         specs = schema(metadata)
-        self._disk = UnfailingFile(path)
-        self._file = h5py.File(
-            self._disk,
-            "w",
-            libver=LIBVER,
-            rdcc_nbytes=_CACHE,
-            alignment_threshold=_ALIGNED,
-            alignment_interval=4096,
-        )
+        self._checksums = Checksums(specs)
         self._raw: RawWriter | None = None
+        with self._stop.held():
+            self._disk = UnfailingFile(path)
+            cache: dict[str, Any] = {"rdcc_nbytes": _CACHE, "alignment_threshold": _ALIGNED, "alignment_interval": 4096}
+            self._file = h5py.File(self._disk, "w", libver=LIBVER, **cache)
         try:
             with self._writing():
                 for spec in specs:
@@ -66,7 +66,7 @@ class StoreWriter:
                 self._file.attrs[ROOT_KEY] = np.bytes_(metadata_to_json(metadata).encode())
                 self._file.attrs["format"] = FORMAT_VERSION
             if metadata.raw is not None:
-                self._raw = RawWriter(self._file, self._disk, metadata.raw)
+                self._raw = RawWriter(self._file, self._disk, self._checksums, metadata.raw)
         except BaseException:
             self._abandon()
             raise
@@ -85,20 +85,20 @@ class StoreWriter:
         self._indices.extend(indices)
         with self._writing():
             for name, values in arrays.items():
-                self._dataset(f"tasks/{name}")[first : first + len(values)] = values
+                self._put(f"tasks/{name}", slice(first, first + len(values)), values)
 
     def moments(self, layer: str, place: int, step: int, moments: JointMoments) -> None:
         """Write the moments of one layer, task and step; `step` counts `metadata.steps` from 0."""
         group = moment_group(layer)
         with self._writing():
             for name in ("n", "mean", "scatter", "cubic", "quartic", "largest"):
-                self._dataset(f"{group}/{name}")[place, step] = getattr(moments, name)
+                self._put(f"{group}/{name}", (place, step), getattr(moments, name), (place, step))
 
     def sketch(self, layer: str, phase: str, place: int, rows: np.ndarray) -> None:
         """Write those of one task's rows (row, feature) that its sketch keeps."""
         start, kept = self._kept(place, len(rows))
         with self._writing():
-            self._dataset(f"{sketch_group(layer)}/{phase}")[start : start + len(kept)] = rows[kept]
+            self._put(f"{sketch_group(layer)}/{phase}", slice(start, start + len(kept)), rows[kept])
 
     def sketch_labels(self, layer: str, place: int, ids: np.ndarray, labels: np.ndarray, positions: int) -> None:
         """Write beside one task's kept rows what they are: task, sample, position, image id and label.
@@ -116,7 +116,7 @@ class StoreWriter:
         beside |= {"id": ids[sample], "label": labels[sample]}
         with self._writing():
             for name, values in beside.items():
-                self._dataset(f"{sketch_group(layer)}/{name}")[start : start + len(kept)] = values
+                self._put(f"{sketch_group(layer)}/{name}", slice(start, start + len(kept)), values)
 
     def activations(self, layer: str, phase: str, first: int, block: np.ndarray) -> None:
         """Write whole activations (task, sample, …) of the tasks from place `first` on.
@@ -137,13 +137,12 @@ class StoreWriter:
         return start, picked_rows(meta.sketch_seed, self._indices[place], available, count)
 
     def _create(self, spec: DatasetSpec) -> None:
-        options = {"compression": _zstd(), "shuffle": True} if spec.compressed else {}
+        options = {"compression": zstd_filter(), "shuffle": True} if spec.compressed else {}
         dataset = self._file.create_dataset(
             spec.path,
             shape=spec.shape,
             dtype=spec.dtype,
             chunks=spec.chunk,
-            fletcher32=True,
             fillvalue=0,  # given, so that the rest of a chunk at the edge is zeros and equal stores have equal bytes
             track_times=False,
             **options,
@@ -151,11 +150,15 @@ class StoreWriter:
         if spec.is_scale:
             if not spec.path.endswith("/task"):
                 steps = spec.path.endswith("/step")
-                dataset[...] = np.array(self._metadata.steps) if steps else np.arange(spec.shape[0])
+                values = np.array(self._metadata.steps) if steps else np.arange(spec.shape[0])
+                self._put(spec.path, ..., values) if spec.is_checked else dataset.write_direct(values)
             dataset.make_scale(spec.path.rpartition("/")[2])
             return
         for axis, scale in enumerate(spec.dims):
             dataset.dims[axis].attach_scale(self._dataset(scale))
+
+    def _put(self, path: str, where: Any, values: Any, part: tuple[int, ...] = ()) -> None:
+        self._dataset(path)[where] = self._checksums.add(path, values, part)
 
     def _dataset(self, path: str) -> h5py.Dataset:
         found = self._file[path]
@@ -168,11 +171,14 @@ class StoreWriter:
                 if self._raw is not None:
                     self._raw.close()
                 for layer in self._metadata.layers:
-                    self._dataset(f"{moment_group(layer.name)}/eps")[...] = layer.eps
-                    self._dataset(f"{moment_group(layer.name)}/task")[...] = self._indices
+                    self._put(f"{moment_group(layer.name)}/eps", ..., np.full(2, layer.eps))
+                    self._put(f"{moment_group(layer.name)}/task", ..., np.array(self._indices))
                 for group in ("tasks", "activations"):
                     if group in self._file:
-                        self._dataset(f"{group}/task")[...] = self._indices
+                        self._put(f"{group}/task", ..., np.array(self._indices))
+                self._dataset("checks/crc32")[...] = self._checksums.values
+                told = metadata_to_json(self._metadata).encode()
+                self._file.attrs["checksum"] = np.bytes_(digest_of(told, self._checksums.values).encode())
                 self._file.flush()
             with self._writing():
                 self._file.attrs["complete"] = 1
@@ -183,14 +189,16 @@ class StoreWriter:
 
     def _abandon(self) -> None:
         """Close the file whatever state it is in: an open one would keep its disk space after it is deleted."""
-        if self._raw is not None:
-            self._raw.close()
-        self._file.close()
-        self._disk.close()
+        with self._stop.held():
+            if self._raw is not None:
+                self._raw.close()
+            self._file.close()
+            self._disk.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        yield
+        with self._stop.held():
+            yield
         if (error := self._disk.error) is not None:
             raise MetaprobeError(
                 f"the store cannot be written in {self._path.parent}: {error.strerror}; nothing of it is left there. "
@@ -207,16 +215,6 @@ def _refuse_without_room(path: Path, metadata: StoreMetadata) -> None:
             f"the store would take {_size(needed)} and {path.parent} has {_size(free)} free; capture fewer tasks, "
             f"layers or steps (layer {largest.name!r} has {largest.features} features of shape {largest.shape})"
         )
-
-
-def _zstd() -> h5py.filters.FilterRefBase:
-    try:
-        import hdf5plugin
-    except ImportError as error:
-        raise MetaprobeError(
-            "compressing with zstd needs the hdf5plugin package: pip install 'metaprobe[zstd]'"
-        ) from error
-    return hdf5plugin.Zstd()
 
 
 def _size(count: int) -> str:

@@ -43,7 +43,12 @@ class Training:
         last = RunFolder(self.folder).checkpoint("last")
         if not last.is_file():
             return False
-        found = load_checkpoint(last)
+        try:
+            found = load_checkpoint(last)
+        except UnreadableInput:
+            if RunFolder(self.folder).resume_file.is_file():
+                return False  # training writes it anew
+            raise
         same = found.provenance.get("data_fingerprint") == data.fingerprint
         if self.config.base is not None:  # where it was trained anew, training says what to do
             same = same and found.provenance.get("base") == load_checkpoint(self.config.base).fingerprint
@@ -79,6 +84,9 @@ class Measuring:
     def is_done(self, data: Data) -> bool:
         """Return whether the result of just these inputs is kept, as it was written; else `LostEvidence` of a store."""
         note, key = read_note(self.folder, self.name), self._key(data)
+        # (a store changes with the number of its tasks; that its checkpoint did not is seen to where it is captured)
+        if note is not None and isinstance(note.get("inputs"), dict) and not KINDS[self.measurement.kind].stores:
+            self._refuse_other_inputs(note["inputs"], key["inputs"])
         if note is None or {name: value for name, value in note.items() if name != "sha256"} != key:
             return False
         if self.file.is_file() and sha256_of(self.file) == note.get("sha256"):
@@ -90,6 +98,15 @@ class Measuring:
             f"{self.file} {fate}: it was captured from {self.inputs[0].path}, and results rest on it. Put it back, or "
             f"delete {_note_file(self.folder, self.name)} too, to capture and measure again"
         )
+
+    def _refuse_other_inputs(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Raise `LostEvidence` where what was measured is no longer what it was measured on."""
+        for name, found in now.items():
+            if before.get(name, found) != found:
+                raise LostEvidence(
+                    f"{self.folder}: {name} has changed since {self.file.name} was made from it, and results rest on "
+                    f"that. Put it back, or delete {_note_file(self.folder, self.name)} too, to measure again"
+                )
 
     def do(self, data: Data) -> None:
         """Measure it and keep it."""
@@ -107,6 +124,8 @@ class Measuring:
     def _key(self, data: Data) -> dict[str, Any]:
         """Return what the result depends on, as it comes back from JSON: inputs, data, versions, choices."""
         hashes = {"/".join(one.path.parts[-3:]): self._hash(one) for one in self.inputs}
+        if KINDS[self.measurement.kind].metrics:
+            hashes["metrics.jsonl"] = RunFolder(self.folder).metrics_digest()
         versions = {"metaprobe": version("metaprobe"), "torch": torch.__version__, "columns": COLUMNS}
         choices = {"tasks": self.measurement.amount, "test_queries": TEST_QUERIES, "options": self._options}
         key = {"inputs": hashes, "data": data.fingerprint, "versions": versions, **choices}

@@ -90,6 +90,7 @@ class Kind:
     # "study", of all runs
     per: Literal["checkpoint", "first", "seeds", "study"] = "checkpoint"
     stores: bool = False  # whether it reads what was captured from the checkpoints, and not them
+    metrics: bool = False  # whether it reads metrics.jsonl of the checkpoint's run, too
     # key of the learner of the same seed whose last checkpoint it reads too, unless the option "common" names
     # another; "" for none
     common: str = ""
@@ -144,7 +145,7 @@ KINDS: dict[str, Kind] = {
     "group_accuracy": Kind(partial(_by_domain, group_accuracy, 1)),
     "freezing": Kind(_freezing),
     "distance": Kind(lambda on: weight_distance(on.inputs[0].path, on.data, on.plan)),
-    "curves": Kind(_curves),  # of the checkpoint's run
+    "curves": Kind(_curves, metrics=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),
     "embedding": Kind(partial(_by_domain, embedding, 0)),

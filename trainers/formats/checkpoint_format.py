@@ -2,6 +2,10 @@
 
 A checkpoint is a safetensors file whose tensors are named as the parameters, with everything else as JSON under the
 single key `metaprobe` (safetensors writes several keys in a random order, so more than one makes the bytes random).
+
+Two hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors and of what decides a
+number: kind, iteration, config, network, adaptation. The `checksum` is of the whole JSON, so that what is only told
+(metrics, provenance) is covered too. Format 1 had no checksum, and a fingerprint of the tensors alone.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ __all__ = [
     "FORMAT_VERSION",
     "METADATA_KEY",
     "CheckpointMetadata",
+    "checked_metadata",
+    "file_fingerprint",
     "metadata_json",
     "metadata_of",
     "parse_metadata",
@@ -31,12 +37,13 @@ __all__ = [
     "tensor_fingerprint",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "metaprobe"
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")
-_KEYS = frozenset({"format", "kind", "fingerprint", "iteration", *_OBJECTS})
+_DECIDING = ("kind", "iteration", "config", "network", "adaptation")  # a number
+_KEYS = frozenset({"format", "kind", "fingerprint", "iteration", "checksum", *_OBJECTS})
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,12 @@ class CheckpointMetadata:
 
     Attributes:
         kind: what the file is: "checkpoint", or another word for a file beside it (the resume state).
-        fingerprint: SHA-256 of the tensors, see `tensor_fingerprint`.
+        fingerprint: SHA-256 of the tensors and of what decides a number, see `file_fingerprint`.
         iteration: how many outer steps made these weights, ≥ 0.
         config: the training configuration. network: of the network. adaptation: how to adapt.
         metrics: finite numbers by name.
         provenance: version, torch, numpy, python, device, threads, data fingerprint, seed.
+        format: the version of the format.
     """
 
     kind: str
@@ -60,6 +68,7 @@ class CheckpointMetadata:
     adaptation: Mapping[str, Any]
     metrics: Mapping[str, float]
     provenance: Mapping[str, Any]
+    format: int = FORMAT_VERSION
 
     @property
     def checkpoint_id(self) -> str:
@@ -73,10 +82,12 @@ def metadata_json(metadata: CheckpointMetadata) -> str:
     Raises:
         MetaprobeError: when something is not JSON (NaN and Infinity are not), or would be refused when read back.
     """
-    content = {"format": FORMAT_VERSION, "kind": metadata.kind, "fingerprint": metadata.fingerprint}
-    content |= {"iteration": metadata.iteration} | {key: dict(getattr(metadata, key)) for key in _OBJECTS}
+    content: dict[str, Any] = {name: getattr(metadata, name) for name in ("format", "kind", "fingerprint", "iteration")}
+    content |= {key: dict(getattr(metadata, key)) for key in _OBJECTS}
     try:
-        text = json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        if metadata.format > 1:
+            content["checksum"] = _sha256(content)
+        text = _canonical(content)
         _parse(text)
     except (TypeError, ValueError) as error:
         raise MetaprobeError(f"this metadata cannot be written into a checkpoint: {error}.") from error
@@ -118,7 +129,12 @@ def read_metadata(path: Path | str) -> CheckpointMetadata:
         UnreadableInput: when the file is not a readable safetensors file, or holds no metadata of ours.
     """
     with open_regular(path) as file:
-        metadata = metadata_of(read_header(file, path), path)
+        return checked_metadata(read_header(file, path), path)
+
+
+def checked_metadata(header: Header, path: Path | str) -> CheckpointMetadata:
+    """Return the checked metadata of a safetensors header (errors as `read_metadata`)."""
+    metadata = metadata_of(header, path)
     if metadata is None:
         raise UnreadableInput(
             f"{visible(str(path))}: a safetensors file without {METADATA_KEY!r} metadata, so not a checkpoint of "
@@ -148,6 +164,21 @@ def tensor_fingerprint(
     return digest.hexdigest()
 
 
+def file_fingerprint(tensors: str, metadata: CheckpointMetadata) -> str:
+    """Return the fingerprint of a file from that of its tensors and from its metadata, as 64 hexadecimal digits."""
+    if metadata.format == 1:
+        return tensors
+    return _sha256({"tensors": tensors} | {name: getattr(metadata, name) for name in _DECIDING})
+
+
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=dict)
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
 class _NewerFormatError(Exception):
     """A file of a later version of this project."""
 
@@ -163,9 +194,12 @@ def _parse(text: str) -> CheckpointMetadata:
         raise _NewerFormatError(
             f"written in checkpoint format {version}, newer than {FORMAT_VERSION}; update metaprobe"
         )
-    if wrong := _KEYS ^ set(content):
+    keys = _KEYS if version > 1 else _KEYS - {"checksum"}
+    if wrong := keys ^ set(content):
         key = min(wrong)
-        raise ValueError(f"{'missing' if key in _KEYS else 'unknown'} key {visible(key, 60)!r}")
+        raise ValueError(f"{'missing' if key in keys else 'unknown'} key {visible(key, 60)!r}")
+    if version > 1 and content.pop("checksum") != (found := _sha256(content)):
+        raise ValueError(f"it was changed after it was written: its checksum is now {found[:12]}")
     for key in _OBJECTS:
         if not isinstance(content[key], dict):
             raise ValueError(f"{key!r} must be an object, got {_short(content[key])}")
@@ -178,7 +212,6 @@ def _parse(text: str) -> CheckpointMetadata:
     for name, value in content["metrics"].items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"metric {visible(name, 60)!r} must be a number, got {_short(value)}")
-    del content["format"]
     return CheckpointMetadata(**content)
 
 

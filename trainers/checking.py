@@ -1,0 +1,64 @@
+"""What a checkpoint says of itself, checked before it is believed: sizes by its header, settings against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from trainers.algorithms import ALGORITHMS
+from trainers.clustering.file import CLUSTERS
+from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
+from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.safetensors_header import Header
+from trainers.formats.text import visible
+from trainers.networks import TaskNetwork, build_network
+
+__all__ = ["check_shapes", "contradiction"]
+
+_DTYPES = {torch.float32: "F32", torch.float64: "F64"}
+
+
+def check_shapes(path: Path | str, header: Header, config: NetworkConfig) -> tuple[str, ...]:
+    """Return the names of a network's weights in its order, after checking that a file holds just them.
+
+    Nothing is read or made for it but the header: what is claimed may be larger than any memory.
+
+    Raises:
+        UnreadableInput: the network cannot be built, or the file holds others.
+    """
+    built = _without_values(path, config)
+    expected = {name: f"{_DTYPES[value.dtype]} {tuple(value.shape)}" for name, value in built.named_parameters()}
+    found = {one.name: f"{one.dtype} {one.shape}" for one in header.tensors if not one.name.startswith(CLUSTERS)}
+    if expected != found:
+        name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
+        told, wanted = (those.get(name, "not there") for those in (found, expected))
+        raise UnreadableInput(
+            f"{path}: the weights do not fit network {config.name!r}: {visible(name)} is {told}, expected {wanted}"
+        )
+    return tuple(expected)
+
+
+def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adaptation, iteration: int) -> str:
+    """Say in what a run's config contradicts what else is said of its weights; "" where it does not."""
+    pairs = [(f"network {name}", getattr(network, name), getattr(config, name)) for name in ("n_way", "norm")]
+    for name in ("filters", "blocks", "downsample", "image_size"):
+        asked = getattr(config, name)
+        pairs += [] if asked is None else [(f"network {name}", getattr(network, name), asked)]
+    if config.algorithm in ALGORITHMS:
+        layers = _without_values("", network).layer_names
+        asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))
+        pairs += [(f"adaptation {name}", value, asked[name]) for name, value in to_mapping(adaptation).items()]
+    told = [f"{name} is {value}, by its config {wanted}" for name, value, wanted in pairs if value != wanted]
+    if iteration > config.iterations:
+        told.append(f"it is of iteration {iteration} of {config.iterations}")
+    return "; ".join(told)
+
+
+def _without_values(path: Path | str, config: NetworkConfig) -> TaskNetwork:
+    """Build a network of shapes alone, which takes no memory."""
+    try:
+        with torch.device("meta"):
+            return build_network(config, seed=0)
+    except MetaprobeError as error:
+        raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
