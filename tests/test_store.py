@@ -307,6 +307,7 @@ ATTACKS = {
     "empty": (lambda p: os.truncate(p, 0), "an empty file"),
     "cut short": (lambda p: os.truncate(p, os.path.getsize(p) - 100), "damaged or cut short"),
     "cut to the first block": (lambda p: os.truncate(p, 48), "damaged or cut short"),
+    "longer than it says": (lambda p: os.truncate(p, 5 * 2**30), "damaged or cut short: it says that it ends at byte"),
     "text": (lambda p: p.write_text("hello"), "not an activation store"),
     "PNG": (lambda p: p.write_bytes(b"\x89PNG\r\n"), "not an activation store .HDF5. but a PNG image"),
 }

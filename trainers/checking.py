@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.safetensors_header import Header
 from trainers.formats.text import visible
-from trainers.networks import TaskNetwork, build_network
+from trainers.networks import build_network, layer_of
 
 __all__ = ["check_shapes", "contradiction"]
 
@@ -27,8 +28,10 @@ def check_shapes(path: Path | str, header: Header, config: NetworkConfig) -> tup
     Raises:
         UnreadableInput: the network cannot be built, or the file holds others.
     """
-    built = _without_values(path, config)
-    expected = {name: f"{_DTYPES[value.dtype]} {tuple(value.shape)}" for name, value in built.named_parameters()}
+    try:
+        expected = _shapes(config)
+    except MetaprobeError as error:
+        raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
     found = {one.name: f"{one.dtype} {one.shape}" for one in header.tensors if not one.name.startswith(CLUSTERS)}
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
@@ -46,7 +49,7 @@ def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adapt
         asked = getattr(config, name)
         pairs += [] if asked is None else [(f"network {name}", getattr(network, name), asked)]
     if config.algorithm in ALGORITHMS:
-        layers = _without_values("", network).layer_names
+        layers = tuple(dict.fromkeys(map(layer_of, _shapes(network))))
         asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))
         pairs += [(f"adaptation {name}", value, asked[name]) for name, value in to_mapping(adaptation).items()]
     told = [f"{name} is {value}, by its config {wanted}" for name, value, wanted in pairs if value != wanted]
@@ -55,10 +58,9 @@ def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adapt
     return "; ".join(told)
 
 
-def _without_values(path: Path | str, config: NetworkConfig) -> TaskNetwork:
-    """Build a network of shapes alone, which takes no memory."""
-    try:
-        with torch.device("meta"):
-            return build_network(config, seed=0)
-    except MetaprobeError as error:
-        raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
+@functools.lru_cache(maxsize=64)  # one for each kind of checkpoint; building takes longer than reading
+def _shapes(config: NetworkConfig) -> dict[str, str]:
+    """Return the type and shape of each of a network's weights, in its order; it is built without values."""
+    with torch.device("meta"):
+        built = build_network(config, seed=0)
+    return {name: f"{_DTYPES[value.dtype]} {tuple(value.shape)}" for name, value in built.named_parameters()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ CANNOT_READ = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 """What h5py raises of a file that it makes no sense of: also of names that are no text, and of types without values."""
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
+_END = slice(28, 36)  # where its first block, of versions 2 and 3, says how long it is
 _METADATA_LIMIT = 16 << 20  # bytes
 _ZSTD = {h5py.h5z.FILTER_SHUFFLE, 32015}  # the last is zstd's registered number
 
@@ -35,10 +37,16 @@ def open_hdf5(path: Path | str) -> h5py.File:
     """
     shown = visible(str(path))
     with open_regular(path) as file:
-        start = file.read(4096)
+        try:
+            start, size = file.read(4096), os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise UnreadableInput(f"{shown}: cannot be read: {error.strerror}.") from error
     if not start.startswith(_MAGIC):
         kind = guess_kind(start) if start else "an empty file"
         raise UnreadableInput(f"{shown}: not an activation store (HDF5){f' but {kind}' if kind else ''}.")
+    end = int.from_bytes(start[_END], "little")
+    if start[8:9] in (b"\2", b"\3") and end != size:  # HDF5 itself would not mind what follows its end
+        raise UnreadableInput(f"{shown}: damaged or cut short: it says that it ends at byte {end:,}, and has {size:,}.")
     try:
         return h5py.File(path, "r", locking="best-effort")
     except CANNOT_READ as error:

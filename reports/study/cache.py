@@ -26,6 +26,9 @@ from trainers.tasks.imageset import ImageSet
 __all__ = ["Measuring", "Training", "read_note", "write_note"]
 
 
+_NOTE_LIMIT = 16 << 20  # bytes
+
+
 @dataclass(frozen=True)
 class Training:
     """Train a run to its end, from where an earlier call left it."""
@@ -149,8 +152,11 @@ def _note_file(folder: Path, name: str) -> Path:
 
 def read_note(folder: Path, name: str) -> dict[str, Any] | None:
     """Return what a note says; one that cannot be read vouches for nothing."""
+    file = _note_file(folder, name)
     try:
-        note = json.loads(_note_file(folder, name).read_text(encoding="utf-8"))
+        if not file.is_file() or file.stat().st_size > _NOTE_LIMIT:
+            return None
+        note = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None
