@@ -76,10 +76,10 @@ class ImageSet:
             raise self._misfit("class_names", "each name once", f"{twice!r} twice")
         if strange := sorted(set(self.splits) - set(SPLITS)):
             raise self._misfit("splits", f"only {', '.join(SPLITS)}", repr(strange[0]))
-        counts = np.bincount(self.class_of, minlength=n_classes) if self.class_of.min() >= 0 else None
-        if counts is None or len(counts) > n_classes:
-            found = f"{self.class_of.min()} … {self.class_of.max()}"
-            raise self._misfit("class_of", f"class ids 0 … {n_classes - 1}", found)
+        least, most = int(self.class_of.min()), int(self.class_of.max())
+        if least < 0 or most >= n_classes:  # before they are counted, which takes room for every id up to the largest
+            raise self._misfit("class_of", f"class ids 0 … {n_classes - 1}", f"{least} … {most}")
+        counts = np.bincount(self.class_of, minlength=n_classes)
         if not counts.all():
             empty = self.class_names[int(np.argmin(counts))]
             raise self._misfit("class_of", "an image for every class", f"none for {empty!r}")
