@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from PIL import Image
 from tests.conftest import make_imageset
 from tests.tensor_files import write_raw
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import images
+from trainers.tasks import images, load_imageset
 from trainers.tasks.cache import cached_imageset
 from trainers.tasks.images import open_image, square
+from trainers.tasks.imageset import ImageSet
 
 
 @pytest.fixture(autouse=True)
@@ -221,8 +223,117 @@ def test_a_disk_that_is_full_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_class_ids_are_checked_before_they_are_counted() -> None:
-    from trainers.tasks.imageset import ImageSet
-
     pixels, ids = np.zeros((2, 1, 4, 4), np.uint8), np.array([0, 2**50])
     with pytest.raises(MetaprobeError, match=r"expected class ids 0 … 0; got 0 … 1125899906842624"):
         ImageSet("a", pixels, ids, ("x",), ("",), ("train",))
+
+
+# --- folders and their names ---
+
+
+def _class(folder: Path | bytes, value: int = 7) -> None:
+    os.makedirs(folder)
+    Image.new("L", (8, 8), value).save(Path(os.fsdecode(folder)) / "0.png")
+
+
+def test_folders_nested_without_end_are_a_sentence(tmp_path: Path) -> None:
+    _class(tmp_path / "set" / "/".join("g" * 31) / "class")
+    assert load_imageset(f"class_folder:{tmp_path}/set").groups == ("/".join("g" * 31),)
+    _class(tmp_path / "deep" / "/".join("g" * 60) / "class")
+    with pytest.raises(UnreadableInput, match=r"more than 32 folders deep; expected <class>/<image> or <group>"):
+        load_imageset(f"class_folder:{tmp_path}/deep")
+
+
+NAMES = [b"caf\xe9", b"\xff", b"a\x01b", b"a\x1b[31mb", b"two\nlines", "\x85".encode(), "\ufffe".encode()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("inside", [b"", b"group"])
+def test_class_folders_with_names_that_no_file_can_hold_are_named(tmp_path: Path, name: bytes, inside: bytes) -> None:
+    root = os.fsencode(tmp_path / "set")
+    _class(os.path.join(root, b"plain"))
+    _class(os.path.join(root, inside, name))
+    with pytest.raises(UnreadableInput, match=r"folder .* has a name that is not UTF-8 or .*; rename it") as caught:
+        load_imageset(f"class_folder:{tmp_path}/set")
+    assert str(caught.value).isprintable()
+
+
+def test_names_of_other_alphabets_and_of_images_are_left_alone(tmp_path: Path) -> None:
+    names = ("ひらがな", "naïve", "a b", "c\N{NO-BREAK SPACE}d", "e\\f", "😀", "\u200fعربي")
+    for name in names:
+        _class(tmp_path / "set" / name)
+    (tmp_path / "set" / "a b" / "0.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/set/a b/\xe9.png"))
+    assert set(load_imageset(f"class_folder:{tmp_path}/set").class_names) == set(names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_sets_and_domains_have_names_that_any_file_can_hold(tmp_path: Path, name: bytes) -> None:
+    folder = os.path.join(os.fsencode(tmp_path), name)
+    _class(os.path.join(folder, b"a"))
+    for spec in (b"class_folder:" + folder, b"mixture:glyphs,class_folder:" + folder, b"mixture:glyphs," + name):
+        with pytest.raises(MetaprobeError, match="not UTF-8 or has control characters") as caught:
+            load_imageset(os.fsdecode(spec), tmp_path)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("part", ["name", "class_names", "groups", "domains"])
+def test_an_image_set_holds_no_other_names(part: str) -> None:
+    parts = {"name": "set", "class_names": ("x",), "groups": ("",), "splits": ("train",), "domains": ("d",)}
+    pixels = np.zeros((1, 1, 4, 4), np.uint8)
+    ImageSet(images=pixels, class_of=np.zeros(1, np.int64), **parts)
+    for name in map(os.fsdecode, NAMES):
+        changed = parts | {part: name if part == "name" else (name,)}
+        with pytest.raises(MetaprobeError, match=f"{part}: expected text without control characters"):
+            ImageSet(images=pixels, class_of=np.zeros(1, np.int64), **changed)
+
+
+# --- extracted archives ---
+
+
+def _archive(tmp_path: Path) -> Path:
+    for place, name in enumerate("abc"):
+        _class(tmp_path / "source" / name, place)
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as bundle:
+        bundle.add(tmp_path / "source", ".")
+    return tmp_path / "set.tar.gz"
+
+
+def _lost(folder: Path) -> None:
+    (folder / "b" / "0.png").unlink()
+
+
+def _other(folder: Path) -> None:
+    Image.new("L", (8, 8), 99).save(folder / "b" / "0.png")
+
+
+def _more(folder: Path) -> None:
+    _class(folder / "z")
+
+
+def _no_listing(folder: Path) -> None:
+    (folder / ".metaprobe-listing").unlink()
+
+
+@pytest.mark.parametrize("change", [_lost, _other, _more, _no_listing])
+def test_an_extracted_archive_that_changed_is_extracted_again(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    spec = f"class_folder:{_archive(tmp_path)}"
+    made = load_imageset(spec)
+    assert made.class_names == ("a", "b", "c")
+    (folder,) = (tmp_path / "cache" / "extracted").iterdir()
+    before = folder.stat().st_ino
+    assert load_imageset(spec).fingerprint == made.fingerprint
+    assert folder.stat().st_ino == before
+    change(folder)
+    with pytest.warns(UserWarning, match=r"no longer holds just what is in .*set\.tar\.gz; extracting it again"):
+        assert load_imageset(spec).fingerprint == made.fingerprint
+    assert load_imageset(spec).fingerprint == made.fingerprint
+
+
+def test_a_damaged_archive_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    archive = _archive(tmp_path)
+    content = bytearray(archive.read_bytes())
+    content[-6] ^= 1  # of the CRC of the whole
+    archive.write_bytes(content)
+    with pytest.raises(UnreadableInput, match=r"set\.tar\.gz cannot be extracted .*CRC check failed"):
+        load_imageset(f"class_folder:{archive}")
+    assert list((tmp_path / "cache" / "extracted").iterdir()) == []

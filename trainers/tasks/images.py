@@ -16,11 +16,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from trainers.errors import UnreadableInput
+from trainers.formats.text import visible
+from trainers.tasks.imageset import is_plain
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "image_files", "open_image", "square"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "folders_in", "image_files", "open_image", "square"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 MAX_PIXELS = 50_000_000  # more than any camera's picture of a class; a few hundred bytes of PNG can claim 10¹⁰
@@ -37,6 +39,24 @@ def image_files(folder: Path | str) -> tuple[str, ...]:
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.name[0] != "." and e.is_file())
     return tuple(os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+
+
+def folders_in(folder: Path | str, follow_links: bool = True) -> list[str]:
+    """Return the names of the folders directly in a folder, in sorted order; hidden ones left out.
+
+    Args:
+        folder: where to look.
+        follow_links: whether a link to a folder is one.
+
+    Raises:
+        UnreadableInput: a name is not UTF-8 or has control characters: names of classes go into files and figures.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=follow_links))
+    if strange := next((name for name in names if not is_plain(name)), None):
+        shown = visible(os.path.join(folder, strange))
+        raise UnreadableInput(f"folder {shown} has a name that is not UTF-8 or has control characters; rename it.")
+    return names
 
 
 def open_image(path: Path | str, mode: str) -> Image.Image:
