@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -30,6 +33,16 @@ def _tar(path: Path, *members: tuple[str, bytes, bytes]) -> Path:
             if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
                 info.linkname = content.decode()
             bundle.addfile(info, io.BytesIO(content) if kind == tarfile.REGTYPE else None)
+    return path
+
+
+def _crude(path: Path, kind: bytes, size: bytes, content: bytes = b"") -> Path:
+    """A tar of one header whose size field holds these bytes, whatever they say, and its mark of the end."""
+    header = bytearray(tarfile.TarInfo("a").tobuf())
+    header[124 : 124 + len(size)], header[156:157] = size, kind
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    path.write_bytes(header + content + bytes(1024))
     return path
 
 
@@ -62,6 +75,18 @@ _HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "zip link": (_zip_link, "'a/link' is a link or device"),
     "zip file and folder": (lambda p: _zip(p, ("a", b"1"), ("a/b", b"2")), "both file and folder"),
     "zip folder and file": (lambda p: _zip(p, ("a/b", b"1"), ("a", b"2")), "twice, or as both"),
+    "zip without a name": (lambda p: _zip(p, ("a", b"1"), (zipfile.ZipInfo(""), b"2")), "'' is without a name"),
+    "zip deep": (lambda p: _zip(p, ("a/" * 900 + "b", b"1")), "more than 32 folders deep"),
+    "zip long name": (lambda p: _zip(p, ("a" * 60_000, b"1")), "its name is too long"),
+    "tar deep": (lambda p: _tar(p, ("a/" * 900 + "b", tarfile.REGTYPE, b"1")), "more than 32 folders deep"),
+    "tar sparse": (lambda p: _crude(p, tarfile.GNUTYPE_SPARSE, b"00000000000\0"), "a sparse file"),
+    "tar negative": (lambda p: _crude(p, tarfile.REGTYPE, b"\xff" * 12), "claims -1 bytes"),
+    "tar endless": (lambda p: _crude(p, tarfile.REGTYPE, b"\x80" + b"\x7f" * 11), "holds more than"),
+    "tar long header": (lambda p: _crude(p, tarfile.GNUTYPE_LONGNAME, b"77777777777\0"), "claims 8,589,934,591 bytes"),
+    "tar header on and on": (
+        lambda p: _crude(p, tarfile.XHDTYPE, b"00000001000\0", b"9" * 512 + b"16 size=-99999\n".ljust(512)),
+        "cannot be extracted",
+    ),
     "tar parent": (lambda p: _tar(p, ("../out.txt", tarfile.REGTYPE, b"!")), "a way out of the folder"),
     "tar absolute": (lambda p: _tar(p, ("/tmp/out.txt", tarfile.REGTYPE, b"!")), "not a plain relative name"),
     "tar twice": (lambda p: _tar(p, *[("a", tarfile.REGTYPE, b"!")] * 2), "twice"),
@@ -115,6 +140,74 @@ def test_truncated_tar_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnreadableInput, match=r"a\.tgz cannot be extracted"):
         extract(archive, tmp_path / "out" / "set")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+_FILES = {f"c{n}/x{n}.txt": bytes([n]) * 700 for n in range(1, 4)}  # each a header and two blocks in a tar
+
+
+def _plain_tar(files: dict[str, bytes] = _FILES) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as bundle:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def _extracted(archive: Path) -> dict[str, bytes]:
+    target = archive.with_name("out") / f"{len(list(archive.parent.rglob('*')))}"
+    extract(archive, target)
+    return {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+
+def test_a_tar_is_whole_only_with_the_mark_of_its_end(tmp_path: Path) -> None:
+    content, archive = _plain_tar(), tmp_path / "a.tar"
+    end = 3 * (512 + 1024)
+    for length in (end + 512, end + 700, end + 1024, len(content)):
+        archive.write_bytes(content[:length])
+        assert _extracted(archive) == _FILES
+    for length in (*range(0, end, 256), end, end + 511):  # also just after a member, where the next would begin
+        archive.write_bytes(content[:length])
+        with pytest.raises(UnreadableInput, match=r"a\.tar cannot be extracted"):
+            extract(archive, tmp_path / "cut")
+
+
+def test_a_tar_whose_headers_are_damaged_loses_nothing_in_silence(tmp_path: Path) -> None:
+    content, archive = _plain_tar(), tmp_path / "a.tar"
+    second = 512 + 1024
+    for damage in (b"\xff" * 512, bytes(512), b"\0" * 20 + content[second + 20 : second + 512]):
+        archive.write_bytes(content[:second] + damage + content[second + 512 :])
+        with pytest.raises(UnreadableInput, match=r"a header of it is damaged|goes on after the mark"):
+            extract(archive, tmp_path / "out")
+    archive.write_bytes(content + _plain_tar({"c9/x.txt": b"9"}))  # GNU tar too would extract the first alone
+    with pytest.raises(UnreadableInput, match="goes on after the mark of its end"):
+        extract(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_compressed_tar_is_read_to_its_checksum(tmp_path: Path, kind: str) -> None:
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[kind]
+    packed, archive = pack(_plain_tar()), tmp_path / f"a.tar.{kind}"
+    refused = 0
+    places = range(0, len(packed), 3)
+    for place in places:
+        archive.write_bytes(packed[:place] + bytes([packed[place] ^ 8]) + packed[place + 1 :])
+        try:
+            assert _extracted(archive) == _FILES
+        except UnreadableInput:
+            refused += 1
+    assert refused >= len(places) - 4  # gzip's own header holds a time, and other things that do not matter
+    for length in range(0, len(packed), 19):
+        archive.write_bytes(packed[:length])
+        with pytest.raises(UnreadableInput, match="cannot be extracted"):
+            extract(archive, tmp_path / "cut")
+
+
+def test_a_zip_inside_a_tar_does_not_make_it_a_zip(tmp_path: Path) -> None:
+    inner = _zip(tmp_path / "inner.zip", ("inner.txt", b"!")).read_bytes()
+    (tmp_path / "a.tar").write_bytes(_plain_tar(_FILES | {"z/inner.zip": inner}))
+    assert _extracted(tmp_path / "a.tar") == _FILES | {"z/inner.zip": inner}
 
 
 def test_missing_archive_missing_folder_and_existing_target(tmp_path: Path) -> None:

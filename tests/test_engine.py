@@ -174,6 +174,10 @@ def test_an_engine_is_written_and_read_back(tmp_path):
         ('chunk = 4\ngradient = "guess"\n', "gradient is 'guess'"),
         ('chunk = 0\ngradient = "sweep"\n', "at least one task"),
         ("chunk = [\n", "not TOML"),
+        ("chunk = " + "[" * 8000, "nested more than 16 deep"),
+        ("chunk." * 2000 + "a = 1", "nested more than 16 deep"),
+        ("chunk = " + "9" * 5000, "not TOML: Exceeds the limit"),
+        ("#" * 20_000, "more than 16,384 bytes"),
     ],
 )
 def test_a_damaged_engine_is_refused(tmp_path, content, told):

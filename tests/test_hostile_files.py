@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from probe.inspection import pickle_listing
 from probe.inspection.diff import diff_files
 from probe.inspection.inspect import inspect_file
 from tests.tensor_files import entry, write_checkpoint, write_raw
@@ -246,6 +247,39 @@ def test_torch_files_that_lie_or_are_damaged_are_refused(tmp_path: Path) -> None
     _refused(path, "sparse")
 
 
+def test_every_flipped_byte_of_a_torch_archive_is_refused_or_does_not_matter(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "a.pt"
+    torch.save({"conv1.w": torch.arange(40.0), "step": 3}, path)
+    before = inspect_file(path, stats=True)
+    content, noise = path.read_bytes(), np.random.default_rng(0)
+    data = content.index(torch.arange(40.0).numpy().tobytes())
+    for place in (*range(data, data + 160, 8), *range(0, len(content), 23)):
+        changed = bytearray(content)
+        changed[place] ^= int(noise.integers(1, 256))
+        path.write_bytes(changed)
+        if data <= place < data + 160:  # torch maps these bytes and never looks at their checksum
+            with pytest.raises(UnreadableInput, match=r"a\.pt: its content does not fit its checksums \(a/data/0\)"):
+                inspect_file(path, stats=True)
+            continue
+        try:
+            assert inspect_file(path, stats=True) == before
+        except UnreadableInput:
+            continue
+
+
+def test_a_torch_archive_without_checksums_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    import torch
+
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.ones(3)}, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    _refused(tmp_path / "a.pt", "saved without checksums .*save it with them")
+
+
 def test_archives_that_unpack_to_more_are_refused_before_torch_sees_them(tmp_path: Path) -> None:
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -293,6 +327,17 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "unknown instruction": (b"\x80\x02\xff.", "pickle is damaged"),
     "string of 2^60 bytes": (b"\x80\x02\x8d" + (2**60).to_bytes(8, "little") + b"a.", "pickle is damaged"),
     "shared references": (pickle.dumps(_doubled(2, 40), 2), "nested more than 16 deep"),
+    # The hash of a tuple calls itself without a limit, which ends the interpreter inside torch's own unpickler.
+    "deep tuples": (b"\x80\x02}(" + b")" + b"\x85" * 200_000 + b"K\x01u.", "nests tuples more than 64 deep"),
+    "deep marks": (b"\x80\x02}" + b"(" * 200_000 + b"t" * 200_000 + b"K\x01s.", "nests tuples more than 64 deep"),
+    "deep twins": (b"\x80\x02}(" + b")" + b"2\x86" * 200_000 + b"K\x01u.", "nests tuples more than 64 deep"),
+    "deep memo": (b"\x80\x02}(" + b")" + b"q\x010h\x01\x85" * 99 + b"K\x01u.", "nests tuples more than 64 deep"),
+    "nothing kept": (b"\x80\x02h\x09.", "pickle is damaged"),
+    "nothing there": (b"\x80\x020.", "pickle is damaged"),
+    "tensor by its size": (
+        b"\x80\x02}U\x01wctorch\nTensor\n\x8a\x05\0\0\0\x40\x00\x85Rs.",
+        "lies in 4,294,967,296 bytes, more than the file's",
+    ),
     "cycle": (b"\x80\x02}q\x00K\x01h\x00s.", "nested more than 16 deep"),
     "wide sharing": (pickle.dumps(_doubled(40, 6), 2), "over 200,000 parts"),
 }
@@ -301,12 +346,31 @@ PICKLES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("attack", PICKLES)
 def test_hostile_instructions_in_a_torch_archive(attack: str, tmp_path: Path) -> None:
     content, reason = PICKLES[attack]
-    path = tmp_path / "evil.pt"
+    _refused(_torch_archive(tmp_path / "evil.pt", content), reason)
+
+
+def _torch_archive(path: Path, content: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", content)
         archive.writestr("a/version", b"3\n")
         archive.writestr("a/byteorder", b"little")
-    _refused(path, reason)
+    return path
+
+
+def test_a_pickle_of_too_many_instructions_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _torch_archive(tmp_path / "many.pt", b"\x80\x02](" + b"}" * 97 + b"e.")
+    inspect_file(path)
+    monkeypatch.setattr(pickle_listing, "_INSTRUCTIONS", 100)
+    _refused(path, "more than 100 instructions")
+
+
+def test_strange_values_and_keys_of_a_torch_archive_are_told_in_a_few_words(tmp_path: Path) -> None:
+    storage = b"ctorch.storage\nUntypedStorage\n\x8a\x05\0\0\0\x40\0\x85R"  # of 1 GiB, made by its size alone
+    path = _torch_archive(tmp_path / "a.pt", b"\x80\x02}(U\x01s" + storage + b")" + b"\x85" * 60 + b"Nu.")
+    told = dict(inspect_file(path).metadata)
+    assert told.pop("s") == "<UntypedStorage>"
+    assert list(told.values()) == ["None"]
+    assert max(map(len, told)) < 100
 
 
 def test_memory_stays_bounded_under_attack_and_with_statistics(tmp_path: Path) -> None:

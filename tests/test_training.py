@@ -255,6 +255,12 @@ def test_metrics_of_single_tasks_are_kept_when_a_run_is_resumed_and_older_runs_h
         b'"val_iteration"',
         b'{"iteration": 1}',
         b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"iteration":' * 100_000,
+        json.dumps(RECORD | {"seconds": 10**400}).encode(),
+        b'{"iteration": ' + b"9" * 5000 + b"}",
+        b'{"seconds": 1.0, ' + json.dumps(RECORD).encode()[1:],
+        json.dumps(RECORD | VALIDATED | {"val_task_accuracy": [[20.0]]}).encode(),
         json.dumps(RECORD | {"seconds": math.inf}).encode(),
         json.dumps(RECORD | {"val_task_accuracy": [20.0]}).encode(),
         json.dumps(RECORD | VALIDATED | {"val_task_accuracy": [20.0, None]}).encode(),
@@ -266,6 +272,32 @@ def test_damaged_metrics_are_told_with_their_line(tmp_path, line):
     folder.metrics_file.write_bytes(line + b"\n")
     with pytest.raises(UnreadableInput, match=r"metrics.jsonl:1: not a metrics record"):
         folder.read_metrics()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"algorithm = ", "not TOML: Invalid value"),
+        (b"\xff", "not TOML: .*utf-8"),
+        (b"filters = " + b"[" * 8000, "nested more than 16 deep"),
+        (b"filters = " + b"{a=" * 4000, "nested more than 16 deep"),
+        (b"filters." * 1000 + b"a = 1", "nested more than 16 deep"),
+        (b"filters = " + b"9" * 5000, "not TOML: Exceeds the limit"),
+        (b"#" * 20_000, "more than 16,384 bytes"),
+    ],
+)
+def test_a_damaged_config_is_told(tmp_path, content, told):
+    folder = RunFolder(tmp_path)
+    folder.config_file.write_bytes(content)
+    with pytest.raises(UnreadableInput, match=rf"config\.toml: .*{told}"):
+        folder.read_config()
+
+
+def test_a_config_that_is_a_pipe_is_not_waited_for(tmp_path):
+    folder = RunFolder(tmp_path)
+    os.mkfifo(folder.config_file)
+    with pytest.raises(UnreadableInput, match=r"config\.toml: expected a file, got a pipe"):
+        folder.read_config()
 
 
 def test_divergence_seen_only_in_validation_saves_nothing(tmp_path, toy, monkeypatch):

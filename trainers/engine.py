@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor
 from trainers.config import TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
+from trainers.formats.strict_toml import read_toml
 from trainers.ranks import Ranks
 
 __all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
@@ -172,12 +172,9 @@ def read_engine(path: Path) -> Engine:
     Raises:
         UnreadableInput: it is missing or damaged.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UnreadableInput(f"{path} is missing, so the run cannot go on as it began; bring it back") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnreadableInput(f"{path}: not TOML: {error}") from error
+    if not path.exists():
+        raise UnreadableInput(f"{path} is missing, so the run cannot go on as it began; bring it back")
+    values = read_toml(path)
     values.pop("tried", None)
     return from_mapping(Engine, values, str(path))
 

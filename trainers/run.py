@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,8 @@ import tomli_w
 from trainers.config import TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import TEMPORARY, remove_abandoned, write_text
+from trainers.formats.strict_json import parse_json
+from trainers.formats.strict_toml import read_toml
 
 __all__ = ["CHECKPOINT_NAMES", "TASK_ACCURACY", "RunFolder"]
 
@@ -87,13 +88,9 @@ class RunFolder:
         Raises:
             UnreadableInput: it is missing or damaged.
         """
-        try:
-            values = tomllib.loads(self.config_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UnreadableInput(f"{self.path} is no run: {self.config_file} does not exist") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UnreadableInput(f"{self.config_file}: not TOML: {error}") from error
-        config = from_mapping(TrainConfig, values, str(self.config_file))
+        if not self.config_file.exists():
+            raise UnreadableInput(f"{self.path} is no run: {self.config_file} does not exist")
+        config = from_mapping(TrainConfig, read_toml(self.config_file), str(self.config_file))
         return config if config.base is None else replace(config, base=os.path.normpath(self.path / config.base))
 
     def _write_config(self, config: TrainConfig) -> None:
@@ -163,7 +160,7 @@ _TIMES = {"seconds", "peak_memory_mb"}
 def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
     """Return the numbers of one line of metrics.jsonl, and those of single tasks, checked: all there and finite."""
     try:
-        record = json.loads(line)
+        record = parse_json(line.decode(), depth=2)
         tasks = record.pop(TASK_ACCURACY, []) if "val_iteration" in record else []
         wanted = _ALWAYS + (_VALIDATION if "val_iteration" in record else ())
         if set(record) - _OPTIONAL != set(wanted):
@@ -171,6 +168,6 @@ def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
         for name, value in (*record.items(), *((TASK_ACCURACY, value) for value in tasks)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r}, expected a number")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:  # the last of a number of 400 digits
         raise UnreadableInput(f"{where}: not a metrics record: {error}") from error
     return record, list(tasks)

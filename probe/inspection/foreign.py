@@ -6,15 +6,17 @@ Then `torch.load(weights_only=True)`, whose own list decides, and which is never
 
 from __future__ import annotations
 
+import functools
 import io
-import pickletools
 import reprlib
+import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from probe.inspection.pickle_listing import PICKLE_LIMIT, RefusedError, list_pickle
 from probe.inspection.tensor_files import PIECE, TensorFile, TensorInfo
 from trainers.errors import UnreadableInput
 from trainers.formats.safetensors_header import guess_kind
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["torch_file"]
 
-_PICKLE_LIMIT = 16 << 20  # of the pickle beside the tensors' bytes; the largest state dicts have about 1 MiB
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number that opens files from before torch 1.6
-_MODULES = {"torch", "torch.storage", "torch._utils", "torch._tensor", "torch.serialization", "torch.nn.parameter"}
-_NAMES = {"collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.set", "builtins.complex"}
-_OTHER_WAYS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"}  # to name or fetch an object
 _WEIGHTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params", "weights")
 _CONTAINERS = (Mapping, list, tuple)
+_ZIP_DAMAGE = (
+    *(zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError),
+    *(struct.error, LookupError, OverflowError),
+)
 _DEPTH_LIMIT = 16
 _LEAF_LIMIT = 200_000
 _DTYPES = {
@@ -56,23 +58,21 @@ def torch_file(file: BinaryIO, path: Path) -> TensorFile:
         key, weights, beside = _choose(_load(file, path))
         leaves = _leaves(weights)
         tensors = {name: value for name, value in leaves if _is_tensor(value)}
-        infos = tuple(_info(name, tensor) for name, tensor in sorted(tensors.items()))
+        size = file.seek(0, io.SEEK_END)
+        infos = tuple(_info(name, tensor, size) for name, tensor in sorted(tensors.items()))
         plain = [(name, value) for name, value in leaves if name not in tensors] + (_leaves(beside) if beside else [])
-    except _RefusedError as error:
+    except RefusedError as error:
         raise UnreadableInput(f"{visible(str(path))}: not a readable PyTorch file: {error}.") from None
+    checked = functools.cache(lambda: _check_sums(file, path))  # reads the whole file: for values, not for shapes
     return TensorFile(
         path=path,
         kind="PyTorch state dict",
-        size=file.seek(0, io.SEEK_END),
+        size=size,
         tensors=infos,
         checkpoint=None,
         metadata=((("tensors under", key),) if key else ()) + tuple((name, _describe(value)) for name, value in plain),
-        pieces=lambda info: _pieces(tensors[info.name]),
+        pieces=lambda info: _pieces(tensors[info.name], checked),
     )
-
-
-class _RefusedError(Exception):
-    """Why a file is not read."""
 
 
 def _check_before_loading(file: BinaryIO) -> None:
@@ -80,18 +80,18 @@ def _check_before_loading(file: BinaryIO) -> None:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if not start:
-        raise _RefusedError("it is empty")
+        raise RefusedError("it is empty")
     if start.startswith(b"PK\x03\x04"):
-        _list_pickle(io.BytesIO(_zip_pickle(file, size)))
+        list_pickle(io.BytesIO(_zip_pickle(file, size)))
     elif start[:1] == b"\x80" and _LEGACY_MAGIC in start:
-        head = io.BytesIO(file.read(_PICKLE_LIMIT))
+        head = io.BytesIO(file.read(PICKLE_LIMIT))
         for _ in range(5):  # the magic number, a version, the system, the content, the storages' keys
-            _list_pickle(head)
+            list_pickle(head)
     elif start[:1] == b"\x80":
-        raise _RefusedError("it is a Python pickle that torch.save did not write, and nothing here is unpickled")
+        raise RefusedError("it is a Python pickle that torch.save did not write, and nothing here is unpickled")
     else:
         kind = guess_kind(start[:16])
-        raise _RefusedError(f"it looks like {kind}" if kind else "it is neither a zip archive nor an older torch file")
+        raise RefusedError(f"it looks like {kind}" if kind else "it is neither a zip archive nor an older torch file")
 
 
 def _zip_pickle(file: BinaryIO, size: int) -> bytes:
@@ -100,38 +100,37 @@ def _zip_pickle(file: BinaryIO, size: int) -> bytes:
             members = archive.infolist()
             inside = sum(member.file_size for member in members)
             if inside > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise _RefusedError(
+                raise RefusedError(
                     f"a file of {size:,} bytes that is compressed or claims {inside:,} inside: not torch.save's"
                 )
             pickles = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
             if len(pickles) != 1 or len({member.filename for member in members}) != len(members):
-                raise _RefusedError("a zip archive without exactly one data.pkl is not a file of torch.save")
-            if pickles[0].file_size > _PICKLE_LIMIT:
-                raise _RefusedError(f"its data.pkl has {pickles[0].file_size:,} bytes, more than {_PICKLE_LIMIT:,}")
+                raise RefusedError("a zip archive without exactly one data.pkl is not a file of torch.save")
+            if pickles[0].file_size > PICKLE_LIMIT:
+                raise RefusedError(f"its data.pkl has {pickles[0].file_size:,} bytes, more than {PICKLE_LIMIT:,}")
+            if not any(member.CRC for member in members):
+                raise RefusedError(
+                    "it was saved without checksums (torch.serialization.set_crc32_options), so that damage would not "
+                    "be seen; save it with them"
+                )
             return archive.read(pickles[0])
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise _RefusedError(f"its zip archive is damaged or truncated ({visible(str(error), 80)})") from None
+    except _ZIP_DAMAGE as error:
+        raise RefusedError(f"its zip archive is damaged or truncated ({visible(str(error), 80)})") from None
 
 
-def _list_pickle(stream: io.BytesIO) -> None:
-    """Walk over one pickle's instructions without running any."""
+def _check_sums(file: BinaryIO, path: Path) -> None:
+    """Compare every member of a zip archive with its CRC, at which torch never looks; older files have none."""
     try:
-        for instruction, argument, _ in pickletools.genops(stream):
-            if instruction.name in _OTHER_WAYS:
-                raise _RefusedError(_objects(f"instruction {instruction.name}"))
-            if instruction.name == "GLOBAL":
-                module, _, name = str(argument).partition(" ")
-                if module not in _MODULES and f"{module}.{name}" not in _NAMES:
-                    raise _RefusedError(_objects(f"{module}.{name}"))
-    except (ValueError, IndexError, OverflowError, MemoryError) as error:
-        raise _RefusedError(f"its pickle is damaged or truncated ({visible(str(error), 80)})") from None
-
-
-def _objects(what: str) -> str:
-    return (
-        f"it holds objects other than tensors and plain values ({visible(what, 80)}), so nothing of it was loaded or "
-        "executed; save a plain state_dict instead: torch.save(model.state_dict(), path)"
-    )
+        file.seek(0)
+        if file.read(2) != b"PK":
+            return
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except _ZIP_DAMAGE as error:
+        damaged = str(error)
+    if damaged is not None:
+        name = visible(damaged, 80)
+        raise UnreadableInput(f"{visible(str(path))}: its content does not fit its checksums ({name}); it is damaged.")
 
 
 def _load(file: BinaryIO, path: Path) -> object:
@@ -151,8 +150,8 @@ def _load(file: BinaryIO, path: Path) -> object:
         marker = reason.find("WeightsUnpickler error: ")
         if marker >= 0:
             reason = visible(reason[marker + 24 :], 100)
-            raise _RefusedError(f"torch's safe loading refuses it ({reason}); nothing was executed") from None
-        raise _RefusedError(f"torch cannot load it ({visible(reason, 120)})") from None
+            raise RefusedError(f"torch's safe loading refuses it ({reason}); nothing was executed") from None
+        raise RefusedError(f"torch cannot load it ({visible(reason, 120)})") from None
 
 
 def _is_tensor(value: object) -> bool:
@@ -170,7 +169,11 @@ def _choose(content: object) -> tuple[str, object, dict[str, object]]:
     if len(holders) != 1:
         return "", content, {}
     key = holders[0]
-    return key, content[key], {str(other): value for other, value in content.items() if other != key}
+    return key, content[key], {_key(other): value for other, value in content.items() if other != key}
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) else _SHORT.repr(key)  # of a tuple of tuples of … no more than a line
 
 
 def _leaves(content: object) -> list[tuple[str, Any]]:
@@ -181,15 +184,15 @@ def _leaves(content: object) -> list[tuple[str, Any]]:
         name, value, depth = waiting.pop()
         inner = _inner(value)
         if depth > _DEPTH_LIMIT or len(found) + len(waiting) > _LEAF_LIMIT:  # a few shared references can be 2^n paths
-            raise _RefusedError(
-                f"its content is nested more than {_DEPTH_LIMIT} deep or has over {_LEAF_LIMIT:,} parts"
-            )
+            raise RefusedError(f"its content is nested more than {_DEPTH_LIMIT} deep or has over {_LEAF_LIMIT:,} parts")
         if inner is None:
             if name in found:
-                raise _RefusedError(f"it holds two things named {visible(name, 80)!r}")
+                raise RefusedError(f"it holds two things named {visible(name, 80)!r}")
             found[name or "(content)"] = value
         else:
-            waiting += [(f"{name}.{key}" if name else str(key), each, depth + 1) for key, each in reversed(inner)]
+            waiting += [
+                (f"{name}.{_key(key)}" if name else _key(key), each, depth + 1) for key, each in reversed(inner)
+            ]
     return list(found.items())
 
 
@@ -205,29 +208,45 @@ def _describe(value: object) -> str:
     if _is_tensor(value):
         tensor: Any = value
         return f"tensor {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-    return reprlib.repr(value)
+    return _SHORT.repr(value)
 
 
-def _info(name: str, tensor: torch.Tensor) -> TensorInfo:
+class _Short(reprlib.Repr):
+    """A few words about a value; of strange objects (a bare storage of gigabytes) the type alone."""
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return super().repr_instance(x, level) if type(x).__name__ in _SIMPLE else f"<{type(x).__name__}>"
+
+
+_SIMPLE = {"float", "bool", "NoneType", "complex", "bytes", "dtype", "Size", "device"}
+_SHORT = _Short()
+
+
+def _info(name: str, tensor: torch.Tensor, file_size: int) -> TensorInfo:
     import torch
 
     shown = visible(name, 80)
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         kind = "quantised" if tensor.is_quantized else f"{tensor.layout} on {tensor.device}"
-        raise _RefusedError(f"tensor {shown!r} is {kind}, which is not read here; save it dense")
+        raise RefusedError(f"tensor {shown!r} is {kind}, which is not read here; save it dense")
     size = tensor.numel() * tensor.element_size()
     if size > tensor.untyped_storage().nbytes():
-        raise _RefusedError(
+        raise RefusedError(
             f"tensor {shown!r} claims {size:,} bytes, the file holds {tensor.untyped_storage().nbytes():,} for it "
             "(an expanded tensor? save a .clone())"
+        )
+    if tensor.untyped_storage().nbytes() > file_size:  # a storage made by its size alone, 64 GiB from 300 bytes
+        raise RefusedError(
+            f"tensor {shown!r} lies in {tensor.untyped_storage().nbytes():,} bytes, more than the file's {file_size:,}"
         )
     dtype = str(tensor.dtype).removeprefix("torch.")
     return TensorInfo(name, _DTYPES.get(dtype, dtype.upper()), tuple(tensor.shape), size)
 
 
-def _pieces(tensor: torch.Tensor) -> Iterator[memoryview]:
+def _pieces(tensor: torch.Tensor, checked: Callable[[], None]) -> Iterator[memoryview]:
     import torch
 
+    checked()
     flat = (
         tensor.detach().resolve_conj().resolve_neg().reshape(-1)
     )  # at most one tensor's copy, if it is not contiguous

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainers.formats.text import visible
 
-__all__ = ["parse_json"]
+__all__ = ["no_deeper", "parse_json"]
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -35,9 +35,15 @@ def parse_json(text: str, depth: int = 16) -> Any:
         if "integer string conversion" in str(error):  # Python's own guard against quadratic time
             raise ValueError("the JSON holds a number of thousands of digits") from None
         raise
-    if not _no_deeper(value, depth):
+    if not no_deeper(value, depth):
         raise ValueError(f"the JSON is nested more than {depth} deep")
     return value
+
+
+def no_deeper(value: object, depth: int) -> bool:
+    """Return whether parsed JSON or TOML is nested at most `depth` levels deep; one that is deeper is not followed."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is None or (depth > 0 and all(no_deeper(each, depth - 1) for each in inner))
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,11 +57,6 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not valid JSON")
-
-
-def _no_deeper(value: object, depth: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return inner is None or (depth > 0 and all(_no_deeper(each, depth - 1) for each in inner))
 
 
 def _finite(text: str) -> float:

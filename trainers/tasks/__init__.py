@@ -9,7 +9,7 @@ from trainers.errors import MetaprobeError, unknown_name
 from trainers.tasks.cifar_fs import load_cifar_fs
 from trainers.tasks.class_folder import load_class_folder
 from trainers.tasks.glyphs import load_glyphs
-from trainers.tasks.imageset import SPLITS, ImageSet
+from trainers.tasks.imageset import SPLITS, ImageSet, is_plain
 from trainers.tasks.mixture import mixture_loader
 from trainers.tasks.omniglot import load_omniglot
 from trainers.tasks.patterns import load_patterns
@@ -116,6 +116,10 @@ def load_imageset(
         MetaprobeError: for an unknown name, or an option that the set does not have.
         UnreadableInput: for data that are missing or damaged.
     """
+    if not is_plain(spec):  # it goes into configs, and the folders that it names into domains
+        raise MetaprobeError(
+            f"data set {spec!r}: its name is not UTF-8 or has control characters; rename what it names."
+        )
     name, colon, argument = spec.partition(":")
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import gzip
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.text import visible
 
 __all__ = ["ARCHIVE_SUFFIXES", "MAX_BYTES", "MAX_MEMBERS", "extract"]
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_BYTES = 64 << 30  # more than any few-shot image set
 MAX_MEMBERS = 5_000_000
+_MAX_DEPTH = 32  # folders in each other
+_MAX_NAME = 4096  # characters, as of any path
 _CHUNK = 1 << 20
+_MAX_TOLD = 1 << 20  # bytes of a tar member that only tells of the next, its long name say: read in one piece
+_MAX_TAIL = 16 << 20  # zeros after the end, which fill a tape's record: 10 kB as a rule
+_TELLS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_DECOMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # by how the file begins
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
     *(ValueError, NotImplementedError, RuntimeError),  # from zipfile: odd headers, unknown methods, passwords
+    *(ArithmeticError, LookupError, struct.error, MemoryError),  # numbers and names in headers that nobody writes
 )
 
 
@@ -35,7 +46,7 @@ class _Member:
     size: int  # as declared
     is_folder: bool
     problem: str  # what it is, where that is neither a plain file nor a folder
-    source: zipfile.ZipInfo | tarfile.TarInfo
+    open: Callable[[], IO[bytes]]
 
 
 def extract(
@@ -45,7 +56,9 @@ def extract(
 
     Every member is a plain file or a folder, below the target; absolute names, `..`, backslashes, drive letters, links
     of any kind, devices, pipes and names that come twice are refused, and so is more content than `max_bytes`, both
-    as declared and as it comes out. Files get the ordinary mode; owners and times are not kept.
+    as declared and as it comes out. A zip's members are checked by their CRCs, a tar by its headers and its end, and
+    what it is compressed with by that format's own checksum; a plain tar has none of its content. Files get the
+    ordinary mode; owners and times are not kept.
 
     Args:
         archive: the file; what it holds decides whether it is read as zip or tar.
@@ -78,8 +91,8 @@ def extract(
 def _extract_members(archive: Path, folder: Path, max_bytes: int, max_members: int) -> None:
     left = max_bytes
     try:
-        with _opened(archive) as opened:
-            for count, member in enumerate(_members(opened), 1):
+        with contextlib.closing(_members(archive)) as members:
+            for count, member in enumerate(members, 1):
                 if member.problem:
                     raise _refused(archive, member, member.problem)
                 if count > max_members:
@@ -91,7 +104,7 @@ def _extract_members(archive: Path, folder: Path, max_bytes: int, max_members: i
                     path.mkdir(parents=True, exist_ok=True)
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _content(opened, member) as source, open(path, "xb") as out:
+                with member.open() as source, open(path, "xb") as out:
                     left = _copy(source, out, left)
                 if left < 0:
                     raise _too_large(archive, max_bytes)
@@ -101,33 +114,66 @@ def _extract_members(archive: Path, folder: Path, max_bytes: int, max_members: i
         raise UnreadableInput(f"archive {archive} cannot be extracted ({type(error).__name__}: {error}).") from error
 
 
-def _opened(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
-    return zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive, "r:*")
+def _members(archive: Path) -> Generator[_Member, None, None]:
+    with open(archive, "rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        if start.startswith(b"PK"):
+            yield from _zip_members(file)
+            return
+        opener = next((opener for magic, opener in _DECOMPRESSED.items() if start.startswith(magic)), None)
+        with opener(file) if opener else file as content:
+            yield from _tar_members(content)
 
 
-def _members(opened: zipfile.ZipFile | tarfile.TarFile) -> Iterator[_Member]:
-    if isinstance(opened, zipfile.ZipFile):
+def _zip_members(file: IO[bytes]) -> Generator[_Member, None, None]:
+    with zipfile.ZipFile(file) as opened:
         for info in opened.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it was made on Windows
-            plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-            yield _Member(info.filename, info.file_size, info.is_dir(), "" if plain else "a link or device", info)
-        return
-    for info in opened:
-        plain = info.isfile() or info.isdir()
-        yield _Member(info.name, info.size, info.isdir(), "" if plain else "a link, device or pipe", info)
+            problem = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "a link or device"
+            is_folder = info.filename.endswith("/")  # ZipInfo.is_dir raises where there is no name
+            yield _Member(info.filename, info.file_size, is_folder, problem, lambda info=info: opened.open(info))
 
 
-@contextmanager
-def _content(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> Iterator[IO[bytes]]:
-    if isinstance(opened, zipfile.ZipFile):
-        assert isinstance(member.source, zipfile.ZipInfo)
-        source = opened.open(member.source)
-    else:
-        assert isinstance(member.source, tarfile.TarInfo)
-        source = opened.extractfile(member.source)
-        assert source is not None  # only links and devices have no content, and those were refused
-    with source:
-        yield source
+def _tar_members(content: IO[bytes]) -> Generator[_Member, None, None]:
+    with tarfile.open(fileobj=content, mode="r:", tarinfo=_StrictHeader) as opened:
+        while (info := opened.next()) is not None:
+            opened.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- else all are kept, for no use
+            problem = "" if info.isfile() or info.isdir() else "a link, device or pipe"
+            if info.issparse():
+                problem = "a sparse file"
+            yield _Member(info.name, info.size, info.isdir(), problem, lambda info=info: _content(opened, info))
+        tail = content.read(_MAX_TAIL + 1)  # to the very end, where compressed files have their checksums
+        if len(tail) > _MAX_TAIL or tail.strip(b"\0"):
+            raise tarfile.ReadError("it goes on after the mark of its end; a part of it may be damaged")
+
+
+def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    content = opened.extractfile(info)
+    assert content is not None  # only links and devices have none, and those were refused
+    return content
+
+
+class _StrictHeader(tarfile.TarInfo):
+    """A header of a tar archive; `tarfile` takes whatever is none for the end, which would lose what follows."""
+
+    __slots__ = ()
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictHeader:
+        if len(buf) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it ends without the mark of its end; it is cut short")
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(f"a header of it is damaged: {error}") from error
+            raise  # a block of zeros, the mark of the end
+        if header.type == tarfile.GNUTYPE_SPARSE:  # before the list of its holes is read, which may be of any length
+            raise tarfile.ReadError("it holds a sparse file")
+        if header.size < 0 or (header.type in _TELLS and header.size > _MAX_TOLD):
+            raise tarfile.ReadError(f"a header of it claims {header.size:,} bytes")
+        return header
 
 
 def _below(folder: Path, archive: Path, member: _Member) -> Path:
@@ -138,6 +184,8 @@ def _below(folder: Path, archive: Path, member: _Member) -> Path:
         raise _refused(archive, member, "a way out of the folder")
     if name == PurePosixPath() and not member.is_folder:
         raise _refused(archive, member, "without a name")
+    if len(name.parts) > _MAX_DEPTH or len(member.name) > _MAX_NAME:
+        raise _refused(archive, member, f"more than {_MAX_DEPTH} folders deep, or its name is too long")
     return folder / name
 
 
@@ -151,7 +199,9 @@ def _copy(source: IO[bytes], out: IO[bytes], left: int) -> int:
 
 
 def _refused(archive: Path, member: _Member, problem: str) -> UnreadableInput:
-    return UnreadableInput(f"archive {archive}: member {member.name!r} is {problem}; nothing was extracted.")
+    return UnreadableInput(
+        f"archive {archive}: member {visible(member.name, 100)!r} is {problem}; nothing was extracted."
+    )
 
 
 def _too_large(archive: Path, max_bytes: int) -> UnreadableInput:

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import cache_folder
-from trainers.tasks.archives import ARCHIVE_SUFFIXES, extract
+from trainers.tasks.archives import ARCHIVE_SUFFIXES
 from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.images import SUFFIXES, image_files, open_image, square
+from trainers.tasks.extracted import extracted
+from trainers.tasks.images import SUFFIXES, folders_in, image_files, open_image, square
 from trainers.tasks.imageset import SPLITS, ImageSet
 from trainers.tasks.sources import DataRequest
 
@@ -23,6 +23,7 @@ __all__ = ["load_class_folder", "split_by_hash"]
 
 _VERSION = 1  # of the decoded set; part of the cache key
 _MAX_BYTES = 8 << 30  # of all decoded images
+_MAX_DEPTH = 32
 _SHARES = (0.64, 0.16)  # of the classes for training and validation; the rest is for testing
 
 
@@ -71,10 +72,7 @@ def split_by_hash(names: list[str]) -> dict[str, str]:
 
 def _folder(path: Path) -> Path:
     if path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES):
-        target = cache_folder() / "extracted" / listing_key([path.resolve()])[:32]
-        if not target.is_dir():
-            extract(path, target)
-        return target
+        return extracted(path)
     if not path.is_dir():
         raise UnreadableInput(
             f"data set 'class_folder': looked for a folder of class folders, or a zip or tar of one, at {path}; "
@@ -102,11 +100,13 @@ def _classes(folder: Path) -> list[_Class]:
 
 def _image_folders(folder: Path, name: str) -> list[tuple[str, tuple[str, ...]]]:
     """Folders that hold images, with their names below the root, in sorted order; hidden ones and links left out."""
+    if name.count("/") >= _MAX_DEPTH:
+        raise UnreadableInput(
+            f"{folder} is more than {_MAX_DEPTH} folders deep; expected <class>/<image> or <group>/<class>/<image>."
+        )
     images = image_files(folder)
     found = [(name, images)] if images else []
-    with os.scandir(folder) as entries:
-        below = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=False))
-    for inside in below:
+    for inside in folders_in(folder, follow_links=False):
         found += _image_folders(folder / inside, f"{name}/{inside}" if name else inside)
     return found
 

@@ -1,24 +1,34 @@
-"""Find and decode image files, anti-aliased to a square; the error for a damaged one has its path."""
+"""Find and decode image files, anti-aliased to a square; the error for a damaged one has its path.
+
+Of the formats read here PNG alone has checksums, and they are checked; a damaged JPEG, BMP or WebP may decode.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import warnings
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from trainers.errors import UnreadableInput
+from trainers.formats.text import visible
+from trainers.tasks.imageset import is_plain
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "image_files", "open_image", "square"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "folders_in", "image_files", "open_image", "square"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 MAX_PIXELS = 50_000_000  # more than any camera's picture of a class; a few hundred bytes of PNG can claim 10¹⁰
+_MAX_BYTES = 256 << 20  # of a file; the largest that is not compressed has 4 bytes a pixel
+_MAX_SIDES = 64  # times its short side: what of the long side is looked at before the centre is cropped
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def image_files(folder: Path | str) -> tuple[str, ...]:
@@ -31,6 +41,24 @@ def image_files(folder: Path | str) -> tuple[str, ...]:
     return tuple(os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
 
 
+def folders_in(folder: Path | str, follow_links: bool = True) -> list[str]:
+    """Return the names of the folders directly in a folder, in sorted order; hidden ones left out.
+
+    Args:
+        folder: where to look.
+        follow_links: whether a link to a folder is one.
+
+    Raises:
+        UnreadableInput: a name is not UTF-8 or has control characters: names of classes go into files and figures.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=follow_links))
+    if strange := next((name for name in names if not is_plain(name)), None):
+        shown = visible(os.path.join(folder, strange))
+        raise UnreadableInput(f"folder {shown} has a name that is not UTF-8 or has control characters; rename it.")
+    return names
+
+
 def open_image(path: Path | str, mode: str) -> Image.Image:
     """Read and decode one image file.
 
@@ -40,14 +68,16 @@ def open_image(path: Path | str, mode: str) -> Image.Image:
 
     Raises:
         UnreadableInput: with the path, where the file is missing, damaged, of another kind, of more than 8 bits
-            a channel, or larger than `MAX_PIXELS` when decoded (its size is read before any pixel is).
+            a channel, of more than 256 MiB, or larger than `MAX_PIXELS` when decoded (its size is read before any
+            pixel is).
     """
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open(path, "rb") as file:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter, and an error
-            with Image.open(path, formats=("PNG", "JPEG", "BMP", "WEBP")) as image:
+            _check_file(file, path)
+            with Image.open(file, formats=("PNG", "JPEG", "BMP", "WEBP")) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableInput(
                         f"image {path} is {image.width}×{image.height} pixels; at most {MAX_PIXELS:,} are decoded."
@@ -57,8 +87,27 @@ def open_image(path: Path | str, mode: str) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise UnreadableInput(f"image {path} is too large to decode ({error}).") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
+    except Exception as error:  # Pillow raises of every kind on damaged bytes
         raise UnreadableInput(f"image {path} is damaged or not an image ({error}).") from error
+
+
+def _check_file(file: IO[bytes], path: Path | str) -> None:
+    """Refuse what is no image's file by its size, and a PNG whose chunks do not fit their checksums.
+
+    Pillow leaves those of pixels to zlib, which it does not always run to its own checksum.
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+        raise UnreadableInput(f"image {path} has {status.st_size:,} bytes; at most {_MAX_BYTES:,} of a file are read.")
+    if file.read(len(_PNG)) == _PNG:
+        kind = b""
+        while kind != b"IEND":
+            length = int.from_bytes(file.read(4), "big")
+            content = file.read(min(length, _MAX_BYTES) + 4)
+            if zlib.crc32(content) != int.from_bytes(checksum := file.read(4), "big") or len(checksum) < 4:
+                raise ValueError("a chunk of it does not fit its checksum")
+            kind = content[:4]
+    file.seek(0)
 
 
 def _converted(image: Image.Image, mode: str, path: Path | str) -> Image.Image:
@@ -75,10 +124,17 @@ def _converted(image: Image.Image, mode: str, path: Path | str) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "height width *channel"]:
-    """Resize the short side to `size` with Pillow's LANCZOS filter (anti-aliased), then crop the centre."""
+    """Resize the short side to `size` with Pillow's LANCZOS filter (anti-aliased), then crop the centre.
+
+    Of an image more than 64 times as long as it is wide the rest is cropped before: it could take any memory.
+    """
     from PIL import Image
 
     short = min(image.size)
+    if max(image.size) > _MAX_SIDES * short:
+        width, height = (min(side, _MAX_SIDES * short) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     if short != size:
         width, height = (max(size, round(side * size / short)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.LANCZOS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,9 +15,18 @@ from jaxtyping import Int64, UInt8
 from trainers.config import Colour
 from trainers.errors import MetaprobeError
 
-__all__ = ["SPLITS", "ImageSet"]
+__all__ = ["SPLITS", "ImageSet", "is_plain"]
 
 SPLITS = ("train", "val", "test")
+_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def is_plain(name: object) -> bool:
+    """Return whether a name is text that any file can hold: no control characters, no parts of characters.
+
+    Those parts, lone surrogates, are what Python makes of names of files that are not UTF-8.
+    """
+    return isinstance(name, str) and _NOT_PLAIN.search(name) is None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +77,10 @@ class ImageSet:
 
     def _check_classes(self) -> None:
         n_classes = len(self.class_names)
+        named = {"name": (self.name,), "class_names": self.class_names, "groups": self.groups, "domains": self.domains}
+        for part, values in named.items():
+            if strange := [value for value in values if not is_plain(value)]:
+                raise self._misfit(part, "text without control characters", repr(strange[0]))
         for part, values in (("groups", self.groups), ("splits", self.splits), ("domains", self.domains)):
             if len(values) != n_classes and not (part == "domains" and not values):
                 raise self._misfit(part, f"{n_classes}, one a class name", str(len(values)))
@@ -76,10 +90,10 @@ class ImageSet:
             raise self._misfit("class_names", "each name once", f"{twice!r} twice")
         if strange := sorted(set(self.splits) - set(SPLITS)):
             raise self._misfit("splits", f"only {', '.join(SPLITS)}", repr(strange[0]))
-        counts = np.bincount(self.class_of, minlength=n_classes) if self.class_of.min() >= 0 else None
-        if counts is None or len(counts) > n_classes:
-            found = f"{self.class_of.min()} … {self.class_of.max()}"
-            raise self._misfit("class_of", f"class ids 0 … {n_classes - 1}", found)
+        least, most = int(self.class_of.min()), int(self.class_of.max())
+        if least < 0 or most >= n_classes:  # before they are counted, which takes room for every id up to the largest
+            raise self._misfit("class_of", f"class ids 0 … {n_classes - 1}", f"{least} … {most}")
+        counts = np.bincount(self.class_of, minlength=n_classes)
         if not counts.all():
             empty = self.class_names[int(np.argmin(counts))]
             raise self._misfit("class_of", "an image for every class", f"none for {empty!r}")

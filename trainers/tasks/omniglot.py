@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from jaxtyping import UInt8
 
 from trainers.errors import UnreadableInput
 from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.images import image_files, open_image, square
+from trainers.tasks.images import folders_in, image_files, open_image, square
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.sources import DataRequest
 
@@ -126,8 +125,8 @@ def _characters(folder: Path) -> list[_Character]:
     for part in PARTS:
         if not (folder / part).is_dir():
             continue
-        for alphabet in _folders(folder / part):
-            for name in _folders(folder / part / alphabet):
+        for alphabet in folders_in(folder / part):
+            for name in folders_in(folder / part / alphabet):
                 if drawings := image_files(folder / part / alphabet / name):
                     found.append(_Character(part, alphabet, name, drawings))
     if not found:
@@ -135,11 +134,6 @@ def _characters(folder: Path) -> list[_Character]:
             f"Omniglot in {folder} holds no drawing; expected {PARTS[0]}/<alphabet>/<character>/*.png and {PARTS[1]}/…"
         )
     return found
-
-
-def _folders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _decode(characters: list[_Character], size: int) -> ImageSet:
