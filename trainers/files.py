@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cache_folder", "replacing", "sha256_of", "write_bytes", "write_text"]
+from trainers.errors import MetaprobeError
+
+__all__ = ["cache_folder", "refuse_special", "replacing", "sha256_of", "write_bytes", "write_text"]
 
 _CHUNK = 1 << 20
 
@@ -26,7 +29,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
     Yields:
         The path to write to.
+
+    Raises:
+        MetaprobeError: something is there that is no regular file.
     """
+    refuse_special(path)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
@@ -40,6 +47,31 @@ def replacing(path: Path | str) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: Path | str) -> None:
+    """Refuse, as a `MetaprobeError`, to write where a folder, a device, a pipe or a socket is: it would be replaced.
+
+    So it is with a link to one, and with a link into /proc, as /dev/stdout is even where a file stands behind it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing there, or nothing that can be: writing says what is wrong
+        return
+    kind = next((name for name, is_it in _SPECIAL.items() if is_it(mode)), "")
+    if os.path.islink(path) and os.readlink(path).startswith("/proc/"):
+        kind = kind or "a stream of this process"
+    if kind:
+        instead = "" if kind == "a folder" else ", or read standard output instead"
+        raise MetaprobeError(f"{path} is {kind} and would be replaced by a file; name another to write{instead}")
+
+
+_SPECIAL = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
