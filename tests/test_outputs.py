@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from probe.cli import main
 from trainers.errors import MetaprobeError
 from trainers.files import replacing, write_text
 
@@ -55,3 +56,36 @@ def test_files_links_to_them_and_links_to_nothing_are_written(tmp_path):
             temporary.write_text("new")
         assert stat.S_ISREG((tmp_path / name).stat().st_mode)
         assert (tmp_path / name).read_text() == "new"
+
+
+COMMANDS = {
+    "capture A.safetensors --out": "A.safetensors",
+    "similarity s.h5 --csv": "s.h5",
+    "similarity s.h5 t.h5 --figure": "t.h5",
+    "distance A.safetensors --csv": "A.safetensors",
+    "freeze B.safetensors A.safetensors --csv": "A.safetensors",
+    "clusters A.safetensors --csv": "A.safetensors",
+    "clusters A.safetensors --figure": "A.safetensors",
+    "report run --out": "",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_refuse_it_before_they_do_anything(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("out.svg")
+    assert main([*command.split(), "out.svg"]) == 2  # what it would read is not even there
+    assert capsys.readouterr().err.startswith("error: out.svg is a pipe and would be replaced")
+    assert stat.S_ISFIFO(Path("out.svg").lstat().st_mode)
+    if read := COMMANDS[command]:
+        Path("link").symlink_to(read)
+        for name in (read, "link"):
+            assert main([*command.split(), name]) == 2
+            told = capsys.readouterr().err
+            assert told == f"error: {name} would be overwritten: this command reads it; name another file to write\n"
+
+
+def test_two_outputs_are_not_one_file(capsys, tmp_path):
+    place = str(tmp_path / "one.svg")
+    assert main(["clusters", "A.safetensors", "--csv", place, "--figure", place]) == 2
+    assert "two tables or figures are to be written there" in capsys.readouterr().err
