@@ -70,8 +70,9 @@ class Made:
         return tuple(learner.key for learner in self.learners)
 
     def to_json(self) -> str:
-        """Return it as the text of tables/made.json."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        """Return it as the text of tables/made.json; half surrogate pairs, of names that are no UTF-8, as escapes."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return re.sub("[\ud800-\udfff]", lambda half: rf"\\u{ord(half[0]):04x}", text)
 
     @classmethod
     def read(cls, path: Path) -> Made:
