@@ -151,7 +151,11 @@ def test_rows_that_an_earlier_page_left_are_no_evidence(report, tmp_path):
 
 
 DAMAGE = {
-    "made.json": [(lambda _: None, "holds no made.json"), (lambda _: b"{}", "made.json: expected an object")],
+    "made.json": [
+        (lambda _: None, "holds no made.json"),
+        (lambda _: b"{}", "made.json: expected an object"),
+        (lambda whole: whole.replace(b'"n_way": 5', b'"n_way": 0'), "n_way must be at least 1"),
+    ],
     "tests.csv": [
         (lambda _: b"\xff\xfe", "tests.csv: cannot be read"),
         (lambda _: b"", "tests.csv: no table of a report.*got none"),
