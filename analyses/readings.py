@@ -16,7 +16,7 @@ from trainers.errors import MetaprobeError
 if TYPE_CHECKING:
     from analyses.table import Row
 
-__all__ = ["Estimate", "Reading", "Undefined", "mapped", "pool", "quadrature"]
+__all__ = ["Estimate", "Reading", "Undefined", "definite", "mapped", "pool", "quadrature"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Undefined:
 
     reason: str
 
+
+_NO_REASON, _ENDLESS = "no reason given", "its value is not finite"
 
 Reading = Estimate | Undefined | None
 """An estimate, an undefined value with its reason, or None: not measured."""
@@ -83,9 +85,9 @@ def pool(rows: Sequence[Row], limits: tuple[float, float] = (-math.inf, math.inf
             return dataclasses.replace(found, per_seed=each.per_seed)
         return found
     rows = _without_repeats(rows)
-    bad = [row for row in rows if row.status not in ("", "ok") or row.value is None]
+    bad = [row for row in rows if row.status not in ("", "ok") or row.value is None or not math.isfinite(row.value)]
     if bad:
-        reasons = dict.fromkeys(row.reason or "no reason given" for row in bad)
+        reasons = dict.fromkeys(row.reason or (_NO_REASON if row.value is None else _ENDLESS) for row in bad)
         share = "" if len(rows) == 1 else f"{len(bad)} of {len(rows)} seeds: "
         return Undefined(share + "; ".join(reasons))
     values = np.array([row.value for row in rows], dtype=np.float64)
@@ -115,6 +117,20 @@ def quadrature(left: Reading, right: Reading) -> Reading:
         value + math.hypot(high - left.value, right.value - down),
         unpaired=True,
     )
+
+
+def definite(reading: Reading) -> Reading:
+    """Return a reading that a page can say and draw: a value that is not finite is undefined, an end of NaN is none.
+
+    An end may be infinite: Student's t over too few tasks knows nothing.
+    """
+    if not isinstance(reading, Estimate):
+        return reading
+    if not math.isfinite(reading.value):
+        return Undefined(_ENDLESS)
+    low, high = (None if end is None or math.isnan(end) else end for end in (reading.low, reading.high))
+    seeds = tuple((seed, value) for seed, value in reading.per_seed if math.isfinite(value))
+    return dataclasses.replace(reading, low=low, high=high, per_seed=seeds)
 
 
 def mapped(reading: Reading, offset: float, factor: float) -> Reading:

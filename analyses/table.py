@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyses.csv_file import csv_text, read_csv_rows
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
+from trainers.formats.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Row", "Table", "csv_of"]
+__all__ = ["COLUMNS", "Row", "Table"]
 
 
 _NOTHING = "none"  # of `frozen` in a file, where an empty cell says that freezing does not apply
@@ -147,8 +150,12 @@ class Table:
         )
 
     def write_csv(self, path: Path | str) -> None:
-        """Write all columns as CSV, numbers in full; what does not apply is an empty cell, nothing frozen is "none"."""
-        write_text(path, csv_of(self.frame()))
+        """Write all columns as CSV, numbers in full; what does not apply is an empty cell, nothing frozen is "none".
+
+        Text that a spreadsheet would run as a formula stands behind an apostrophe; see `analyses.csv_file`.
+        """
+        lines = ([_written(name, getattr(row, name)) for name in COLUMNS] for row in self.rows)
+        write_text(path, csv_text([COLUMNS, *lines]))
 
     @classmethod
     def read_csv(cls, path: Path | str) -> Table:
@@ -157,30 +164,31 @@ class Table:
         Raises:
             UnreadableInput: the file is missing, or no such table.
         """
-        import pandas as pd
-
-        try:
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (OSError, ValueError) as error:
-            raise UnreadableInput(f"{path}: cannot be read as a table: {error}") from error
-        if tuple(frame.columns) != COLUMNS:
-            raise UnreadableInput(f"{path}: expected the columns {', '.join(COLUMNS)}; got {', '.join(frame.columns)}")
-        return cls(tuple(_row(record, path) for record in frame.to_dict("records")))
-
-
-def csv_of(frame: pd.DataFrame) -> str:
-    """Return rows of a table as CSV text, numbers in full; what does not apply is empty, nothing frozen is "none"."""
-    if "frozen" in frame:
-        frame = frame.assign(frozen=frame["frozen"].replace("", _NOTHING))
-    return frame.to_csv(index=False, lineterminator="\n")
+        rows = read_csv_rows(path)
+        found = next(rows, None)
+        if found is None:
+            raise UnreadableInput(f"{path}: cannot be read as a table: it is empty")
+        if tuple(found) != COLUMNS:
+            told = visible(", ".join(found), 500)
+            raise UnreadableInput(f"{path}: expected the columns {', '.join(COLUMNS)}; got {told}")
+        return cls(tuple(_row(cells, path) for cells in rows))
 
 
-def _row(record: Mapping[Any, Any], path: Path | str) -> Row:
+def _written(name: str, value: Any) -> str | float | None:
+    """Return a value as its cell holds it: a number as Python's own, so that it is written in full."""
+    if value is None or value != value:
+        return None
+    if name == "frozen":
+        return value or _NOTHING
+    return int(value) if name in _WHOLE else float(value) if name in _REAL else value
+
+
+def _row(cells: Sequence[str], path: Path | str) -> Row:
     try:
-        values: dict[str, Any] = {name: _parse(name, text) for name, text in record.items()}
+        values: dict[str, Any] = {name: _parse(name, text) for name, text in zip(COLUMNS, cells, strict=True)}
         return Row(**values)
     except (ValueError, TypeError) as error:
-        raise UnreadableInput(f"{path}: a row does not fit the table: {error}") from error
+        raise UnreadableInput(f"{path}: a row does not fit the table: {visible(str(error), 200)}") from error
 
 
 def _parse(name: str, text: str) -> str | int | float | None:
@@ -192,4 +200,8 @@ def _parse(name: str, text: str) -> str | int | float | None:
         return "" if text == _NOTHING else text
     if name in _WHOLE:
         return int(text)
-    return float(text) if name in _REAL else text
+    if name not in _REAL:
+        return text
+    if math.isnan(value := float(text)):
+        raise ValueError(f"its {name} is {text!r}, expected a number or an empty cell")
+    return value

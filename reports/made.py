@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reports.wording import listed
 from trainers.config import from_mapping
-from trainers.errors import UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.strict_json import parse_json
 
 __all__ = ["Made", "Trained"]
@@ -52,6 +52,11 @@ class Made:
     stores: tuple[tuple[str, str, str], ...] = ()  # (label, SHA-256, id of the checkpoint) of each activation store
     missing: tuple[tuple[str, str, str], ...] = ()  # (step, how it ended, why) of each step that was not done
 
+    def __post_init__(self) -> None:
+        for name in ("n_way", "n_shot", "n_query", "test_queries", "trained_steps"):
+            if not 0 < getattr(self, name) < 2**31:  # as a damaged file may say; chance is 1 / n_way
+                raise MetaprobeError(f"{name} must be at least 1 and below 2³¹; got {getattr(self, name)}")
+
     @property
     def task(self) -> str:
         """The kind of task, as in "5-way 1-shot"."""
@@ -70,8 +75,9 @@ class Made:
         return tuple(learner.key for learner in self.learners)
 
     def to_json(self) -> str:
-        """Return it as the text of tables/made.json."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        """Return it as the text of tables/made.json; half surrogate pairs, of names that are no UTF-8, as escapes."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return re.sub("[\ud800-\udfff]", lambda half: rf"\\u{ord(half[0]):04x}", text)
 
     @classmethod
     def read(cls, path: Path) -> Made:

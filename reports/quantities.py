@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from analyses.contrasts import DIFFERENCE, FIXED, minus_of
-from analyses.readings import Reading, mapped, pool, quadrature
+from analyses.readings import Reading, definite, mapped, pool, quadrature
 from analyses.table import Row
 from reports.names import range_of
 
@@ -34,10 +34,16 @@ class Quantity:
 
     def read(self, evidence: Evidence) -> Reading:
         """Return the number with its interval, or why it has none; None where it was not measured."""
-        raise NotImplementedError
+        return definite(self._read(evidence))
 
     def fixed(self, evidence: Evidence) -> Reading:
         """Return the same with an interval of these seeds alone; None where there is none, or no other to be."""
+        return definite(self._fixed(evidence))
+
+    def _read(self, evidence: Evidence) -> Reading:
+        raise NotImplementedError
+
+    def _fixed(self, evidence: Evidence) -> Reading:
         del evidence
         return None
 
@@ -83,14 +89,14 @@ class Query(Quantity):
             return False
         return not isinstance(self.step, int) or (trained_steps if row.step is None else row.step) == self.step
 
-    def read(self, evidence: Evidence) -> Reading:
+    def _read(self, evidence: Evidence) -> Reading:
         """Return the pooled reading of its rows."""
         rows = evidence.rows_of(self)
         if len({row.seed for row in rows}) > 1 and all(row.seed is not None for row in rows):
             rows = rows + evidence.made_from(self, None, None)[:1]
         return pool(rows, self.limits or range_of(self.measure))
 
-    def fixed(self, evidence: Evidence) -> Reading:
+    def _fixed(self, evidence: Evidence) -> Reading:
         """Return the reading of these seeds alone."""
         return pool(evidence.rows_of(_renamed(self, self.measure + FIXED)))
 
@@ -102,12 +108,12 @@ class Difference(Quantity):
     left: Quantity
     right: Quantity
 
-    def read(self, evidence: Evidence) -> Reading:
+    def _read(self, evidence: Evidence) -> Reading:
         """Return the difference, and whether it had to be taken as unpaired."""
         paired = self._paired(evidence, "")
         return quadrature(self.left.read(evidence), self.right.read(evidence)) if paired is None else paired
 
-    def fixed(self, evidence: Evidence) -> Reading:
+    def _fixed(self, evidence: Evidence) -> Reading:
         """Return the difference of these seeds alone, where it is paired."""
         self._paired(evidence, "")  # which makes both rows
         return self._paired(evidence, FIXED)
@@ -133,7 +139,7 @@ class Computed(Quantity):
 
     function: Callable[[Evidence], Reading]
 
-    def read(self, evidence: Evidence) -> Reading:
+    def _read(self, evidence: Evidence) -> Reading:
         """Return what the function gives."""
         return self.function(evidence)
 
@@ -146,10 +152,10 @@ class _Mapped(Quantity):
     offset: float
     sign: float
 
-    def read(self, evidence: Evidence) -> Reading:
+    def _read(self, evidence: Evidence) -> Reading:
         return mapped(self.quantity.read(evidence), self.offset, self.sign)
 
-    def fixed(self, evidence: Evidence) -> Reading:
+    def _fixed(self, evidence: Evidence) -> Reading:
         return mapped(self.quantity.fixed(evidence), self.offset, self.sign)
 
 

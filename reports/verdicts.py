@@ -141,6 +141,8 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
         return "More seeds would decide it: for those at hand the tasks suffice."
     distance = abs(found.value - bound)
     half = found.value - found.low if found.value > bound else found.high - found.value
+    if half == 0.0:  # as of a count over all of something, which no sample stands behind
+        return "The value is exact and stands on the bound."
     if distance <= half / 10:
         return f"The value is so near the bound that hardly any number of {counted} would decide it."
     several = fixed is not None

@@ -28,6 +28,7 @@ from reports.wording import with_interval
 from tests.evidence_rows import MADE, accuracy, evidence_of
 from tests.page_checks import checked
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.text import typeset
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' & $\\frac{a}"
 PAPER = Work("doe2020", "article", ("Doe, Jane", "Müller, João"), "{On} X – and Y?", "J", 2020)
@@ -150,7 +151,11 @@ def test_rows_that_an_earlier_page_left_are_no_evidence(report, tmp_path):
 
 
 DAMAGE = {
-    "made.json": [(lambda _: None, "holds no made.json"), (lambda _: b"{}", "made.json: expected an object")],
+    "made.json": [
+        (lambda _: None, "holds no made.json"),
+        (lambda _: b"{}", "made.json: expected an object"),
+        (lambda whole: whole.replace(b'"n_way": 5', b'"n_way": 0'), "n_way must be at least 1"),
+    ],
     "tests.csv": [
         (lambda _: b"\xff\xfe", "tests.csv: cannot be read"),
         (lambda _: b"", "tests.csv: no table of a report.*got none"),
@@ -176,6 +181,34 @@ def test_text_from_outside_is_escaped_everywhere(tmp_path):
     checked(html)
     assert "<script" not in html and "&lt;script&gt;" in html
     assert all(r"\frac{" not in tex.read_text(encoding="utf-8") for tex in (tmp_path / "tables").glob("*.tex"))
+
+
+UNSEEN = "a\u202eb\x1b[2J\x00\udcff\u2066\u200f\x85\u2028c\N{SYMBOL FOR RECORD SEPARATOR}"
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+def test_what_does_not_print_is_made_visible_in_every_file(tmp_path):
+    made = {"data": UNSEEN, "notes": (UNSEEN,), "missing": ((UNSEEN, "failed", UNSEEN),)}
+    paper = Work("x", "article", (f"Doe, {UNSEEN}",), UNSEEN, UNSEEN, 2020)
+    told = dataclasses.replace(study(UNSEEN), works=(paper,))
+    html = write_report(page_of(told, evidence(**made)), tmp_path).read_text(encoding="utf-8")
+    checked(html)
+    assert html.count(r"a\u202eb\x1b[2J\x00\udcff\u2066\u200f\x85\u2028c") > 10
+    for path in tmp_path.rglob("*"):
+        if path.suffix in (".html", ".svg", ".tex", ".bib"):
+            text = path.read_bytes().decode("utf-8")
+            unseen = {letter for letter in text if not letter.isprintable()} - set(
+                "\n\N{NO-BREAK SPACE}\N{WORD JOINER}"
+            )
+            assert not unseen, (path.name, unseen)
+            assert "u202eb" in text or path.name == "nothing.tex"
+    assert read_tables(tmp_path / "tables").made.data == UNSEEN.replace("\udcff", r"\udcff")
+
+
+def test_typographic_spaces_backslashes_and_line_ends_of_a_page_stay():
+    assert typeset("a\N{NO-BREAK SPACE}b\N{NARROW NO-BREAK SPACE}c\\d\n\te é日") == (
+        "a\N{NO-BREAK SPACE}b\N{NARROW NO-BREAK SPACE}c\\d\n\te é日"
+    )
 
 
 def test_parts_that_do_not_fit_are_errors_that_name_them():

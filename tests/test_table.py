@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 
 import pandas as pd
 import pytest
@@ -15,8 +16,8 @@ WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n", "ot
 REAL = ("value", "low", "high")
 TEXT = tuple(name for name in COLUMNS if name not in (*WHOLE, *REAL))
 
-# Any text but half surrogate pairs, which are not UTF-8, and a lone carriage return, which CSV takes for a line end.
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=12) | st.sampled_from(
+# Any text but half surrogate pairs, which are not UTF-8.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     [
         "",
         "NA",
@@ -36,6 +37,15 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
         "#",
         "é—π✓",
         "\t",
+        "\r",
+        "a\rb",
+        "=1+1",
+        "'=1+1",
+        "''-1",
+        "'tis",
+        "+1",
+        "-1",
+        "@SUM(A1)",
     ]
 )
 wholes = st.integers(-(2**62), 2**62)
@@ -99,6 +109,41 @@ def test_any_reader_of_csv_finds_the_columns_and_full_precision(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''-1"])
+def test_no_text_is_a_formula_to_a_spreadsheet_and_each_comes_back(tmp_path, text):
+    row = Row(measure=text, value=-1.5, low=-2.0, group=text, reason=text, seed=-3)
+    Table.of([row]).write_csv(tmp_path / "t.csv")
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
+        (found,) = csv.DictReader(file)
+    assert {found[name] for name in ("measure", "group", "reason")} == {f"'{text}"}
+    assert (found["value"], found["low"], found["seed"]) == ("-1.5", "-2.0", "-3")
+    assert Table.read_csv(tmp_path / "t.csv").rows == (row,)
+
+
+@pytest.mark.parametrize("text", ["'tis", "a=1", " =1", "1-2"])
+def test_other_text_is_written_as_it_is(tmp_path, text):
+    Table.of([Row(measure="m", value=1.0, group=text)]).write_csv(tmp_path / "t.csv")
+    assert f",{text}," in (tmp_path / "t.csv").read_text()
+
+
+def test_tables_of_before_are_read_as_they_were(tmp_path):
+    cells = {"measure": "accuracy", "value": "-0.5", "status": "ok", "group": "=1", "view": "'tis", "reason": "-1"}
+    (tmp_path / "t.csv").write_text(HEAD + line(**cells), encoding="utf-8-sig")  # as a spreadsheet saves it again
+    (row,) = Table.read_csv(tmp_path / "t.csv").rows
+    assert (row.value, row.group, row.view, row.reason) == (-0.5, "=1", "'tis", "-1")
+
+
+def test_a_name_that_is_no_utf8_is_written_as_an_escape(tmp_path):
+    Table.of([Row(measure="m", value=1.0, group="\udcff")]).write_csv(tmp_path / "t.csv")
+    assert Table.read_csv(tmp_path / "t.csv").rows[0].group == "\\udcff"
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(UnreadableInput, match="no regular file"):
+        Table.read_csv(tmp_path / "t.csv")
+
+
 def test_an_empty_table_has_its_columns(tmp_path):
     Table().write_csv(tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == ",".join(COLUMNS) + "\n"
@@ -122,6 +167,9 @@ def line(**values):
         (b"name,value\na,1\n", "expected the columns checkpoint, algorithm, .*, source; got name, value$"),
         (("value," + HEAD).encode(), "expected the columns .*; got value, checkpoint"),
         ((HEAD + line(measure="a", value="high")).encode(), "a row does not fit the table: could not convert .*'high'"),
+        ((HEAD + line(measure="a", status="ok", value="nan")).encode(), "a row .*: its value is 'nan', expected a num"),
+        ((HEAD + line(measure="a", status="ok")[:-1] + ",more\n").encode(), "a row does not fit the table"),
+        ((HEAD + '"' + line(measure="a", status="ok")).encode(), "cannot be read as a table"),
         ((HEAD + line(measure="a", n="2.5")).encode(), "a row does not fit the table: .*'2.5'"),
     ],
 )

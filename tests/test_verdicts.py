@@ -96,6 +96,11 @@ def test_a_value_inside_its_null_shows_nothing():
     assert judge(claim(undefined), NOTHING).verdict == "undecided"
 
 
+def test_an_exact_value_on_the_bound_is_told_as_such():
+    found = judge(claim(Part("it", fixed(2.0, 2.0, 2.0), above(2.0))), NOTHING)
+    assert (found.verdict, found.decide) == ("undecided", "It: The value is exact and stands on the bound.")
+
+
 def test_a_guard_takes_the_verdict_away():
     found = judge(claim(Part("it", fixed(3, 2.5, 4), above(2)), guard=lambda _: "One seed alone."), NOTHING)
     assert (found.verdict, found.decide) == ("undecided", "")

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ __all__ = [
     "TEMPORARY",
     "alone_in",
     "cache_folder",
+    "refuse_special",
     "remove_abandoned",
     "replacing",
     "sha256_of",
@@ -44,7 +46,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
     Yields:
         The path to write to.
+
+    Raises:
+        MetaprobeError: something is there that is no regular file.
     """
+    refuse_special(path)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.iterdir(), of=target.name)
@@ -72,7 +78,7 @@ def remove_abandoned(files: Iterable[Path], of: str | None = None) -> None:
         if made is None or (of is not None and made["name"] != of):
             continue
         try:
-            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:  # another process was faster, or it is not ours to open
             continue
         try:
@@ -121,6 +127,31 @@ def _locked(handle: int) -> bool:
     except OSError:  # another process has it, or the file system knows no locks: then nothing is ever removed
         return False
     return True
+
+
+def refuse_special(path: Path | str) -> None:
+    """Refuse, as a `MetaprobeError`, to write where a folder, a device, a pipe or a socket is: it would be replaced.
+
+    So it is with a link to one, and with a link into /proc, as /dev/stdout is even where a file stands behind it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # nothing there, or nothing that can be: writing says what is wrong
+        return
+    kind = next((name for name, is_it in _SPECIAL.items() if is_it(mode)), "")
+    if os.path.islink(path) and os.readlink(path).startswith("/proc/"):
+        kind = kind or "a stream of this process"
+    if kind:
+        instead = "" if kind == "a folder" else ", or read standard output instead"
+        raise MetaprobeError(f"{path} is {kind} and would be replaced by a file; name another to write{instead}")
+
+
+_SPECIAL = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:

@@ -10,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trainers.formats.text import visible
+
 __all__ = ["ProgressLine", "SilentProgress"]
 
 _SECONDS_BETWEEN_LINES = 60.0
@@ -27,6 +29,7 @@ class ProgressLine:
     """
 
     def __init__(self, label: str, total: int, done: int = 0, unit: str = "it", per_step: int = 1) -> None:
+        label = visible(label)  # names of files and folders are in it
         self._label, self._total, self._done, self._unit, self._per_step = label, total, done, unit, per_step
         self._first, self._start = done, time.monotonic()
         self._last_line = self._start
@@ -34,11 +37,11 @@ class ProgressLine:
         self._bar: Progress | None = None
         if console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
             )
             self._bar = Progress(*columns, console=console)
             self._task = self._bar.add_task(label, total=total, completed=done, note="")

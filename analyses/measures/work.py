@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from trainers.formats.text import typeset
+
 __all__ = ["Work"]
 
 _VENUES = {"article": "journal", "inproceedings": "booktitle", "book": "publisher", "techreport": "institution"}
@@ -56,7 +58,7 @@ class Work:
 def _plain(text: str) -> str:
     r"""Write letters with accents as BibTeX's commands: "João" as "Jo{\\~a}o"."""
     found = ""
-    for letter in text:
+    for letter in typeset(text):
         base, *marks = unicodedata.normalize("NFD", letter)
         known = len(marks) == 1 and marks[0] in _ACCENTS
         found += f"{{\\{_ACCENTS[marks[0]]}{base}}}" if known else _LETTERS.get(letter, letter)

@@ -15,6 +15,7 @@ import tyro
 
 from probe.cli import clusters, files, listing, measuring, reporting, training
 from probe.cli.arguments import GIVEN
+from probe.cli.streams import prepare_streams
 from trainers.allocator import keep_freed_memory
 from trainers.errors import MetaprobeError
 from trainers.files import TEMPORARY
@@ -34,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name (default: the process's own).
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed before the process began: what is said goes nowhere, the work is done
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
+    prepare_streams()
     warnings.showwarning = _show_warning
     keep_freed_memory()
     given = tuple(sys.argv[1:] if arguments is None else arguments)

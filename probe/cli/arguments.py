@@ -13,6 +13,7 @@ import tyro
 from probe.cli.tables import readable
 from probe.show import Grid, as_json, show, write_line
 from trainers.errors import MetaprobeError
+from trainers.files import refuse_special
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -29,6 +30,7 @@ __all__ = [
     "Flag",
     "Json",
     "at_least_one",
+    "check_outputs",
     "comma_separated",
     "load_data",
     "show_table",
@@ -77,6 +79,25 @@ def at_least_one(given: Sequence[object], what: str) -> None:
     """
     if not given:
         raise MetaprobeError(f"give at least one {what}; got none")
+
+
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path] = ()) -> None:
+    """Refuse, before anything is done, files to write that are no files, are read too, or are one file.
+
+    Args:
+        outputs: files that are to be written; None for what is not asked for.
+        inputs: files that are read.
+
+    Raises:
+        MetaprobeError: one of them may not be written.
+    """
+    read, taken = {path.resolve() for path in inputs}, set[Path]()
+    for path in (path for path in outputs if path is not None):
+        refuse_special(path)
+        if (place := path.resolve()) in read | taken:
+            told = "this command reads it" if place in read else "two tables or figures are to be written there"
+            raise MetaprobeError(f"{path} would be overwritten: {told}; name another file to write")
+        taken.add(place)
 
 
 def comma_separated(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import CheckpointPath, DataRoot, DataSet, Device, Json, load_data
+from probe.cli.arguments import CheckpointPath, DataRoot, DataSet, Device, Json, check_outputs, load_data
 from probe.cli.measuring import Csv
 from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
@@ -76,6 +76,7 @@ def clusters(
     from trainers.progress import ProgressLine
 
     device_named(device)  # what is not there is told before data are read
+    check_outputs((csv, figure), (checkpoint,))
     loaded = load_checkpoint(checkpoint)
     clusters_of(loaded, checkpoint)
     if figure is not None and figure.suffix not in (".svg", ".pdf"):

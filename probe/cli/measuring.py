@@ -17,12 +17,15 @@ from probe.cli.arguments import (
     Flag,
     Json,
     at_least_one,
+    check_outputs,
     comma_separated,
     load_data,
     show_table,
 )
 from probe.cli.comparing import compared
+from probe.show import write_line
 from trainers.errors import MetaprobeError
+from trainers.formats.text import visible
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -73,6 +76,7 @@ def capture(
     from trainers.progress import ProgressLine
 
     device_named(device)  # what is not there is told before data are read
+    check_outputs((out,), (checkpoint,))
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config
@@ -83,7 +87,7 @@ def capture(
             checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
             device=device, advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
-    print(out)
+    write_line(visible(str(out)))
     return 0
 
 
@@ -124,6 +128,7 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
+    check_outputs((csv, figure), stores)
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
     if each or len(stores) == 1:
@@ -163,6 +168,7 @@ def distance(
     from trainers.checkpoint import load_checkpoint
 
     at_least_one(checkpoints, "CHECKPOINT")
+    check_outputs((csv,), checkpoints)
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config
@@ -225,6 +231,7 @@ def freeze(
     from trainers.progress import ProgressLine
 
     at_least_one(checkpoints, "CHECKPOINT")
+    check_outputs((csv,), checkpoints)
     if sets and all_subsets:
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None

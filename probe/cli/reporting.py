@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from probe.cli.arguments import DataRoot, Flag, at_least_one
-from probe.show import Grid, show
+from probe.cli.arguments import DataRoot, Flag, at_least_one, check_outputs
+from probe.show import Grid, show, write_line
 from trainers.errors import MetaprobeError
+from trainers.formats.text import visible
 
 if TYPE_CHECKING:
     from reports.study.run import Finished, Planned
@@ -156,6 +157,7 @@ def report(
     """
     from reports.registry import STUDIES, study_named
 
+    check_outputs((out,))
     if from_tables is not None:
         if runs:
             raise MetaprobeError("--from-tables makes a page without runs; leave one of them out")
@@ -192,7 +194,7 @@ def _show(judgements: Sequence[Judgement], page: Path) -> None:
     rows = tuple(tuple(text.replace("\N{NO-BREAK SPACE}", " ") for text in row) for row in found)  # as pages have them
     columns = ("claim", "title", "paper", "ours", "verdict")
     show((Grid("claims", columns, rows, unbroken=frozenset({"claim", "verdict"})),))
-    print(f"report: {page}")
+    write_line(f"report: {visible(str(page))}")
 
 
 COMMANDS = {"study": study, "report": report}

@@ -19,7 +19,9 @@ from probe.cli.arguments import (
     load_data,
     show_table,
 )
+from probe.show import write_line
 from trainers.config import TrainConfig
+from trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
 
@@ -62,10 +64,11 @@ def train(
     if place_here().rank == 0:
         accuracy, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
         peak = max(record.get("peak_memory_mb", 0) for record in RunFolder(folder).read_metrics())
-        print(
+        write_line(
             f"{config.iterations} iterations done: validation accuracy {accuracy:.1f} ± {half:.1f} % "
-            f"({config.val_tasks} tasks, 95 %), peak memory {peak:,.0f} MB\n{RunFolder(folder).checkpoint('last')}"
+            f"({config.val_tasks} tasks, 95 %), peak memory {peak:,.0f} MB"
         )
+        write_line(visible(str(RunFolder(folder).checkpoint("last"))))
     return 0
 
 

@@ -14,13 +14,16 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from reports.names import INK
 from trainers.files import write_bytes
+from trainers.formats.text import typeset
 
 __all__ = ["Drawing", "Key", "Sketch", "style", "svg_of", "tell"]
 
@@ -86,8 +89,9 @@ class Drawing:
     def pdf(self) -> bytes:
         """Return it as a PDF file of one page."""
         out = io.BytesIO()
+        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
         with style():
-            FigureCanvasPdf(self.make()).print_pdf(out, metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+            FigureCanvasPdf(_printed(self.make())).print_pdf(out, metadata=nothing)
         return out.getvalue()
 
     def write(self, path: Path) -> None:
@@ -106,7 +110,7 @@ def style() -> Iterator[None]:
 
 def tell(artist: Artist, *texts: str) -> None:
     """Give an artist the words that a mouse over it shows; several texts are those of its single marks, in order."""
-    artist.set_gid(_TOLD + _NEXT.join(texts))
+    artist.set_gid(_TOLD + _NEXT.join(text.replace(_NEXT, " ") for text in texts))
 
 
 def svg_of(figure: Figure, name: str, title: str = "") -> str:
@@ -115,10 +119,10 @@ def svg_of(figure: Figure, name: str, title: str = "") -> str:
     Its title is for readers who do not see it; without one it is hidden from them.
     """
     out = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(out, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    FigureCanvasSVG(_printed(figure)).print_svg(out, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     ElementTree.register_namespace("", _SVG[1:-1])
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    text = out.getvalue()
+    text = typeset(out.getvalue())  # what marks tell is in it, too, and XML has no place for control characters
     used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
     ids = {own: f"{name}-{place}" for place, own in enumerate(used)}
     text = re.sub(r'(\bid="|url\(#|href="#)([^)"]+)', lambda m: m[1] + ids.get(m[2], m[2]), text)
@@ -138,10 +142,23 @@ def svg_of(figure: Figure, name: str, title: str = "") -> str:
             for mark in element:
                 mark.attrib.pop("style", None)
     root.attrib.pop("version", None)
-    root.attrib |= {"role": "img", "aria-label": title} if title else {"aria-hidden": "true"}
+    root.attrib |= {"role": "img", "aria-label": typeset(title)} if title else {"aria-hidden": "true"}
     # What matplotlib says in a style rule of its own, which would reach the whole page, and in every text.
     root.set("style", f"stroke-linejoin: round; stroke-linecap: butt; font-family: {_FONTS}")
     return re.sub(r">\s+<", "><", ElementTree.tostring(root, encoding="unicode")).strip() + "\n"
+
+
+def _printed(figure: Figure) -> Figure:
+    """Make visible what does not print in all texts of a figure: matplotlib stops at half surrogate pairs."""
+    for axis in figure.findobj(Axis):
+        assert isinstance(axis, Axis)
+        names = [label.get_text() for label in axis.get_ticklabels()]
+        if (printed := [typeset(name) for name in names]) != names:
+            axis.set_ticks(axis.get_ticklocs(), labels=printed)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(typeset(text.get_text()))
+    return figure
 
 
 def _title(element: ElementTree.Element, texts: Sequence[str]) -> None:

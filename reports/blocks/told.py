@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analyses.readings import Estimate, Reading
 from analyses.table import Row
 from reports.evidence import Evidence
+from reports.page.scale import tame
 from reports.quantities import Quantity
 from reports.wording import interval, number, reason_of, sizes
 
@@ -39,8 +40,16 @@ def read(quantity: Quantity | float | None, evidence: Evidence | None, what: str
             reading = quantity.read(evidence)
     else:
         reading = None if quantity is None else Estimate(float(quantity))
-    drawn = reading if isinstance(reading, Estimate) and math.isfinite(reading.value) else None
-    return Told(reading, drawn, _text(reading, what), _origin(rows))
+    return Told(reading, _drawable(reading), _text(reading, what), _origin(rows))
+
+
+def _drawable(reading: Reading) -> Estimate | None:
+    """Return an estimate as a mark can show it: of an end that no axis has, no bar is drawn."""
+    if not isinstance(reading, Estimate) or (value := tame(reading.value)) is None:
+        return None
+    low, high = (None if end is None else tame(end) for end in (reading.low, reading.high))
+    seeds = tuple((seed, own) for seed, one in reading.per_seed if (own := tame(one)) is not None)
+    return replace(reading, value=value, low=low, high=high, per_seed=seeds)
 
 
 def _text(reading: Reading, what: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from analyses.csv_file import csv_text, read_csv_rows
 from analyses.table import COLUMNS, Row, Table
 from reports.evidence import Evidence
 from reports.made import Made
@@ -35,7 +34,7 @@ def write_report(page: Page, out: Path | str, name: str = "report.html") -> Path
     behind = {f"{rows.name}.csv": rows for rows in parts if rows}
     if (tables / _MADE).is_file():
         for path in tables.glob("*.csv"):
-            if path.name not in behind and _header(path) == COLUMNS:
+            if path.name not in behind and _is_table(path):
                 path.unlink()
     for file, rows in behind.items():
         Table.of(rows.rows).write_csv(tables / file)
@@ -76,12 +75,15 @@ def read_tables(folder: Path | str) -> Evidence:
     return Evidence(Table.of(rows), made)
 
 
-def _header(path: Path) -> tuple[str, ...]:
+def _is_table(path: Path) -> bool:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return tuple(next(csv.reader(file), ()))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UnreadableInput(f"{path}: cannot be read as a table: {error}") from error
+        return _header(path) == COLUMNS
+    except UnreadableInput:  # another's file: it is left alone
+        return False
+
+
+def _header(path: Path) -> tuple[str, ...]:
+    return tuple(next(read_csv_rows(path), ()))
 
 
 def _table(name: str, judgements: Iterable[Judgement]) -> PageTable:
@@ -98,10 +100,8 @@ def _table(name: str, judgements: Iterable[Judgement]) -> PageTable:
 
 def _claims(judgements: Iterable[Judgement]) -> str:
     """Return the claims as CSV; `read_tables` leaves them alone, as they follow from the rows."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("claim", *_OF_CLAIM[1:], "ours", "verdict", "why", "decide"))
+    lines = []
     for j in judgements:
         told = (getattr(j.claim, name) for name in _OF_CLAIM)
-        writer.writerow((*told, "; ".join(j.ours).replace(":;", ":"), j.verdict, j.why, j.decide))
-    return text.getvalue()
+        lines.append((*told, "; ".join(j.ours).replace(":;", ":"), j.verdict, j.why, j.decide))
+    return csv_text([("claim", *_OF_CLAIM[1:], "ours", "verdict", "why", "decide"), *lines])

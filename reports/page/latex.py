@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from reports.page.parts import PageTable
+from trainers.formats.text import typeset
 
 __all__ = ["escape", "latex_table"]
 
@@ -22,8 +23,8 @@ _WORDS = r">{\raggedright\arraybackslash}p{0.2\linewidth}"  # a sentence in a pl
 
 
 def escape(text: str) -> str:
-    """Escape text for LaTeX, and write its typographic signs as commands that every engine knows."""
-    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+    """Escape text for LaTeX, make visible what does not print, and write typographic signs as commands it knows."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in typeset(text))
 
 
 def latex_table(table: PageTable) -> str:

@@ -18,6 +18,7 @@ from reports.page.strip import legend, strip
 from reports.verdicts import Judgement
 from reports.works import Work
 from trainers.errors import MetaprobeError
+from trainers.formats.text import typeset
 
 __all__ = ["Page", "named_blocks", "render"]
 
@@ -94,10 +95,13 @@ def render(page: Page) -> str:
 
 
 def _prose(value: object) -> object:
-    """Escape text, keep "conv1–4" on one line and set `code` as such; what is already markup stays as it is."""
+    """Escape text, keep "conv1–4" on one line and set `code` as such; what is already markup stays as it is.
+
+    What does not print is made visible.
+    """
     if type(value) is not str:
         return value
-    text = str(escape(value.replace("\N{EN DASH}", "\N{EN DASH}\N{WORD JOINER}")))
+    text = str(escape(typeset(value).replace("\N{EN DASH}", "\N{EN DASH}\N{WORD JOINER}")))
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", text))
 
 

@@ -9,11 +9,18 @@ from dataclasses import dataclass
 
 from reports.wording import number, power_of_ten
 
-__all__ = ["LEFT", "RIGHT", "Scale"]
+__all__ = ["LEFT", "RIGHT", "Scale", "tame"]
 
 LEFT, RIGHT = 160, 374  # the places of its ends
 _FAR = 100  # times the median distance from the median: a number beyond would leave the others no room
+_LARGEST, _LEAST = 1e100, 1e-100  # a number beyond is off every scale, a smaller one is 0: no ratio overflows
+_NARROWEST = 1e-9  # span of a scale, as a share of its numbers: a double has few digits more
 _DECADES = 3  # from which positive numbers are drawn on a log scale
+
+
+def tame(value: float) -> float | None:
+    """Return a number as it can be drawn: next to nothing is 0, and what no sum can take is None."""
+    return None if math.isnan(value) or abs(value) > _LARGEST else value if abs(value) >= _LEAST else 0.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Scale:
 
         It reaches for what is wide where that not more than doubles it.
         """
-        known = sorted({value for value in (*bounds, *core) if math.isfinite(value)}) or [0.0, 1.0]
+        bounds, core, wide = ([t for v in values if (t := tame(v)) is not None] for values in (bounds, core, wide))
+        known = sorted({*bounds, *core}) or [0.0, 1.0]
         log = min(known) > 0 and max(known) >= 10**_DECADES * min(known)
         if log:
             bounds, known, wide = ([math.log10(v) for v in values if v > 0] for values in (bounds, known, wide))
@@ -38,10 +46,11 @@ class Scale:
         reach = statistics.median(abs(value - middle) for value in known) or abs(middle) or 1.0
         kept = [*bounds, *(value for value in known if abs(value - middle) <= _FAR * reach)]
         low, high = min(kept), max(kept)
-        span = high - low or max(abs(high), 1.0) * 0.2
+        size = max(abs(low), abs(high))
+        span = high - low if high - low > _NARROWEST * size else max(size, 1.0) * 0.2
         near = [value for value in wide if low - span / 2 <= value <= high + span / 2]
         low, high = min(low, *near, math.inf), max(high, *near, -math.inf)
-        margin = 0.08 * (high - low or span)  # so that a region beyond the last number is seen
+        margin = 0.08 * max(high - low, span)  # so that a region beyond the last number is seen
         return cls(low - margin, high + margin, log)
 
     def place(self, value: float) -> tuple[float, int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from markupsafe import escape as escape_markup
 
 from analyses.readings import Estimate, Reading
 from reports.claims import Claim, Verdict
 from reports.page.scale import LEFT, RIGHT, Scale
 from reports.verdicts import Judged, Judgement
 from reports.wording import count, number, sizes
+from trainers.formats.text import typeset
 
 __all__ = ["legend", "strip"]
 
@@ -38,7 +40,7 @@ def strip(judgement: Judgement) -> Markup:
             top += height
         drawn += _axis(scale, top, unit.strip(), "" if height >= _NAMED else count(len(ones), "part"))
         top += 17
-    label = escape(f"{claim.id}: {count(len(parts), 'part')} on a scale; the same numbers stand in the words below")
+    label = _escape(f"{claim.id}: {count(len(parts), 'part')} on a scale; the same numbers stand in the words below")
     size = f'viewBox="0 0 {_WIDTH} {top:g}" width="{_WIDTH}" height="{top:g}"'
     return Markup(f'<svg {size} class="strip" role="img" aria-label="{label}">{drawn}</svg>')
 
@@ -135,10 +137,14 @@ def _arrow(x: float, y: float, direction: int, colour: str = _PAPER) -> str:
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", size: float = 9.5, title: str = "") -> str:
-    told = f"<title>{escape(title)}</title>" if title else ""
+    told = f"<title>{_escape(title)}</title>" if title else ""
     style = f'font-size="{size:.3g}" fill="{_SOFT}" text-anchor="{anchor}"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{told}{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{told}{_escape(words)}</text>'
 
 
 def _titled(title: str, mark: str) -> str:
-    return f"<g><title>{escape(title)}</title>{mark}</g>"
+    return f"<g><title>{_escape(title)}</title>{mark}</g>"
+
+
+def _escape(text: str) -> Markup:
+    return escape_markup(typeset(text))

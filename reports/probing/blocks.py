@@ -159,7 +159,7 @@ def training(evidence: Evidence, who: str, claims: str) -> Section:
               tuple(Line(f"{i:,}", (Said(accuracy(who, at=i)), Said(accuracy(who, full, at=i)),
                                     Said(cost(who, full, at=i), signed=True), *(Said(one, 3) for m in JUDGED for one in
                                     (lowest(m, who, i), of_layer(m, evidence.head, who, at=i)))),
-                         (f"{100 * i / stages[-1]:.0f} %",)) for i in stages), ("", "")),))
+                         (f"{100 * i / max(1, stages[-1]):.0f} %",)) for i in stages), ("", "")),))
 
 def weights(evidence: Evidence, learners: Sequence[str], who: str, claims: str) -> Section:
     """Return the section on how far weights move: a figure of one learner over training, a table of all."""

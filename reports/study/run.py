@@ -24,6 +24,7 @@ from trainers.checkpoint import Checkpoint
 from trainers.device import device_named
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
+from trainers.formats.text import visible
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
@@ -148,7 +149,7 @@ def _fitting(
 def _finished(planned: Planned, results: Results, commands: Sequence[str], out: Path) -> Finished:
     study, runs, amounts = planned.study, planned.runs, planned.options.amounts()
     for name, outcome in results.missing():
-        sys.stderr.write(f"{outcome.ending}: {name}: {outcome.reason}\n")
+        sys.stderr.write(f"{outcome.ending}: {name}: {visible(outcome.reason)}\n")
         if outcome.trace:
             path = out.parent / "failures" / f"{name.replace(os.sep, '-').replace(' ', '-')}.txt"
             write_text(path, outcome.trace)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["visible"]
+import unicodedata
+
+__all__ = ["typeset", "visible"]
 
 
 def visible(text: str, limit: int | None = None) -> str:
@@ -21,6 +23,25 @@ def visible(text: str, limit: int | None = None) -> str:
     if not text.isprintable() or "\\" in text:
         text = "".join(_escape(character) for character in text)
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def typeset(text: str) -> str:
+    r"""Return `text` as a page, a drawing or a LaTeX table may hold it: what does not print is an escape.
+
+    Control characters, which XML cannot hold, direction marks, which show a name as another, and half surrogate pairs
+    become `\x1b`, `\u202e`, `\udcff`. Spaces of any width, tabs, line ends and backslashes stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter in "\n\t" or _is_space(letter) else _escape_unprinted(letter) for letter in text)
+
+
+def _is_space(character: str) -> bool:
+    return unicodedata.category(character) == "Zs"
+
+
+def _escape_unprinted(character: str) -> str:
+    return character if character.isprintable() else _escape(character)
 
 
 def _escape(character: str) -> str:

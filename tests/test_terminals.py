@@ -1,0 +1,109 @@
+"""Strange terminals and encodings: help ends at any width, text is written in any encoding, names obey no one."""
+
+import io
+import sys
+
+import pytest
+
+from probe.cli import main
+from probe.show import Grid, show
+from trainers.progress import ProgressLine
+
+COMMANDS = (
+    "", "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "clusters", "report",
+    "list", "study", "study raghu2020", "study zhou2021",
+)  # fmt: skip
+
+
+class Stream(io.TextIOWrapper):
+    """A stream of an encoding that can take no other letters; a terminal where that is asked for."""
+
+    def __init__(self, encoding="utf-8", terminal=False):
+        super().__init__(io.BytesIO(), encoding=encoding, errors="strict")
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def text(self):
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+def helped(command, monkeypatch, encoding="utf-8"):
+    stream = Stream(encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    return stream.text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_in_a_terminal_of_two_columns_and_says_what_it_says_in_forty(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    wide = helped(command, monkeypatch)
+    assert "usage: metaprobe" in wide
+    for columns in ("1", "2"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert helped(command, monkeypatch) == wide
+
+
+def test_a_wider_terminal_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert max(map(len, helped("train", monkeypatch).splitlines())) > 100
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_written_in_ascii(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    told = helped(command, monkeypatch, "ascii")
+    assert told.isascii()
+    assert "\\u" not in told  # what help says has a spelling in ASCII
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_errors_tables_and_usage_are_written_in_any_encoding(encoding, terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    for words, status in ((["list", "studies"], 0), (["train", "日本", "--data", "glyphs"], 2)):
+        out, err = Stream(encoding, terminal), Stream(encoding, terminal)
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        assert main(words) == status
+        assert "raghu2020" in out.text() if status == 0 else "unknown algorithm" in err.text()
+
+
+@pytest.mark.parametrize("unbroken", [frozenset(), frozenset({"a"})])
+@pytest.mark.parametrize("columns", range(1, 12))
+def test_tables_end_in_a_terminal_of_any_width(columns, unbroken, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Stream(terminal=True)
+    rows = (("日本\u202e語", 1.5, None), ("x" * 30, -1e300, True))
+    show((Grid("title", ("a", "b", "c"), rows, (("fact", "y" * 50),), unbroken),), stream)
+    assert "日" in stream.text()
+    assert "\u202e" not in stream.text()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_of_files_in_a_line_of_progress_are_data(terminal, monkeypatch):
+    stream = Stream(terminal=terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("trainers.progress._SECONDS_BETWEEN_LINES", -1.0)
+    with ProgressLine("[/red] \x1b]0;title\x07", 2) as bar:  # markup that closes what nothing opened
+        bar.advance("[/note]")
+    assert "[/red] \\x1b]0;title\\x07" in stream.text()
+    assert "[/note]" in stream.text()
+
+
+def test_wrong_usage_is_told_in_two_columns_of_ascii(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "2")
+    stream = Stream("ascii")
+    monkeypatch.setattr(sys, "stderr", stream)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "maml", "--data", "…", "--n-wy", "3"])
+    assert stopped.value.code == 2
+    assert "--n-wy" in stream.text()
