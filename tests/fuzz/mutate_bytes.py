@@ -122,7 +122,7 @@ def pipe(path: Path, rng: random.Random, size: int) -> str:
 
 
 def link(path: Path, rng: random.Random, size: int) -> str:
-    target = rng.choice(("/dev/zero", "/dev/full", path.name, "/nowhere/at/all", "..", "/proc/self/mem"))
+    target = rng.choice(("/dev/zero", "/dev/full", path.name, "/nowhere/at/all", "/proc/self/mem"))
     remove(path)
     path.symlink_to(target)
     return f"replaced by a link to {target}"

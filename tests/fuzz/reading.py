@@ -167,21 +167,18 @@ def _members(content: bytes) -> Iterator[tuple[str, bytes]]:
         )
         yield f"{prefix}/{name}" if prefix else name, data
         place += 512 + -(-size // 512) * 512
-    if len(content) < place + 1024 or any(content[place:]):
+    if len(content) < place + 1024 or any(content[place : len(content) // 512 * 512]):
         raise ValueError("no end, or something behind it")
 
 
 def _trained() -> dict[str, Any]:
     with working_in(Path.cwd(), Path("pictures").resolve().parent / "cache"):
         command("train", "maml", *TRAIN, "--out", "run")
-    return _loaded(f"run/{LAST}")
+    iterations = [record["iteration"] for record in RunFolder(Path("run")).read_metrics()]
+    return _loaded(f"run/{LAST}") | {"iterations": iterations}
 
 
-def _iterations() -> dict[str, Any]:
-    return {"iterations": [record["iteration"] for record in RunFolder(Path("run")).read_metrics()]}
-
-
-RUN = {"train": _trained, "metrics": _iterations}
+RUN = {"train": _trained}
 
 
 def _studied() -> dict[str, Any]:
