@@ -204,6 +204,34 @@ def test_a_compressed_tar_is_read_to_its_checksum(tmp_path: Path, kind: str) -> 
             extract(archive, tmp_path / "cut")
 
 
+def test_a_zip_whose_list_is_damaged_loses_nothing_in_silence(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", *_FILES.items())
+    content = archive.read_bytes()
+    listing, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    assert len(zipfile.ZipFile(archive).infolist()) == 3
+    # A comment of the first one that swallows the others; then a list that takes no room.
+    for place, change in ((listing + 32, end - listing), (end + 12, 0)):
+        archive.write_bytes(content[:place] + change.to_bytes(2, "little") + content[place + 2 :])
+        assert len(zipfile.ZipFile(archive).infolist()) < 3
+        with pytest.raises(UnreadableInput, match=r"it lists \d members, and says that it has 3"):
+            extract(archive, tmp_path / "out")
+
+
+def test_a_zip_with_a_comment_and_its_count_in_a_record_of_its_own_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of 65,535 members the end of a zip says only that another record says how many."""
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+    archive = _zip(tmp_path / "a.zip", *_FILES.items())
+    with zipfile.ZipFile(archive, "a") as bundle:
+        bundle.comment = b"PK" * 30_000
+    content = archive.read_bytes()
+    end = content.rindex(b"PK\5\6")
+    assert b"PK\6\6" in content
+    archive.write_bytes(content[: end + 8] + b"\xff" * 4 + content[end + 12 :])
+    assert _extracted(archive) == _FILES
+
+
 def test_a_zip_inside_a_tar_does_not_make_it_a_zip(tmp_path: Path) -> None:
     inner = _zip(tmp_path / "inner.zip", ("inner.txt", b"!")).read_bytes()
     (tmp_path / "a.tar").write_bytes(_plain_tar(_FILES | {"z/inner.zip": inner}))

@@ -31,6 +31,7 @@ _MAX_NAME = 4096  # characters, as of any path
 _CHUNK = 1 << 20
 _MAX_TOLD = 1 << 20  # bytes of a tar member that only tells of the next, its long name say: read in one piece
 _MAX_TAIL = 16 << 20  # zeros after the end, which fill a tape's record: 10 kB as a rule
+_ZIP_END = (1 << 16) + 98  # the longest comment, and the records of the end before it
 _TELLS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _DECOMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # by how the file begins
 _DAMAGE = (
@@ -128,11 +129,27 @@ def _members(archive: Path) -> Generator[_Member, None, None]:
 
 def _zip_members(file: IO[bytes]) -> Generator[_Member, None, None]:
     with zipfile.ZipFile(file) as opened:
+        if len(opened.infolist()) != (said := _said_count(file)):
+            raise zipfile.BadZipFile(f"it lists {len(opened.infolist()):,} members, and says that it has {said:,}")
         for info in opened.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it was made on Windows
             problem = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "a link or device"
             is_folder = info.filename.endswith("/")  # ZipInfo.is_dir raises where there is no name
             yield _Member(info.filename, info.file_size, is_folder, problem, lambda info=info: opened.open(info))
+
+
+def _said_count(file: IO[bytes]) -> int:
+    """Return how many members the end of a zip says there are, at which `zipfile` does not look.
+
+    A damaged length in the list of members hides those after it.
+    """
+    file.seek(-min(_ZIP_END, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    tail = file.read()
+    end, large_end = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
+    count = int.from_bytes(tail[end + 10 : end + 12], "little")
+    if count == 0xFFFF and large_end >= 0:
+        return int.from_bytes(tail[large_end + 32 : large_end + 40], "little")
+    return count
 
 
 def _tar_members(content: IO[bytes]) -> Generator[_Member, None, None]:
