@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from trainers.errors import MetaprobeError
 
-__all__ = ["Interrupted", "StopRequest", "stop_on_interrupt"]
+__all__ = ["Interrupted", "StopRequest", "stop_on_interrupt", "termination_is_interrupt"]
 
 
 class Interrupted(MetaprobeError):
@@ -59,9 +59,22 @@ def stop_on_interrupt() -> Iterator[StopRequest]:
     def handle(number: int, frame: FrameType | None) -> None:
         request.signalled()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled(handle, signal.SIGINT, signal.SIGTERM):
         yield request
+
+
+def termination_is_interrupt() -> contextlib.AbstractContextManager[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as SIGINT does, for the length of the block: what is begun is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return _handled(signal.default_int_handler, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

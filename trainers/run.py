@@ -67,7 +67,8 @@ class RunFolder:
                     f"{self.path} has files in it but no config.toml, so it is no run; choose another --out"
                 )
             self._write_config(config)
-        remove_abandoned(self.path.rglob(".*.part"))
+        for folder in (self.path, *filter(Path.is_dir, self.path.iterdir())):
+            remove_abandoned(folder.iterdir())
         found = to_mapping(self.read_config())
         wanted = to_mapping(config)
         if "base" in found and "base" in wanted:  # a file may move: what it holds is compared, in `Saver.load`

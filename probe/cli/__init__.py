@@ -20,6 +20,7 @@ from trainers.allocator import keep_freed_memory
 from trainers.errors import MetaprobeError
 from trainers.files import TEMPORARY
 from trainers.formats.text import visible
+from trainers.interrupt import termination_is_interrupt
 
 __all__ = ["main"]
 
@@ -35,10 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name (default: the process's own).
     """
+    try:
+        with termination_is_interrupt():
+            return _main(tuple(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _main(given: tuple[str, ...]) -> int:
     prepare_streams()
     warnings.showwarning = _show_warning
     keep_freed_memory()
-    given = tuple(sys.argv[1:] if arguments is None else arguments)
     GIVEN.set(given)
     app = tyro.extras.SubcommandApp()
     for room in (training, files, measuring, clusters, reporting, listing):
@@ -55,8 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status or 0
     except MetaprobeError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -58,6 +58,10 @@ Numbers = Mapping[str, Any]
 Readers = Mapping[str, Callable[[], Numbers]]
 
 
+_NOT_ALONE = "it will not end as a run left alone"
+"""How training tells that its optimiser is lost: its numbers are others, and nobody takes them for the same."""
+
+
 def digests(numbers: Numbers) -> dict[str, str]:
     """Return a hash of each of the numbers that a reader gave."""
     return {name: hashlib.sha256(_bytes(value)).hexdigest()[:16] for name, value in numbers.items()}
@@ -99,6 +103,8 @@ def command(*words: str) -> str:
     assert all(line.isprintable() for line in told.splitlines()), f"unprintable: {told!r}"
     if status:
         raise Refused(errors[0])
+    if _NOT_ALONE in told:
+        raise Refused(_NOT_ALONE)
     return out.getvalue()
 
 

@@ -5,10 +5,12 @@ Of the formats read here PNG alone has checksums, and they are checked; a damage
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import warnings
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -36,9 +38,18 @@ def image_files(folder: Path | str) -> tuple[str, ...]:
 
     They are strings, since 60,000 `Path`s cost half a second.
     """
-    with os.scandir(folder) as entries:
+    with _scanned(folder) as entries:
         names = sorted(e.name for e in entries if e.name[0] != "." and e.is_file())
     return tuple(os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+
+
+@contextlib.contextmanager
+def _scanned(folder: Path | str) -> Iterator[Iterable[os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield entries
+    except OSError as error:  # also of an entry, such as a link to itself
+        raise UnreadableInput(f"{visible(str(error.filename))}: cannot be read: {error.strerror}.") from error
 
 
 def folders_in(folder: Path | str, follow_links: bool = True) -> list[str]:
@@ -51,7 +62,7 @@ def folders_in(folder: Path | str, follow_links: bool = True) -> list[str]:
     Raises:
         UnreadableInput: a name is not UTF-8 or has control characters: names of classes go into files and figures.
     """
-    with os.scandir(folder) as entries:
+    with _scanned(folder) as entries:
         names = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=follow_links))
     if strange := next((name for name in names if not is_plain(name)), None):
         shown = visible(os.path.join(folder, strange))
