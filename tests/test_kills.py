@@ -10,7 +10,7 @@ from tests import kills
 from tests.kills import Call, Kills, differing
 
 ROOT = Path(__file__).resolve().parents[1]
-SEED = 95  # draws SIGKILL three times and SIGINT once
+SEED = 87  # draws SIGTERM, SIGKILL twice and SIGINT
 
 
 def test_a_training_that_is_killed_ends_as_if_it_had_been_left_alone():
@@ -20,6 +20,7 @@ def test_a_training_that_is_killed_ends_as_if_it_had_been_left_alone():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "maml: 4 kills" in done.stdout
     assert "SIGKILL: " in done.stdout
+    assert "SIGTERM: " in done.stdout and "SIGINT: " in done.stdout
 
 
 RECORD = '{"iteration": 1, "train_loss": 2.5, "seconds": %s, "peak_memory_mb": 300}\n'
