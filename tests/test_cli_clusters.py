@@ -130,10 +130,10 @@ def test_one_domain_says_why_there_is_no_agreement(root, checkpoint, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--tasks", "0"), "--tasks must be at least 1; got 0"),
+        (("--tasks", "0"), "--tasks must be at least 1 and at most 1,000,000; got 0"),
         (("--fit-tasks", "2"), "cannot find 3 clusters in 2 tasks; raise --fit-tasks to 3"),
         (("--figure", "usage.gif"), "--figure writes .svg or .pdf; got usage.gif"),
-        (("--embed", "0"), "--embed must be at least 1; got 0"),
+        (("--embed", "0"), "--embed must be at least 1 and at most 1,000,000; got 0"),
         (("--embed", "9"), "18 tasks are too few to embed"),
         (("--n-query", "17"), "n_shot=1 + n_query=17 needs 18; lower one of them"),
         (("--data", "mixture:fine,coarser"), "unknown part of a mixture 'coarser'"),

@@ -287,3 +287,37 @@ def test_a_disk_that_is_full_leaves_no_note_of_what_is_not_there(work, monkeypat
         results = run_steps(planned.steps, planned.images)
     assert dict(results.missing())["accuracy of maml-seed0"].reason == "OSError: disk full"
     assert not (work / "maml-seed0" / "measured" / "accuracy.json").exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "failed"),
+    [("checkpoints/third.safetensors", "freezing of maml-seed0 at third"), ("config.toml", "train maml-seed0"),
+     ("checkpoints/last.safetensors", "train maml-seed0")],
+)  # fmt: skip
+def test_a_damaged_file_of_a_run_fails_its_steps_and_the_rest_goes_on(work, capsys, name, failed):
+    cut(work / "maml-seed0" / name)
+    for path in (work / "maml-seed0" / "measured").glob("freezing*.json"):
+        path.unlink()  # so that it is not kept either
+    assert main(["study", "third", "--out", "work", "--dry-run"]) == 0
+    assert f"{failed}\tfailed" in capsys.readouterr().out or "third" in name
+    assert main(["study", "third", "--out", "work"]) == 1
+    told = capsys.readouterr().err
+    assert f"failed: {failed}: work/maml-seed0/{name}: " in told
+    page = (work / "report.html").read_text(encoding="utf-8")
+    assert failed in page and "NIL" in page
+
+
+def test_a_checkpoint_that_is_damaged_after_it_was_measured_takes_no_page(work, monkeypatch):
+    def damaging(*given):
+        results = run_steps(*given)
+        cut(work / "maml-seed0" / "checkpoints" / "third.safetensors")
+        return results
+
+    monkeypatch.setattr("reports.study.run.run_steps", damaging)
+    assert main(["study", "third", "--out", "work"]) == 0
+    page = html.unescape((work / "report.html").read_text(encoding="utf-8"))
+    assert "cannot be read any more: work/maml-seed0/checkpoints/third.safetensors: not a readable" in page

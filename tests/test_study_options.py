@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from probe.cli import main, reporting
 from reports.registry import STUDIES, study_named
 from reports.study.options import train_command
+from reports.study.run import plan_study
 from tests.tiny_study import THIRD
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
@@ -89,11 +91,13 @@ def test_what_is_asked_for_is_what_runs_are_trained_with():
             (f"raghu2020 --{name} 0", f"--{name} must be at least 1 and below 2³¹; got 0")
             for name in ("seeds", "chunk")
         ),
-        ("zhou2021 --group-tasks -3", "--group-tasks must be at least 1 and below 2³¹; got -3"),
-        ("raghu2020 --val-tasks 1", "--val-tasks must be at least 2 and below 2³¹; got 1"),
+        ("zhou2021 --group-tasks -3", "--group-tasks must be at least 1 and at most 1,000,000; got -3"),
+        ("raghu2020 --val-tasks 1", "--val-tasks must be at least 2 and at most 1,000,000; got 1"),
         ("raghu2020 --n-way 1", "--n-way must be at least 2 and below 2³¹; got 1"),
         ("raghu2020 --replicates 38", "--replicates must be at least 39 and below 2³¹; got 38"),
         ("raghu2020 --inner-lr nan", "--inner-lr must be above 0 and finite; got nan"),
+        ("raghu2020 --tasks 4 --capture-tasks 6", "--capture-tasks 6 is more than --tasks 4: what is measured on"),
+        ("raghu2020 --tasks 4", "--capture-tasks 24 is more than --tasks 4"),
         ("zhou2021 --sweep 1,3", "--sweep 1,3: the first number of clusters"),
         ("zhou2021 --data glyphs", "is about tasks from several domains; glyphs is of one. Give --data"),
         ("raghu2020 --jobs 0", "--jobs must be at least 1; got 0"),
@@ -140,3 +144,14 @@ def test_what_runs_were_measured_with_is_read_back_unless_it_is_of_another_versi
 def test_a_train_command_names_only_what_is_no_default():
     command = train_command(TrainConfig("maml", "glyphs", adapt_norm=False, clip=10.0, seed=2), "my runs")
     assert command == "metaprobe train maml --data glyphs --seed 2 --clip 10.0 --no-adapt-norm --out 'my runs'"
+
+
+def test_tasks_that_are_too_few_to_cluster_or_embed_are_told_before_any_work(monkeypatch, tmp_path):
+    images = SimpleNamespace(domain_names=("a", "b"), channels=1, image_size=28)
+    monkeypatch.setattr("trainers.tasks.load_for", lambda *_, **__: images)
+    options = ZHOU2021.preset("quick")
+    plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=16), tmp_path)
+    with pytest.raises(MetaprobeError, match=r"700 clusters cannot be found in 600 tasks; .* raise --cluster-tasks"):
+        plan_study(ZHOU2021, dataclasses.replace(options, sweep=(3, 700)), tmp_path)
+    with pytest.raises(MetaprobeError, match=r"30 tasks are too few to embed: .* at least 31; ask for more tasks"):
+        plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=15), tmp_path)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+
 from trainers.algorithms import Algorithm
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.clustering.clusters import Clusters
 from trainers.clustering.finding import Search
 from trainers.clustering.settings import Clustering
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
+from trainers.device import memory_of
 from trainers.errors import MetaprobeError
 from trainers.interrupt import Interrupted, StopRequest
+from trainers.limits import bytes_of_tasks, check_memory, parameters_of
 from trainers.networks import TaskNetwork, build_network, layer_of
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
 from trainers.saving import refuse_other_origin
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["begin_clusters", "begin_network", "network_config_for"]
+__all__ = ["begin_clusters", "begin_network", "check_room", "network_config_for"]
+
+_COPIES = 4  # of the weights while they are trained: themselves, their gradient, and Adam's two means
 
 
 def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig:
@@ -34,6 +40,25 @@ def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig
         norm=config.norm,
         blocks=config.blocks or 4,
     )
+
+
+def check_room(config: TrainConfig, shape: NetworkConfig, tasks: int, device: torch.device) -> None:
+    """Refuse a run that no engine could train in the memory that a machine has, before anything of it is made.
+
+    Args:
+        config: the run.
+        shape: of its network.
+        tasks: of a meta-batch, those of this process.
+        device: that it trains on.
+
+    Raises:
+        MetaprobeError: its weights and the images of its tasks take more.
+    """
+    weights = 4 * parameters_of(shape)
+    batch = bytes_of_tasks(shape, config.n_shot + config.n_query, tasks, min(tasks, config.chunk or 1))
+    there = memory_of(device)
+    check_memory(_COPIES * weights, "lower --filters, --blocks or --n-way", there)
+    check_memory(_COPIES * weights + batch, "lower --meta-batch, --chunk, --n-query or --filters", there)
 
 
 def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfig) -> tuple[TaskNetwork, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -11,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro.conf
 
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.text import fits_utf8, visible
+from trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole, fits_float32
 
 __all__ = [
     "Adaptation",
@@ -75,10 +76,12 @@ class Adaptation:
     adapt_norm: bool = True
 
     def __post_init__(self) -> None:
+        got = f"got steps={self.steps}, inner_lr={self.inner_lr}"
         if self.steps < 0 or not self.inner_lr > 0:
-            raise MetaprobeError(
-                f"an adaptation needs steps >= 0 and inner_lr > 0; got steps={self.steps}, inner_lr={self.inner_lr}"
-            )
+            raise MetaprobeError(f"an adaptation needs steps >= 0 and inner_lr > 0; {got}")
+        if self.steps > MOST_STEPS or not fits_float32(self.inner_lr):
+            told = f"an adaptation takes {MOST_STEPS:,} steps at most, at a rate that is finite in float32"
+            raise MetaprobeError(f"{told}; {got}")
 
 
 @dataclass(frozen=True)
@@ -178,14 +181,15 @@ class TrainConfig:
             name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
         }
         least |= {name: 1 for name in ("filters", "blocks", "image_size", "clusters", "cluster_tasks")}
+        most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
         for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < 2**31:
-                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least {low} and below 2³¹; got {value}")
+            check_whole(name, getattr(self, name), low, most.get(name))
         for name in ("inner_lr", "outer_lr", "clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0 and finite; got {value}")
+            check_rate(name, getattr(self, name))
+        for name in ("data", "base"):
+            if not fits_utf8(getattr(self, name) or ""):
+                told = visible(getattr(self, name))
+                raise MetaprobeError(f"--{name} {told} is no UTF-8, which a run's config.toml is; rename what it names")
         if self.precision == "tf32" and not self.device.startswith("cuda"):
             raise MetaprobeError(f"--precision tf32 is a mode of CUDA devices; got --device {self.device}")
 

@@ -12,7 +12,7 @@ import torch
 
 from trainers.errors import MetaprobeError
 
-__all__ = ["device_named", "exact_float32", "peak_memory"]
+__all__ = ["device_named", "exact_float32", "memory_of", "peak_memory"]
 
 
 def device_named(name: str) -> torch.device:
@@ -58,6 +58,11 @@ def exact_float32(but_tf32: bool = False) -> Iterator[None]:
     finally:
         for (place, name, _), value in zip(switches, before, strict=True):
             setattr(place, name, value)
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Return the bytes that a CUDA device has in all; None of the CPU, whose memory is the machine's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
 def peak_memory(device: torch.device) -> int:

@@ -18,8 +18,9 @@ from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start, starting_point
 from trainers.config import Adaptation
-from trainers.device import exact_float32
+from trainers.device import device_named, exact_float32, memory_of
 from trainers.errors import MetaprobeError
+from trainers.limits import bytes_of_tasks, check_memory
 from trainers.networks import Parameters, TaskNetwork
 from trainers.networks.heads import nil_log_probabilities
 from trainers.parallel import TaskWorkers
@@ -70,7 +71,11 @@ def sampler_for(
             f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
             "it was trained on, or one of the same shape"
         )
-    return EpisodeSampler(imageset, split, shape.n_way, checkpoint.config.n_shot, n_query, seed, device, group=group)
+    n_shot = checkpoint.config.n_shot
+    sampler = EpisodeSampler(imageset, split, shape.n_way, n_shot, n_query, seed, device, group=group)
+    need = bytes_of_tasks(shape, n_shot + n_query, tasks=1, at_once=1)
+    check_memory(need, "lower --n-query", memory_of(device_named(device)))
+    return sampler
 
 
 def half_width(values: Float[np.ndarray, " task"]) -> float:

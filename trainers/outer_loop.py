@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from trainers.algorithms import Algorithm, algorithm_named, check_options
-from trainers.beginning import begin_clusters, begin_network, network_config_for
+from trainers.beginning import begin_clusters, begin_network, check_room, network_config_for
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.clustering.finding import Search
 from trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
 from trainers.config import TrainConfig
 from trainers.device import exact_float32, peak_memory
+from trainers.disk import told_when_full
 from trainers.engine import Engine, Trials, choose_engine
 from trainers.errors import MetaprobeError
 from trainers.evaluate import evaluate, half_width
@@ -66,10 +67,11 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
         MetaprobeError: the config does not fit the data or the folder.
         Diverged: the loss or the meta-gradient is NaN or infinite.
         Interrupted: Ctrl-C or SIGTERM; the run is saved.
+        DiskFull: there is no room to save it.
         RankLost: another of the processes that share the work ended; what was last saved is whole.
     """
     folder = RunFolder(Path(out))
-    with Ranks.here(config.device) as ranks:
+    with told_when_full(f"the run {out}"), Ranks.here(config.device) as ranks:
         try:
             run = _Run(config, imageset, folder, ranks)
             with alone_in(folder.path) if ranks.leads else contextlib.nullcontext():
@@ -91,6 +93,7 @@ class _Run:
         if ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(ranks.device)  # what `peak_memory` tells is of this run
         self.network_config = network_config_for(config, imageset)
+        check_room(config, self.network_config, len(self.share), ranks.device)
         network, base = begin_network(config, self.algorithm, self.network_config)
         self.network = network.to(ranks.device)
         convolve_in(torch.bfloat16 if config.precision == "bf16" else None, self.network)

@@ -15,6 +15,7 @@ import tomli_w
 from trainers.config import TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import TEMPORARY, remove_abandoned, write_text
+from trainers.formats.safetensors_header import open_regular
 from trainers.formats.strict_json import parse_json
 from trainers.formats.strict_toml import read_toml
 
@@ -140,7 +141,10 @@ class RunFolder:
         """Return each line, its numbers, and the accuracies of single validation tasks, none where it has none."""
         if not self.metrics_file.exists():
             return []
-        content = self.metrics_file.read_bytes()
+        with open_regular(self.metrics_file) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UnreadableInput(f"{self.metrics_file}: it has more than {_MOST_BYTES:,} bytes")
         lines = content[: content.rfind(b"\n") + 1].splitlines()
         found = [(line, *_record(line, f"{self.metrics_file}:{number}")) for number, line in enumerate(lines, 1)]
         for number, (_, numbers, _) in enumerate(found, 1):
@@ -155,6 +159,7 @@ _VALIDATION = ("val_iteration", "val_loss", "val_accuracy", "val_loss_half_width
 TASK_ACCURACY = "val_task_accuracy"
 """Of each validation task, in percent: tasks are the same in every run, so that runs are compared task by task."""
 _OPTIONAL = {"peak_memory_mb"}
+_MOST_BYTES = 512 << 20  # a million iterations have half of it
 _TIMES = {"seconds", "peak_memory_mb"}
 
 

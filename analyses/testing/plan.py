@@ -10,8 +10,8 @@ from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start
 from trainers.config import Adaptation
 from trainers.device import device_named
-from trainers.errors import MetaprobeError
 from trainers.evaluate import sampler_for
+from trainers.limits import MOST_TASKS, check_whole
 from trainers.networks import TaskNetwork
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
@@ -47,9 +47,9 @@ class TestPlan:
     per_task: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "n_query", "chunk"):
-            if getattr(self, name) < 1:
-                raise MetaprobeError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+        check_whole("tasks", self.tasks, 1, MOST_TASKS)
+        for name in ("n_query", "chunk"):
+            check_whole(name, getattr(self, name), 1)
 
     @property
     def task_rows(self) -> range:

@@ -14,6 +14,7 @@ from probe.cli.measuring import Csv
 from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
 from trainers.errors import MetaprobeError
+from trainers.limits import MOST_TASKS, check_memory, check_whole, parameters_of
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -79,10 +80,12 @@ def clusters(
     check_outputs((csv, figure), (checkpoint,))
     loaded = load_checkpoint(checkpoint)
     clusters_of(loaded, checkpoint)
+    check_whole("fit_tasks", fit_tasks, 1, MOST_TASKS)
+    numbers = 4 * fit_tasks * parameters_of(loaded.network_config) + 20 * fit_tasks**2  # as `collect_views` says
+    check_memory(numbers, "lower --fit-tasks")
     if figure is not None and figure.suffix not in (".svg", ".pdf"):
         raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
-    if embed is not None and embed < 1:
-        raise MetaprobeError(f"--embed must be at least 1; got {embed}")
+    check_whole("embed", embed, 1, MOST_TASKS)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
     imageset = load_data(loaded.config, data, data_root)
     domains = len(domains_of(imageset, plan))

@@ -26,6 +26,7 @@ from probe.cli.comparing import compared
 from probe.show import write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
+from trainers.limits import check_whole
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -71,12 +72,15 @@ def capture(
         device: cpu, cuda …
     """
     from probe import RawOptions, capture_checkpoint
+    from probe.store.metadata import LARGEST_SET
     from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named
     from trainers.progress import ProgressLine
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((out,), (checkpoint,))
+    check_whole("tasks", tasks, 1, LARGEST_SET)  # what a store's reader takes
+    check_whole("n_query", n_query, 1, LARGEST_SET)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config

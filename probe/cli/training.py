@@ -21,6 +21,7 @@ from probe.cli.arguments import (
 )
 from probe.show import write_line
 from trainers.config import TrainConfig
+from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
@@ -49,6 +50,8 @@ def train(
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
+    if workers > config.meta_batch:
+        raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     folder = out or Path("runs") / default_run_name(config)
     imageset = load_data(config, None, data_root, download)  # before ranks begin: one fetches
     if workers != 1 and not launched():

@@ -17,6 +17,7 @@ from trainers.formats.text import visible
 
 __all__ = [
     "FORMAT_VERSION",
+    "LARGEST_SET",
     "ROOT_KEY",
     "LayerInfo",
     "RawOptions",
@@ -32,7 +33,7 @@ EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64":
 
 Samples = Literal["positions", "images"]
 _LARGEST = 1_000_000_000  # no size in a store comes near
-_LARGEST_SET = 1_000_000  # nor any number of tasks or samples
+LARGEST_SET = 1_000_000  # nor any number of tasks or samples
 _MOST_PARTS = 100_000  # layers × steps
 
 
@@ -173,7 +174,7 @@ def _parse(text: str, path: str) -> StoreMetadata:
         if not isinstance(content[name], str):
             raise ValueError(f"{name} must be text, got {content[name]!r}")
     for name in ("n_tasks", "n_query", "n_support", "n_way", "sketch_rows"):
-        _count(content[name], name, _LARGEST_SET)
+        _count(content[name], name, LARGEST_SET)
     for name in ("sketch_seed", "task_seed"):
         if not (type(content[name]) is int or (name == "task_seed" and content[name] is None)):
             raise ValueError(f"{name} must be a whole number, got {content[name]!r}")

@@ -14,6 +14,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from trainers.disk import told_when_full
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.interrupt import Interrupted
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from joblib.externals.loky import ProcessPoolExecutor
 
 __all__ = ["Data", "LostEvidence", "Outcome", "Results", "Step", "Work", "check_jobs", "run_steps", "states"]
+
+
+_MOST_JOBS = 1024
 
 
 class LostEvidence(UnreadableInput):
@@ -88,9 +92,10 @@ class Results:
 
 
 def check_jobs(jobs: int) -> None:
-    """Refuse fewer than one process, as a `MetaprobeError`."""
-    if jobs < 1:
-        raise MetaprobeError(f"--jobs must be at least 1; got {jobs}")
+    """Refuse fewer than one process, and more than any machine has cores, as a `MetaprobeError`."""
+    if not 1 <= jobs <= _MOST_JOBS:
+        limit = "" if jobs < 1 else f" and at most {_MOST_JOBS}"
+        raise MetaprobeError(f"--jobs must be at least 1{limit}; got {jobs}")
 
 
 def run_steps(steps: Sequence[Step], data: Data, jobs: int = 1) -> Results:
@@ -177,7 +182,8 @@ def _known(
 def _attempt(work: Work, data: Data) -> Outcome:
     """Do a step's work and return how it ended; only a stop that was asked for goes on as an error."""
     try:
-        work.do(data)
+        with told_when_full("its result"):
+            work.do(data)
     except Interrupted:
         raise
     except MetaprobeError as error:

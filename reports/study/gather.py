@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from analyses.table import Row, Table
 from reports.made import Made, Trained
@@ -14,6 +15,7 @@ from reports.study.plan import Run
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.config import TrainConfig, to_mapping
+from trainers.errors import UnreadableInput
 from trainers.files import sha256_of
 from trainers.run import CHECKPOINT_NAMES
 from trainers.tasks.imageset import SPLITS, ImageSet
@@ -124,7 +126,7 @@ def _checkpoints(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, s
     for run in runs:
         for name in CHECKPOINT_NAMES:
             if name == "last" or run.checkpoint(name) in read:
-                yield f"{run.label}/{name}", load_checkpoint(run.checkpoint(name)).fingerprint
+                yield f"{run.label}/{name}", _fingerprint(run.checkpoint(name))
 
 
 def _stores(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str, str]]:
@@ -132,7 +134,15 @@ def _stores(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str, s
     for work in _measured(results):
         if work.captures:
             label = f"{labels[work.folder]}/{work.file.stem}"
-            yield label, sha256_of(work.file), load_checkpoint(work.inputs[0].path).fingerprint[:12]
+            yield label, sha256_of(work.file), _fingerprint(work.inputs[0].path, 12)
+
+
+def _fingerprint(path: Path, digits: int | None = None) -> str:
+    """Return the fingerprint of a checkpoint; of one that was damaged after it was measured, what is wrong with it."""
+    try:
+        return load_checkpoint(path).fingerprint[:digits]
+    except UnreadableInput as error:
+        return f"cannot be read any more: {error}"
 
 
 def _where_the_data_lie(data: str) -> Iterator[str]:

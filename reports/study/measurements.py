@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from analyses.clustering.bound import bound_terms
 from analyses.clustering.clusters import agreement
-from analyses.clustering.embedding import embedding
+from analyses.clustering.embedding import EmbeddingPlan, embedding
 from analyses.freezing import all_subsets, freeze
 from analyses.learning_curves import learning_curves
 from analyses.pairs import Comparisons, StoreOf, compare_trainings
@@ -95,6 +95,7 @@ class Kind:
     # another; "" for none
     common: str = ""
     alone: bool = False  # whether nothing may run beside it, as where it measures time
+    check: Callable[[Any, int], None] | None = None  # refuses data, or a number of tasks, that it cannot be made on
 
 
 def _tested(analysis: Callable[..., Table], on: Subject, **options: Any) -> Table:
@@ -148,7 +149,10 @@ KINDS: dict[str, Kind] = {
     "curves": Kind(_curves, metrics=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),
-    "embedding": Kind(partial(_by_domain, embedding, 0)),
+    "embedding": Kind(
+        partial(_by_domain, embedding, 0),
+        check=lambda data, tasks: EmbeddingPlan().check(tasks * len(data.domain_names)),
+    ),
     "bound": Kind(  # the common optimum is found from the second checkpoint
         lambda on, **how: _tested(bound_terms, on, common=load_checkpoint(on.inputs[1].path), **how), common="base"
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,6 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from trainers.config import Colour, Norm, TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.limits import MOST_TASKS, check_rate, check_whole
 
 __all__ = ["Numbers", "Options", "Switch", "flag_of", "numbers_of", "option_words", "train_command"]
 
@@ -80,10 +80,10 @@ class Options:
     def __post_init__(self) -> None:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
             low = self.least.get(name, 1)
-            if isinstance(value, int) and not isinstance(value, bool) and not low <= value < 2**31:
-                raise MetaprobeError(f"{flag_of(name)} must be at least {low} and below 2³¹; got {value}")
-            if isinstance(value, float) and not 0 < value < math.inf:
-                raise MetaprobeError(f"{flag_of(name)} must be above 0 and finite; got {value}")
+            if isinstance(value, int) and not isinstance(value, bool):
+                check_whole(name, value, low, MOST_TASKS if name.endswith("tasks") else None)
+            if isinstance(value, float):
+                check_rate(name, value)
             if isinstance(value, tuple) and not _fit(value):
                 raise MetaprobeError(f"{flag_of(name)} must be different whole numbers from 1; got {value}")
 

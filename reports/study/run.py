@@ -12,16 +12,19 @@ from pathlib import Path
 from reports.evidence import Evidence
 from reports.page.compose import page_of
 from reports.page.files import write_report
-from reports.study.cache import Training, read_note, write_note
+from reports.study.cache import Measuring, Training, read_note, write_note
 from reports.study.engine import Results, Step, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
+from reports.study.measurements import KINDS
 from reports.study.options import Options, flag_of, option_words, train_command
 from reports.study.plan import Run, runs_of, steps_of
 from reports.study.study import Study
 from reports.verdicts import Judgement
+from trainers.algorithms import algorithm_named, check_options
 from trainers.checkpoint import Checkpoint
 from trainers.device import device_named
+from trainers.disk import told_when_full
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
 from trainers.formats.text import visible
@@ -65,14 +68,49 @@ def plan_study(
         study.check(options, images)
     runs = runs_of(study, options, out, images)
     steps = steps_of(study, options, runs)
-    for step in steps:
-        if isinstance(step.work, Training):
+    _check_amounts(steps, images)
+    return Planned(study, options, images, runs, tuple(map(_startable, steps)), out)
+
+
+def _check_amounts(steps: Sequence[Step], images: ImageSet) -> None:
+    """Refuse what no run can be trained with, or no measurement be made on, before anything is done for it."""
+    for work in (step.work for step in steps):
+        if isinstance(work, Training):
+            check_options(algorithm_named(work.config.algorithm), work.config)
+        if isinstance(work, Measuring) and (check := KINDS[work.measurement.kind].check) is not None:
+            check(images, work.measurement.amount)
+
+
+@dataclass(frozen=True)
+class _Damaged:
+    """What a step is whose run has a damaged file: it fails, and the others go on."""
+
+    told: str
+
+    def is_done(self, data: object) -> bool:
+        raise UnreadableInput(self.told)
+
+    def do(self, data: object) -> None:
+        raise UnreadableInput(self.told)
+
+
+def _startable(step: Step) -> Step:
+    """Return a step as it can be done; one that would train in another run's folder is refused before any is done."""
+    if isinstance(step.work, Training):
+        try:
             step.work.refuse_another()
-    return Planned(study, options, images, runs, steps, out)
+        except UnreadableInput as error:
+            return replace(step, work=_Damaged(str(error)))
+    return step
 
 
 def run_study(planned: Planned, jobs: int = 1) -> Finished:
     """Train, capture, measure and write the page of a study; what was done before is not done again."""
+    with told_when_full(f"the study {planned.out}"):
+        return _run_study(planned, jobs)
+
+
+def _run_study(planned: Planned, jobs: int) -> Finished:
     results = run_steps(planned.steps, planned.images, jobs)
     ended = {work.folder for work in results.works() if isinstance(work, Training)}
     planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
@@ -101,11 +139,13 @@ def report_runs(
     study, full, runs, images = _fitting(studies, finished_runs(folders), data_root)
     before = [read_note(run.folder, _NOTE) for run in runs]
     options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
-    for name, count in (("tasks", tasks), ("capture_tasks", capture_tasks)):
-        if count is not None and not hasattr(options, name):
+    wanted = {name: n for name, n in (("tasks", tasks), ("capture_tasks", capture_tasks)) if n is not None}
+    for name in wanted:
+        if not hasattr(options, name):
             raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
-        options = options if count is None else replace(options, **{name: count})
+    options = replace(options, **wanted)
     planned = Planned(study, options, images, runs, steps_of(study, options, runs, trained=True), out.parent)
+    _check_amounts(planned.steps, images)
     results = run_steps(planned.steps, images, jobs)
     asked = {"tasks", "capture_tasks"}
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
@@ -115,7 +155,8 @@ def report_runs(
     commands = [*(train_command(shown_config(run), run.label) for run in runs), shlex.join(command)]
     if rest := [f"{name.replace('_', ' ')} {value}" for name, value in amounts.items() if name not in asked]:
         commands.append(f"# with what the runs were measured with before: {', '.join(rest)}")
-    return _finished(planned, results, commands, out)
+    with told_when_full(f"the report {out}"):
+        return _finished(planned, results, commands, out)
 
 
 def _fitting(

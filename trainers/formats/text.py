@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["typeset", "visible"]
+__all__ = ["fits_utf8", "typeset", "visible"]
 
 
 def visible(text: str, limit: int | None = None) -> str:
@@ -23,6 +23,11 @@ def visible(text: str, limit: int | None = None) -> str:
     if not text.isprintable() or "\\" in text:
         text = "".join(_escape(character) for character in text)
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def fits_utf8(text: str) -> bool:
+    """Return whether UTF-8 has bytes for a text: not for half surrogate pairs, as in names that are no UTF-8."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def typeset(text: str) -> str:

@@ -33,6 +33,7 @@ _MAX_TOLD = 1 << 20  # bytes of a tar member that only tells of the next, its lo
 _MAX_TAIL = 16 << 20  # zeros after the end, which fill a tape's record: 10 kB as a rule
 _ZIP_END = (1 << 16) + 98  # the longest comment, and the records of the end before it
 _TELLS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_PADDING = 4096  # zeros after a compressed archive that are no part of it
 _DECOMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # by how the file begins
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
@@ -123,8 +124,18 @@ def _members(archive: Path) -> Generator[_Member, None, None]:
             yield from _zip_members(file)
             return
         opener = next((opener for magic, opener in _DECOMPRESSED.items() if start.startswith(magic)), None)
+        if opener and not _tail(file, _PADDING).strip(b"\0"):  # of which there may be gigabytes, to be read to the end
+            raise tarfile.ReadError("it ends in zeros; it was not copied whole")
         with opener(file) if opener else file as content:
             yield from _tar_members(content)
+
+
+def _tail(file: IO[bytes], size: int) -> bytes:
+    """Return the last bytes of a file, which is then at its start again."""
+    file.seek(-min(size, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    tail = file.read()
+    file.seek(0)
+    return tail
 
 
 def _zip_members(file: IO[bytes]) -> Generator[_Member, None, None]:
@@ -143,8 +154,7 @@ def _said_count(file: IO[bytes]) -> int:
 
     A damaged length in the list of members hides those after it.
     """
-    file.seek(-min(_ZIP_END, file.seek(0, os.SEEK_END)), os.SEEK_END)
-    tail = file.read()
+    tail = _tail(file, _ZIP_END)
     end, large_end = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
     count = int.from_bytes(tail[end + 10 : end + 12], "little")
     if count == 0xFFFF and large_end >= 0:

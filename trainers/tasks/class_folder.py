@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.safetensors_header import open_regular
 from trainers.tasks.archives import ARCHIVE_SUFFIXES
 from trainers.tasks.cache import cached_imageset, listing_key
 from trainers.tasks.extracted import extracted
@@ -24,6 +25,7 @@ __all__ = ["load_class_folder", "split_by_hash"]
 _VERSION = 1  # of the decoded set; part of the cache key
 _MAX_BYTES = 8 << 30  # of all decoded images
 _MAX_DEPTH = 32
+_LIST_BYTES = 64 << 20  # of a split list
 _SHARES = (0.64, 0.16)  # of the classes for training and validation; the rest is for testing
 
 
@@ -117,8 +119,12 @@ def _listed(folder: Path, files: dict[str, tuple[str, ...]]) -> dict[str, str]:
         path = folder / f"{split}.txt"
         if not path.is_file():
             continue
+        with open_regular(path) as file:
+            content = file.read(_LIST_BYTES + 1)
+        if len(content) > _LIST_BYTES:
+            raise UnreadableInput(f"split list {path} has more than {_LIST_BYTES:,} bytes.")
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = content.decode("utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise UnreadableInput(f"split list {path} is not UTF-8 text ({error}).") from error
         for name in filter(None, map(str.strip, lines)):

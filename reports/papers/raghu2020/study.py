@@ -16,6 +16,7 @@ from reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS
 from reports.papers.raghu2020.sections import sections
 from reports.study.options import Numbers, Options, Switch
 from reports.study.study import Learner, Measurement, Study
+from trainers.errors import MetaprobeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,14 @@ class Raghu2020Options(Options):
     """Permutations of images behind the null of a similarity."""
     subsets: Switch = False
     """Whether to freeze every set of MAML's layers, not only blocks from the first layer on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.capture_tasks > self.tasks:
+            raise MetaprobeError(
+                f"--capture-tasks {self.capture_tasks} is more than --tasks {self.tasks}: what is "
+                "measured on the former is paired with the untrained network's tests on the latter"
+            )
 
 
 # fmt: off
