@@ -245,6 +245,8 @@ def stepped_layer(**changed):
 
 
 N = "moments/conv/n"
+CHECKPOINT = {name: {} for name in ("config", "network", "adaptation", "metrics", "provenance")}
+CHECKPOINT |= {"format": 1, "kind": "checkpoint", "fingerprint": "ab" * 32, "iteration": 3}
 ATTACKS = {
     "incomplete": (lambda p: attribute(p, "complete", None), "incomplete; its capture did not end"),
     "half complete": (lambda p: attribute(p, "complete", 0), "incomplete"),
@@ -301,6 +303,10 @@ ATTACKS = {
     ),
     "a time": (timed, "damaged: "),
     "a name that is no text": (lambda p: named(p, b"moments/conv/\xff\xfe"), "damaged|does not belong"),
+    "a checkpoint that lacks a field": (
+        lambda p: claims(p, checkpoint=CHECKPOINT),
+        r"checkpoint: not a TrainConfig: .*missing.*'algorithm'",
+    ),
     "another data set is told": (lambda p: claims(p, data="tay"), "what it says, or its checksums, were changed"),
     "another checksum": (lambda p: attribute(p, "checksum", np.bytes_(b"ab" * 32)), "or its checksums, were changed"),
     "checksums of others": (lambda p: overwritten(p, "checks/crc32", 0), "or its checksums, were changed"),
