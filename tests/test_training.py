@@ -324,6 +324,14 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_another_engine_than_a_run_was_computed_with_is_told(tmp_path, toy):
+    train(tiny(), toy, tmp_path / "run")
+    file = RunFolder(tmp_path / "run").engine_file
+    file.write_text(file.read_text().replace("chunk = 4", "chunk = 3"))
+    with pytest.raises(UnreadableInput, match=r"engine.toml says chunks of 3 .*was computed with chunks of 4 "):
+        train(tiny(), toy, tmp_path / "run")
+
+
 def test_two_trainings_in_one_folder_are_refused(tmp_path, toy):
     with alone_in(tmp_path / "run"), pytest.raises(MetaprobeError, match=r"another process writes in .*run; wait"):
         train(tiny(), toy, tmp_path / "run")

@@ -15,7 +15,7 @@ import tomli_w
 from trainers.config import TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import TEMPORARY, remove_abandoned, write_text
-from trainers.formats.safetensors_header import open_regular
+from trainers.formats.safetensors_header import read_regular
 from trainers.formats.strict_json import parse_json
 from trainers.formats.strict_toml import read_toml
 
@@ -141,10 +141,7 @@ class RunFolder:
         """Return each line, its numbers, and the accuracies of single validation tasks, none where it has none."""
         if not self.metrics_file.exists():
             return []
-        with open_regular(self.metrics_file) as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise UnreadableInput(f"{self.metrics_file}: it has more than {_MOST_BYTES:,} bytes")
+        content = read_regular(self.metrics_file, _MOST_BYTES)
         lines = content[: content.rfind(b"\n") + 1].splitlines()
         found = [(line, *_record(line, f"{self.metrics_file}:{number}")) for number, line in enumerate(lines, 1)]
         for number, (_, numbers, _) in enumerate(found, 1):

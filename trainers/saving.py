@@ -48,6 +48,7 @@ class Saver:
         writes: whether this process is the one that writes.
         metrics: of the latest validation.
         seconds: spent before this call.
+        engine_before: how an earlier call computed; "" without one.
     """
 
     folder: RunFolder
@@ -60,6 +61,7 @@ class Saver:
     writes: bool
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    engine_before: str = ""
 
     def load(self) -> bool:
         """Read the state of an earlier call; return whether there was one. Changes no file.
@@ -77,6 +79,7 @@ class Saver:
         except UnreadableInput as error:
             return self._load_newest(f"is damaged ({error})")
         refuse_other_origin(self.folder, told, self.provenance)
+        self.engine_before = str(told.get("engine", ""))
         return True
 
     def _load_newest(self, why: str) -> bool:
@@ -136,6 +139,9 @@ class Saver:
         if not self.folder.engine_file.exists() and not self.folder.resume_file.exists():
             return None
         engine = read_engine(self.folder.engine_file)
+        if self.engine_before not in ("", str(engine)):
+            told = f"{self.folder.engine_file} says {engine}, and the run was computed with {self.engine_before}"
+            raise UnreadableInput(f"{told}; put back what it said, or choose another --out")
         if engine.ranks != ranks:
             told = f"{self.folder.path} was begun with {engine.ranks} rank(s), now there are {ranks}"
             raise MetaprobeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -91,10 +92,10 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path] = ()) -
     Raises:
         MetaprobeError: one of them may not be written.
     """
-    read, taken = {path.resolve() for path in inputs}, set[Path]()
+    read, taken = {os.path.realpath(path) for path in inputs}, set[str]()  # `Path.resolve` raises of a link to itself
     for path in (path for path in outputs if path is not None):
         refuse_special(path)
-        if (place := path.resolve()) in read | taken:
+        if (place := os.path.realpath(path)) in read | taken:
             told = "this command reads it" if place in read else "two tables or figures are to be written there"
             raise MetaprobeError(f"{path} would be overwritten: {told}; name another file to write")
         taken.add(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,7 +48,7 @@ def compared(
     at_least_one(chosen, "phase after --phases")
     if figure is not None and figure.suffix not in (".svg", ".pdf"):
         raise MetaprobeError(f"--figure writes SVG or PDF by the file's ending, .svg or .pdf; got {figure.name}")
-    places = [store.resolve() for store in stores]
+    places = [os.path.realpath(store) for store in stores]
     for store, place in zip(stores, places, strict=True):
         if places.count(place) > 1:
             raise MetaprobeError(f"{store} is given twice; name each store once, or compare with itself by --each")

@@ -61,8 +61,10 @@ class Inspection:
         path, kind, file_size: the file, what it is, its bytes on disk.
         tensors, layers: those that the pattern chose, by name. total: how many tensors the file holds in all.
         checkpoint: our metadata, or None for a file of another origin. metadata: what else it says, as (key, text).
-        fingerprint: of all tensors, of ours with what its metadata decide, recomputed; None without statistics.
+        fingerprint: of all tensors, of ours with what its metadata decide, recomputed; None where values were not read:
+            without statistics and clusters.
         clusters: of a checkpoint that has some, all of them whatever the pattern; else None.
+        statistics: whether those of the tensors are there.
     """
 
     path: Path
@@ -75,6 +77,7 @@ class Inspection:
     metadata: tuple[tuple[str, str], ...]
     fingerprint: str | None
     clusters: ClustersReport | None = None
+    statistics: bool = False
 
     @property
     def fingerprint_matches(self) -> bool | None:
@@ -100,7 +103,9 @@ def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False)
         chosen = tuple(tensor for tensor in file.tensors if glob is None or _matches(tensor.name, glob))
         if glob is not None and not chosen:
             raise _no_match(glob, file)
-        fingerprint, accumulators = _read_values(file, chosen) if stats else (None, {})
+        clusters = inspect_clusters(file, stats)  # whose sizes are values, shown or not believed
+        read = stats or clusters is not None
+        fingerprint, accumulators = _read_values(file, chosen if stats else ()) if read else (None, {})
         if fingerprint is not None and file.checkpoint is not None:
             fingerprint = file_fingerprint(fingerprint, file.checkpoint)
         return Inspection(
@@ -115,7 +120,8 @@ def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False)
             checkpoint=file.checkpoint,
             metadata=file.metadata,
             fingerprint=fingerprint,
-            clusters=inspect_clusters(file, stats),
+            clusters=clusters,
+            statistics=stats,
         )
 
 

@@ -88,7 +88,7 @@ def _beside_a_tree(grid: Grid) -> Grid:
 
 def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
     """Return the tables of an inspection: the file, its clusters, its layers, its tensors, its metadata."""
-    with_statistics = inspection.fingerprint is not None
+    with_statistics = inspection.statistics
     layer_columns = ("layer", "tensors", "parameters", "bytes")
     tensor_columns = ("tensor", "layer", "dtype", "shape", "parameters", "bytes")
     if with_statistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ _AMOUNTS = ("iterations", "val_every", "val_tasks", "cluster_tasks")  # say how 
 
 def finished_runs(folders: Sequence[Path]) -> dict[Path, Checkpoint]:
     """Return the last checkpoint of each run; one that is given twice or is unfinished is refused."""
-    places, found = [folder.resolve() for folder in folders], {}
+    places, found = [os.path.realpath(folder) for folder in folders], {}
     for folder, place in zip(folders, places, strict=True):
         config = RunFolder(folder).read_config()
         if places.count(place) > 1:
@@ -41,7 +42,7 @@ def finished_runs(folders: Sequence[Path]) -> dict[Path, Checkpoint]:
 
 def run_labels(folders: Sequence[Path]) -> tuple[str, ...]:
     """Return the names of run folders, none twice and none absolute; those that share one get their parents' too."""
-    places = [folder.resolve() for folder in folders]
+    places = [Path(os.path.realpath(folder)) for folder in folders]
     depth = 1
     while len({place.parts[-depth:] for place in places}) < len(set(places)):
         depth += 1

@@ -20,7 +20,7 @@ from trainers.errors import UnreadableInput
 from trainers.formats.strict_json import parse_json
 from trainers.formats.text import visible
 
-__all__ = ["DTYPE_BITS", "Header", "TensorEntry", "guess_kind", "open_regular", "read_header"]
+__all__ = ["DTYPE_BITS", "Header", "TensorEntry", "guess_kind", "open_regular", "read_header", "read_regular"]
 
 DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
@@ -88,6 +88,19 @@ def open_regular(path: Path | str) -> BinaryIO:
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise UnreadableInput(f"{shown}: expected a file, got {kind}.")
     return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path | str, most: int) -> bytes:
+    """Return the content of a regular file of at most so many bytes (errors as `open_regular`)."""
+    shown = visible(str(path))
+    with open_regular(path) as file:
+        try:
+            content = file.read(most + 1)
+        except OSError as error:  # as of what /proc has instead of files
+            raise UnreadableInput(f"{shown}: cannot be read: {error.strerror}.") from error
+    if len(content) > most:
+        raise UnreadableInput(f"{shown}: it has more than {most:,} bytes.")
+    return content
 
 
 def read_header(file: BinaryIO, path: Path | str) -> Header:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import open_regular
+from trainers.formats.safetensors_header import read_regular
 from trainers.formats.strict_json import no_deeper
 
 __all__ = ["read_toml"]
@@ -22,12 +22,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UnreadableInput: it is missing, no file, too large, not TOML, or nested without measure.
     """
-    with open_regular(path) as file:
-        content = file.read(_LIMIT + 1)
-    if len(content) > _LIMIT:
-        raise UnreadableInput(f"{path}: it has more than {_LIMIT:,} bytes")
     try:
-        values = tomllib.loads(content.decode("utf-8"))
+        values = tomllib.loads(read_regular(path, _LIMIT).decode("utf-8"))
     except RecursionError:
         values = None
     except ValueError as error:  # also of numbers with thousands of digits

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.safetensors_header import open_regular
+from trainers.formats.safetensors_header import read_regular
 from trainers.tasks.archives import ARCHIVE_SUFFIXES
 from trainers.tasks.cache import cached_imageset, listing_key
 from trainers.tasks.extracted import extracted
@@ -119,12 +119,8 @@ def _listed(folder: Path, files: dict[str, tuple[str, ...]]) -> dict[str, str]:
         path = folder / f"{split}.txt"
         if not path.is_file():
             continue
-        with open_regular(path) as file:
-            content = file.read(_LIST_BYTES + 1)
-        if len(content) > _LIST_BYTES:
-            raise UnreadableInput(f"split list {path} has more than {_LIST_BYTES:,} bytes.")
         try:
-            lines = content.decode("utf-8").splitlines()
+            lines = read_regular(path, _LIST_BYTES).decode("utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise UnreadableInput(f"split list {path} is not UTF-8 text ({error}).") from error
         for name in filter(None, map(str.strip, lines)):

@@ -28,7 +28,7 @@ def extracted(archive: Path) -> Path:
         UnreadableInput: the archive is damaged or hostile.
         MetaprobeError: it cannot be extracted into the cache.
     """
-    target = cache_folder() / "extracted" / listing_key([archive.resolve()])[:32]
+    target = cache_folder() / "extracted" / listing_key([os.path.realpath(archive)])[:32]
     if target.is_dir():
         if _is_whole(target):
             return target
