@@ -74,10 +74,11 @@ def tar_member(path: Path, rng: random.Random, size: int) -> str:
     """Put a member with an odd name or kind first, or last after the end."""
     content, packed = _tar(path)
     name = rng.choice(_NAMES).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    kind = rng.choice((b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"x", b"L", b"S", b"Z", b"D"))
+    # (L would be the name of the next member: a sound archive of other files)
+    kind = rng.choice((b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"x", b"S", b"Z", b"D"))
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, rng.choice(("../../etc/passwd", "class00/0.png", ""))
-    data = b"\x89PNG" if kind in (b"0", b"7", b"x", b"L") else b""
+    data = b"\x89PNG" if kind in (b"0", b"7", b"x") else b""
     info.size = len(data)
     stream = io.BytesIO()
     form = rng.choice((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
@@ -122,9 +123,7 @@ def png_field(path: Path, rng: random.Random, size: int) -> str:
         content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
         told = f"byte {place} = {value}"
     else:
-        name = rng.choice(
-            (b"tRNS", b"iCCP", b"zTXt", b"tEXt", b"eXIf", b"acTL", b"PLTE", b"gAMA", b"IHDR", b"IEND", b"XXXX")
-        )
+        name = rng.choice((b"iCCP", b"zTXt", b"tEXt", b"eXIf", b"acTL", b"PLTE", b"gAMA", b"IHDR", b"IEND", b"XXXX"))
         data = rng.choice((b"", b"\xff" * 7, b"a\0\0" + zlib.compress(bytes(40 << 20)), rng.randbytes(64)))
         content[33:33] = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         told = f"chunk {name!r} of {len(data)} bytes"
