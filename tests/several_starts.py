@@ -38,7 +38,8 @@ def two_starts(sampler, tasks, network_config=NETWORK, adaptation=ADAPTATION, dt
 def checkpoint_of(clusters, network_config=NETWORK, adaptation=ADAPTATION, n_shot=2):
     how = {"inner_lr": adaptation.inner_lr, "inner_steps": adaptation.steps, "adapt_norm": adaptation.adapt_norm}
     how |= {"norm": network_config.norm, "n_way": network_config.n_way}
-    config = TrainConfig("tsa_maml", "toy", n_shot=n_shot, seed=6, **how)
+    algorithm = "tsa_maml" if adaptation.layers == LAYERS else "of one's own"  # which may adapt as it likes
+    config = TrainConfig(algorithm, "toy", n_shot=n_shot, seed=6, **how)
     return Checkpoint(dict(clusters.base), config, network_config, adaptation, 40, clusters=clusters)
 
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from trainers.formats.checkpoint_format import (
-    METADATA_KEY,
-    CheckpointMetadata,
-    file_fingerprint,
-    metadata_json,
-    tensor_fingerprint,
-)
+from trainers.formats.checkpoint_format import METADATA_KEY, CheckpointMetadata, metadata_json, tensor_fingerprint
 
 DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 
@@ -36,8 +29,6 @@ def write_checkpoint(path: Path, tensors: Mapping[str, np.ndarray], **changed: A
         "provenance": {"version": "0.1", "seed": 3},
     }
     metadata = CheckpointMetadata(**(parts | changed))
-    if "fingerprint" not in changed:
-        metadata = replace(metadata, fingerprint=file_fingerprint(fingerprint, metadata))
     save_file(dict(tensors), path, {METADATA_KEY: metadata_json(metadata)})
     return path
 

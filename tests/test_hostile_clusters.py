@@ -187,7 +187,7 @@ def test_the_command_line_shows_damaged_clusters_and_refuses_changed_ones(
     content[-1] ^= 1
     sound.write_bytes(content)
     assert main(["inspect", str(sound), "--stats"]) == 3
-    with pytest.raises(UnreadableInput, match=r"sound\.safetensors: weights or settings were changed after"):
+    with pytest.raises(UnreadableInput, match=r"sound\.safetensors: the tensors were changed after"):
         load_checkpoint(sound)
 
 

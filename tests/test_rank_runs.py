@@ -186,5 +186,5 @@ with pytest.raises(MetaprobeError, match="the ranks do not begin alike.*need one
 def test_more_ranks_than_tasks_are_refused_before_anything_is_written(tmp_path):
     told = finish(tmp_path / "run", workers=4)
     assert told.returncode == 2
-    assert "3 tasks cannot be shared by 4 ranks" in told.stderr
+    assert "--workers 4 cannot share --meta-batch 3; each needs a task" in told.stderr
     assert not (tmp_path / "run").exists()

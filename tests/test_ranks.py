@@ -22,6 +22,13 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ALONE = {name: value for name, value in os.environ.items() if name not in NAMES}
 QUIET = ALONE | {"PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def quiet():
+    """Return the environment of a rank: with the tests' own cache, which is known when they run."""
+    return QUIET | {"METAPROBE_CACHE": os.environ["METAPROBE_CACHE"]}
+
+
 SECONDS = 60  # to wait for processes that import torch on a busy machine
 
 
@@ -44,7 +51,7 @@ def run_ranks(size, code, *arguments):
                 subprocess.Popen(
                     [sys.executable, "-c", code, *map(str, arguments)],
                     cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                    env=QUIET | {name: str(value) for name, value in variables.items()},
+                    env=quiet() | {name: str(value) for name, value in variables.items()},
                 )
             )  # fmt: skip
         try:

@@ -296,7 +296,7 @@ def cut(path):
 @pytest.mark.parametrize(
     ("name", "failed"),
     [("checkpoints/third.safetensors", "freezing of maml-seed0 at third"), ("config.toml", "train maml-seed0"),
-     ("checkpoints/last.safetensors", "train maml-seed0")],
+     ("checkpoints/last.safetensors", "train maml-seed0"), ("checkpoints/last.resume.safetensors", "train maml-seed0")],
 )  # fmt: skip
 def test_a_damaged_file_of_a_run_fails_its_steps_and_the_rest_goes_on(work, capsys, name, failed):
     cut(work / "maml-seed0" / name)

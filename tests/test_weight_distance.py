@@ -27,7 +27,9 @@ PLAN = TestPlan(tasks=5, n_query=7, seed=4, chunk=2)
 def written(path, layers=LAYERS, steps=3, adapt_norm=True, **params):
     made = dict(build_network(NETWORK, 6).named_parameters()) | params
     adaptation = Adaptation(layers, 0.3, steps, adapt_norm=adapt_norm)
-    config = TrainConfig("maml", "toy", n_way=3, n_shot=2, seed=6)
+    algorithm = "maml" if (layers, steps > 0) == (LAYERS, True) else "of one's own"  # which may adapt as it likes
+    how = {"inner_lr": 0.3, "inner_steps": max(1, steps), "adapt_norm": adapt_norm}
+    config = TrainConfig(algorithm, "toy", n_way=3, n_shot=2, seed=6, **how)
     save_checkpoint(path, Checkpoint(made, config, NETWORK, adaptation, 40))
     return path, made
 

@@ -25,7 +25,6 @@ from trainers.formats.checkpoint_format import (
     METADATA_KEY,
     CheckpointMetadata,
     checked_metadata,
-    file_fingerprint,
     metadata_json,
     tensor_fingerprint,
 )
@@ -73,8 +72,13 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the tensors and of what decides a number, 64 hexadecimal digits; the first 12 are its id."""
-        return metadata_for(self).fingerprint
+        """SHA-256 of all tensors, 64 hexadecimal digits; the first 12 are the checkpoint's id."""
+        return fingerprint_of(self.tensors())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tensors and of all else that decides a number: iteration, config, network, adaptation."""
+        return metadata_for(self).digest
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the file holds, by name: the weights, and the clusters' tensors below `clusters`."""
@@ -178,9 +182,9 @@ def read_tensors(path: Path | str) -> tuple[CheckpointMetadata, dict[str, Tensor
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
             raise UnreadableInput(f"{path}: {name} is of type {tensor.dtype}, which no file of metaprobe's holds")
-    if (found := file_fingerprint(fingerprint_of(tensors), metadata)) != metadata.fingerprint:
+    if (found := fingerprint_of(tensors)) != metadata.fingerprint:
         raise UnreadableInput(
-            f"{path}: weights or settings were changed after the file was written: fingerprint {found[:12]}, "
+            f"{path}: the tensors were changed after the file was written: fingerprint {found[:12]}, "
             f"expected {metadata.fingerprint[:12]}"
         )
     return metadata, tensors
@@ -200,9 +204,9 @@ def metadata_for(
     metrics: Mapping[str, float] | None = None,
 ) -> CheckpointMetadata:
     """Return the metadata of a checkpoint, or of another kind of file that belongs to it, with tensors of its own."""
-    metadata = CheckpointMetadata(
+    return CheckpointMetadata(
         kind=kind,
-        fingerprint="",
+        fingerprint=fingerprint_of(checkpoint.tensors() if tensors is None else tensors),
         iteration=checkpoint.iteration,
         config=to_mapping(checkpoint.config),
         network=to_mapping(checkpoint.network_config),
@@ -211,8 +215,6 @@ def metadata_for(
         provenance=dict(checkpoint.provenance),
         format=checkpoint.format,
     )
-    content = fingerprint_of(checkpoint.tensors() if tensors is None else tensors)
-    return dataclasses.replace(metadata, fingerprint=file_fingerprint(content, metadata))
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -13,6 +13,7 @@ from trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, sav
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.engine import Engine, read_engine, write_engine
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.formats.checkpoint_format import FORMAT_VERSION
 from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
 from trainers.run import CHECKPOINT_NAMES, RunFolder
@@ -201,7 +202,8 @@ class Saver:
             if "resumed" not in self.provenance:  # else it was told with the resume state
                 warnings.warn(f"{error}; it is written anew from {self.folder.resume_file.name}", stacklevel=2)
             return False
-        return (last.iteration, last.fingerprint) == (self.state.iteration, self._checkpoint().fingerprint)
+        wanted = FORMAT_VERSION, self.state.iteration, self._checkpoint().fingerprint
+        return (last.format, last.iteration, last.fingerprint) == wanted
 
     def _checkpoint(self) -> Checkpoint:
         params = {name: parameter.detach().cpu() for name, parameter in self.learner.network.items()}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from probe.inspection.clusters import ClustersReport, inspect_clusters
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import CheckpointMetadata, file_fingerprint, tensor_fingerprint
+from trainers.formats.checkpoint_format import CheckpointMetadata, tensor_fingerprint
 from trainers.formats.text import visible
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Inspection:
         path, kind, file_size: the file, what it is, its bytes on disk.
         tensors, layers: those that the pattern chose, by name. total: how many tensors the file holds in all.
         checkpoint: our metadata, or None for a file of another origin. metadata: what else it says, as (key, text).
-        fingerprint: of all tensors, of ours with what its metadata decide, recomputed; None where values were not read:
+        fingerprint: of all tensors, recomputed; None where values were not read:
             without statistics and clusters.
         clusters: of a checkpoint that has some, all of them whatever the pattern; else None.
         statistics: whether those of the tensors are there.
@@ -106,8 +106,6 @@ def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False)
         clusters = inspect_clusters(file, stats)  # whose sizes are values, shown or not believed
         read = stats or clusters is not None
         fingerprint, accumulators = _read_values(file, chosen if stats else ()) if read else (None, {})
-        if fingerprint is not None and file.checkpoint is not None:
-            fingerprint = file_fingerprint(fingerprint, file.checkpoint)
         return Inspection(
             path=file.path,
             kind=file.kind,

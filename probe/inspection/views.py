@@ -124,7 +124,7 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
         yield "checkpoint id", inspection.checkpoint.checkpoint_id
         yield "fingerprint", inspection.checkpoint.fingerprint
     if inspection.fingerprint is not None:
-        yield "fingerprint, recomputed", inspection.fingerprint
+        yield "fingerprint of the tensors", inspection.fingerprint
         yield "fingerprint check", _check(inspection)
     yield from cluster_facts(inspection.clusters)
 
@@ -132,9 +132,7 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
 def _check(inspection: Inspection) -> str:
     if inspection.fingerprint_matches is None:
         return "none recorded"
-    return (
-        "matches" if inspection.fingerprint_matches else "MISMATCH: tensors or settings are not those that were saved"
-    )
+    return "matches" if inspection.fingerprint_matches else "MISMATCH: these are not the tensors that were saved"
 
 
 def _tensor_row(report: TensorReport) -> tuple[Cell, ...]:

@@ -140,7 +140,7 @@ class Measuring:
 
     def _hash(self, one: Input) -> str:
         if not KINDS[self.measurement.kind].stores:
-            return load_checkpoint(one.path).fingerprint
+            return load_checkpoint(one.path).digest
         if not one.store.is_file():
             raise UnreadableInput(f"{one.store}: this activation store is missing")
         return sha256_of(one.store)

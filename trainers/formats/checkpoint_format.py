@@ -3,9 +3,9 @@
 A checkpoint is a safetensors file whose tensors are named as the parameters, with everything else as JSON under the
 single key `metaprobe` (safetensors writes several keys in a random order, so more than one makes the bytes random).
 
-Two hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors and of what decides a
-number: kind, iteration, config, network, adaptation. The `checksum` is of the whole JSON, so that what is only told
-(metrics, provenance) is covered too. Format 1 had no checksum, and a fingerprint of the tensors alone.
+Two hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors: equal weights have
+one id, whoever adapts them. The `checksum` is of the whole JSON, the fingerprint included, and is checked whenever the
+JSON is read; format 1 had none. What results depend on is both, see `CheckpointMetadata.digest`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ __all__ = [
     "METADATA_KEY",
     "CheckpointMetadata",
     "checked_metadata",
-    "file_fingerprint",
     "metadata_json",
     "metadata_of",
     "parse_metadata",
@@ -52,7 +51,7 @@ class CheckpointMetadata:
 
     Attributes:
         kind: what the file is: "checkpoint", or another word for a file beside it (the resume state).
-        fingerprint: SHA-256 of the tensors and of what decides a number, see `file_fingerprint`.
+        fingerprint: SHA-256 of the tensors, see `tensor_fingerprint`.
         iteration: how many outer steps made these weights, ≥ 0.
         config: the training configuration. network: of the network. adaptation: how to adapt.
         metrics: finite numbers by name.
@@ -74,6 +73,11 @@ class CheckpointMetadata:
     def checkpoint_id(self) -> str:
         """The first 12 hexadecimal digits of the fingerprint."""
         return self.fingerprint[:12]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a number: fingerprint, kind, iteration, config, network and adaptation."""
+        return _sha256({name: getattr(self, name) for name in ("fingerprint", *_DECIDING)})
 
 
 def metadata_json(metadata: CheckpointMetadata) -> str:
@@ -162,13 +166,6 @@ def tensor_fingerprint(
         for piece in (content,) if isinstance(content, (bytes, bytearray, memoryview)) else content:
             digest.update(piece)
     return digest.hexdigest()
-
-
-def file_fingerprint(tensors: str, metadata: CheckpointMetadata) -> str:
-    """Return the fingerprint of a file from that of its tensors and from its metadata, as 64 hexadecimal digits."""
-    if metadata.format == 1:
-        return tensors
-    return _sha256({"tensors": tensors} | {name: getattr(metadata, name) for name in _DECIDING})
 
 
 def _canonical(content: Mapping[str, Any]) -> str:

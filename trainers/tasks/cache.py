@@ -91,6 +91,8 @@ def _write(path: Path, made: ImageSet, key: str) -> None:
         "splits": made.splits,
         "domains": made.domains,
     }
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        path.unlink()  # ours alone lies here; of a folder that is an error
     with replacing(path) as temporary:
         arrays = {"images": made.images, "class_of": made.class_of}
         try:
