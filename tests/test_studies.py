@@ -295,9 +295,8 @@ def cut(path):
 
 @pytest.mark.parametrize(
     ("name", "failed"),
-    [("checkpoints/third.safetensors", "freezing of maml-seed0 at third"), ("config.toml", "train maml-seed0"),
-     ("checkpoints/last.safetensors", "train maml-seed0"), ("checkpoints/last.resume.safetensors", "train maml-seed0")],
-)  # fmt: skip
+    [("checkpoints/third.safetensors", "freezing of maml-seed0 at third"), ("config.toml", "train maml-seed0")],
+)
 def test_a_damaged_file_of_a_run_fails_its_steps_and_the_rest_goes_on(work, capsys, name, failed):
     cut(work / "maml-seed0" / name)
     for path in (work / "maml-seed0" / "measured").glob("freezing*.json"):
@@ -309,6 +308,14 @@ def test_a_damaged_file_of_a_run_fails_its_steps_and_the_rest_goes_on(work, caps
     assert f"failed: {failed}: work/maml-seed0/{name}: " in told
     page = (work / "report.html").read_text(encoding="utf-8")
     assert failed in page and "NIL" in page
+
+
+def test_a_damaged_last_checkpoint_is_trained_anew_from_its_resume_state(work, recwarn):
+    last = work / "maml-seed0" / "checkpoints" / "last.safetensors"
+    before = last.read_bytes()
+    cut(last)
+    assert main(["study", "third", "--out", "work"]) == 0
+    assert last.read_bytes() == before
 
 
 def test_a_checkpoint_that_is_damaged_after_it_was_measured_takes_no_page(work, monkeypatch):
