@@ -140,15 +140,15 @@ class Saver:
         if not self.folder.engine_file.exists() and not self.folder.resume_file.exists():
             return None
         engine = read_engine(self.folder.engine_file)
-        if self.engine_before not in ("", str(engine)):
-            told = f"{self.folder.engine_file} says {engine}, and the run was computed with {self.engine_before}"
-            raise UnreadableInput(f"{told}; put back what it said, or choose another --out")
         if engine.ranks != ranks:
             told = f"{self.folder.path} was begun with {engine.ranks} rank(s), now there are {ranks}"
             raise MetaprobeError(
                 f"{told}; the order of summation, and so the rounding, depends on their number: go on with "
                 f"--workers {engine.ranks} (or as many processes of torchrun), or choose another --out"
             )
+        if self.engine_before not in ("", str(engine)):
+            told = f"{self.folder.engine_file} says {engine}, and the run was computed with {self.engine_before}"
+            raise UnreadableInput(f"{told}; put back what it said, or choose another --out")
         return engine
 
     def keep_engine(self, engine: Engine, seconds: Mapping[Engine, float]) -> None:
