@@ -264,6 +264,17 @@ def lost(folder, *names):
         file.write_bytes(file.read_bytes()[:-9])
 
 
+def test_a_run_that_was_killed_before_its_first_save_begins_anew_and_ends_the_same(tmp_path, toy):
+    train(tiny(val_every=5), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    before = folder.checkpoint("last").read_bytes()
+    for file in (folder.resume_file, folder.checkpoint("last"), folder.checkpoint("best")):
+        file.unlink()  # as of a process that was killed when it had written `third`, of iteration 3
+    folder.metrics_file.write_text("".join(folder.metrics_file.read_text().splitlines(keepends=True)[:4]))
+    train(tiny(val_every=5), toy, tmp_path / "run")
+    assert folder.checkpoint("last").read_bytes() == before
+
+
 def test_a_damaged_last_checkpoint_is_written_anew_from_the_resume_state(tmp_path, toy):
     train(tiny(), toy, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")

@@ -74,6 +74,9 @@ class Saver:
             MetaprobeError: the run was trained on other images, or begun from another base.
         """
         if not self.folder.resume_file.exists():
+            first = min(self.config.val_every, self.config.iterations)  # when it is written for the first time
+            if not self.folder.checkpoint("last").exists() and len(self.folder.read_metrics()) <= first:
+                return False  # killed before that: the run begins anew, and ends as one left alone
             return self._load_newest("is missing")
         try:
             told = load_resume_state(self.folder.resume_file, self.state)
