@@ -59,9 +59,11 @@ def call(words: tuple[str, ...], place: Path, number: int | None = None, after: 
     """Give a command in a folder, in a fork of this process; send it a signal after so many seconds."""
     sys.stdout.flush()
     began, log = time.monotonic(), place / "stderr.log"
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
     if child == 0:
         _be(words, place, log)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if number is not None:
         while time.monotonic() - began < after and os.waitid(os.P_PID, child, _PEEK) is None:
             time.sleep(0.002)
@@ -73,6 +75,7 @@ def call(words: tuple[str, ...], place: Path, number: int | None = None, after: 
 LATE = ("torch._dynamo", "trainers.outer_loop", "analyses.similarity", "reports.study.run", "tests.tiny_study")
 """What is imported when it is needed; the first of these by torch, at the first gradient, for seconds."""
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
@@ -90,6 +93,7 @@ def _be(words: tuple[str, ...], place: Path, log: Path) -> None:
 
         STUDIES["third"] = THIRD
         os.environ["METAPROBE_CACHE"] = str(place.parent / "cache")
+        _begin()
         status = main(words)
         sys.stderr.flush()
     except BaseException:  # as an interpreter would end
@@ -97,6 +101,16 @@ def _be(words: tuple[str, ...], place: Path, log: Path) -> None:
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _begin() -> None:
+    """Let signals in that came while this process was no command yet: they end it as they would end an interpreter."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    except KeyboardInterrupt:
+        os._exit(130)
+    signal.signal(signal.SIGTERM, before)
 
 
 def import_all() -> None:
