@@ -298,6 +298,8 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_so(tmp_path, to
         train(tiny(val_every=5), toy, tmp_path / "run")
     last = load_checkpoint(folder.checkpoint("last"))
     assert (last.iteration, last.provenance["resumed"]) == (9, "iteration 6 with a new optimiser")
+    folder.checkpoint("last").unlink()  # written anew by another call: what was lost is still told
+    assert train(tiny(val_every=5), toy, tmp_path / "run").provenance["resumed"] == last.provenance["resumed"]
     assert [record["iteration"] for record in folder.read_metrics()] == list(range(1, 10))
     lost(folder, "resume", *CHECKPOINT_NAMES)
     with pytest.raises(UnreadableInput, match=r"no whole checkpoint is left \(.*; bring a file back, or"):

@@ -50,6 +50,7 @@ class Saver:
         metrics: of the latest validation.
         seconds: spent before this call.
         engine_before: how an earlier call computed; "" without one.
+        lost: whether this call goes on without the resume state of the earlier one.
     """
 
     folder: RunFolder
@@ -63,6 +64,7 @@ class Saver:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     engine_before: str = ""
+    lost: bool = False
 
     def load(self) -> bool:
         """Read the state of an earlier call; return whether there was one. Changes no file.
@@ -84,6 +86,8 @@ class Saver:
             return self._load_newest(f"is damaged ({error})")
         refuse_other_origin(self.folder, told, self.provenance)
         self.engine_before = str(told.get("engine", ""))
+        if "resumed" in told:  # what a run once lost stays told
+            self.provenance["resumed"] = str(told["resumed"])
         return True
 
     def _load_newest(self, why: str) -> bool:
@@ -110,8 +114,10 @@ class Saver:
             for name, parameter in self.state.params.items():
                 parameter.copy_(newest.params[name])
         self.state.iteration = newest.iteration
+        self.engine_before = str(newest.provenance.get("engine", ""))
         if "best" in found:
             self.state.best_accuracy = found["best"].metrics["val_accuracy"]
+        self.lost = True
         self.provenance["resumed"] = f"iteration {newest.iteration} with a new optimiser"
         told += f"; goes on from the newest whole checkpoint, of iteration {newest.iteration}, with a new optimiser"
         warnings.warn(f"{told}: it will not end as a run left alone", stacklevel=2)
@@ -202,7 +208,7 @@ class Saver:
         try:
             last = load_checkpoint(path)
         except UnreadableInput as error:
-            if "resumed" not in self.provenance:  # else it was told with the resume state
+            if not self.lost:  # else it was told with the resume state
                 warnings.warn(f"{error}; it is written anew from {self.folder.resume_file.name}", stacklevel=2)
             return False
         wanted = FORMAT_VERSION, self.state.iteration, self._checkpoint().fingerprint

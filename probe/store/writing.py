@@ -151,7 +151,7 @@ class StoreWriter:
             if not spec.path.endswith("/task"):
                 steps = spec.path.endswith("/step")
                 values = np.array(self._metadata.steps) if steps else np.arange(spec.shape[0])
-                self._put(spec.path, ..., values) if spec.is_checked else dataset.write_direct(values)
+                dataset[...] = self._checksums.add(spec.path, values) if spec.is_checked else values
             dataset.make_scale(spec.path.rpartition("/")[2])
             return
         for axis, scale in enumerate(spec.dims):
