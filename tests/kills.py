@@ -59,6 +59,7 @@ def call(words: tuple[str, ...], place: Path, number: int | None = None, after: 
     """Give a command in a folder, in a fork of this process; send it a signal after so many seconds."""
     sys.stdout.flush()
     began, log = time.monotonic(), place / "stderr.log"
+    log.write_bytes(b"")  # a child that is killed at once has made none, or an earlier child's is there
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
     if child == 0:
