@@ -24,8 +24,8 @@ Cell = str | int | float | bool | None | tuple[int, ...]
 class Grid:
     """A table: its title, the names of its columns, and rows of as many cells. An empty cell is None.
 
-    On a terminal only: `facts` are (name, value) pairs that hold for all rows, written in a line above them, and the
-    cells of `unbroken` columns are not broken over lines.
+    On a terminal only: `facts` are (name, value) pairs that hold for all rows, written in a line above them, `notes`
+    sentences below them, and the cells of `unbroken` columns are not broken over lines.
     """
 
     title: str
@@ -33,6 +33,7 @@ class Grid:
     rows: tuple[tuple[Cell, ...], ...]
     facts: tuple[tuple[str, Cell], ...] = ()
     unbroken: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def show(grids: Sequence[Grid], stream: TextIO | None = None) -> None:
@@ -79,7 +80,7 @@ def write_line(line: str, stream: TextIO | None = None) -> None:
 def _rich(grid: Grid, stream: TextIO) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
-    from rich.console import Console  # 60 ms, which a pipe need not wait for
+    from rich.console import Console, ConsoleDimensions  # 60 ms, which a pipe need not wait for
     from rich.table import Table
     from rich.text import Text
 
@@ -93,15 +94,20 @@ def _rich(grid: Grid, stream: TextIO) -> None:
         table.title = None
     for number, column in enumerate(grid.columns):
         numeric = all(row[number] is None or _is_number(row[number]) for row in grid.rows)
-        cells = (column, *(_pretty(row[number]) for row in grid.rows))
+        header = visible(column).replace("_", "_\n") if column in grid.unbroken else visible(column)
+        cells = (*header.splitlines(), *(_pretty(row[number]) for row in grid.rows))
         width = max(map(cell_len, cells)) if column in grid.unbroken else None
         justify = "right" if numeric else "left"
-        table.add_column(Text(visible(column)), justify=justify, overflow="fold", min_width=width)
+        table.add_column(Text(header), justify=justify, overflow="fold", min_width=width)
     for row in grid.rows:
         table.add_row(*(Text(_pretty(cell)) for cell in row))
     if grid.unbroken:  # rather a line longer than the terminal than a number cut off
-        console.width = max(console.width, table.__rich_measure__(console, console.options).minimum)
+        least = table.__rich_measure__(console, console.options).minimum
+        # Both: of a width alone, rich takes no notice on a terminal that can do little (TERM=dumb), and cuts.
+        console.size = ConsoleDimensions(max(console.width, least), console.height)
     console.print(table)
+    for note in grid.notes:
+        console.print(Text(visible(note), style="dim"))
 
 
 def _is_number(cell: Cell) -> bool:

@@ -233,7 +233,10 @@ def test_tables_fit_a_terminal_of_80_columns(folder, monkeypatch, tmp_path):
     frozen = on_terminal(monkeypatch, "freeze", last(folder), "--tasks", "5", "--inner-steps", "2", "4")
     assert max(map(len, frozen.splitlines())) <= 80
     assert re.search(r"^ *post +conv1–3 +own +2 +accuracy +\d+\.\d", frozen, re.M)
-    assert re.search(r"^ *post +none +own +2 +accuracy ", frozen, re.M)
+    assert re.search(r"^ *post +none +own +2 +accuracy +\d+\.\d \[\S+, \S+\]", frozen, re.M)  # nothing cut off
+    assert re.search(r"^ *post +conv1–4 − none +own +2 +accuracy_difference +-\d+\.\d \[\S+, \S+\]", frozen, re.M)
+    assert re.search(r" nil +0 +reuse_index +undefined \(1\)", frozen)
+    assert re.search(r"^\(1\) the gain over random features\s", frozen, re.M)
     learners = re.findall(r"· algorithm (\w+) · seed 0 · iteration (\d)", frozen)
     assert learners[:2] == [("maml", "4"), ("random", "0")]  # then, where it has a number, the reuse index
     store = tmp_path / "store.h5"
@@ -269,8 +272,9 @@ def test_a_value_without_interval_and_one_undefined_on_a_terminal():
         Row(measure="loss", value=None, status="undefined", reason="dead", layer="conv2"),
     )
     (grid,) = readable(Table(rows), "t")
-    assert grid.columns == ("layer", "measure", "value", "status", "reason")
-    assert grid.rows == (("conv1", "loss", "0.123", "ok", None), ("conv2", "loss", None, "undefined", "dead"))
+    assert grid.columns == ("layer", "measure", "value")
+    assert grid.rows == (("conv1", "loss", "0.123"), ("conv2", "loss", "undefined (1)"))
+    assert grid.notes == ("(1) dead",)
     assert readable(Table(), "t")[0].rows == ()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["readable"]
 
 _LEARNER = ("checkpoint", "algorithm", "seed", "iteration", "source")
-_LONG = ("reason",)  # a sentence, which may be broken over lines
+_ELSEWHERE = ("low", "high", "minus", "status", "reason")  # told in other columns' cells, or below the table
 
 
 def readable(table: Table, title: str) -> tuple[Grid, ...]:
@@ -23,7 +23,8 @@ def readable(table: Table, title: str) -> tuple[Grid, ...]:
         table: the rows.
         title: of each grid.
     """
-    columns = [name for name in table.used_columns() if name not in ("low", "high")]
+    columns = [name for name in table.used_columns() if name not in (*_ELSEWHERE, "value")]
+    columns += ["value"] * bool(table.rows)
     groups: dict[tuple[Cell, ...], list[Row]] = {}
     for row in table.rows:
         groups.setdefault(tuple(getattr(row, name) for name in _LEARNER), []).append(row)
@@ -31,20 +32,31 @@ def readable(table: Table, title: str) -> tuple[Grid, ...]:
 
 
 def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
-    cells: dict[str, list[Cell]] = {name: [_SHOWN.get(name, _plain)(row, name) for row in rows] for name in columns}
+    cells: dict[str, list[Cell]] = {name: [_cell(row, name) for row in rows] for name in columns}
+    reasons = list(dict.fromkeys(row.reason for row in rows if row.reason))
+    if "value" in cells:  # a reason is a sentence: a mark leads to it
+        marked = zip(rows, cells["value"], strict=True)
+        cells["value"] = [f"{cell} ({reasons.index(row.reason) + 1})" if row.reason else cell for row, cell in marked]
     facts = tuple(
         (name, told[0]) for name, told in cells.items() if name not in ("measure", "value") and len(set(told)) == 1
     )
     shared = {name for name, _ in facts}
     kept = tuple(name for name in columns if name not in shared and name != "source")  # ids of many checkpoints
-    told = tuple((name, value) for name, value in facts if value is not None)
     return Grid(
         title,
         kept,
         tuple(zip(*(cells[name] for name in kept), strict=True)),
-        facts=told,
-        unbroken=frozenset(kept) - frozenset(_LONG),
+        facts=tuple((name, value) for name, value in facts if value is not None),
+        unbroken=frozenset(kept),
+        notes=tuple(f"({number}) {reason}" for number, reason in enumerate(reasons, 1)),
     )
+
+
+def _cell(row: Row, name: str) -> Cell:
+    """Return a cell; of a difference "A − B" stands in the column in which the two differ."""
+    cell = _SHOWN.get(name, _plain)(row, name)
+    taken_off = dict(part.split("=", 1) for part in (row.minus or "").split(", ") if part)
+    return f"{cell} − {taken_off[name]}" if name in taken_off else cell
 
 
 def _plain(row: Row, name: str) -> Cell:
@@ -61,7 +73,7 @@ def _frozen(row: Row, name: str) -> Cell:
 
 def _value(row: Row, name: str) -> Cell:
     if row.value is None:
-        return None
+        return row.status
     exact = row.measure.startswith("accuracy")
 
     def told(value: float) -> str:

@@ -90,9 +90,9 @@ class Measuring:
         # (a store changes with the number of its tasks; that its checkpoint did not is seen to where it is captured)
         if note is not None and isinstance(note.get("inputs"), dict) and not KINDS[self.measurement.kind].stores:
             self._refuse_other_inputs(note["inputs"], key["inputs"])
-        if note is None or {name: value for name, value in note.items() if name != "sha256"} != key:
+        if note is None or {name: value for name, value in note.items() if name not in ("sha256", "bytes")} != key:
             return False
-        if self.file.is_file() and sha256_of(self.file) == note.get("sha256"):
+        if self.file.is_file() and self._is_as_written(note):
             return True
         if not self.captures:
             return False
@@ -101,6 +101,10 @@ class Measuring:
             f"{self.file} {fate}: it was captured from {self.inputs[0].path}, and results rest on it. Put it back, or "
             f"delete {_note_file(self.folder, self.name)} too, to capture and measure again"
         )
+
+    def _is_as_written(self, note: Mapping[str, Any]) -> bool:
+        size = self.file.stat().st_size  # first: a file that claims to be huge need not be read
+        return size == note.get("bytes", size) and sha256_of(self.file) == note.get("sha256")
 
     def _refuse_other_inputs(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
         """Raise `LostEvidence` where what was measured is no longer what it was measured on."""
@@ -118,7 +122,8 @@ class Measuring:
             table = KINDS[self.measurement.kind].function(subject, **self._options)
         if not self.captures:
             table.write_csv(self.file)
-        write_note(self.folder, self.name, self._key(data) | {"sha256": sha256_of(self.file)})
+        written = {"sha256": sha256_of(self.file), "bytes": self.file.stat().st_size}
+        write_note(self.folder, self.name, self._key(data) | written)
 
     def table(self) -> Table:
         """Return what was measured; nothing of a capture."""
