@@ -70,7 +70,9 @@ def values(file: h5py.File, rng: random.Random, size: int) -> str:
     place = rng.randrange(len(flat))
     stop = min(len(flat), place + size)
     odd = rng.choice((0, 1, -1, 7)) if flat.dtype.kind == "i" else rng.choice((0.0, 1.0, -1.0, np.nan, np.inf, 1e-30))
-    flat[place:stop] = odd if rng.random() < 0.7 else np.roll(flat, 1)[place:stop]
+    with np.errstate(invalid="ignore"):  # whatever -1 or NaN become in an unsigned integer
+        cast = np.asarray(odd).astype(flat.dtype)
+    flat[place:stop] = cast if rng.random() < 0.7 else np.roll(flat, 1)[place:stop]
     dataset[...] = flat.reshape(dataset.shape)
     return f"{name}: values {place} to {stop} = {odd}"
 

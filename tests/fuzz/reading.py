@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -136,8 +137,11 @@ def _agree(numbers: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
 
 def as_they_lie(reader: str, numbers: Any) -> bool:
     """Return whether what was read of class folders is what lies in them: they have no list of their files."""
-    files = (path for path in sorted(Path("set").glob("*/*")) if path.is_file())
-    return _agree(numbers, {path.relative_to("set").as_posix(): path.read_bytes() for path in files})
+    files = {}
+    for path in sorted(Path("set").glob("*/*")):
+        with contextlib.suppress(OSError):  # a link to what cannot be read is no image
+            files |= {path.relative_to("set").as_posix(): path.read_bytes()} if path.is_file() else {}
+    return _agree(numbers, files)
 
 
 def a_whole_tar(reader: str, numbers: Any) -> bool:
