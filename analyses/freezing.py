@@ -47,8 +47,8 @@ def freeze(
     """Run a freezing ablation on a checkpoint, with the untrained network beside it.
 
     Each set of frozen layers is the same inner loop with fewer layers, on the same tasks, so differences to the
-    first set are paired. A number of steps other than the trained one is tested on the first and the last set unless
-    all are asked for: what freezing the body costs depends on how many steps the head may take.
+    first set are paired. A number of steps other than the first is tested on the first and the last set unless all are
+    asked for: what freezing the body costs depends on how many steps the head may take.
 
     Args:
         path: the checkpoint.
@@ -56,7 +56,7 @@ def freeze(
         plan: which tasks.
         frozen: sets of layer names (default: `contiguous_blocks`); differences are to the first.
         inner_steps: numbers of test-time steps (default: the trained one).
-        other_steps: which sets are tested at numbers of steps other than the trained one.
+        other_steps: which sets are tested at numbers of steps other than the first.
         adapts: "all" to let every layer that is not frozen adapt, though the learner was trained otherwise: of ANIL,
             freezing the whole body is then its own way of testing. Such rows say so in `adapts`; the rows of a learner
             that adapts all layers anyway are as without.

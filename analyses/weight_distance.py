@@ -47,20 +47,25 @@ def layer_distances(
     return squared.sqrt(), norms.sqrt()
 
 
-def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Table:
+def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan, inner_steps: int | None = None) -> Table:
     """Measure how far each layer's weights move when a checkpoint adapts (Raghu et al. 2020, Appendix B.3).
 
     Args:
         path: the checkpoint.
         imageset: where test tasks come from.
         plan: which tasks; with the same plan, the ones that accuracies are measured on.
+        inner_steps: of the adaptation (default: as many as it was trained with).
 
     Returns:
-        Rows "euclidean_distance" and "relative_distance" (divided by the layer's norm), means over tasks; the relative
-        one is undefined for a layer whose weights are all zero. A learner with several initialisations moves from the
-        one that a task is assigned to, and is measured from there.
+        Rows "euclidean_distance", "rms_change" (the root of the mean squared change of a weight, ‖θ_T − θ‖₂/√d for a
+        layer of d weights, by which layers of different sizes can be compared) and "relative_distance" (divided by the
+        layer's norm), means over tasks; the relative one is undefined for a layer whose weights are all zero. A learner
+        with several initialisations moves from the one that a task is assigned to, and is measured from there.
     """
     checkpoint = load_checkpoint(path)
+    adaptation = checkpoint.adaptation
+    if inner_steps is not None:
+        adaptation = dataclasses.replace(adaptation, steps=inner_steps)
     network, start = checkpoint.network().to(device_named(plan.device)), checkpoint.start(device_named(plan.device))
     several = isinstance(start, Clusters)
     sampler = sampler_of(checkpoint, imageset, plan)
@@ -70,7 +75,7 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
         for first in range(0, plan.tasks, plan.chunk):
             tasks = sampler.batch(range(first, min(first + plan.chunk, plan.tasks)))
             params = starting_point(network, start, tasks.support)
-            adapted = adapt_as(network, params, tasks.support, checkpoint.adaptation)
+            adapted = adapt_as(network, params, tasks.support, adaptation)
             for layer, found in distances.items():
                 moved, norm = layer_distances(params, adapted.params, layer, len(tasks), several)
                 found.append(moved.numpy())
@@ -78,23 +83,36 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan) -> Tab
     identity = dataclasses.replace(
         identity_of(checkpoint),
         phase="pre-post",
-        step=checkpoint.adaptation.steps,
-        inner_steps=checkpoint.adaptation.steps,
+        step=adaptation.steps,
+        inner_steps=adaptation.steps,
         n=plan.tasks,
         group=plan.group,
     )
+    sizes = dict.fromkeys(distances, 0)
+    for name, value in network.named_parameters():
+        sizes[layer_of(name)] += value.numel()
     return Table.of(
         row
         for layer, found in distances.items()
         for row in _layer_rows(
-            dataclasses.replace(identity, layer=layer), np.concatenate(found), np.concatenate(norms[layer])
+            dataclasses.replace(identity, layer=layer),
+            np.concatenate(found),
+            np.concatenate(norms[layer]),
+            sizes[layer],
         )
     )
 
 
-def _layer_rows(identity: Row, distances: Float[np.ndarray, " task"], norms: Float[np.ndarray, " task"]) -> list[Row]:
+def _layer_rows(
+    identity: Row, distances: Float[np.ndarray, " task"], norms: Float[np.ndarray, " task"], size: int
+) -> list[Row]:
     rows = []
-    for measure, scale in (("euclidean_distance", np.ones_like(norms)), ("relative_distance", norms)):
+    scales = {
+        "euclidean_distance": np.ones_like(norms),
+        "rms_change": np.full_like(norms, np.sqrt(size)),
+        "relative_distance": norms,
+    }
+    for measure, scale in scales.items():
         if not scale.all():
             reason = "the layer's weights are all zero"
             rows.append(dataclasses.replace(identity, measure=measure, status="undefined", reason=reason))

@@ -31,7 +31,8 @@ class Evidence:
 
     def __init__(self, table: Table, made: Made) -> None:
         self.made = made
-        self.n_way, self.trained_steps = made.n_way, made.trained_steps  # tests are judged at as many inner steps
+        self.n_way, self.trained_steps = made.n_way, made.trained_steps
+        self.test_steps = made.test_steps or made.trained_steps  # of the tests that are judged
         self._place: dict[int, int] = {}
         self._rows: list[Row] = []
         self._found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
@@ -126,12 +127,12 @@ class Evidence:
         """Return the rows that a question asks for: of all its seeds; of single tasks where that is asked for."""
         where = self._single if single else self._found
         every = where.get((query.measure, query.learner, query.other_learner), [])
-        rows = [row for row in _at(every, query.at) if query.fits(row, self.trained_steps)]
+        rows = [row for row in _at(every, query.at) if query.fits(row, self.test_steps, self.trained_steps)]
         kinds = {row.samples for row in rows if row.samples}
         if len(kinds) > 1:
             rows = [row for row in rows if row.samples == ("positions" if "positions" in kinds else min(kinds))]
         if query.step == "last":
-            taken = [self.trained_steps if row.step is None else row.step for row in rows]
+            taken = [self.test_steps if row.step is None else row.step for row in rows]
             rows = [row for row, step in zip(rows, taken, strict=True) if step == max(taken)]
         return rows if single else self.note(rows)
 

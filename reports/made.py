@@ -40,7 +40,7 @@ class Made:
     n_query: int  # query images of a class in training
     test_queries: int  # query images of a class in tests
     trained_steps: int  # inner-loop steps in training
-    inner_lr: float  # step size of the inner loop
+    inner_lr: float  # step size of the inner loop, on the mean loss
     layers: tuple[str, ...] = ()  # of the network, the head last; empty where that is not known
     # (key, label, parameters of its network, outer steps, tasks an outer step) of each learner, in the study's order
     learners: tuple[Trained, ...] = ()
@@ -51,6 +51,7 @@ class Made:
     notes: tuple[str, ...] = ()  # remarks on this study
     stores: tuple[tuple[str, str, str], ...] = ()  # (label, SHA-256, id of the checkpoint) of each activation store
     missing: tuple[tuple[str, str, str], ...] = ()  # (step, how it ended, why) of each step that was not done
+    test_steps: int = 0  # inner-loop steps of the tests that verdicts rest on; 0: as many as in training
 
     def __post_init__(self) -> None:
         for name in ("n_way", "n_shot", "n_query", "test_queries", "trained_steps"):
@@ -87,6 +88,8 @@ class Made:
         except (OSError, ValueError) as error:
             raise UnreadableInput(f"{path}: cannot be read: {error}") from error
         fields = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(told, dict):
+            told.setdefault("test_steps", 0)  # of tables that were written before there was a choice
         if not isinstance(told, dict) or set(told) != fields:
             raise UnreadableInput(f"{path}: expected an object with {', '.join(sorted(fields))}")
         return from_mapping(cls, told, str(path))

@@ -66,13 +66,13 @@ class Query(Quantity):
     learner: str
     other_learner: str = ""
     at: int | str = "last"
-    steps: int | str = "trained"
+    steps: int | str = "test"
     step: int | str = "last"
     head: str = "own"
     columns: tuple[tuple[str, object], ...] = ()
     limits: tuple[float, float] | None = None
 
-    def fits(self, row: Row, trained_steps: int) -> bool:
+    def fits(self, row: Row, test_steps: int, trained_steps: int) -> bool:
         """Return whether a row answers this, but for its iteration and, where the last step is asked for, its step."""
         asked = dict(self.columns)
         if not all(says(row, name, asked.get(name, "")) for name in _BLANK if asked.get(name) != ANY):
@@ -84,10 +84,10 @@ class Query(Quantity):
         free = self.head == "nil" or isinstance(self.step, int)  # no steps with this head; each step has its own
         if "phase" not in asked and not free and self.steps != 0 and row.phase == "pre":
             return False
-        wanted = trained_steps if self.steps == "trained" else self.steps
-        if not free and self.steps != ANY and (trained_steps if row.inner_steps is None else row.inner_steps) != wanted:
+        wanted = {"test": test_steps, "trained": trained_steps}.get(str(self.steps), self.steps)
+        if not free and self.steps != ANY and (test_steps if row.inner_steps is None else row.inner_steps) != wanted:
             return False
-        return not isinstance(self.step, int) or (trained_steps if row.step is None else row.step) == self.step
+        return not isinstance(self.step, int) or (test_steps if row.step is None else row.step) == self.step
 
     def _read(self, evidence: Evidence) -> Reading:
         """Return the pooled reading of its rows."""
@@ -165,7 +165,7 @@ def q(
     learner: str,
     other_learner: str = "",
     at: int | str = "last",
-    steps: int | str = "trained",
+    steps: int | str = "test",
     step: int | str = "last",
     head: str = "own",
     limits: tuple[float, float] | None = None,
@@ -178,7 +178,8 @@ def q(
         learner: what the study calls the learner.
         other_learner: what it calls the second, of two that are compared.
         at: the training iteration; "last" for each seed's last one that has the measure.
-        steps: inner steps of the test; "trained" for the number of the training, `ANY` for any.
+        steps: inner steps of the test; "test" for the number that verdicts rest on, "trained" for that of the
+            training, `ANY` for any.
         step: the inner step that is looked at; "last" for the last one there is.
         head: "own", "nil", or "maml" for a head trained on the finished body; `ANY` for any.
         limits: smallest and largest value; by default those of the measure.

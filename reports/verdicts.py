@@ -82,7 +82,8 @@ def _inside(found: Reading, null: Reading) -> bool:
 
 def _ours(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> tuple[str, ...]:
     told = [claim.lead] if claim.lead else []
-    told += [claim.words(one, one.quantity.read(evidence)) for one in claim.beside]
+    beside = ((one, one.quantity.read(evidence)) for one in claim.beside)
+    told += [claim.words(one, found) for one, found in beside if found is not None]
     told += [claim.words(one.part, one.reading) for one in parts]
     return tuple(dict.fromkeys(told))
 

@@ -73,7 +73,7 @@ def _answering(query: Query, evidence: Evidence) -> Row:
     known = [
         row.iteration or 0 for row in evidence.rows if (row.measure, row.learner) == (query.measure, query.learner)
     ]
-    steps = query.steps if isinstance(query.steps, int) else evidence.trained_steps
+    steps = query.steps if isinstance(query.steps, int) else evidence.test_steps
     told = {
         "seed": 0, "iteration": query.at if isinstance(query.at, int) else max(known, default=0),
         "head": "own" if query.head == ANY else query.head, "inner_steps": 0 if query.head == "nil" else steps,

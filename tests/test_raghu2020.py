@@ -171,7 +171,7 @@ def test_the_answer_names_steps_blocks_contradictions_and_the_untrained_network(
     assert told.headline.startswith("Mixed")
     for words in (
         "5-way 1-shot accuracy by −44.0 points",
-        "at the 5 inner steps it was trained with",
+        "at 5 inner steps (trained with 5)",
         "with 30 steps at test by −6.0 points",
         "Freezing conv1 stays within 2.1 points; freezing conv1–4 costs over 2.1",
         "freezing conv1–2 and conv1–3 is undecided",

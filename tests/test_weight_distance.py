@@ -68,7 +68,7 @@ def test_distances_are_the_norms_of_what_adapt_changes(tmp_path, adapt_norm):
     path, params = written(tmp_path / "a.safetensors", adapt_norm=adapt_norm)
     table = weight_distance(path, IMAGESET, PLAN)
     assert [(row.layer, row.measure) for row in table.rows] == [
-        (layer, measure) for layer in LAYERS for measure in ("euclidean_distance", "relative_distance")
+        (layer, measure) for layer in LAYERS for measure in ("euclidean_distance", "rms_change", "relative_distance")
     ]
     expected = moved(params, adapt_norm=adapt_norm)
     for layer, row in rows(table, "euclidean_distance").items():
@@ -76,9 +76,22 @@ def test_distances_are_the_norms_of_what_adapt_changes(tmp_path, adapt_norm):
         assert row.value > 1e-3
     for layer, row in rows(table, "relative_distance").items():
         assert_mean(row, expected[layer] / length(params, layer))
+    for layer, row in rows(table, "rms_change").items():  # of each weight of the layer, whether it may move or not
+        weights = sum(value.numel() for name, value in params.items() if name.startswith(layer))
+        assert_mean(row, expected[layer] / weights**0.5)
     row = table.rows[0]
     assert (row.algorithm, row.seed, row.iteration, row.phase, row.n) == ("maml", 6, 40, "pre-post", 5)
     assert (row.step, row.inner_steps) == (3, 3)
+
+
+def test_more_steps_than_it_was_trained_with(tmp_path):
+    path, _ = written(tmp_path / "a.safetensors")
+    longer, trained = (written(tmp_path / f"{steps}.safetensors", steps=steps)[0] for steps in (7, 3))
+    table = weight_distance(path, IMAGESET, PLAN, inner_steps=7)
+    assert {(row.step, row.inner_steps) for row in table.rows} == {(7, 7)}
+    values = [[row.value for row in one.rows] for one in (table, weight_distance(longer, IMAGESET, PLAN))]
+    assert values[0] == values[1]
+    assert values[0] != [row.value for row in weight_distance(trained, IMAGESET, PLAN).rows]
 
 
 def test_frozen_layers_do_not_move_at_all(tmp_path):

@@ -16,7 +16,7 @@ from trainers.evaluate import Evaluation
 __all__ = ["LAYERS_LIMIT", "Ablation", "OtherSteps", "all_subsets", "contiguous_blocks"]
 
 OtherSteps = Literal["ends", "all"]
-"""Which sets are tested at numbers of steps other than the trained one: the first and the last, or all."""
+"""Which sets are tested at numbers of steps other than the first: the first and the last set, or all."""
 
 LAYERS_LIMIT = 10
 """The most layers all of whose subsets are tested: 1,024 tests."""
@@ -64,6 +64,8 @@ class Ablation:
     ) -> Ablation:
         """Return the tests of some sets of layers at some numbers of steps (default: the trained one).
 
+        At the first number all sets are tested, at the others those of `other_steps`.
+
         Raises:
             MetaprobeError: there is no set.
         """
@@ -72,7 +74,7 @@ class Ablation:
             raise MetaprobeError("a freezing ablation needs at least one set of layers; the empty set freezes nothing")
         others = sets if other_steps == "all" else list(dict.fromkeys((sets[0], sets[-1])))
         counts = tuple(inner_steps) or (trained,)
-        return cls({count: sets if count == trained else others for count in counts})
+        return cls({count: sets if count == counts[0] else others for count in counts})
 
     def __len__(self) -> int:
         return sum(map(len, self.wanted.values()))

@@ -54,7 +54,7 @@ def freeze_module(
         frozen: sets of layers (default: `contiguous_blocks` in the order of the parameters); differences are to the
             first.
         inner_steps: numbers of steps (default: the adaptation's).
-        other_steps: which sets are tested at numbers of steps other than the adaptation's.
+        other_steps: which sets are tested at numbers of steps other than the first.
         transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
         untrained: weights as before training, in the form of `params`: the control, without which what freezing costs
             says little about what was learned.

@@ -16,7 +16,7 @@ from probe.capturing.passes import Passes
 from probe.capturing.recording import Recorder, layer_infos
 from probe.capturing.untouched import untouched
 from probe.layers import patterns_of
-from probe.store.metadata import RawOptions, StoreMetadata
+from probe.store.metadata import MOST_PARTS, RawOptions, StoreMetadata
 from probe.store.writing import StoreWriter
 from trainers.adapt import layers_of
 from trainers.checkpoint import fingerprint_of
@@ -114,6 +114,8 @@ def capture(
     total, patterns = _count(tasks, n_tasks), patterns_of(layers)
     start, buffers = _copies(network, params)
     wanted = (adaptation.steps,) if steps == "last" else tuple(range(1, adaptation.steps + 1))
+    if (parts := len(wanted) * len(layers_of(network))) > MOST_PARTS:  # what a store's reader takes
+        raise MetaprobeError(f"steps='all' of {len(wanted):,} are {parts:,} layers × steps; at most {MOST_PARTS:,}")
     origin = origin or Origin()
     plan = StoreMetadata(
         fingerprint=_fingerprint(start) if origin.checkpoint is None else origin.checkpoint.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ def capture_checkpoint(
     tasks: int = 100,
     layers: str | Sequence[str] = "*",
     steps: Literal["last", "all"] = "last",
+    inner_steps: int | None = None,
     raw: bool | RawOptions = False,
     seed: int = 0,
     split: str = "test",
@@ -43,6 +45,7 @@ def capture_checkpoint(
         tasks: how many.
         layers: glob patterns.
         steps: moments after the "last" inner step or "all".
+        inner_steps: how many there are (default: as many as it was trained with).
         raw: also store whole activations.
         seed: of the tasks and of the sketch's rows.
         split: "train", "val" or "test".
@@ -62,7 +65,9 @@ def capture_checkpoint(
     checkpoint = load_checkpoint(path)
     if tasks < 1:
         raise MetaprobeError(f"a capture needs at least one task; got {tasks}")
-    place = device_named(device)
+    place, adaptation = device_named(device), checkpoint.adaptation
+    if inner_steps is not None:
+        adaptation = dataclasses.replace(adaptation, steps=inner_steps)
     sampler = sampler_for(checkpoint, imageset, split=split, n_query=n_query, seed=seed, device=device)
     network = checkpoint.network().to(place)
     return capture(
@@ -70,7 +75,7 @@ def capture_checkpoint(
         checkpoint.start(place),
         (sampler.batch(range(first, min(first + chunk, tasks))) for first in range(0, tasks, chunk)),
         out=out,
-        adaptation=checkpoint.adaptation,
+        adaptation=adaptation,
         layers=layers,
         steps=steps,
         transductive=checkpoint.config.norm == "transductive",

@@ -29,6 +29,7 @@ __all__ = [
     "DataSet",
     "Device",
     "Flag",
+    "InnerSteps",
     "Json",
     "at_least_one",
     "check_outputs",
@@ -65,6 +66,7 @@ DataSet = Annotated[
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
+InnerSteps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training)")]
 Device = Annotated[str, tyro.conf.arg(metavar="DEVICE", help="cpu, cuda, cuda:1 …")]
 Json = Annotated[
     tyro.conf.FlagCreatePairsOff[bool],

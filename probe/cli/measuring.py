@@ -15,6 +15,7 @@ from probe.cli.arguments import (
     DataSet,
     Device,
     Flag,
+    InnerSteps,
     Json,
     at_least_one,
     check_outputs,
@@ -46,6 +47,7 @@ def capture(
     tasks: int = 100,
     layers: str = "*",
     steps: Literal["last", "all"] = "last",
+    inner_steps: InnerSteps = None,
     raw: Flag = False,
     float16: Flag = False,
     zstd: Flag = False,
@@ -63,6 +65,7 @@ def capture(
         tasks: How many tasks.
         layers: Layers by name or glob, such as 'conv*,head'.
         steps: Compare the start with the last inner step only, or with each.
+        inner_steps: Steps on each support set.
         raw: Also store every activation, not only moments and a sketch.
         float16: Store raw activations in half precision; one that overflows is an error.
         zstd: Compress raw activations (needs hdf5plugin).
@@ -89,7 +92,7 @@ def capture(
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
             checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
-            device=device, advance=lambda done: bar.advance(steps=done),
+            inner_steps=inner_steps, device=device, advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
     write_line(visible(str(out)))
     return 0
@@ -149,6 +152,7 @@ def distance(
     checkpoints: CheckpointPaths,
     data: DataSet = None,
     tasks: int = 100,
+    inner_steps: InnerSteps = None,
     seed: int = 0,
     data_root: DataRoot = None,
     device: Device = "cpu",
@@ -161,6 +165,7 @@ def distance(
         checkpoints: what to measure.
         data: the data set.
         tasks: How many tasks.
+        inner_steps: Steps on each support set.
         seed: Names the tasks.
         data_root: Folder of the data sets.
         device: cpu, cuda …
@@ -177,7 +182,7 @@ def distance(
     for path in checkpoints:
         config = load_checkpoint(path).config
         imageset = load_data(config, data, data_root)
-        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device)))
+        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device), inner_steps))
     return _finish(tables, "weight distance before and after adaptation", csv, json)
 
 
@@ -214,8 +219,8 @@ def freeze(
         tasks: How many tasks, the same ones for every set of frozen layers.
         sets: Sets of layers to freeze, such as conv1 conv3,conv4.
         all_subsets: Freeze every subset of the body (of four layers: 16).
-        inner_steps: Numbers of steps to test with.
-        other_steps: At numbers of steps other than the trained one, test the first and the last set, or all sets.
+        inner_steps: Numbers of steps to test with; with the first of them every set is tested.
+        other_steps: With the other numbers of steps, test the first and the last set, or all sets.
         adapts: Let the layers adapt that the learner was trained to adapt, or all that are not frozen (for ANIL and
             maml_head, whose body takes no steps as trained).
         per_task: Give the accuracy of every task a row, too.
@@ -253,7 +258,7 @@ def freeze(
             )  # fmt: skip
         tables.append(found if per_task else Table.of(row for row in found.rows if row.task is None))
         if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
-            tables.append(reuse_table(found, layers[:-1], trained.steps))
+            tables.append(reuse_table(found, layers[:-1], inner_steps[0] if inner_steps else trained.steps))
     return _finish(tables, "freezing ablation", csv, json)
 
 

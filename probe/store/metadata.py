@@ -18,6 +18,7 @@ from trainers.formats.text import visible
 __all__ = [
     "FORMAT_VERSION",
     "LARGEST_SET",
+    "MOST_PARTS",
     "ROOT_KEY",
     "LayerInfo",
     "RawOptions",
@@ -34,7 +35,7 @@ EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64":
 Samples = Literal["positions", "images"]
 _LARGEST = 1_000_000_000  # no size in a store comes near
 LARGEST_SET = 1_000_000  # nor any number of tasks or samples
-_MOST_PARTS = 100_000  # layers × steps
+MOST_PARTS = 100_000  # layers × steps
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _parse(text: str, path: str) -> StoreMetadata:
     if not steps or steps != tuple(sorted(set(steps))):
         raise ValueError(f"steps must ascend, got {content['steps']!r}")
     layers = tuple(_layer(entry) for entry in content["layers"])
-    if len(layers) * len(steps) > _MOST_PARTS:
+    if len(layers) * len(steps) > MOST_PARTS:
         raise ValueError(f"{len(layers)} layers at {len(steps)} steps are more than any store has")
     if not layers or len({layer.name for layer in layers}) != len(layers):
         raise ValueError("there must be layers, each once")

@@ -50,7 +50,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
             ("Data", made.data_name),
             ("Tasks", f"{made.task}, {made.n_query} queries a class in training, {made.test_queries} in tests"),
-            ("Inner steps", str(made.trained_steps)),
+            ("Inner steps", f"{made.trained_steps} in training, {evidence.test_steps} in tests"),
             ("Trainings of each learner", count(len(evidence.seeds), "seed")),
             *made.data_facts,
         ),

@@ -66,11 +66,11 @@ def learning_curves(evidence: Evidence, learners: Iterable[str]) -> Figure:
 def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str, margin: float,
              printed: Sequence[float], lines: Iterable[Line]) -> Section:
     """Return the section on freezing, more steps of `who` alone; the paper's: `margin` of no effect, changes, lines."""
-    trained, full, blocks = evidence.trained_steps, evidence.full, ("", *evidence.blocks)
+    tests, trained, full, blocks = evidence.test_steps, evidence.trained_steps, evidence.full, ("", *evidence.blocks)
     learners = [one for one in learners if evidence.distinct("head", "accuracy", one)]
     tested = [one for one in learners if evidence.distinct("frozen", "accuracy", one, adapts="")]
     other = sorted({n for who in learners for n in further_steps(evidence, who)})
-    steps = sorted({trained, *other})
+    steps = sorted({tests, *other})
     looks = (("nothing frozen", "", INK, "o", "-"), (f"{block_name(full)} frozen", full, OTHER, "D", "--"))
     before: list[_Test] = [("own head, no adaptation", {"steps": 0}), ("NIL head, no adaptation", {"head": "nil"})]
     seeds = [*((f"seed {n}", {"seed": n}) for n in evidence.seeds), ("mean", {})] * (len(evidence.seeds) > 1)
@@ -78,7 +78,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
     def frozen(at: list[int]) -> tuple[str, ...]:
         found = {b for who in learners for n in at
                  for b in evidence.distinct("frozen", "accuracy", who, adapts="", inner_steps=n)}
-        return (*(b for b in blocks if not b or at == [trained] or b in found), *sorted(found - {*blocks}))
+        return (*(b for b in blocks if not b or at == [tests] or b in found), *sorted(found - {*blocks}))
     def table(name: str, caption: str, at: list[int], more: list[_Test], lines: Iterable[Line] = ()) -> Grid:
         tests, columns = [(f"own head, {count(n, 'step')}", {"steps": n}) for n in at] + more, frozen(at)
         ours = (Line(capital(label_of(one)), by_block(columns, one, **test),
@@ -92,7 +92,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
         (("freezing", "the layer takes no inner step at test time; training is not changed"),
          ("untrained network", "the same network as initialised: what freezing costs when nothing was learned"),
          ("NIL head", "no layer, no steps: queries take the support images' labels, by cosine similarity of features")),
-        (Figure("freezing-figure", f"At {count(trained, 'inner step')}. Grey: what the paper counts as no effect.",
+        (Figure("freezing-figure", f"At {count(tests, 'inner step')}. Grey: what the paper counts as no effect.",
                 (frozen_blocks(evidence, tested),
                  Dots("Change against nothing frozen (points)", tuple(map(block_name, blocks[1:])), costs, axis=_FROZEN,
                       bands=((-margin, 0.0),), printed=tuple(enumerate(printed[:len(blocks) - 1])))),
@@ -105,9 +105,9 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
                       for one in (who, "random") if other),
                 ("Number of inner steps at test", "The table holds one number of steps only."), share=True)),
         (table("freezing", "Test accuracy in percent with layers frozen in the inner loop; Δ: change in points against "
-               "nothing frozen at the same number of steps.", [trained], before, lines),
+               "nothing frozen at the same number of steps.", [tests], before, lines),
          table("freezing-steps", "The same with other numbers of inner steps at test.", other, []),
-         Grid("freezing-by-seed", f"The same by seed of the training, at {count(trained, 'inner step')}.",
+         Grid("freezing-by-seed", f"The same by seed of the training, at {count(tests, 'inner step')}.",
               ("Learner", *headings(blocks)),
               tuple(Line(f"{capital(label_of(who))}, {told}", tuple(Said(accuracy(who, b, **seed), 2) for b in blocks))
                     for who in learners for told, seed in seeds), ("", ""))))
@@ -142,7 +142,7 @@ def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: 
 def training(evidence: Evidence, who: str, claims: str) -> Section:
     """Return the section on freezing and similarity over a learner's training."""
     stages, layers, full = stages_of(evidence, who), evidence.measured_layers("mean_cca"), evidence.full
-    name, shades, trained = label_of(who), (*map(str, stages), "head"), count(evidence.trained_steps, "inner step")
+    name, shades, trained = label_of(who), (*map(str, stages), "head"), count(evidence.test_steps, "inner step")
     def over(read: Callable[[int], Iterable[Quantity]], line: str) -> tuple[Series, ...]:
         return tuple(Series(f"iteration {i:,}", layer_colour(str(i), shades), tuple(read(i)), line=line)
                      for i in stages if len(stages) > 1)

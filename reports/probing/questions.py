@@ -66,9 +66,9 @@ def stages(evidence: Evidence, learner: str) -> tuple[int, ...]:
     return tuple(sorted(found - {0}))
 
 def further_steps(evidence: Evidence, learner: str) -> tuple[int, ...]:
-    """Return the numbers of inner steps, other than the trained one, at which freezing the body was tested."""
+    """Return the numbers of inner steps, other than that of the tests, at which freezing the body was tested."""
     found = evidence.distinct("inner_steps", "accuracy", learner, frozen=evidence.full, head="own", adapts="")
-    return tuple(steps for steps in found if steps not in (0, evidence.trained_steps))
+    return tuple(steps for steps in found if steps not in (0, evidence.test_steps))
 
 def headings(blocks: Iterable[str]) -> tuple[str, ...]:
     """Return the headings of columns of frozen blocks."""

@@ -65,8 +65,13 @@ def _untrained(row: Row) -> Row:
     return dataclasses.replace(row, other_iteration=0) if row.other_algorithm == "random" else row
 
 
-def made_of(study: str, runs: Sequence[Run], results: Results, images: ImageSet, commands: Sequence[str]) -> Made:
-    """Return what made a study: its runs that have ended, the first of which says way, shot, steps and network."""
+def made_of(
+    study: str, runs: Sequence[Run], results: Results, images: ImageSet, commands: Sequence[str], test_steps: int = 0
+) -> Made:
+    """Return what made a study: its runs that have ended, the first of which says way, shot, steps and network.
+
+    `test_steps` are the inner steps of the tests that verdicts rest on; 0 for as many as in training.
+    """
     config, last = runs[0].config, load_checkpoint(runs[0].checkpoint())
     told = {run.label: to_mapping(shown_config(run)) for run in runs}
     return Made(
@@ -79,6 +84,7 @@ def made_of(study: str, runs: Sequence[Run], results: Results, images: ImageSet,
         test_queries=TEST_QUERIES,
         trained_steps=config.inner_steps,
         inner_lr=config.inner_lr,
+        test_steps=test_steps,
         layers=layers_of(last.network()),
         learners=tuple(_learner(run) for run in {run.learner.key: run for run in runs}.values()),
         commands=tuple(commands),

@@ -108,14 +108,20 @@ def _by_domain(analysis: Callable[..., Table], more: int, on: Subject, **options
     return analysis(on.checkpoint, on.data, on.plan, advance=advance, **options)
 
 
-def _accuracy(on: Subject, heads: Sequence[TestHead] = ("own",), steps: Sequence[int] = ()) -> Table:
+def _accuracy(
+    on: Subject, heads: Sequence[TestHead] = ("own",), steps: Sequence[int] = (), test_steps: int | None = None
+) -> Table:
     advance = on.counted(on.tasks * (len(heads) + len(steps)))
-    tests: list[dict[str, Any]] = [{"head": head} for head in heads] + [{"inner_steps": count} for count in steps]
+    tests: list[dict[str, Any]] = [
+        {"head": head, "inner_steps": None if head == "nil" else test_steps} for head in heads
+    ] + [{"inner_steps": count} for count in steps]
     return sum((accuracy_of(on.checkpoint, on.data, on.plan, **test, advance=advance) for test in tests), Table())
 
 
-def _freezing(on: Subject, steps: Sequence[int] = (), subsets: bool = False, **how: Any) -> Table:
-    counts = tuple(dict.fromkeys((on.checkpoint.adaptation.steps, *steps)))
+def _freezing(
+    on: Subject, steps: Sequence[int] = (), subsets: bool = False, test_steps: int | None = None, **how: Any
+) -> Table:
+    counts = tuple(dict.fromkeys((test_steps or on.checkpoint.adaptation.steps, *steps)))
     frozen = all_subsets(layers_of(on.checkpoint.network())[:-1]) if subsets else None
     how = {"random_row": False, "frozen": frozen, "inner_steps": counts, **how}
     return freeze(on.inputs[0].path, on.data, on.plan, progress=on.bar.reach, **how)
@@ -126,9 +132,9 @@ def _curves(on: Subject) -> Table:
     return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
 
 
-def _capture(on: Subject, steps: Literal["last", "all"] = "last") -> Table:
+def _capture(on: Subject, steps: Literal["last", "all"] = "last", test_steps: int | None = None) -> Table:
     one, how = on.inputs[0], {"n_query": TEST_QUERIES, "device": on.plan.device, "advance": on.counted(on.tasks)}
-    capture_checkpoint(one.path, on.data, one.store, tasks=on.tasks, steps=steps, **how)
+    capture_checkpoint(one.path, on.data, one.store, tasks=on.tasks, steps=steps, inner_steps=test_steps, **how)
     return Table()
 
 
@@ -145,7 +151,9 @@ KINDS: dict[str, Kind] = {
     "accuracy": Kind(_accuracy),
     "group_accuracy": Kind(partial(_by_domain, group_accuracy, 1)),
     "freezing": Kind(_freezing),
-    "distance": Kind(lambda on: weight_distance(on.inputs[0].path, on.data, on.plan)),
+    "distance": Kind(
+        lambda on, test_steps=None: weight_distance(on.inputs[0].path, on.data, on.plan, inner_steps=test_steps)
+    ),
     "curves": Kind(_curves, metrics=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),

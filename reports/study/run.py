@@ -201,7 +201,10 @@ def _finished(planned: Planned, results: Results, commands: Sequence[str], out: 
     for run in runs:
         if read_note(run.folder, _NOTE) != amounts:
             write_note(run.folder, _NOTE, amounts)
-    table, made = gathered(runs, results), made_of(study.name, runs, results, planned.images, commands)
+    table, made = (
+        gathered(runs, results),
+        made_of(study.name, runs, results, planned.images, commands, getattr(planned.options, "test_steps", 0)),
+    )
     if study.derive:
         table += study.derive(table, made)
     page = page_of(study, Evidence(table, made))

@@ -74,11 +74,11 @@ def _points(found: Reading) -> str:
 def _numbers(evidence: Evidence) -> list[str]:
     """Say the reuse index, what freezing the body costs, and how similar its layers stay."""
     found, nil = (q("reuse_index", learner="maml", head=head, frozen=ANY).read(evidence) for head in ("own", "nil"))
-    full, name, trained = evidence.full, block_name(evidence.full), evidence.trained_steps
+    full, name, steps = evidence.full, block_name(evidence.full), evidence.test_steps
     told = [f"The reuse index has no number: {found.reason}."] if isinstance(found, Undefined) else []
     if isinstance(found, Estimate):
         more = f", {with_interval(nil, 2)} with the NIL head" * isinstance(nil, Estimate)
-        told = [f"Reuse index {with_interval(found, 2)} with MAML's own head at {count(trained, 'step')}{more}: the "
+        told = [f"Reuse index {with_interval(found, 2)} with MAML's own head at {count(steps, 'step')}{more}: the "
                 f"share of MAML's gain over untrained features left with {name} frozen (1: all reused; 0: none)."]
     change, *levels = (one.read(evidence) for one in (cost("maml", full), accuracy("maml"), accuracy("maml", full)))
     between = " to ".join(number(one.value) for one in levels if isinstance(one, Estimate))
@@ -86,7 +86,8 @@ def _numbers(evidence: Evidence) -> list[str]:
                    for n in further_steps(evidence, "maml")[-1:])
     told.append(f"On {evidence.made.data_name}, " + (
         f"freezing {name} in the inner loop changes MAML's {evidence.made.task} accuracy by {_points(change)}"
-        f"{f', from {between} %' * ('to' in between)}, at the {count(trained, 'inner step')} it was trained with{more}."
+        f"{f', from {between} %' * ('to' in between)}, at {count(steps, 'inner step')} (trained with "
+        f"{evidence.trained_steps}){more}."
         if change else "what freezing the body costs MAML was not measured."))
     parts = []
     for measure, short in JUDGED.items():

@@ -9,7 +9,7 @@ from analyses.readings import Estimate, Reading
 from reports.claims import Claim, Part, Told, above, below, less_than, within
 from reports.evidence import Evidence
 from reports.papers.raghu2020 import paper
-from reports.papers.raghu2020.paper import ANIL, BOTH, COST, GAP, MAML, NAMES, REGIMES, SIMILAR, headed
+from reports.papers.raghu2020.paper import ANIL, BOTH, CHANGED, COST, GAP, MAML, NAMES, REGIMES, SIMILAR, headed
 from reports.probing.questions import JUDGED, accuracy, cost, further_steps, lowest, of_layer, stages
 from reports.quantities import Computed, Quantity, q
 from reports.wording import block_name, count, listed, number, with_interval
@@ -45,17 +45,17 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               tuple(Part(block_name(block), cost("maml", block), free, None, cost("random", block),
                          printed.get(block, ())) for block in evidence.blocks),
               "The study holds no test of MAML with frozen layers.", ("freezing-figure", "reuse-index"), **_POINTS,
-              control="an untrained network", lead=f"change with {count(evidence.trained_steps, 'step')} at test:",
+              control="an untrained network", lead=f"change with {count(evidence.test_steps, 'step')} at test:",
               beside=tuple(Told(f"{name} with {count(n, 'step')}", cost("maml", full, steps=n))
                            for n in further_steps(evidence, "maml"))),
         Claim("R2", "Adaptation leaves the body's representations as they were, and changes the head's",
               "CCA and CKA of each layer, MAML", "convolution layers above 0.9, head below 0.5", "Figure 2", _MIN,
               f"every layer of the body lies above {SIMILAR} and stands out from its null, and the head lies below "
-              "every layer of the body, in CCA and in debiased CKA",
+              f"{CHANGED}, in CCA and in debiased CKA",
               (*(Part(f"{told} of {k}", of_layer(m, k, "maml"), kept, of_layer(f"{m}_null", k, "maml"))
                  for m, told in JUDGED.items() for k in body),
                *(Part(f"{told} of {head}", of_layer(m, head, "maml"),
-                      less_than(lowest(m, "maml"), "below the body", "not below the whole body"))
+                      below(CHANGED))
                  for m, told in JUDGED.items())),
               "The study holds no similarity of MAML before against after adaptation.", ("similarity-figure",),
               digits=2, counted="captured tasks"),
@@ -76,6 +76,8 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               tuple(Part(k, moved[k], less_than(moved[head], "closer than the head", "farther than it")) for k in body),
               "The study holds no weight distances of MAML's body and head.", ("weight-distance",), digits=3,
               beside=(Told(head, moved[head]),
+                      *(Told(f"{k}, a weight (root of the mean square)", of_layer("rms_change", k, "maml"), 5)
+                        for k in moved),
                       *(Told(f"{k}, relative to its norm", of_layer("relative_distance", k, "maml")) for k in moved))))
 
 def _learners() -> tuple[Claim, ...]:

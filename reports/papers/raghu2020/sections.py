@@ -47,7 +47,7 @@ def _learning(evidence: Evidence) -> Section:
         (("MAML", "trains an initialisation from which a few gradient steps on a task's support images solve the task"),
          ("ANIL", "the same, but those inner steps change the last layer (the head) alone, never the body before it")),
         (shared.learning_curves(evidence, learners),),
-        (Grid("accuracy", f"Test accuracy in percent after {count(evidence.trained_steps, 'inner step')}.",
+        (Grid("accuracy", f"Test accuracy in percent after {count(evidence.test_steps, 'inner step')}.",
               ("", "MAML", "ANIL", "ANIL − MAML (points)", *map(label_of, more)),
               (Line("This study", (Said(maml), Said(anil), Said(anil - maml, signed=True),
                                    *(Said(accuracy(who)) for who in more))),
@@ -61,12 +61,12 @@ def _reusing(evidence: Evidence) -> Section:
     new = "new head, trained on the frozen body"
     return Section("reusing", "What the body holds: the reuse index",
         ("How much of what training gained is in the body as training left it? (A − U) / (F − U), of test accuracies: "
-         "F with all layers adapting at the trained number of steps, A with the body frozen, U of the untrained net, "
+         "F with all layers adapting, A with the body frozen, U of the untrained net, "
          "tested like A; 1: the frozen body does all that the adapted one does, 0: no more than random features.",), (),
         (shared.reuse_index(evidence, learners, NAMES),),
         (Grid("freezing-regimes",
               "Test accuracy in percent when learners that were trained to adapt the head alone adapt all layers but "
-              f"the frozen ones, at {count(evidence.trained_steps, 'step')}; Δ: change against nothing frozen.",
+              f"the frozen ones, at {count(evidence.test_steps, 'step')}; Δ: change against nothing frozen.",
               ("Regime", *headings(blocks)),
               tuple(Line(capital(NAMES[who]), shared.by_block(blocks, who, head=head, adapts="all"), (told,))
                     for who, head, told in (("anil", "own", "own head"),

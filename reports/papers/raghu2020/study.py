@@ -29,8 +29,10 @@ class Raghu2020Options(Options):
     """Test tasks behind similarities and distances, and behind freezing in regimes other than MAML."""
     more_iterations: int
     """Outer steps of each new head on the body of another run."""
+    test_steps: int = 10
+    """Inner steps of the tests that verdicts rest on (the paper's: 10, after 5 in training)."""
     head_steps: Numbers
-    """Numbers of inner steps at test, beside the trained one, that freezing is tested with."""
+    """Numbers of inner steps at test, beside that one, that freezing is tested with."""
     rounds: int
     """How often each learner is timed, in turn with the others."""
     replicates: int
@@ -66,25 +68,27 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
 
     tasks, some, early = options.tasks, options.capture_tasks, ("third", "two-thirds")
     drawn = {"replicates": options.replicates, "permutations": options.permutations}
-    more = {"steps": options.head_steps}
+    tests = {"test_steps": options.test_steps}
+    more = {**tests, "steps": options.head_steps}
     full = {**more, "subsets": options.subsets, "nil_head": True, "random_row": True}
     neighbours = (((one, "maml"), (other, "maml")) for one, other in itertools.pairwise(ORDER))
     wanted = Comparisons(
         parts={"body": None, "first three": 3}, means=COMPARED, maps=(MAML, BOTH), lines=(("body", MAML),),
         differences=(("body", BOTH, MAML), ("body", BOTH, ANIL), *(("first three", *two) for two in neighbours)))
     return (
-        Measurement("accuracy", ("maml",), amount=tasks, options={"heads": (), "steps": (0,)}),  # else: freezing
-        Measurement("accuracy", ("fomaml",), amount=tasks, options={"heads": ("nil",), "steps": (0,)}),
-        Measurement("accuracy", ("anil",), amount=tasks, options={"heads": ("own", "nil"), "steps": (0,)}),
+        Measurement("accuracy", ("maml",), amount=tasks, options={**tests, "heads": (), "steps": (0,)}),
+        Measurement("accuracy", ("fomaml",), amount=tasks, options={**tests, "heads": ("nil",), "steps": (0,)}),
+        Measurement("accuracy", ("anil",), amount=tasks, options={**tests, "heads": ("own", "nil"), "steps": (0,)}),
         Measurement("accuracy", HEADLESS, amount=tasks, options={"heads": ("nil",)}),
-        Measurement("accuracy", (*_HEADS,), amount=tasks), Measurement("freezing", ("maml", "fomaml"), early, tasks),
+        Measurement("accuracy", (*_HEADS,), amount=tasks, options=tests),
+        Measurement("freezing", ("maml", "fomaml"), early, tasks, tests),
         Measurement("freezing", ("maml",), amount=tasks, options=full),
         Measurement("freezing", ("fomaml",), amount=tasks, options=more),
         Measurement("freezing", ("anil", *_HEADS), amount=some, options={**more, "adapts": "all"}),
-        Measurement("distance", BASES, ("start", *early, "last"), some),
-        Measurement("curves", BASES), Measurement("capture", ("maml", "fomaml"), early, some),
-        Measurement("capture", BASES, amount=some, options={"steps": "all"}),
-        Measurement("capture", HEADLESS, amount=some),
+        Measurement("distance", BASES, ("start", *early, "last"), some, tests),
+        Measurement("curves", BASES), Measurement("capture", ("maml", "fomaml"), early, some, tests),
+        Measurement("capture", BASES, amount=some, options={**tests, "steps": "all"}),
+        Measurement("capture", HEADLESS, amount=some, options=tests),
         Measurement("similarity", ("maml", "fomaml"), (*early, "last"), options=drawn),
         Measurement("similarity", ("anil",), options=drawn),
         Measurement("pairs", ("maml", "anil", *HEADLESS), options={"wanted": wanted, **drawn}),
@@ -93,7 +97,7 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
 def _reuse(table: Table, made: Made) -> Table:
     from analyses.testing.reuse import reuse_of_learners
 
-    return reuse_of_learners(table, made.layers[:-1], made.trained_steps)
+    return reuse_of_learners(table, made.layers[:-1], made.test_steps or made.trained_steps)
 
 RAGHU2020 = Study(
     name="raghu2020", works=MEAN_CCA.works, title="Rapid learning or feature reuse?",
@@ -110,8 +114,8 @@ RAGHU2020 = Study(
     "to R6 on ANIL and MAML, the others on MAML.",
     presets={
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
-                                  head_steps=(30,), rounds=6, replicates=40, permutations=6),
+                                  head_steps=(5, 30), rounds=6, replicates=40, permutations=6),
         "full": Raghu2020Options(iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200,
-                                 more_iterations=30_000, head_steps=(10, 30), rounds=30, replicates=200,
+                                 more_iterations=30_000, head_steps=(5, 30), rounds=30, replicates=200,
                                  permutations=40)},
     learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer, derive=_reuse)
