@@ -14,7 +14,7 @@ from reports.wording import with_interval
 
 __all__ = ["Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "less_than", "not_below", "within"]
 
-Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+Verdict = Literal["holds", "does not hold", "undecided", "not applicable", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,8 @@ class Claim:
     beside: tuple[Told, ...] = ()  # numbers that are told and not judged, before those of the parts
     control: str = ""  # what the parts' controls are of, as in "an untrained network"; "" for none
     guard: Callable[[Evidence], str] | None = None  # from the evidence, why a verdict counts for nothing here, or ""
+    # from the evidence, why what the claim is about is not there, as where nothing was learned, or ""
+    presupposes: Callable[[Evidence], str] | None = None
     remark: Callable[[Evidence], str] | None = None  # from the evidence, a sentence that no rule gives, or ""
     counted: str = "tasks"  # what n counts, for what would decide it
 

@@ -47,8 +47,8 @@ class Quantity:
         del evidence
         return None
 
-    def __sub__(self, other: Quantity) -> Quantity:
-        return Difference(self, other)
+    def __sub__(self, other: Quantity | float) -> Quantity:
+        return Difference(self, other) if isinstance(other, Quantity) else _Mapped(self, -other, 1.0)
 
     def __neg__(self) -> Quantity:
         return _Mapped(self, 0.0, -1.0)

@@ -11,9 +11,16 @@ from reports.claims import Claim, Part, Verdict
 from reports.evidence import Evidence
 from reports.wording import DASH, capital, listed
 
-__all__ = ["Judged", "Judgement", "all_of", "judge"]
+__all__ = ["REFUTED", "Judged", "Judgement", "all_of", "judge"]
 
-_VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided", "not measured")
+_VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided", "not applicable", "not measured")
+
+REFUTED = (
+    "A claim holds when every part does, each by its own 95 % interval. It does not hold where a part misses its bound "
+    "by an interval that is simultaneous over the claim’s parts (Bonferroni: 1 − 0.05/parts, by Student’s t), so that "
+    "a claim of many parts is not refuted by chance; a part that misses it by its own interval alone is undecided. "
+    "Where what a claim is about was not learned, it is not applicable."
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Judged:
     part: Part  # the part
     reading: Reading  # of its quantity
     verdict: Verdict  # on it
+    alone: bool  # whether it fails by its own interval, and not by one that is simultaneous over the claim's parts
     region: tuple[float, float] | None  # in which it holds; None where that is not known
     control: Reading  # reading of the control
 
@@ -32,7 +40,7 @@ class Judgement:
     """What a study says about a claim."""
 
     claim: Claim  # the claim
-    verdict: Verdict  # holds, does not hold, undecided or not measured
+    verdict: Verdict  # on it
     parts: tuple[Judged, ...]  # what was found of each
     ours: tuple[str, ...]  # our figures with intervals, a line each
     why: str  # how the verdict follows from them, and what limits it
@@ -51,26 +59,34 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
 
 def judge(claim: Claim, evidence: Evidence) -> Judgement:
     """Return the verdict on a claim, with its words."""
-    parts = tuple(_judged(part, evidence) for part in claim.parts)
+    readings = [part.quantity.read(evidence) for part in claim.parts]
+    measured = sum(reading is not None for reading in readings)
+    parts = tuple(_judged(*each, measured, evidence) for each in zip(claim.parts, readings, strict=True))
     verdict = all_of(part.verdict for part in parts)
     if verdict == "not measured":
         return Judgement(claim, verdict, parts, (DASH,), claim.needs)
+    if lacking := claim.presupposes(evidence) if claim.presupposes else "":
+        return Judgement(claim, "not applicable", parts, _ours(claim, parts, evidence), lacking)
     guard = claim.guard(evidence) if claim.guard else ""
     if guard:
         verdict = "undecided"
     remark = claim.remark(evidence) if claim.remark else ""
-    why = [f"{capital(_grouped(parts))}.", _control(claim, parts, evidence), _unpaired(parts), guard, remark]
+    why = [f"{capital(_grouped(parts))}.", _alone(parts), _control(claim, parts, evidence), _unpaired(parts)]
+    why += [guard, remark]
     decide = _decide(claim, parts, evidence) if verdict == "undecided" and not guard else ""
     return Judgement(claim, verdict, parts, _ours(claim, parts, evidence), " ".join(filter(None, why)), decide)
 
 
-def _judged(part: Part, evidence: Evidence) -> Judged:
-    reading = part.quantity.read(evidence)
-    verdict = part.rule.judge(reading, evidence)
+def _judged(part: Part, reading: Reading, of: int, evidence: Evidence) -> Judged:
+    """Judge one part `of` so many: it holds by its own interval, and fails by one that is simultaneous over them."""
+    verdict, alone = part.rule.judge(reading, evidence), False
+    if verdict == "does not hold" and isinstance(reading, Estimate):
+        verdict = part.rule.judge(reading.simultaneous(of), evidence)
+        alone = verdict != "does not hold"
     if verdict == "holds" and part.clear_of is not None and _inside(reading, part.clear_of.read(evidence)):
         verdict = "undecided"
     control = None if part.control is None else part.control.read(evidence)
-    return Judged(part, reading, verdict, part.rule.region(evidence), control)
+    return Judged(part, reading, verdict, alone, part.rule.region(evidence), control)
 
 
 def _inside(found: Reading, null: Reading) -> bool:
@@ -96,6 +112,12 @@ def _grouped(parts: Iterable[Judged]) -> str:
         names = groups.setdefault((_VERDICTS.index(one.verdict), words), [])
         names += [] if one.part.name in names else [one.part.name]
     return "; ".join(f"{listed(names)}: {words}" for (_, words), names in sorted(groups.items(), key=lambda g: g[0][0]))
+
+
+def _alone(parts: Iterable[Judged]) -> str:
+    names = [one.part.name for one in parts if one.alone]
+    told = f"by its own interval {listed(names)} would fail, by one that is simultaneous over all parts not."
+    return capital(told) * bool(names)
 
 
 def _control(claim: Claim, parts: tuple[Judged, ...], evidence: Evidence) -> str:
@@ -135,6 +157,8 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
         return ""
     bounds = [bound for bound in one.region if math.isfinite(bound)]
     bound = min(bounds, key=lambda bound: abs(bound - found.value), default=math.inf)
+    if one.alone:
+        return ""
     if not found.low <= bound <= found.high:
         return "it does not stand out from its null." if one.part.clear_of is not None else ""
     fixed = one.part.quantity.fixed(evidence)

@@ -85,9 +85,9 @@ def _answering(query: Query, evidence: Evidence) -> Row:
 
 
 def verdict_of(part: Part, claim: Claim, evidence: Evidence) -> Verdict:
-    """Return the verdict on one part of a claim."""
-    alone = dataclasses.replace(claim, parts=(part,), beside=(), guard=None, remark=None)
-    return judge(alone, evidence).parts[0].verdict
+    """Return the verdict on one part of a claim, as one of all its parts."""
+    bare = dataclasses.replace(claim, beside=(), guard=None, remark=None, presupposes=None)
+    return judge(bare, evidence).parts[claim.parts.index(part)].verdict
 
 
 def held(claim: Claim, evidence: Evidence) -> Evidence:
@@ -138,7 +138,8 @@ def _moves(region: tuple[float, float], wanted: Verdict) -> Iterator[Callable[[R
         outside = bound + step if low is None else bound - step
         value = {"holds": inside, "does not hold": outside}[wanted]
         for target in (value, -value, 1 - value):
-            ends = {"low": target - step / 4, "high": target + step / 4}
+            # (narrow enough for one of many parts, also by two seeds)
+            ends = {"low": target - step / 100, "high": target + step / 100}
             yield lambda row, value=target, ends=ends: dataclasses.replace(row, value=value, **ends)
     for factor in (-1.0, 0.5):
         yield lambda row, by=factor: dataclasses.replace(row, **_times(row, by))

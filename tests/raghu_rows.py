@@ -70,7 +70,8 @@ def full_rows(seeds: tuple[int, ...] = (0,)) -> Iterator[Row]:
             yield row("accuracy_difference", -0.6 + 0.1 * seed, 0.4, minus="head=nil", **own)
             if regime not in ("maml", "anil"):  # whose tests are in the rows of their own study
                 yield row("accuracy", level - 0.6 + 0.1 * seed, 0.6, **own)
-                yield row("accuracy", level, 0.6, **(who | _NIL))
+                if regime != "random":
+                    yield row("accuracy", level, 0.6, **(who | _NIL))
     if len(seeds) > 1:
         yield from _over_seeds()
 
@@ -121,8 +122,8 @@ def _tests(rng: np.random.Generator, who: dict[str, Any]) -> Iterator[Row]:
                 yield row("accuracy", full - cost, 0.5 + 0.02 * cost, **what)
                 if block:
                     yield row("accuracy_difference", -cost, 0.15 + 0.02 * cost, minus="frozen=none", **what)
-        if not untrained:
-            yield row("accuracy", 90.0 + at + shift, 0.6, **(who | _NIL | {"iteration": stage}))
+        level = NIL_ACCURACY["random"] if untrained else 90.0 + at + shift
+        yield row("accuracy", level, 0.6, **(who | _NIL | {"iteration": stage}))
 
 
 def _similarities(rng: np.random.Generator, who: dict[str, Any]) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from scipy import stats
 
 from analyses.readings import Estimate, Undefined
 from reports.claims import Claim, Part, Told, above, below, less_than, not_below, within
@@ -50,6 +51,38 @@ def test_one_part_that_fails_decides_and_a_missing_one_leaves_it_open():
     for parts, verdict in (((good, good), "holds"), ((good, bad, none), "does not hold"), ((good, none), "undecided")):
         assert judge(claim(*(Part("it", one, above(2)) for one in parts)), NOTHING).verdict == verdict
     assert all_of([]) == all_of(["not measured"]) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "n", "freedom"), [((), 25, 24), (((0, 1.0), (1, 2.0), (2, 3.0)), 600, 2), ((), None, None)]
+)
+def test_an_interval_that_holds_together_with_others_is_bonferronis(seeds, n, freedom):
+    one = Estimate(3.0, 2.0, 5.0, n, seeds)
+    law = stats.norm if freedom is None else stats.t(freedom)
+    stretch = law.ppf(1 - 0.05 / 7 / 2) / law.ppf(0.975)
+    found = one.simultaneous(7)
+    assert (found.low, found.high) == pytest.approx((3 - stretch, 3 + 2 * stretch), rel=1e-9)
+    assert one.simultaneous(1) == one and Estimate(3.0).simultaneous(7) == Estimate(3.0)
+
+
+def test_a_claim_of_many_parts_is_refuted_by_simultaneous_intervals_and_holds_by_plain_ones():
+    near, far, good = fixed(1, 0.1, 1.9), fixed(0, -0.5, 0.5), fixed(3, 2.1, 4)
+    parts = [Part("near", near, above(2)), *(Part(f"good {k}", good, above(2)) for k in range(5))]
+    told = judge(claim(*parts), NOTHING)
+    assert (told.verdict, told.parts[0].verdict, told.parts[0].alone) == ("undecided", "undecided", True)
+    assert "By its own interval near would fail, by one that is simultaneous over all parts not." in told.why
+    assert told.decide.startswith("Near: ")
+    assert judge(claim(parts[0]), NOTHING).verdict == "does not hold"
+    assert judge(claim(Part("far", far, above(2)), *parts[1:]), NOTHING).verdict == "does not hold"
+    assert judge(claim(*parts[1:]), NOTHING).verdict == "holds"
+    missing = [Part(f"none {k}", fixed(), above(2)) for k in range(5)]  # what was not measured could not fail
+    assert judge(claim(parts[0], *missing), NOTHING).verdict == "does not hold"
+
+
+def test_a_claim_about_what_is_not_there_is_not_applicable():
+    told = judge(claim(Part("it", fixed(3, 2.5, 4), above(2)), presupposes=lambda _: "Nothing was learned."), NOTHING)
+    assert (told.verdict, told.why, told.ours) == ("not applicable", "Nothing was learned.", ("it: 3.0 [2.5,\xa04.0]",))
+    assert judge(claim(Part("it", fixed(), above(2)), presupposes=lambda _: "No."), NOTHING).verdict == "not measured"
 
 
 def test_the_words_follow_from_the_parts():

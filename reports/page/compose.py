@@ -13,7 +13,7 @@ from reports.made import Made
 from reports.page.page import Page
 from reports.page.parts import Block, Cell, ClaimsList, PageTable, Rows, Section, Statement
 from reports.study import study as studies
-from reports.verdicts import judge
+from reports.verdicts import REFUTED, judge
 from reports.wording import DASH, count, listed
 from reports.works import Bibliography, methods_of
 from trainers.errors import unknown_name
@@ -42,7 +42,9 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         answer = study.answer(evidence, judgements)
         declared = study.sections(evidence, bibliography.cite)
     _check_links((found.claim for found in judgements.values()), declared, answer)
-    claims = ClaimsList("claims", tuple(judgements.values()), _rows("claims-rows", judged), study.reading)
+    claims = ClaimsList(
+        "claims", tuple(judgements.values()), _rows("claims-rows", judged), f"{study.reading} {REFUTED}"
+    )
     return Page(
         title=f"{study.title}{'' if study.title.endswith(('?', '!', ':')) else ':'} {made.data_name}, {made.task}",
         question=study.question,

@@ -27,6 +27,7 @@ _VERDICTS: Mapping[Verdict, tuple[Mark, str]] = {
     "holds": ("good", "hold"),
     "undecided": ("open", "undecided"),
     "does not hold": ("bad", "do not hold"),
+    "not applicable": ("none", "not applicable"),
     "not measured": ("none", "not measured"),
 }
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -8,8 +8,9 @@ from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
 from reports.evidence import Evidence
+from reports.names import label_of
 from reports.quantities import Computed, Quantity, Query, q
-from reports.wording import block_name, capital, listed
+from reports.wording import block_name, capital, listed, with_interval
 
 # fmt: off
 JUDGED = {"mean_cca": "CCA", "debiased_cka": "CKA"}  # similarities that verdicts are about, and their short names
@@ -24,6 +25,23 @@ def accuracy(learner: str, frozen: str = "", **how: Any) -> Query:
 def cost(learner: str, frozen: str, **how: Any) -> Quantity:
     """Ask for what freezing layers changes on the same tasks, points."""
     return accuracy(learner, frozen, **how) - accuracy(learner, **how)
+
+def gains(learner: str, evidence: Evidence) -> dict[str, Quantity]:
+    """Ask what training gave a learner, points: over the untrained network, features with features, and over chance."""
+    features = accuracy(learner, head="nil") - accuracy("random", head="nil")
+    return {"over the untrained network, both under the NIL head": features,
+            "over chance": accuracy(learner) - 100 / evidence.n_way}
+
+def untaught(evidence: Evidence, margin: float, *learners: str) -> str:
+    """Say of which learner it is not shown that it learned something by more than a margin, or ""."""
+    for who in learners:
+        for over, gain in gains(who, evidence).items():
+            found = gain.read(evidence)
+            if isinstance(found, Estimate) and not found.ends[0] > margin:
+                told = with_interval(found, signed=True, unit=" points")
+                return (f"{label_of(who)} is not shown to have learned what could be reused: its gain {over} is "
+                        f"{told}, and not clear of {margin} points.")
+    return ""
 
 def of_layer(measure: str, layer: str, learner: str, **how: Any) -> Query:
     """Ask for a similarity before against after adaptation, its null, or a distance of weights."""

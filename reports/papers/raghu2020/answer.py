@@ -11,7 +11,7 @@ from reports.evidence import Evidence
 from reports.names import label_of
 from reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
 from reports.probing import blocks as shared
-from reports.probing.questions import JUDGED, accuracy, cost, further_steps, of_layer
+from reports.probing.questions import JUDGED, accuracy, cost, further_steps, gains, of_layer
 from reports.quantities import ANY, q
 from reports.study.study import Answer
 from reports.verdicts import Judgement, all_of
@@ -22,21 +22,21 @@ _RULES = (
     f"Freezing speaks for reuse where freezing the body costs MAML under {COST} points, for relearning where it costs "
     f"more; similarity where every layer of the body stays above {SIMILAR} in CCA and CKA, and where one falls below. "
     "Both for reuse: reused. Both for relearning: relearned, or mixed where freezing a shorter block costs MAML under "
-    "the margin and the untrained network over it. One against the other: mixed. Only one decided: mostly. Neither: "
-    "undecided. What speaks for reuse counts only where, with the body frozen in both, MAML is shown to be more than "
-    f"{COST} points above the untrained network, so that what is kept was learned; else: undecided.")
+    "the margin and the untrained network over it. One against the other: mixed. One of them undecided: undecided. "
+    f"Before all that, MAML must be shown to be more than {COST} points above the untrained network, both under the "
+    "NIL head, and above chance: else nothing is shown to have been learned, and there is nothing to reuse or relearn.")
 _SAID = {"holds": "speaks for reuse", "does not hold": "speaks for relearning"}
 _COSTS = {"holds": f"stays within {COST} points", "does not hold": f"costs over {COST}", "undecided": "is undecided"}
-_LEAD = {"does not hold": "does not lead by that much", "not measured": "was not compared"}
 
 def classify(freezing: Verdict, similarity: Verdict, learned: Verdict, part_reused: bool) -> str:
-    """Return the headline by the rules: `learned` is the verdict on the lead, `part_reused` is of a shorter block."""
-    found = {freezing, similarity} & {"holds", "does not hold"}
-    if not found or ("holds" in found and learned != "holds"):
+    """Return the headline by the rules: `learned` is the verdict on the gain, `part_reused` is of a shorter block."""
+    if learned in ("does not hold", "undecided"):
+        return "Nothing is shown to have been learned that could be reused"
+    if learned != "holds" or not {freezing, similarity} <= {"holds", "does not hold"}:
         return "Undecided"
-    if len(found) == 2 or (freezing == similarity == "does not hold" and part_reused):
+    if freezing != similarity or (freezing == "does not hold" and part_reused):
         return "Mixed: part reuse, part relearning"
-    return f"The body is {'mostly ' * (freezing != similarity)}{'reused' if 'holds' in found else 'relearned'}"
+    return f"The body is {'reused' if freezing == 'holds' else 'relearned'}"
 
 def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     """Answer the study's question from its verdicts and numbers."""
@@ -47,8 +47,8 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     blocks, full = judged["R1"].parts, block_name(evidence.full)
     freezing = all_of(one.verdict for one in blocks[-1:])
     similarity = all_of(one.verdict for one in judged["R2"].parts if one.part.clear_of is not None)
-    lead = (accuracy("maml", evidence.full) - accuracy("random", evidence.full)).read(evidence)
-    learned = above(COST).judge(lead, evidence)
+    lead, over_chance = (gain.read(evidence) for gain in gains("maml", evidence).values())
+    learned = learned_by(lead, over_chance, evidence)
     untrained = {one.part.name: one.part.rule.judge(one.control, evidence) for one in blocks}
     found = {verdict: [one.part.name for one in blocks if one.verdict == verdict] for verdict in _COSTS}
     reused = [name for name in found["holds"] if name != full and untrained[name] == "does not hold"]
@@ -59,7 +59,7 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
         told.append(f"freezing {listed(reused)} costs the untrained network more, so what is kept there was learned")
     if passed:
         told.append(f"in an untrained network, freezing {listed(passed)} costs as little: it shows nothing there")
-    told.append(f"with {full} frozen, MAML's features are worth {_points(lead)} against untrained ones" if isinstance(
+    told.append(f"under the NIL head, MAML's features are worth {_points(lead)} against untrained ones" if isinstance(
         lead, Estimate) else "no untrained network was tested: the costs have nothing to be read against")
     figure = Figure("answer-figure", "What freezing costs, and how alike each layer is before and after adaptation.",
                     (shared.frozen_blocks(evidence, ("maml", "random")),
@@ -67,6 +67,13 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
                     ("What freezing costs, and what adaptation changes", "The table holds neither for MAML."))
     every = (*_numbers(evidence), *_tension(freezing, similarity, learned), f"{capital('; '.join(told))}.")
     return Answer(classify(freezing, similarity, learned, bool(reused)), every, _RULES, figure)
+
+def learned_by(lead: Reading, over_chance: Reading, evidence: Evidence) -> Verdict:
+    """Return whether both gains are shown to be above the margin; "not measured" without an untrained network."""
+    verdicts = [above(COST).judge(gain, evidence) for gain in (lead, over_chance)]
+    if "not measured" in verdicts:
+        return "not measured"
+    return "holds" if set(verdicts) == {"holds"} else "does not hold" if "does not hold" in verdicts else "undecided"
 
 def _points(found: Reading) -> str:
     return with_interval(found, signed=True, unit=" points")
@@ -105,7 +112,9 @@ def _tension(freezing: Verdict, similarity: Verdict, learned: Verdict) -> list[s
         said = listed([f"{kind} {_SAID.get(verdict, f'is {verdict}')}" for kind, verdict in kinds.items()])
         both = {*kinds.values()} == {*_SAID}
         told = [f"{'The two kinds of evidence disagree' if both else 'Only one kind of evidence decides'}: {said}."]
-    if "holds" in kinds.values() and learned != "holds":
-        told.append("What speaks for reuse does not count here: with the body frozen, MAML should be shown to lead the "
-                    f"untrained network by more than {COST} points, and {_LEAD.get(learned, 'the lead is undecided')}.")
+    if learned != "holds":
+        told.append("None of this counts here: " + {
+            "does not hold": f"MAML gained no more than {COST} points over the untrained network or over chance",
+            "undecided": f"a gain of MAML by more than {COST} points over the untrained network and over chance is not "
+            "shown"}.get(learned, "what MAML gained over an untrained network was not measured") + ".")
     return [" ".join(told)] * bool(told)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from analyses.readings import Estimate, Reading
 from reports.claims import Claim, Part, Told, above, below, less_than, within
 from reports.evidence import Evidence
 from reports.papers.raghu2020 import paper
-from reports.papers.raghu2020.paper import ANIL, BOTH, CHANGED, COST, GAP, MAML, NAMES, REGIMES, SIMILAR, headed
-from reports.probing.questions import JUDGED, accuracy, cost, further_steps, lowest, of_layer, stages
+from reports.papers.raghu2020.paper import (
+    ANIL,
+    BOTH,
+    CHANGED,
+    COST,
+    GAP,
+    MAML,
+    NAMES,
+    PRESUPPOSED,
+    REGIMES,
+    SIMILAR,
+    headed,
+)
+from reports.probing.questions import JUDGED, accuracy, cost, further_steps, lowest, of_layer, stages, untaught
 from reports.quantities import Computed, Quantity, q
 from reports.wording import block_name, count, listed, number, with_interval
 
@@ -25,7 +39,12 @@ _AHEAD = above(-GAP, f"less than {GAP} points behind, or ahead", f"more than {GA
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims that the study answers, of these layers, steps and stages, by number."""
     found = (*_inside(evidence), *_learners(), *_regimes(), *_pairs())
-    return tuple(sorted(found, key=lambda claim: int(claim.id[1:])))
+    claims = (replace(claim, presupposes=_taught(*PRESUPPOSED[claim.id])) if claim.id in PRESUPPOSED else claim
+              for claim in found)
+    return tuple(sorted(claims, key=lambda claim: int(claim.id[1:])))
+
+def _taught(*learners: str) -> Callable[[Evidence], str]:
+    return lambda evidence: untaught(evidence, COST, *learners)
 
 def _percent(name: str, quantity: Quantity) -> Told:
     return Told(name, quantity, unit=" %", signed=False)

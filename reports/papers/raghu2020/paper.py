@@ -27,6 +27,9 @@ HEADLESS = REGIMES[2:]
 NAMES = {name: label_of(name) for name in (*BASES, *REGIMES)} | {"random": "random features"}
 MAML, ANIL, BOTH = ("maml", "maml"), ("anil", "anil"), ("anil", "maml")
 ORDER = ("maml", "multiclass", "random", "multitask")  # as like MAML as Table 8 finds them
+PRESUPPOSED = {  # who must have learned something for a claim to be about anything; R8 asks it, R11 is about times
+    **dict.fromkeys(("R1", "R2", "R3", "R4", "R5", "R9", "R10", "R12", "R13"), ("maml",)),
+    "R6": ("maml", "anil"), "R7": ("anil",)}
 COMPARED = (  # what is compared, by part of the network: claim R6, then R13
     *(("body", pair) for pair in (MAML, ANIL, BOTH)),
     *(("first three", (regime, "maml")) for regime in ("maml", *HEADLESS)))
