@@ -54,16 +54,17 @@ class Worker:
         began = time.monotonic()
         self._pipe.send(("judge", (mutant,)))
         with contextlib.suppress(EOFError, ConnectionResetError):
-            # Three times as long: it is told there, unless it hangs in a library, and the first reads a clean file too.
-            if self._pipe.poll(3 * SECONDS):
+            # Six times as long: what keeps the processor busy is told there, unless it is in a library; this is for
+            # what waits, for ever, on a machine that may be busy with other things.
+            if self._pipe.poll(6 * SECONDS):
                 return self._pipe.recv()
-        hung = time.monotonic() - began >= 3 * SECONDS
+        hung = time.monotonic() - began >= 6 * SECONDS
         self._process.kill()
         self._process.join()
         code = self._process.exitcode
         self._pipe.close()
         self._begin()
-        return Outcome(HANG, told="in a library") if hung else Outcome(DIED, told=f"exit code {code}"), []
+        return Outcome(HANG, told="waits, or is in a library") if hung else Outcome(DIED, told=f"exit code {code}"), []
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Return what a method of the campaign there returns."""
