@@ -14,7 +14,7 @@ from trainers.config import from_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.strict_json import parse_json
 
-__all__ = ["Made", "Trained"]
+__all__ = ["Differs", "Made", "Trained"]
 
 
 class Trained(NamedTuple):
@@ -26,6 +26,14 @@ class Trained(NamedTuple):
     steps: int  # outer steps of its training; 0 of a network that is never trained
     tasks: int  # in an outer step
     head_of: str = ""  # key of the learner whose finished body it is a head for
+
+
+class Differs(NamedTuple):
+    """A condition under which a study was made that is not its paper's."""
+
+    what: str
+    paper: str
+    here: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Made:
     stores: tuple[tuple[str, str, str], ...] = ()  # (label, SHA-256, id of the checkpoint) of each activation store
     missing: tuple[tuple[str, str, str], ...] = ()  # (step, how it ended, why) of each step that was not done
     test_steps: int = 0  # inner-loop steps of the tests that verdicts rest on; 0: as many as in training
+    differs: tuple[Differs, ...] = ()  # where the conditions are not those of the paper
 
     def __post_init__(self) -> None:
         for name in ("n_way", "n_shot", "n_query", "test_queries", "trained_steps"):
@@ -88,8 +97,8 @@ class Made:
         except (OSError, ValueError) as error:
             raise UnreadableInput(f"{path}: cannot be read: {error}") from error
         fields = {field.name for field in dataclasses.fields(cls)}
-        if isinstance(told, dict):
-            told.setdefault("test_steps", 0)  # of tables that were written before there was a choice
+        if isinstance(told, dict):  # of tables that were written before there were these
+            told = {"test_steps": 0, "differs": []} | told
         if not isinstance(told, dict) or set(told) != fields:
             raise UnreadableInput(f"{path}: expected an object with {', '.join(sorted(fields))}")
         return from_mapping(cls, told, str(path))

@@ -21,6 +21,7 @@ from trainers.errors import unknown_name
 __all__ = ["made_section", "page_of"]
 
 _MISSING = "Steps that failed or were not done: what rests on them is not on this page. The same command tries again."
+_DIFFERS = "Where the conditions here differ from the paper’s. Rates are on the mean loss."
 _CHECKPOINTS = "Checkpoints: the first 12 digits are the column “checkpoint” of the CSV files."
 _STORES = "Activation stores: the column “source”. Another machine or another version has others."
 
@@ -52,6 +53,10 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
             ("Data", made.data_name),
             ("Tasks", f"{made.task}, {made.n_query} queries a class in training, {made.test_queries} in tests"),
+            (
+                "Inner rate",
+                f"{made.inner_lr:g} on the mean loss, {made.inner_lr / made.n_way:g} as finn2017’s code has it",
+            ),
             ("Inner steps", f"{made.trained_steps} in training, {evidence.test_steps} in tests"),
             ("Trainings of each learner", count(len(evidence.seeds), "seed")),
             *made.data_facts,
@@ -118,6 +123,7 @@ def made_section(made: Made) -> Section[Block]:
     """Return the section with the commands and, folded away, configurations, checkpoints and versions."""
     lines = tuple((Cell(name), Cell(ending, mark="bad"), Cell(why)) for name, ending, why in made.missing)
     blocks = (
+        *[_table("differs", _DIFFERS, ("Condition", "The paper", "Here"), made.differs)] * bool(made.differs),
         *[PageTable("missing-steps", _MISSING, ("Step", "Ended", "Why"), lines)] * bool(lines),
         Statement(made.commands, code=True),
         *[Statement(made.notes)] * bool(made.notes),

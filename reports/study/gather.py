@@ -9,9 +9,10 @@ from pathlib import Path
 from analyses.table import Row, Table
 from reports.made import Made, Trained
 from reports.study.cache import Measuring
+from reports.study.conditions import against_paper
 from reports.study.engine import Results
 from reports.study.measurements import TEST_QUERIES
-from reports.study.plan import Run
+from reports.study.plan import Planned, Run
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.config import TrainConfig, to_mapping
@@ -65,17 +66,13 @@ def _untrained(row: Row) -> Row:
     return dataclasses.replace(row, other_iteration=0) if row.other_algorithm == "random" else row
 
 
-def made_of(
-    study: str, runs: Sequence[Run], results: Results, images: ImageSet, commands: Sequence[str], test_steps: int = 0
-) -> Made:
-    """Return what made a study: its runs that have ended, the first of which says way, shot, steps and network.
-
-    `test_steps` are the inner steps of the tests that verdicts rest on; 0 for as many as in training.
-    """
+def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made:
+    """Return what made a study: its runs that have ended, the first of which says way, shot, steps and network."""
+    runs, images = planned.runs, planned.images
     config, last = runs[0].config, load_checkpoint(runs[0].checkpoint())
     told = {run.label: to_mapping(shown_config(run)) for run in runs}
     return Made(
-        study=study,
+        study=planned.study.name,
         data=images.name,
         data_facts=_facts(images, last, results),
         n_way=config.n_way,
@@ -84,7 +81,8 @@ def made_of(
         test_queries=TEST_QUERIES,
         trained_steps=config.inner_steps,
         inner_lr=config.inner_lr,
-        test_steps=test_steps,
+        test_steps=getattr(planned.options, "test_steps", 0),
+        differs=against_paper(planned.study, planned.options),
         layers=layers_of(last.network()),
         learners=tuple(_learner(run) for run in {run.learner.key: run for run in runs}.values()),
         commands=tuple(commands),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
@@ -59,7 +59,7 @@ class Options:
 
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
     """glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…"""
-    preset: str = "quick"  # quick (minutes) or full (the paper's scale: hours); the defaults are its.
+    preset: str = "quick"  # quick (minutes), full (hours) or the paper's own conditions; the defaults are its.
     iterations: int  # Outer steps of each run.
     seeds: int  # Runs of each algorithm, with seeds 0, 1, …
     tasks: int  # Test tasks behind an accuracy, of each domain where there are several.
@@ -71,6 +71,7 @@ class Options:
     inner_lr: float = 0.1  # Step size of the inner loop.
     meta_batch: int = 16  # Tasks in an outer step.
     norm: Norm = "transductive"  # Whose statistics normalise a query: its batch's own, or the support set's.
+    schedule: Literal["constant", "cosine"] = "cosine"  # How the outer rate falls over the run.
     filters: Annotated[int | None, _arg("INT", "64 on grey images, 32 on RGB")] = None  # Channels of a convolution.
     image_size: Annotated[int | None, _arg("INT", "the set's own")] = None  # Resize images to this many pixels.
     colour: Annotated[Colour | None, _arg("{grey,rgb}", "as the images are")] = None  # Turn images grey, or into RGB.
@@ -90,7 +91,7 @@ class Options:
     def config(self, algorithm: str, seed: int, **settings: Any) -> TrainConfig:
         """Return the config of one of a study's runs, with settings of this run alone."""
         shared = {name: getattr(self, name) for name in _SHARED}
-        values = {**shared, "algorithm": algorithm, "seed": seed, "schedule": "cosine", **settings}
+        values = {**shared, "algorithm": algorithm, "seed": seed, **settings}
         values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
         values.setdefault("val_every", max(1, values["iterations"] // 20))
         return TrainConfig(**values)

@@ -19,7 +19,7 @@ from trainers.errors import unknown_name
 from trainers.run import RunFolder
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Run", "runs_of", "steps_of"]
+__all__ = ["Planned", "Run", "runs_of", "steps_of"]
 
 _SHARES = {"start": 0.0, "third": 1 / 3, "two-thirds": 2 / 3, "last": 1.0}  # checkpoints, by how far training is
 
@@ -44,6 +44,18 @@ class Run:
         iterations = {name: math.ceil(share * self.config.iterations) for name, share in _SHARES.items()}
         latest = {iteration: name for name, iteration in iterations.items()}
         return tuple(name for name in at if name not in iterations or latest[iterations[name]] == name)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study made ready for its data: its runs, and the steps that train and measure them."""
+
+    study: Study
+    options: Options
+    images: ImageSet
+    runs: tuple[Run, ...]
+    steps: tuple[Step, ...]
+    out: Path
 
 
 def runs_of(study: Study, options: Options, out: Path, images: ImageSet) -> tuple[Run, ...]:

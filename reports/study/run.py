@@ -18,7 +18,7 @@ from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
 from reports.study.measurements import KINDS
 from reports.study.options import Options, flag_of, option_words, train_command
-from reports.study.plan import Run, runs_of, steps_of
+from reports.study.plan import Planned, Run, runs_of, steps_of
 from reports.study.study import Study
 from reports.verdicts import Judgement
 from trainers.algorithms import algorithm_named, check_options
@@ -33,18 +33,6 @@ from trainers.tasks.imageset import ImageSet
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
 
 _NOTE = "options"  # beside the tables of a run: what it was measured with
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A study made ready for its data: its runs, and the steps that train and measure them."""
-
-    study: Study
-    options: Options
-    images: ImageSet
-    runs: tuple[Run, ...]
-    steps: tuple[Step, ...]
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -201,10 +189,7 @@ def _finished(planned: Planned, results: Results, commands: Sequence[str], out: 
     for run in runs:
         if read_note(run.folder, _NOTE) != amounts:
             write_note(run.folder, _NOTE, amounts)
-    table, made = (
-        gathered(runs, results),
-        made_of(study.name, runs, results, planned.images, commands, getattr(planned.options, "test_steps", 0)),
-    )
+    table, made = gathered(runs, results), made_of(planned, results, commands)
     if study.derive:
         table += study.derive(table, made)
     page = page_of(study, Evidence(table, made))

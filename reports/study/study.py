@@ -17,7 +17,7 @@ from trainers.errors import unknown_name
 
 if TYPE_CHECKING:
     from analyses.table import Table
-    from reports.made import Made
+    from reports.made import Differs, Made
 
 __all__ = ["Answer", "Cite", "Learner", "Measurement", "Section", "Study"]
 
@@ -83,6 +83,7 @@ class Study:
     answer: Callable[[Evidence, Mapping[str, Judgement]], Answer]  # from the verdicts by claim, too, what it says first
     # from the table of all that was measured and its `Made`, rows that follow from several of its rows
     derive: Callable[[Table, Made], Table] | None = None
+    unlike: tuple[Differs, ...] = ()  # what is other than in the paper whatever is asked for
     check: Callable[[Any, Any], None] | None = None  # refuses data that it is not about: (options, images)
 
     def preset(self, name: str) -> Options:

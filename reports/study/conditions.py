@@ -1,0 +1,55 @@
+"""Where a study's conditions differ from those of its paper: its options against the paper's preset."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from reports.made import Differs
+from reports.study.options import Options
+from reports.study.study import Study
+
+__all__ = ["against_paper"]
+
+_OURS = {
+    "preset",
+    "data",
+    "chunk",
+    "device",
+    "val_tasks",
+    "replicates",
+    "permutations",
+    "rounds",
+    "image_size",
+    "colour",
+}
+"""Options that change what is computed, or on what, not under which conditions; the data have a line of their own."""
+
+
+def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
+    """Return what differs from the paper: first what always does, then the options that are others than in its preset.
+
+    Of several presets of a paper it is the one of as many ways and shots, else of as many ways, else the first.
+
+    Args:
+        study: its presets whose names begin with "paper" are the paper's conditions.
+        options: what the study was asked for, or what the runs of a report were trained and tested with.
+    """
+    presets = [preset for name, preset in study.presets.items() if name.startswith("paper")]
+    if not presets:
+        return ()
+    theirs = max(presets, key=lambda one: (one.n_way == options.n_way, one.n_shot == options.n_shot))
+    found = [
+        Differs(f.name.replace("_", " "), _told(getattr(theirs, f.name)), _told(getattr(options, f.name)))
+        for f in fields(options)
+        if f.name not in _OURS and getattr(theirs, f.name) != getattr(options, f.name)
+    ]
+    return (*study.unlike, *found)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return {None: "as the data ask for", True: "yes", False: "no"}.get(value) or (
+        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+    )
