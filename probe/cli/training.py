@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from probe.cli.arguments import (
 from probe.show import write_line
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.families import in_family
 from trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
@@ -50,6 +52,7 @@ def train(
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
+    config = in_family(config, adapt_norm_told=_told("adapt-norm", GIVEN.get()))
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     folder = out or Path("runs") / default_run_name(config)
@@ -73,6 +76,11 @@ def train(
         )
         write_line(visible(str(RunFolder(folder).checkpoint("last"))))
     return 0
+
+
+def _told(flag: str, words: Sequence[str]) -> bool:
+    """Return whether a command line names a flag, or its opposite."""
+    return any(word.replace("_", "-") in (f"--{flag}", f"--no-{flag}") for word in words)
 
 
 def default_run_name(config: TrainConfig) -> str:
