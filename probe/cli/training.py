@@ -21,7 +21,7 @@ from probe.cli.arguments import (
     show_table,
 )
 from probe.show import write_line
-from trainers.config import TrainConfig
+from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.families import in_family
 from trainers.formats.text import visible
@@ -100,6 +100,12 @@ def evaluate(
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
     ] = None,
     n_query: int = 15,
+    norm: Annotated[
+        TestNorm | None,
+        tyro.conf.arg(
+            metavar="{transductive,non-transductive,one-query}", help_behavior_hint="(default: as in training)"
+        ),
+    ] = None,
     split: Literal["train", "val", "test"] = "test",
     seed: int = 0,
     data_root: DataRoot = None,
@@ -116,6 +122,8 @@ def evaluate(
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
         n_query: Query images of a class.
+        norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
+            that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more).
         split: Which classes.
         seed: Names the tasks.
         data_root: Folder of the data sets.
@@ -128,7 +136,7 @@ def evaluate(
 
     loaded = load_checkpoint(checkpoint)
     imageset = load_data(loaded.config, data, data_root)
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(
             loaded, imageset, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,

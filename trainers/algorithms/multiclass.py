@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation, TrainConfig
+from trainers.config import Adaptation, HeadStart, TrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ def _classes_head(config: TrainConfig, imageset: ImageSet, network: TaskNetwork)
     seed = np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1, np.uint64)[0]  # not the network's
     weight = torch.empty(len(imageset.classes_of("train")), own.shape[1])
     head = network.get_submodule(network.layer_names[-1])
-    start = head.start if isinstance(head, Head) else "glorot"
+    start: HeadStart = head.start if isinstance(head, Head) else "glorot"
     draw_head(weight, start, torch.Generator().manual_seed(int(seed)))
     made = {"classes.weight": weight, "classes.bias": torch.zeros(len(weight))}
     return {name: value.to(own.device, own.dtype).requires_grad_() for name, value in made.items()}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainers.adapt import adapt_as
-from trainers.config import Adaptation, AssignTo
-from trainers.networks import Parameters
+from trainers.clustering.moves import Moves
+from trainers.config import AssignTo
+from trainers.networks import Parameters, TaskNetwork
 from trainers.tasks.episodes import Examples
 
 __all__ = ["Clusters", "Start", "starting_point"]
@@ -27,7 +27,7 @@ class Clusters:
         centres: (m, …) by name, for the parameters that tasks are clustered by.
         initialisations: (m, …) by name, for all parameters.
         members: how many of the tasks that the clusters were found in belong to each, (m,).
-        adaptation: how θ* adapts to a task.
+        moves: how θ* adapts to a task to find its cluster.
         assign_to: whether adapted parameters are compared with the centres, or with the initialisations.
     """
 
@@ -35,7 +35,7 @@ class Clusters:
     centres: Mapping[str, Tensor]
     initialisations: Mapping[str, Tensor]
     members: Int[Tensor, " cluster"]
-    adaptation: Adaptation
+    moves: Moves
     assign_to: AssignTo
 
     @property
@@ -43,11 +43,11 @@ class Clusters:
         """How many clusters there are, m."""
         return len(self.members)
 
-    def assign(self, network: nn.Module, support: Examples) -> Int[Tensor, " task"]:
+    def assign(self, network: TaskNetwork, support: Examples) -> Int[Tensor, " task"]:
         """Return each task's cluster: argmin_i ‖θ̄_T − c_i‖₂, θ̄_T being θ* adapted to the task's support set."""
         if self.count == 1:  # nothing to choose
             return torch.zeros(len(support.labels), dtype=torch.int64, device=support.images.device)
-        return self.nearest(adapt_as(network, self.base, support, self.adaptation).params)
+        return self.nearest(self.moves.adapted(network, self.base, support))
 
     def nearest(self, adapted: Parameters) -> Int[Tensor, " task"]:
         """Return the cluster nearest to each task's adapted parameters, which carry a leading task axis."""
@@ -55,7 +55,7 @@ class Clusters:
             squared = torch.stack([self._squared(adapted, cluster) for cluster in range(self.count)])
             return squared.argmin(dim=0)
 
-    def of(self, network: nn.Module, support: Examples) -> Parameters:
+    def of(self, network: TaskNetwork, support: Examples) -> Parameters:
         """Return each task's initialisation: all parameters with a leading task axis."""
         chosen = self.assign(network, support)
         return {name: value.detach()[chosen] for name, value in self.initialisations.items()}
@@ -83,6 +83,6 @@ Start = Parameters | Clusters
 """What a test adapts from: one initialisation, or one of several for each task."""
 
 
-def starting_point(network: nn.Module, start: Start, support: Examples) -> Parameters:
+def starting_point(network: TaskNetwork, start: Start, support: Examples) -> Parameters:
     """Return the parameters that tasks adapt from: shared, or a task's own with a leading task axis."""
     return start.of(network, support) if isinstance(start, Clusters) else start
