@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainers.clustering.moves import Moves
 from trainers.config import AssignTo
-from trainers.networks import Parameters, TaskNetwork
+from trainers.networks import Parameters
 from trainers.tasks.episodes import Examples
 
 __all__ = ["Clusters", "Start", "starting_point"]
@@ -43,7 +43,7 @@ class Clusters:
         """How many clusters there are, m."""
         return len(self.members)
 
-    def assign(self, network: TaskNetwork, support: Examples) -> Int[Tensor, " task"]:
+    def assign(self, network: nn.Module, support: Examples) -> Int[Tensor, " task"]:
         """Return each task's cluster: argmin_i ‖θ̄_T − c_i‖₂, θ̄_T being θ* adapted to the task's support set."""
         if self.count == 1:  # nothing to choose
             return torch.zeros(len(support.labels), dtype=torch.int64, device=support.images.device)
@@ -55,7 +55,7 @@ class Clusters:
             squared = torch.stack([self._squared(adapted, cluster) for cluster in range(self.count)])
             return squared.argmin(dim=0)
 
-    def of(self, network: TaskNetwork, support: Examples) -> Parameters:
+    def of(self, network: nn.Module, support: Examples) -> Parameters:
         """Return each task's initialisation: all parameters with a leading task axis."""
         chosen = self.assign(network, support)
         return {name: value.detach()[chosen] for name, value in self.initialisations.items()}
@@ -83,6 +83,6 @@ Start = Parameters | Clusters
 """What a test adapts from: one initialisation, or one of several for each task."""
 
 
-def starting_point(network: TaskNetwork, start: Start, support: Examples) -> Parameters:
+def starting_point(network: nn.Module, start: Start, support: Examples) -> Parameters:
     """Return the parameters that tasks adapt from: shared, or a task's own with a leading task axis."""
     return start.of(network, support) if isinstance(start, Clusters) else start

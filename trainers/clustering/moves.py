@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Int, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainers.adapt import adapt_as
+from trainers.adapt import adapt_as, layers_of
 from trainers.config import Adaptation
-from trainers.networks import Parameters, TaskNetwork, has_task_axis, layer_of
+from trainers.networks import Parameters, has_task_axis, layer_of
 from trainers.tasks.episodes import Examples
 
 __all__ = ["Moves", "orders_of_labels", "symmetric"]
@@ -43,7 +43,7 @@ class Moves:
         words = [f"{self.adaptation.steps} inner steps", *["symmetric head"] * self.symmetric_head]
         return ", ".join(words + [f"mean over {self.label_orders} label orders"] * (self.label_orders > 1))
 
-    def adapted(self, network: TaskNetwork, base: Parameters, support: Examples) -> dict[str, Tensor]:
+    def adapted(self, network: nn.Module, base: Parameters, support: Examples) -> dict[str, Tensor]:
         """Return θ* + the mean displacement of each task; a parameter that does not adapt has no task axis.
 
         It takes `label_orders` times an adaptation. The paper's own is θ̄_T itself.
@@ -66,9 +66,9 @@ class Moves:
         return {name: value.detach() + moved[name] if name in moved else value for name, value in base.items()}
 
 
-def symmetric(network: TaskNetwork, base: Parameters) -> dict[str, Tensor]:
+def symmetric(network: nn.Module, base: Parameters) -> dict[str, Tensor]:
     """Return parameters whose head treats all classes alike: each of its rows is the mean of them."""
-    head = network.layer_names[-1]
+    head = layers_of(network)[-1]
     return {
         name: value.mean(0, keepdim=True).expand_as(value).clone() if layer_of(name) == head else value
         for name, value in base.items()

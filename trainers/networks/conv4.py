@@ -124,7 +124,8 @@ class Head(nn.Module):
 
     def __init__(self, features: int, n_way: int, pooled: bool, start: HeadStart, generator: torch.Generator) -> None:
         super().__init__()
-        self.n_way, self.pooled, self.start = n_way, pooled, start
+        self.n_way, self.pooled = n_way, pooled
+        self.start: HeadStart = start
         self.weight = nn.Parameter(torch.empty(n_way, features))
         self.bias = nn.Parameter(torch.zeros(n_way))
         draw_head(self.weight, start, generator)
