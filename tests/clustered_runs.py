@@ -22,6 +22,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "one": {"clusters": 1},
     "body": {"clusters": 2, "clustered": "body", "assign_to": "initialisations"},
     "head": {"clusters": 2, "clustered": "head"},
+    "orders": {"clusters": 2, "cluster_steps": 3, "label_orders": 4, "cluster_norms": True},
+    "symmetric": {"clusters": 2, "clustered": "body", "symmetric_head": True},
 }
 
 

@@ -5,6 +5,7 @@ import torch
 from trainers.adapt import adapt_as
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Clusters
+from trainers.clustering.moves import Moves
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.networks import build_network
 
@@ -30,7 +31,7 @@ def two_starts(sampler, tasks, network_config=NETWORK, adaptation=ADAPTATION, dt
         {name: value[[0, tasks - 1]] for name, value in adapted.items() if value.dim() > base[name].dim()},
         {name: torch.stack([init[name] for init in inits]) for name in base},
         torch.tensor([1, 1]),
-        adaptation,
+        Moves(adaptation),
         "centres",
     )
 
@@ -46,7 +47,7 @@ def checkpoint_of(clusters, network_config=NETWORK, adaptation=ADAPTATION, n_sho
 def nearest(clusters, support):
     """The cluster of one task, by distances written out; `support` has a task axis of one."""
     network = build_network(NETWORK, 0).to(support.images.dtype)
-    adapted = adapt_as(network, clusters.base, support, clusters.adaptation).params
+    adapted = adapt_as(network, clusters.base, support, clusters.moves.adaptation).params
     flat = torch.cat([adapted[name][0].flatten() for name in clusters.centres]).double()
     centres = torch.cat([value.flatten(1) for value in clusters.centres.values()], dim=1).double()
     return int(((centres - flat) ** 2).sum(dim=1).argmin())

@@ -64,6 +64,25 @@ def test_train_again_is_a_resume_that_changes_nothing(folder, capsys):
     assert "inner_lr: 0.1 there, 0.2 asked" in capsys.readouterr().err
 
 
+def test_evaluate_normalises_queries_as_asked(folder, capsys):
+    found = {}
+    for norm in (None, "transductive", "non-transductive", "one-query"):
+        words = [] if norm is None else ["--norm", norm]
+        assert main(["evaluate", last(folder), "--tasks", "5", "--json", *words]) == 0
+        found[norm] = {row["measure"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found[None] == found["transductive"]  # what it was trained with, of which a row says nothing
+    losses = [found[norm]["loss"]["value"] for norm in ("transductive", "non-transductive", "one-query")]
+    assert len(set(losses)) == 3
+    assert "one by one, with the statistics of the support set" in found["one-query"]["accuracy"]["reason"]
+
+
+def test_training_with_one_query_at_a_time_is_refused_in_a_sentence(tmp_path, capsys):
+    words = ["train", "maml", "--data", "glyphs", "--norm", "one-query", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "--norm one-query is a way of testing" in told and "train with transductive or non-transductive" in told
+
+
 def test_evaluate_own_nil_frozen(folder, capsys):
     for options in ((), ("--head", "nil"), ("--freeze", "conv1,conv2"), ("--inner-steps", "0")):
         assert main(["evaluate", last(folder), "--tasks", "5", *options]) == 0

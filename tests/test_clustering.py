@@ -13,9 +13,11 @@ from tests.conftest import make_imageset
 from trainers.adapt import adapt_as
 from trainers.clustering.clusters import Clusters, starting_point
 from trainers.clustering.kmeans import k_means
+from trainers.clustering.moves import Moves, orders_of_labels, symmetric
+from trainers.clustering.settings import Clustering, clustered_names
 from trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
 from trainers.clustering.vectors import TaskVectors, isometric
-from trainers.config import Adaptation, NetworkConfig
+from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.networks import build_network
 from trainers.tasks.episodes import EpisodeSampler
@@ -117,7 +119,7 @@ def small_clusters(m=3, assign_to="centres", by=("conv1.conv.weight", "head.weig
     }
     adaptation = Adaptation(network.layer_names, 0.1, 2, adapt_norm=adapt_norm)
     return network, Clusters(
-        base, {name: near[name] for name in by}, far, torch.ones(m, dtype=torch.int64), adaptation, assign_to
+        base, {name: near[name] for name in by}, far, torch.ones(m, dtype=torch.int64), Moves(adaptation), assign_to
     )
 
 
@@ -135,7 +137,7 @@ def test_a_task_goes_to_the_nearest_centre_by_the_clustered_parameters(assign_to
     against = clusters.centres if assign_to == "centres" else clusters.initialisations
     expected = []
     for place in range(len(tasks)):
-        adapted = adapt_as(network, clusters.base, tasks.support[place : place + 1], clusters.adaptation).params
+        adapted = adapt_as(network, clusters.base, tasks.support[place : place + 1], clusters.moves.adaptation).params
         squared = [
             sum(float(((adapted[name].reshape(against[name][i].shape) - against[name][i]) ** 2).sum()) for name in by)
             for i in range(clusters.count)
@@ -202,3 +204,98 @@ def test_waiting_tasks_of_another_number_of_clusters_are_refused():
     two, three = (AssignedTasks(None, 4, m, None) for m in (2, 3))
     with pytest.raises(UnreadableInput, match=r"other clusters \(2 of them\) than this run's 3"):
         three.state = two.state
+
+
+def float64_setting(tasks=6):
+    shape = NetworkConfig("conv4", 3, 1, 20, 8, "stride", "transductive")
+    network = build_network(shape, 3).double()
+    base = {name: value.detach() for name, value in network.named_parameters()}
+    base["head.bias"] = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
+    imageset = make_imageset(size=20)
+    batch = EpisodeSampler(imageset, "train", 3, 2, 2, 0, dtype=torch.float64).batch(range(tasks))
+    return network, base, batch.support, Adaptation(network.layer_names, 0.3, 6)
+
+
+def exchanged(support, seed=0):
+    """The same images under other labels, no task's the same as before."""
+    generator = np.random.default_rng(seed)
+    orders = [np.array([1, 2, 0]), np.array([2, 0, 1]), np.array([1, 0, 2])]
+    chosen = torch.from_numpy(np.stack([orders[i] for i in generator.integers(3, size=len(support.labels))]))
+    return dataclasses.replace(support, labels=chosen.gather(1, support.labels))
+
+
+@pytest.mark.parametrize("adapt_norm", [True, False])
+def test_under_a_symmetric_head_the_body_does_not_know_the_order_of_the_labels(adapt_norm):
+    network, base, support, adaptation = float64_setting()
+    moves = Moves(dataclasses.replace(adaptation, adapt_norm=adapt_norm), symmetric_head=True)
+    one, other = (moves.adapted(network, base, these) for these in (support, exchanged(support)))
+    for name, value in one.items():
+        if not name.startswith("head"):
+            assert float((value - other[name]).abs().max()) < 1e-10
+    assert max(float((value - base[name]).abs().max()) for name, value in one.items() if "conv.weight" in name) > 1e-3
+    assert float((one["head.weight"] - other["head.weight"]).abs().max()) > 1e-3
+    own = Moves(moves.adaptation)
+    apart = [own.adapted(network, base, these)["conv4.conv.weight"] for these in (support, exchanged(support))]
+    assert float((apart[0] - apart[1]).abs().max()) > 1e-3
+
+
+def test_a_symmetric_head_has_the_mean_of_all_rows_in_each():
+    network, base, _, _ = float64_setting()
+    made = symmetric(network, base)
+    for row in range(3):
+        assert torch.allclose(made["head.weight"][row], base["head.weight"].mean(0))
+        assert torch.allclose(made["head.bias"][row], base["head.bias"].mean())
+    assert all(made[name] is value for name, value in base.items() if not name.startswith("head"))
+
+
+@pytest.mark.parametrize("symmetric_head", [False, True])
+def test_the_mean_over_label_orders_is_that_of_each_task_alone_adapted_to_each(symmetric_head):
+    network, base, support, adaptation = float64_setting()
+    found = Moves(adaptation, 5, symmetric_head).adapted(network, base, support)
+    origin = symmetric(network, base) if symmetric_head else base
+    orders = [labels for labels in orders_of_labels(support, 5)]
+    for task in range(len(support.labels)):
+        alone = support[task : task + 1]
+        moved = []
+        for labels in orders:
+            one = dataclasses.replace(alone, labels=labels[task : task + 1])
+            adapted = adapt_as(network, origin, one, adaptation).params
+            moved.append({name: adapted[name][0] - origin[name] for name in base})
+        for name, value in base.items():
+            mean = value + sum(step[name] for step in moved) / 5
+            assert float((found[name][task] - mean).abs().max()) < 1e-10
+
+
+def test_one_order_of_labels_is_the_papers_own_to_the_bit():
+    network, base, support, adaptation = float64_setting()
+    found, expected = Moves(adaptation).adapted(network, base, support), adapt_as(network, base, support, adaptation)
+    assert all(torch.equal(found[name], value) for name, value in expected.params.items())
+
+
+def test_orders_of_labels_are_the_images_own_and_each_round_gives_every_class_every_label():
+    _, _, support, _ = float64_setting()
+    orders = list(orders_of_labels(support, 8))
+    assert len(orders) == 8 and torch.equal(orders[0], support.labels)
+    for first in (0, 3):  # of three classes
+        together = torch.stack(orders[first : first + 3]).sort(dim=0).values
+        assert torch.equal(together, torch.arange(3)[:, None, None].expand_as(together))
+    for labels in orders:  # images of one class stay together
+        assert torch.equal(labels[:, 0::2], labels[:, 1::2])
+    fewer, part = list(orders_of_labels(support, 4)), list(orders_of_labels(support[2:4], 8))
+    assert all(torch.equal(one, other) for one, other in zip(fewer, orders, strict=False))
+    assert all(torch.equal(one, other[2:4]) for one, other in zip(part, orders, strict=True))
+    assert len({tuple(order[:, ::2].flatten().tolist()) for order in orders[3:6]}) == 3
+    assert len({tuple(row[::2].tolist()) for row in orders[3]}) > 1  # tasks have orders of their own
+
+
+def test_the_defaults_are_the_papers_code():
+    wanted = Clustering.of(TrainConfig("tsa_maml", "toy", base="x", inner_steps=5))
+    assert (wanted.m, wanted.by, wanted.steps, wanted.norms) == (3, "all", 20, False)
+    assert (wanted.label_orders, wanted.symmetric_head, wanted.tasks) == (1, False, 10_000)
+    names = ("conv1.conv.weight", "conv1.norm.weight", "head.weight")
+    for by, norms, expected in (
+        ("all", False, (0, 2)), ("all", True, (0, 1, 2)), ("body", False, (0,)), ("body", True, (0, 1)),
+        ("head", True, (2,)), ("head", False, (2,)),
+    ):  # fmt: skip
+        found = clustered_names(names, {names[1]}, "head", Clustering(by=by, norms=norms))
+        assert found == tuple(names[place] for place in expected)

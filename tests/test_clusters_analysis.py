@@ -34,6 +34,7 @@ from tests.conftest import make_imageset
 from trainers.adapt import adapt
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Clusters
+from trainers.clustering.moves import Moves
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.networks import build_network, forward_tasks
@@ -77,7 +78,7 @@ def tsa(base, centres, assign_to="centres", names=None):
     made = {name: torch.stack([value + centre[name] for centre in centres]) for name, value in base.params.items()}
     kept = {name: value for name, value in made.items() if names is None or name in names}
     members = torch.ones(len(centres), dtype=torch.int64)
-    clusters = Clusters(base.params, kept, made, members, base.adaptation, assign_to)
+    clusters = Clusters(base.params, kept, made, members, Moves(base.adaptation), assign_to)
     config = dataclasses.replace(base.config, algorithm="tsa_maml")
     return dataclasses.replace(base, clusters=clusters, config=config)
 
@@ -98,9 +99,10 @@ def moves(checkpoint, group, split="test", count=PLAN.tasks, n_query=PLAN.n_quer
     return found
 
 
-def vectors(moved, part="all"):
-    """Rows of float64, the head last."""
-    names = [name for name in moved[0] if part == "all" or name.startswith("head.") == (part == "head")]
+def vectors(moved, part="all", norms=False):
+    """Rows of float64, the head last; without the norms, which are in no view of learners without clusters."""
+    names = [name for name in moved[0] if norms or ".norm." not in name]
+    names = [name for name in names if part == "all" or name.startswith("head.") == (part == "head")]
     return np.stack([np.concatenate([one[name].double().numpy().ravel() for name in names]) for one in moved])
 
 
@@ -254,6 +256,34 @@ def test_views_are_what_each_task_alone_gives(norm):
         assert row == pytest.approx(pooled.detach().numpy(), abs=1e-5)
 
 
+def test_norms_are_in_a_view_if_the_checkpoints_clusters_are_made_by_them():
+    base = maml()
+    same = {name: torch.zeros_like(value) for name, value in base.params.items()}
+    by = {".norm.": tsa(base, [same, same]), "conv": tsa(base, [same, same], names=("conv1.conv.weight",))}
+    for part, checkpoint in by.items():
+        names, _ = Viewer.of(checkpoint).columns
+        assert any(".norm." in name for name in names) == (part == ".norm.")
+    assert not any(".norm." in name for name in Viewer.of(base).columns[0])
+
+
+def test_the_views_and_the_assignment_take_the_checkpoints_own_label_orders():
+    base = maml()
+    zero = {name: torch.zeros_like(value) for name, value in base.params.items()}
+    far = {name: torch.full_like(value, 0.05) for name, value in base.params.items()}
+    plain = tsa(base, [zero, far])
+    several = Moves(dataclasses.replace(base.adaptation, steps=5), 3, True)
+    checkpoint = dataclasses.replace(plain, clusters=dataclasses.replace(plain.clusters, moves=several))
+    viewer, tasks = Viewer.of(checkpoint), sampler_of(checkpoint, MIXED, PLAN).batch(range(5))
+    expected = several.adapted(viewer.network, base.params, tasks.support)
+    found = adapted_parameters(viewer, viewer.network, tasks.support)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert Viewer.of(base, moves=several).moves == several and Viewer.of(checkpoint, "own").moves == Moves(
+        base.adaptation
+    )
+    assigned = checkpoint.clusters.assign(viewer.network, tasks.support)
+    assert torch.equal(assigned, checkpoint.clusters.nearest(expected))
+
+
 def test_views_do_not_depend_on_batches_or_workers():
     checkpoint = maml()
     sampler = sampler_of(checkpoint, MIXED, PLAN)
@@ -279,8 +309,8 @@ def test_own_start_counts_from_the_base():
     from_base = collect_views(Viewer.of(checkpoint, "base"), batches_of(sampler, 4, 2), 4)
     own = collect_views(Viewer.of(checkpoint, "own"), batches_of(sampler, 4, 2), 4)
     shifted = dataclasses.replace(base, params={name: value + 0.25 for name, value in base.params.items()})
-    assert from_base.moved == pytest.approx(vectors(moves(base, None, count=4)), abs=2e-4)
-    assert own.moved == pytest.approx(vectors(moves(shifted, None, count=4)) + 0.25, abs=2e-4)
+    assert from_base.moved == pytest.approx(vectors(moves(base, None, count=4), norms=True), abs=2e-4)
+    assert own.moved == pytest.approx(vectors(moves(shifted, None, count=4), norms=True) + 0.25, abs=2e-4)
     assert np.array_equal(own.features, from_base.features)  # the base's body makes both
 
 
@@ -304,7 +334,7 @@ def test_permuted_ways_permute_the_rows_of_a_head_that_begins_alike():
     params = {**start.params, "head.weight": alike, "head.bias": torch.zeros(3)}
     checkpoint = dataclasses.replace(start, params={name: value.double() for name, value in params.items()})
     network = build_network(NETWORK, 0).double()
-    viewer = Viewer(network, checkpoint.params, checkpoint.params, checkpoint.adaptation, True)
+    viewer = Viewer(network, checkpoint.params, checkpoint.params, Moves(checkpoint.adaptation), True)
     tasks = EpisodeSampler(MIXED, "test", 3, 2, 4, PLAN.seed, dtype=torch.float64).batch(range(6))
     permuted = dataclasses.replace(tasks, support=relabelled(tasks.support, 3, 0, tasks.indices))
     before, after = (moved_parameters(viewer, network, batch) for batch in (tasks, permuted))

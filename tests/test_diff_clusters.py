@@ -76,18 +76,24 @@ def test_other_settings_are_told(files: dict[str, Path]) -> None:
     _, told = _compared(files, "two", "body")
     assert "clustered by differ: all in A, body in B; centres are compared over those that both have" in told
     assert "compared with differs: centres in A, initialisations in B" in told
+    _, told = _compared(files, "two", "orders")
+    differs = "by 20 inner steps in A, by 3 inner steps, mean over 4 orders of their labels in B"
+    assert f"how tasks adapt to be clustered differs: {differs}" in told
+    assert "the norms' parameters are among those in B alone; centres are compared without" in told
+    _, told = _compared(files, "body", "symmetric")
+    assert "by 20 inner steps in A, by 20 inner steps under a head of equal rows in B" in told
 
 
 def test_against_plain_maml_the_base_is_compared_and_the_clusters_are_of_one_side(files: dict[str, Path]) -> None:
     found, told = _compared(files, "two", "maml")
     assert told == (
-        "only A has 2 clusters: its 29 tensors clusters.* have no counterpart in B, and its base is compared with "
+        "only A has 2 clusters: its 21 tensors clusters.* have no counterpart in B, and its base is compared with "
         "the weights of B"
     )
     assert [(layer.name, layer.different) for layer in found.layers] == [(layer, 0) for layer in LAYERS]
     assert {tensor.layer.partition(".")[0] for tensor in found.only_a} == {"clusters"}
     _, told = _compared(files, "maml", "one")
-    assert told.startswith("only B has 1 cluster: its 29 tensors")
+    assert told.startswith("only B has 1 cluster: its 21 tensors")
     assert diff_files(files["maml"], files["maml"]).clusters is None
 
 

@@ -39,7 +39,9 @@ def scores(network, sampler, adaptation=ADAPTATION, tasks=TASKS, **options):
     return evaluate(network, dict(network.named_parameters()), sampler, adaptation, tasks=tasks, **options)
 
 
-def reference_scores(network, sampler, adaptation=ADAPTATION, head="own", transductive=True, downsample="max-pool"):
+def reference_scores(
+    network, sampler, adaptation=ADAPTATION, head="own", transductive=True, downsample="max-pool", one_query=False
+):
     """Accuracy (percent) and loss (nats) of each task, by plain autograd, one task at a time."""
     params = {name: value.detach().clone().requires_grad_() for name, value in network.named_parameters()}
     names = [n for n in params if n.partition(".")[0] in adaptation.layers]
@@ -53,7 +55,10 @@ def reference_scores(network, sampler, adaptation=ADAPTATION, head="own", transd
         model = {name: value.detach() for name, value in adapted.items()}
         if head == "nil":
             model |= identity_head(model["head.weight"].shape[1])  # the logits are the features
-        if transductive:
+        if one_query:  # a plain loop over queries, each in one batch with the support set
+            each = [reference.conv4(model, torch.cat([support, one[None]]), downsample)[-1] for one in query]
+            logits = torch.stack(each)
+        elif transductive:
             logits = reference.conv4(model, query, downsample)
         else:
             both = torch.cat([support, query])
@@ -100,6 +105,22 @@ def test_accuracy_and_loss_are_those_of_plain_code(shot, head, transductive, dow
     np.testing.assert_allclose(found.accuracy, accuracy, rtol=0, atol=1e-5)  # a mean of float32 zeros and ones
     assert loss.std() > 1e-3  # the tasks differ, so an exchange would show
     assert found.accuracy.dtype == found.loss.dtype == np.float64
+
+
+@pytest.mark.parametrize("downsample", ["max-pool", "stride"])
+@pytest.mark.parametrize("head", ["own", "nil"])
+@pytest.mark.parametrize("shot", [1, 5])
+def test_one_query_at_a_time_is_a_plain_loop_over_queries(shot, head, downsample):
+    network, sampler = setting(shot, downsample=downsample)
+    found = scores(network, sampler, head=head, one_query=True)
+    accuracy, loss = reference_scores(network, sampler, head=head, downsample=downsample, one_query=True)
+    np.testing.assert_allclose(found.loss, loss, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.accuracy, accuracy, rtol=0, atol=1e-5)
+    for transductive in (True, False):  # another number than either of the other ways, and whichever was trained with
+        other = scores(network, sampler, head=head, transductive=transductive).loss
+        assert np.abs(found.loss - other).min() > 1e-6
+        same = scores(network, sampler, head=head, transductive=transductive, one_query=True).loss
+        np.testing.assert_array_equal(same, found.loss)
 
 
 def test_the_ways_of_scoring_differ():

@@ -27,6 +27,7 @@ from trainers.checkpoint import (
     write_tensors,
 )
 from trainers.clustering.clusters import Clusters
+from trainers.clustering.moves import Moves
 from trainers.errors import UnreadableInput
 from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json
 from trainers.networks import build_network
@@ -44,7 +45,7 @@ def _checkpoint(m: int = 2, dtype: torch.dtype = torch.float32) -> Checkpoint:
     starts = {name: torch.stack([value + 0.1 * cluster for cluster in range(m)]) for name, value in base.items()}
     centres = {name: value.clone() for name, value in starts.items()}
     members = torch.arange(1, m + 1)
-    return checkpoint_of(Clusters(base, centres, starts, members, ADAPTATION, "centres"))
+    return checkpoint_of(Clusters(base, centres, starts, members, Moves(ADAPTATION), "centres"))
 
 
 def _without(*beginnings: str) -> Damage:

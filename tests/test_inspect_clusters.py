@@ -125,9 +125,16 @@ def test_an_inspection_shows_clusters_as_table_facts_and_json(files: dict[str, P
     assert len(grids["clusters"].rows) == 2
     facts = dict(row for row in grids["file"].rows if len(row) == 2)
     assert facts["clusters of tasks"] == 2
-    assert facts["clustered by"] == "the parameters of the body, after adaptation from the base"
+    assert facts["clustered by"] == "the parameters of the body but the norms', after adaptation from the base"
+    assert facts["tasks adapt for that by"] == "20 inner steps"
     assert facts["tasks are compared with"] == "the initialisations"
     assert facts["id of the base checkpoint"] == read_metadata(files["maml"]).checkpoint_id
+    orders = dict(row for row in inspection_grids(inspect_file(files["orders"]))[0].rows)
+    assert orders["tasks adapt for that by"] == "3 inner steps, mean over 4 orders of their labels"
+    assert orders["clustered by"] == "all parameters, after adaptation from the base"
+    symmetric = dict(row for row in inspection_grids(inspect_file(files["symmetric"]))[0].rows)
+    assert symmetric["tasks adapt for that by"] == "20 inner steps under a head of equal rows"
+    assert symmetric["clustered by"] == "the parameters of the body but the norms', after adaptation from the base"
     without = {grid.title: grid for grid in inspection_grids(inspect_file(files["body"]))}
     assert without["clusters"].columns == ("cluster", "members", "share")
     stream = io.StringIO()

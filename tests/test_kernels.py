@@ -22,12 +22,12 @@ def drawn(seed, *shapes, layout=torch.contiguous_format, device="cpu"):
     return [(x.to(memory_format=layout) if x.ndim == 4 else x).to(device).requires_grad_() for x in made]
 
 
-def plain_norm_relu(x, weight, bias, n_context, pools):
+def plain_norm_relu(x, weight, bias, n_context, pools, epsilon=1e-5):
     context = x[:n_context]
     mean = context.mean((0, 2, 3), keepdim=True)
     variance = ((context - mean) ** 2).mean((0, 2, 3), keepdim=True)
     shape = (1, -1, 1, 1)
-    out = torch.relu((x - mean) / torch.sqrt(variance + 1e-5) * weight.view(shape) + bias.view(shape))
+    out = torch.relu((x - mean) / torch.sqrt(variance + epsilon) * weight.view(shape) + bias.view(shape))
     return F.max_pool2d(out, 2) if pools else out
 
 
@@ -52,6 +52,30 @@ def test_norm_relu_and_its_derivatives(device, layout, pools, n_context, twice_b
     ours = first_and_second(lambda *args: norm_relu(*args, n_context, pools), inputs, twice_by)
     plain = first_and_second(lambda *args: plain_norm_relu(*args, n_context, pools), inputs, twice_by)
     for mine, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("n_context", [None, 2])
+@pytest.mark.parametrize("fixed", [(1,), (1, 2)], ids=["shift alone", "neither"])
+def test_norm_relu_with_another_epsilon_and_fixed_scale_or_shift(device, fixed, n_context, pools):
+    inputs = drawn(0, (5, 4, 6, 6), (4,), (4,), device=device)
+    with torch.no_grad():
+        inputs[1].fill_(1.0)
+        inputs[2].mul_(0.0 if 2 in fixed else 1.0)
+    held = {place: inputs[place].detach() for place in fixed}
+    free = [x for place, x in enumerate(inputs) if place not in held]
+
+    def through(norm):
+        def run(*given):
+            rest = iter(given)
+            args = [held[place] if place in held else next(rest) for place in range(3)]
+            return norm(*args, n_context, pools, 0.3)
+
+        return first_and_second(run, free, tuple(range(len(free))))
+
+    for mine, expected in zip(through(norm_relu), through(plain_norm_relu), strict=True):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
 
 

@@ -1,5 +1,7 @@
-"""Conv4 with more or fewer blocks: layers, sizes, weights, and second derivatives through maps of few points."""
+"""Conv4 of other depths, norms and heads: layers, sizes, weights, and second derivatives, against plain autograd."""
 
+import dataclasses
+import functools
 import hashlib
 
 import pytest
@@ -8,8 +10,9 @@ import torch
 from tests import reference_maml, reference_networks
 from tests.conftest import make_imageset
 from tests.test_meta_gradients import TOLERANCE, worst
-from trainers.algorithms import meta_gradient
-from trainers.config import Adaptation, NetworkConfig
+from trainers.adapt import adapt
+from trainers.algorithms import ALGORITHMS, meta_gradient
+from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError
 from trainers.networks import build_network
 from trainers.parallel import TaskWorkers
@@ -84,3 +87,109 @@ def test_meta_gradients_of_any_depth_equal_plain_autograd(blocks, downsample, si
     assert worst(ours.gradients, theirs) < TOLERANCE
     last = f"conv{blocks}.conv.weight"
     assert float(theirs[last].abs().max()) > 1e-4  # the agreement is not one of zeros
+
+
+OPTIONS = [
+    {"norm_affine": "shift"},
+    {"norm_affine": "none"},
+    {"norm_epsilon": 1e-3},
+    {"head_start": "normal"},
+    {"head_input": "mean"},
+    {"head_input": "flatten", "downsample": "stride"},
+    {"downsample": "none"},
+    {"downsample": "none", "head_input": "flatten"},
+    {"norm_affine": "shift", "norm_epsilon": 1e-3, "head_start": "normal", "head_input": "mean"},  # finn2017's
+]
+
+
+def told(options):
+    return ",".join(map(str, options.values()))
+
+
+def moved(network):
+    """The network in float64 with its weights moved: norms start at 1 and 0, a special case."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in network.double().parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return network
+
+
+@pytest.mark.parametrize("sweep", [False, True], ids=["unrolled", "sweep"])
+@pytest.mark.parametrize("norm", ["transductive", "non-transductive"])
+@pytest.mark.parametrize("name", ["maml", "anil"])
+@pytest.mark.parametrize("adapt_norm", [True, False])
+@pytest.mark.parametrize("options", OPTIONS, ids=told)
+def test_meta_gradients_of_every_option_equal_plain_autograd(options, adapt_norm, name, norm, sweep, monkeypatch):
+    shape = {"downsample": "max-pool"} | options
+    network = moved(built(2, size=8, channels=2, filters=3, n_way=3, **shape))
+    plain = functools.partial(
+        reference_networks.logits,
+        epsilon=options.get("norm_epsilon", 1e-5),
+        head_input=options.get("head_input"),
+    )
+    monkeypatch.setattr(reference_maml, "conv4", plain)
+    params = dict(network.named_parameters())
+    images = make_imageset(12, 8, 8, channels=2)
+    tasks = EpisodeSampler(images, "train", 3, 2, 3, seed=5, dtype=torch.float64).batch(range(3))
+    config = TrainConfig(name, "toy", inner_lr=0.2, inner_steps=3, adapt_norm=adapt_norm)
+    adaptation = ALGORITHMS[name].adaptation(config, network.layer_names)
+    transductive = norm == "transductive"
+    ours = ALGORITHMS[name].meta_gradient(network, params, tasks, adaptation, transductive, sweep)
+    names = [p for p in params if (name == "maml" or p.startswith("head.")) and (adapt_norm or ".norm." not in p)]
+    downsample = shape["downsample"]
+    loss, theirs = reference_maml.meta_gradient(params, tasks, names, 0.2, 3, False, downsample, transductive)
+    assert float(ours.loss) == pytest.approx(loss, abs=TOLERANCE)
+    assert worst(ours.gradients, theirs) < TOLERANCE
+    assert float(theirs["conv2.conv.weight"].abs().max()) > 1e-4  # the agreement is not one of zeros
+
+
+def test_options_change_what_they_name_and_nothing_else():
+    plain = dict(built(downsample="max-pool", size=20, channels=3).named_parameters())
+    for affine, absent in (("shift", {"weight"}), ("none", {"weight", "bias"})):
+        other = dict(built(downsample="max-pool", size=20, channels=3, norm_affine=affine).named_parameters())
+        gone = {f"conv{block}.norm.{part}" for block in range(1, 5) for part in absent}
+        assert set(plain) - set(other) == gone and not set(other) - set(plain)
+        assert all(torch.equal(value, plain[name]) for name, value in other.items())
+    drawn = dict(built(downsample="max-pool", size=20, channels=3, n_way=400, head_start="normal").named_parameters())
+    assert float(drawn["head.weight"].detach().std()) == pytest.approx(1, abs=0.05)
+    assert float(drawn["head.weight"].detach().mean()) == pytest.approx(0, abs=0.05)
+    assert not drawn["head.bias"].any()
+    assert all(torch.equal(drawn[name], value) for name, value in plain.items() if not name.startswith("head"))
+    assert built(downsample="max-pool", head_input="mean").head.weight.shape == (5, 8)
+    assert built(downsample="none", size=12).head.weight.shape == (5, 8)
+    assert built(downsample="none", size=12, head_input="flatten").head.weight.shape == (5, 8 * 12 * 12)
+
+
+def test_norms_without_parameters_leave_nothing_of_theirs_to_adapt():
+    network = moved(built(2, size=8, n_way=3, norm_affine="none"))
+    params = dict(network.named_parameters())
+    images = make_imageset(12, 8, 8, channels=1)
+    tasks = EpisodeSampler(images, "train", 3, 2, 3, seed=5, dtype=torch.float64).batch(range(2))
+    found = [
+        adapt(network, params, tasks.support, inner_lr=0.3, steps=2, adapt_norm=adapt_norm).params
+        for adapt_norm in (True, False)
+    ]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in params)
+
+
+def test_a_network_of_earlier_versions_reads_writes_and_hashes_as_it_did():
+    old = {"name": "conv4", "n_way": 5, "channels": 1, "image_size": 28, "filters": 8, "downsample": "stride"}
+    old |= {"norm": "transductive", "blocks": 4}
+    config = NetworkConfig(**old)
+    assert to_mapping(config) == old
+    assert (config.norm_affine, config.norm_epsilon, config.head_start, config.reads) == (
+        "both",
+        1e-5,
+        "glorot",
+        "mean",
+    )
+    assert to_mapping(dataclasses.replace(config, norm_affine="shift")) == old | {"norm_affine": "shift"}
+    same, other = (dataclasses.replace(config, head_input=reads) for reads in ("mean", "flatten"))
+    assert same == config and other.reads == "flatten" and to_mapping(other) == old | {"head_input": "flatten"}
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("inf"), float("nan"), 1e-60])
+def test_an_epsilon_that_is_no_number_above_zero_is_refused(epsilon):
+    with pytest.raises(MetaprobeError, match=r"norm_epsilon must be above 0 and finite in float32; got"):
+        built(norm_epsilon=epsilon)

@@ -144,6 +144,8 @@ def test_one_task_has_a_band_and_no_interval_and_progress_is_told():
 
 
 def test_what_does_not_fit_is_named():
+    with pytest.raises(MetaprobeError, match=r"not measured with one query at a time.*leave the plan's norm open"):
+        step_curves(one_start(), IMAGESET, dataclasses.replace(PLAN, norm="one-query"))
     with pytest.raises(MetaprobeError, match=r"at least 1 step; got 0"):
         step_curves(one_start(), IMAGESET, PLAN, 0)
     with pytest.raises(MetaprobeError, match=r"trained on images of 1 × 8 × 8; toy has 3 × 14 × 14"):

@@ -10,14 +10,16 @@ from tests import reference_maml
 from tests.conftest import make_imageset
 from trainers.adapt import adapt_as
 from trainers.algorithms import ALGORITHMS, check_options
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
+from trainers.checkpoint import load_checkpoint, save_checkpoint
+from trainers.clustering.moves import Moves
+from trainers.config import Adaptation, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.evaluate import evaluate, sampler_for
 from trainers.outer_loop import train
 from trainers.run import RunFolder
 from trainers.tasks.episodes import EpisodeSampler
 
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 MAML = TrainConfig(
     "maml", "toy", n_way=3, n_query=3, filters=8, meta_batch=2, inner_steps=2, iterations=3, val_tasks=4, val_every=2,
     chunk=1, gradient="unrolled",
@@ -77,7 +79,8 @@ def test_initialisations_begin_at_their_members_means_and_members_are_counted(to
     clusters, network = begun.clusters, begun.network()
     assert clusters.members.sum() == 12 and all(torch.equal(begun.params[n], v) for n, v in clusters.base.items())
     tasks = EpisodeSampler(toy, "train", 3, 1, 3, 0).batch(range(12))
-    adapted = adapt_as(network, clusters.base, tasks.support, begun.adaptation).params
+    assert (clusters.moves.adaptation.steps, begun.adaptation.steps) == (20, 2)
+    adapted = adapt_as(network, clusters.base, tasks.support, clusters.moves.adaptation).params
     assigned = clusters.assign(network, tasks.support)
     assert torch.bincount(assigned, minlength=2).tolist() == clusters.members.tolist()
     for name, value in adapted.items():
@@ -85,13 +88,71 @@ def test_initialisations_begin_at_their_members_means_and_members_are_counted(to
         assert torch.allclose(means, clusters.initialisations[name], atol=1e-5)
 
 
-@pytest.mark.parametrize(("by", "names"), [("all", 14), ("body", 12), ("head", 2)])
+@pytest.mark.parametrize(("by", "names"), [("all", 6), ("body", 4), ("head", 2)])
 def test_what_is_clustered_is_what_was_asked_for(toy, base, tmp_path, by, names):
     found = train(tsa(base, clustered=by, iterations=1, assign_to="initialisations"), toy, tmp_path / "run").clusters
     assert len(found.centres) == names and len(found.initialisations) == 14
     of_head = {"all": {False, True}, "body": {False}, "head": {True}}[by]
     assert {name.startswith("head") for name in found.centres} == of_head
-    assert found.assign_to == "initialisations"
+    assert found.assign_to == "initialisations" and not any(".norm." in name for name in found.centres)
+    norms = train(
+        tsa(base, clustered=by, iterations=1, cluster_norms=True), toy, tmp_path / "norms"
+    ).clusters  # fmt: skip
+    assert len(norms.centres) == (names if by == "head" else names + 8)
+
+
+MOVES = [
+    ({}, Moves(Adaptation(LAYERS, 0.1, 20))),
+    ({"cluster_steps": 3, "label_orders": 4}, Moves(Adaptation(LAYERS, 0.1, 3), 4)),
+    ({"symmetric_head": True, "cluster_steps": 5}, Moves(Adaptation(LAYERS, 0.1, 5), 1, True)),
+]
+
+
+@pytest.mark.parametrize(("options", "moves"), MOVES, ids=["the paper's", "orders", "symmetric"])
+def test_tasks_are_clustered_and_assigned_as_the_run_asks(toy, base, tmp_path, options, moves):
+    train(tsa(base, **options), toy, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    begun, last = (load_checkpoint(folder.checkpoint(name)) for name in ("start", "last"))
+    assert begun.clusters.moves == last.clusters.moves == moves
+    assert last.adaptation.steps == 2
+    kept = (last.config.cluster_steps, last.config.label_orders, last.config.symmetric_head)
+    assert kept == (moves.adaptation.steps, moves.label_orders, moves.symmetric_head)
+    tasks = EpisodeSampler(toy, "train", 3, 1, 3, 0).batch(range(12))
+    network = begun.network()
+    adapted = moves.adapted(network, begun.clusters.base, tasks.support)
+    assigned = begun.clusters.assign(network, tasks.support)
+    assert torch.bincount(assigned, minlength=2).tolist() == begun.clusters.members.tolist()
+    for name, value in begun.clusters.initialisations.items():
+        means = torch.stack([adapted[name][assigned == cluster].mean(0) for cluster in range(2)])
+        assert torch.allclose(means, value, atol=1e-5)
+    if moves.symmetric_head:
+        assert not any(name.startswith("head") for name in begun.clusters.centres)
+
+
+def test_a_checkpoint_of_an_earlier_version_assigns_tasks_as_it_did(toy, base, tmp_path):
+    train(tsa(base, cluster_steps=2, cluster_norms=True), toy, tmp_path / "run")
+    made = load_checkpoint(RunFolder(tmp_path / "run").checkpoint("last"))
+    silent = dataclasses.replace(made.config, cluster_steps=None, label_orders=None, cluster_norms=False)
+    old = dataclasses.replace(made, config=silent)  # as it was written: nothing is said of how tasks are assigned
+    assert not {"cluster_steps", "label_orders", "cluster_norms", "symmetric_head"} & set(to_mapping(silent))
+    save_checkpoint(tmp_path / "old.safetensors", old)
+    read = load_checkpoint(tmp_path / "old.safetensors")
+    assert read.clusters.moves == Moves(read.adaptation)
+    support = EpisodeSampler(toy, "test", 3, 1, 3, 0).batch(range(8)).support
+    network = made.network()
+    assert torch.equal(read.clusters.assign(network, support), made.clusters.assign(network, support))
+
+
+def test_centres_that_the_config_does_not_name_are_refused(toy, base, tmp_path):
+    made = train(tsa(base), toy, tmp_path / "run")
+    for options, told in (
+        ({"cluster_norms": True}, r"conv1.norm.bias is missing; tasks are clustered by 'all' with norms"),
+        ({"clustered": "head"}, r"conv1.conv.weight is there; tasks are clustered by 'head' without norms"),
+    ):
+        false = dataclasses.replace(made, config=dataclasses.replace(made.config, **options))
+        save_checkpoint(tmp_path / "false.safetensors", false)
+        with pytest.raises(UnreadableInput, match=told):
+            load_checkpoint(tmp_path / "false.safetensors")
 
 
 def test_a_checkpoint_adapts_without_its_base(toy, base, tmp_path):
@@ -126,6 +187,14 @@ def test_a_finished_run_goes_on_only_from_the_same_base(toy, base, tmp_path):
         (dict(norm="non-transductive"), "norm transductive there, non-transductive here"),
         (dict(inner_lr=0.3), r"\(maml\) adapts otherwise than this run: inner_lr 0.1 there, 0.3 here"),
         (dict(n_shot=2), "n_shot 1 there, 2 here"),
+        (
+            dict(symmetric_head=True, clustered="all"),
+            "--symmetric-head clusters tasks by the body.*got 'all'; leave out",
+        ),
+        (
+            dict(algorithm="maml", cluster_tasks=None, clusters=None, symmetric_head=True),
+            "--symmetric-head is an option",
+        ),
         (dict(algorithm="random", clusters=None, cluster_tasks=None), "random starts from drawn weights; leave out"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -11,9 +12,10 @@ from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.clustering.clusters import Clusters
 from trainers.clustering.finding import Search
 from trainers.clustering.settings import Clustering
-from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
+from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.device import memory_of
 from trainers.errors import MetaprobeError
+from trainers.families import network_options
 from trainers.interrupt import Interrupted, StopRequest
 from trainers.limits import bytes_of_tasks, check_memory, parameters_of
 from trainers.networks import TaskNetwork, build_network, layer_of
@@ -28,17 +30,14 @@ _COPIES = 4  # of the weights while they are trained: themselves, their gradient
 
 
 def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig:
-    """Return the network that a run builds: the papers' Omniglot variant on grey images, their RGB one otherwise."""
-    grey = imageset.channels == 1
+    """Return the network that a run builds: as its options ask, else its family, else Finn's two variants."""
     return NetworkConfig(
         name="conv4",
         n_way=config.n_way,
         channels=imageset.channels,
         image_size=imageset.image_size,
-        filters=(64 if grey else 32) if config.filters is None else config.filters,
-        downsample=config.downsample or ("stride" if grey else "max-pool"),
-        norm=config.norm,
-        blocks=config.blocks or 4,
+        norm="transductive" if config.norm == "transductive" else "non-transductive",
+        **network_options(config, imageset.channels, imageset.image_size),
     )
 
 
@@ -75,7 +74,7 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
     if base.clusters is not None:
         told = f"--base {config.base} has {base.clusters.count} initialisations"
         raise MetaprobeError(f"{told}; name a checkpoint of one, such as the one that its run started from")
-    here, there = to_mapping(shape), to_mapping(base.network_config)
+    here, there = dataclasses.asdict(shape), dataclasses.asdict(base.network_config)
     if differing := [name for name in here if here[name] != there[name]]:
         told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)
         raise MetaprobeError(f"--base {config.base} is of another network or other data than this run: {told}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from trainers.algorithms import ALGORITHMS
 from trainers.clustering.file import CLUSTERS
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.families import network_options
 from trainers.formats.safetensors_header import Header
 from trainers.formats.text import visible
 from trainers.networks import build_network, layer_of
@@ -48,6 +50,7 @@ def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adapt
     for name in ("filters", "blocks", "downsample", "image_size"):
         asked = getattr(config, name)
         pairs += [] if asked is None else [(f"network {name}", getattr(network, name), asked)]
+    pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
     if config.algorithm in ALGORITHMS:
         layers = tuple(dict.fromkeys(map(layer_of, _shapes(network))))
         asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))
@@ -56,6 +59,15 @@ def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adapt
     if iteration > config.iterations:
         told.append(f"it is of iteration {iteration} of {config.iterations}")
     return "; ".join(told)
+
+
+def _chosen(config: TrainConfig, network: NetworkConfig) -> dict[str, tuple[object, object]]:
+    """Return what a network says of its family's options, and what its run's config decides of them."""
+    options = network_options(config, network.channels, network.image_size)
+    wanted = dataclasses.replace(network, **options)
+    names = {"norm_affine", "norm_epsilon", "head_start", "reads"}
+    names |= set() if config.like is None else set(options) - {"head_input"}
+    return {name: (getattr(network, name), getattr(wanted, name)) for name in sorted(names)}
 
 
 @functools.lru_cache(maxsize=64)  # one for each kind of checkpoint; building takes longer than reading

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import tyro.conf
 
-from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.errors import MetaprobeError
+from trainers.families import Like
 from trainers.formats.text import fits_utf8, visible
 from trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole, fits_float32
+from trainers.network_config import Downsample, HeadInput, HeadStart, NetworkConfig, Norm, NormAffine, TestNorm
+from trainers.plain import LATER, from_mapping, to_mapping
 
 __all__ = [
     "Adaptation",
@@ -19,46 +20,23 @@ __all__ = [
     "Clustered",
     "Colour",
     "Downsample",
+    "HeadInput",
+    "HeadStart",
+    "Like",
     "NetworkConfig",
     "Norm",
+    "NormAffine",
     "Precision",
+    "TestNorm",
     "TrainConfig",
     "from_mapping",
     "to_mapping",
 ]
 
 Precision = Literal["float32", "tf32", "bf16"]
-Norm = Literal["transductive", "non-transductive"]
-Downsample = Literal["stride", "max-pool"]
 Colour = Literal["grey", "rgb"]
 Clustered = Literal["all", "body", "head"]
 AssignTo = Literal["centres", "initialisations"]
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """The shape of a network: everything needed to build it again.
-
-    `norm` names whose statistics normalise a query: "transductive", the query batch's own (Finn et al. 2017's code), or
-    "non-transductive", those of the task's support set, so that no query sees another.
-    """
-
-    name: str
-    n_way: int
-    channels: int
-    image_size: int
-    filters: int
-    downsample: Downsample
-    norm: Norm
-    blocks: int = 4
-
-    def __post_init__(self) -> None:
-        most_of = {"n_way": 65_536, "channels": 4096, "image_size": 4096, "filters": 4096, "blocks": 64}
-        for name, most in most_of.items():
-            if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
-                raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -105,7 +83,8 @@ class TrainConfig:
     meta_batch: int = 16
     """Tasks in an outer step."""
     inner_lr: float = 0.1
-    """Step size of the inner loop."""
+    """Step size of the inner loop, on the mean loss. Papers on finn2017's code print it n_way times smaller (0.01: 0.05
+    at 5 ways), and no option turns one into the other by itself."""
     inner_steps: int = 5
     """Gradient steps on a support set."""
     outer_lr: float = 1e-3
@@ -114,10 +93,33 @@ class TrainConfig:
     """How outer_lr falls over the run."""
     clip: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: no clipping)")] = None
     """Clip every element of the meta-gradient to ± this."""
-    norm: Norm = "transductive"
+    norm: Annotated[TestNorm, tyro.conf.arg(metavar="{transductive,non-transductive}")] = "transductive"
     """Whose statistics normalise a query: its batch's own, or the support set's."""
     adapt_norm: bool = True
     """Whether the inner loop moves the norms' affine parameters."""
+    like: Annotated[
+        Like | None,
+        tyro.conf.arg(
+            metavar="{finn2017,arnold2021,antoniou2019}", help_behavior_hint="(default: the options' own defaults)"
+        ),
+    ] = None
+    """Network and norms as that paper's code has them; options that are given win. It leaves inner_lr alone, and lacks
+    arnold2021's norm scales drawn from U(0, 1), antoniou2019's leaky ReLU and what MAML++ has a step."""
+    norm_affine: Annotated[
+        NormAffine | None, tyro.conf.arg(metavar="{both,shift,none}", help_behavior_hint="(default: both)")
+    ] = None
+    """Parameters of the norms: scale and shift, the shift alone, or none."""
+    norm_epsilon: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 1e-5)")] = None
+    """What a norm adds to a variance."""
+    head_start: Annotated[
+        HeadStart | None, tyro.conf.arg(metavar="{glorot,normal}", help_behavior_hint="(default: glorot)")
+    ] = None
+    """How the head's weights are drawn: Glorot uniform, or from N(0, 1)."""
+    head_input: Annotated[
+        HeadInput | None,
+        tyro.conf.arg(metavar="{flatten,mean}", help_behavior_hint="(default: flatten after max-pools, else mean)"),
+    ] = None
+    """What the head reads of the last feature map: all of it, or its mean over positions."""
     filters: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 64 on grey images, 32 on RGB)")
     ] = None
@@ -127,10 +129,10 @@ class TrainConfig:
     downsample: Annotated[
         Downsample | None,
         tyro.conf.arg(
-            metavar="{stride,max-pool}", help_behavior_hint="(default: stride on grey images, max-pool on RGB)"
+            metavar="{stride,max-pool,none}", help_behavior_hint="(default: stride on grey images, max-pool on RGB)"
         ),
     ] = None
-    """How a block halves its feature map."""
+    """How a block halves its feature map, if it does."""
     image_size: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as the images are)")
     ] = None
@@ -148,7 +150,23 @@ class TrainConfig:
     clustered: Annotated[
         Clustered | None, tyro.conf.arg(metavar="{all,body,head}", help_behavior_hint="(tsa_maml; default: all)")
     ] = None
-    """Which adapted parameters tasks are clustered by."""
+    """Which adapted parameters tasks are clustered by; with a symmetric head the body's."""
+    cluster_norms: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="(tsa_maml)")] = (
+        field(default=False, metadata=LATER)
+    )
+    """Count the norms' affine parameters among those, too."""
+    cluster_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 20)")] = (
+        None
+    )
+    """Inner steps after which tasks are clustered and assigned; training keeps to inner_steps."""
+    label_orders: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 1)")] = (
+        None
+    )
+    """Cluster and assign by the mean over so many orders of a task's labels; 1 is the paper's, its own order alone."""
+    symmetric_head: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="(tsa_maml)")] = (
+        field(default=False, metadata=LATER)
+    )
+    """Cluster and assign by the body as it adapts under a head of equal rows, whatever the order of the labels."""
     assign_to: Annotated[
         AssignTo | None,
         tyro.conf.arg(metavar="{centres,initialisations}", help_behavior_hint="(tsa_maml; default: centres)"),
@@ -181,75 +199,19 @@ class TrainConfig:
             name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
         }
         least |= {name: 1 for name in ("filters", "blocks", "image_size", "clusters", "cluster_tasks")}
+        least |= {"cluster_steps": 1, "label_orders": 1}
         most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
+        most |= {"cluster_steps": MOST_STEPS, "label_orders": 1000}
         for name, low in least.items():
             check_whole(name, getattr(self, name), low, most.get(name))
-        for name in ("inner_lr", "outer_lr", "clip"):
+        for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon"):
             check_rate(name, getattr(self, name))
         for name in ("data", "base"):
             if not fits_utf8(getattr(self, name) or ""):
                 told = visible(getattr(self, name))
                 raise MetaprobeError(f"--{name} {told} is no UTF-8, which a run's config.toml is; rename what it names")
+        if self.norm == "one-query":
+            told = "--norm one-query is a way of testing (`metaprobe evaluate --norm one-query`)"
+            raise MetaprobeError(f"{told}; train with transductive or non-transductive")
         if self.precision == "tf32" and not self.device.startswith("cuda"):
             raise MetaprobeError(f"--precision tf32 is a mode of CUDA devices; got --device {self.device}")
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-    """Return a config as plain values (tuples as lists), for JSON or TOML; an option left out is left out there."""
-    values = dataclasses.asdict(config)
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None
-    }
-
-
-def from_mapping(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build a config from plain values.
-
-    Args:
-        kind: the dataclass to build.
-        values: its fields, as `to_mapping` gives them.
-        where: what the values were read from, for the error.
-
-    Raises:
-        UnreadableInput: a field is missing, unknown, or of the wrong type.
-    """
-    hints = get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise UnreadableInput(f"{where}: unknown {kind.__name__} field {unknown[0]!r}; known: {', '.join(hints)}")
-    try:
-        return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
-    except (TypeError, MetaprobeError) as error:
-        raise UnreadableInput(f"{where}: not a {kind.__name__}: {error}") from error
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """Return the value as the hint's type, or raise TypeError: a JSON file may hold anything."""
-    allowed = get_args(hint) if get_origin(hint) is not tuple else ()
-    if get_origin(hint) is Literal:
-        fits = value in allowed
-    elif (items := _items(value, hint)) is not None:
-        fits = isinstance(value, list | tuple) and len(value) == len(items)
-        if fits:
-            parts = (_checked(f"{name}[{place}]", *each) for place, each in enumerate(zip(value, items, strict=True)))
-            return hint(*parts) if hasattr(hint, "_fields") else tuple(parts)
-    elif allowed:  # a union with None; TOML and JSON leave None out
-        return None if value is None else _checked(name, value, allowed[0])
-    elif hint is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if fits else value
-    else:
-        fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    if not fits:
-        raise TypeError(f"{name} is {value!r}, expected {hint if allowed else getattr(hint, '__name__', hint)}")
-    return value
-
-
-def _items(value: Any, hint: Any) -> tuple[Any, ...] | None:
-    """Return the hint of each item of a tuple or a NamedTuple, of as many as the value has where any number may be."""
-    if hasattr(hint, "_fields"):
-        return tuple(get_type_hints(hint).values())
-    if get_origin(hint) is not tuple:
-        return None
-    items = get_args(hint)
-    return items[:1] * len(value) if items[-1] is ... and isinstance(value, list | tuple) else items

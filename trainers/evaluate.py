@@ -21,8 +21,8 @@ from trainers.config import Adaptation
 from trainers.device import device_named, exact_float32, memory_of
 from trainers.errors import MetaprobeError
 from trainers.limits import bytes_of_tasks, check_memory
-from trainers.networks import Parameters, TaskNetwork
-from trainers.networks.heads import nil_log_probabilities
+from trainers.networks import Parameters, TaskNetwork, forward_tasks
+from trainers.networks.heads import nil_log_probabilities, one_query_at_a_time
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
@@ -94,6 +94,7 @@ def evaluate(
     first: int = 0,
     head: TestHead = "own",
     transductive: bool = True,
+    one_query: bool = False,
     chunk: int = 8,
     workers: TaskWorkers[TaskNetwork] | None = None,
     advance: Callable[[int], None] | None = None,
@@ -109,7 +110,9 @@ def evaluate(
         first: where to begin.
         head: "own", the network's adapted head; "nil", labels of the support set weighted by cosine similarity of the
             features (Raghu et al. 2020, §5.1), on the body as adapted.
-        transductive: how query sets are normalised.
+        transductive: normalise query sets with their own statistics, else with those of the support set.
+        one_query: neither, but each query with those of the support set and itself (Zhou et al. 2021, §5.2), which
+            takes as many passes as there are queries (`trainers.networks.heads.one_query_at_a_time`).
         chunk: tasks at once.
         workers: of this network (default: as many as torch may use threads).
         advance: called with the number of tasks just done.
@@ -123,7 +126,9 @@ def evaluate(
     batches = (sampler.batch(range(start, min(start + chunk, end))) for start in range(first, end, chunk))
 
     def score(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
-        return _scores(own, start, batch, adaptation, head, transductive)
+        params = starting_point(own, start, batch.support)
+        adapted = adapt_as(own, params, batch.support, adaptation).params
+        return query_scores(own, adapted, batch, head, transductive, one_query)
 
     scores = []
     with contextlib.ExitStack() as stack:
@@ -139,16 +144,13 @@ def evaluate(
     return Evaluation(accuracy, loss)
 
 
-def _scores(
-    network: TaskNetwork, start: Start, tasks: Tasks, adaptation: Adaptation, head: TestHead, transductive: bool
-) -> Float[np.ndarray, "2 task"]:
-    params = starting_point(network, start, tasks.support)
-    adapted = adapt_as(network, params, tasks.support, adaptation).params
-    return query_scores(network, adapted, tasks, head, transductive)
-
-
 def query_scores(
-    network: nn.Module, adapted: Parameters, tasks: Tasks, head: TestHead = "own", transductive: bool = True
+    network: nn.Module,
+    adapted: Parameters,
+    tasks: Tasks,
+    head: TestHead = "own",
+    transductive: bool = True,
+    one_query: bool = False,
 ) -> Float[np.ndarray, "2 task"]:
     """Return each task's query accuracy in percent and mean query loss in nats, with its adapted parameters.
 
@@ -161,19 +163,24 @@ def query_scores(
         tasks: whose query sets are classified.
         head: see `evaluate`.
         transductive: see `evaluate`.
+        one_query: see `evaluate`.
     """
     with torch.no_grad():
-        logits = _logits(network, adapted, tasks, head, transductive)
+        logits = _logits(network, adapted, tasks, head, transductive, one_query)
         loss = task_losses(logits, tasks.query.labels).double()
         accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).double().mean(dim=1)
     return torch.stack([accuracy.where(~loss.isnan(), loss), loss]).cpu().numpy()
 
 
-def _logits(network: nn.Module, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool) -> Tensor:
+def _logits(
+    network: nn.Module, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool, one_query: bool
+) -> Tensor:
+    if head == "own" and one_query:
+        return one_query_at_a_time(lambda images: forward_tasks(network, params, images), tasks)
     if head == "own":
         return query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
     if not isinstance(network, TaskNetwork):
         raise MetaprobeError(
             f"the NIL head reads the features of a TaskNetwork; {type(network).__name__} is none, test its own head"
         )
-    return nil_log_probabilities(network, params, tasks, transductive)
+    return nil_log_probabilities(network, params, tasks, transductive, one_query)

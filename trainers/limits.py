@@ -54,7 +54,8 @@ def check_rate(name: str, value: float | None) -> None:
 def parameters_of(shape: NetworkConfig) -> int:
     """Return how many numbers the weights of a conv4 network are, by its shape alone; of its head, those of a pixel."""
     filters = shape.filters
-    body = 9 * shape.channels * filters + (shape.blocks - 1) * 9 * filters**2 + 2 * shape.blocks * filters
+    affine = {"both": 2, "shift": 1, "none": 0}[shape.norm_affine]
+    body = 9 * shape.channels * filters + (shape.blocks - 1) * 9 * filters**2 + affine * shape.blocks * filters
     return body + shape.n_way * (filters + 1)
 
 

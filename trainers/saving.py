@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, save_checkpoint
+from trainers.clustering.file import with_settings
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.engine import Engine, read_engine, write_engine
 from trainers.errors import MetaprobeError, UnreadableInput
@@ -217,10 +218,10 @@ class Saver:
     def _checkpoint(self) -> Checkpoint:
         params = {name: parameter.detach().cpu() for name, parameter in self.learner.network.items()}
         clusters = self.learner.clusters
-        base = self.provenance.get("base")
+        config, base = with_settings(self.config, clusters), self.provenance.get("base")
         return Checkpoint(
             params,
-            dataclasses.replace(self.config, base=str(base)[:12]) if base else self.config,  # its id: paths are no part
+            dataclasses.replace(config, base=str(base)[:12]) if base else config,  # its id: paths are no part
             self.network_config,
             self.adaptation,
             self.state.iteration,

@@ -114,7 +114,7 @@ def _common(checkpoint: Checkpoint, common: Checkpoint | None, plan: TestPlan) -
         clusters = checkpoint.clusters
         if clusters is None:
             return None
-        return _Common(clusters.to(plan.device).base, clusters.adaptation, "the base of its initialisations")
+        return _Common(clusters.to(plan.device).base, checkpoint.adaptation, "the base of its initialisations")
     if common.clusters is not None:
         raise MetaprobeError(
             f"the common optimum is looked for from one initialisation; checkpoint {common.fingerprint[:12]} has "

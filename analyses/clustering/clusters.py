@@ -35,6 +35,7 @@ from analyses.table import Row, Table
 from analyses.testing import TestPlan, identity_of, sampler_of
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Clusters
+from trainers.clustering.moves import Moves
 from trainers.device import device_named, exact_float32
 from trainers.errors import MetaprobeError
 from trainers.networks import TaskNetwork
@@ -139,6 +140,7 @@ def agreement(
     m: int | None = None,
     fit_tasks: int = 2000,
     with_usage: bool = False,
+    moves: Moves | None = None,
     advance: Advance = None,
 ) -> Table:
     """Cluster tasks by each view as TSA-MAML does by adapted parameters, and see whether the domains come out (Z2).
@@ -154,6 +156,7 @@ def agreement(
         m: clusters of each view (default: as many as the checkpoint has).
         fit_tasks: training tasks for k-means, of all domains; `collect_views` says what they take.
         with_usage: begin with the rows of `usage`, for which the same adaptations serve.
+        moves: how tasks adapt to be told apart (default: as the checkpoint assigns them, see `Viewer.of`).
         advance: called with the number of tasks just done.
 
     Returns:
@@ -161,13 +164,15 @@ def agreement(
         (0 … 1, Wilson's interval) for each of these. A view that is the same for all tasks gives undefined rows.
 
     Raises:
-        MetaprobeError: `m` is needed, more than the tasks, or the data do not fit.
+        MetaprobeError: `m` is needed, more than the tasks, `moves` beside `with_usage`, or the data do not fit.
     """
     wanted = clusters_of(checkpoint).count if m is None else m
     if wanted < 1:
         raise MetaprobeError(f"k-means needs at least one cluster; got {wanted}")
-    viewer = Viewer.of(checkpoint, device=plan.device)
+    viewer = Viewer.of(checkpoint, device=plan.device, moves=moves)
     clusters = clusters_of(checkpoint).to(plan.device) if with_usage else None
+    if clusters is not None and viewer.moves != clusters.moves:
+        raise MetaprobeError("usage is by the checkpoint's own way of telling tasks apart; ask for it without `moves`")
     fit_plan = dataclasses.replace(plan, split="train", group=None)
     train = batches_of(sampler_of(checkpoint, imageset, fit_plan), fit_tasks, plan.chunk)
     batches = domain_batches(checkpoint, imageset, plan)  # what does not fit is told before anything is computed
@@ -179,7 +184,7 @@ def agreement(
             if advance:
                 advance(len(part["groups"]))
     nearest = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    told = f"k-means, m {wanted}, on {fit_tasks} tasks of the train split, seed {plan.seed}"
+    told = f"k-means, m {wanted}, on {fit_tasks} tasks of the train split, seed {plan.seed}; {viewer.moves}"
     identity = dataclasses.replace(identity_of(checkpoint), reason=told, n=len(nearest["groups"]))
     domains, groups = domains_of(imageset, plan), nearest["groups"]
     rows = _usage_table(checkpoint, domains, groups, nearest["assignment"], plan.seed) if with_usage else []

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from trainers.adapt import adapt_as
 from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Start, starting_point
-from trainers.config import Adaptation
+from trainers.clustering.clusters import Clusters, Start, starting_point
+from trainers.clustering.moves import Moves
 from trainers.device import device_named, exact_float32
 from trainers.errors import MetaprobeError
-from trainers.networks import Parameters, TaskNetwork, forward_tasks, layer_of
+from trainers.networks import Parameters, TaskNetwork, forward_tasks, layer_of, norm_parameters
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
 
@@ -52,6 +52,7 @@ class TaskViews:
 
     Attributes:
         moved: θ_T − θ, flattened, the body's parameters first and the head's last; 0 for one that does not adapt.
+            Norms' parameters are not among them, unless the checkpoint's clusters are made by those too.
         features: mean over the task's images of what the head reads, before adaptation.
         groups: the domain of each task.
         body: how many columns of `moved` are the body's.
@@ -80,18 +81,22 @@ class Viewer:
         network: of the checkpoint, on the device.
         base: θ, which parameters are told relative to, and whose body makes the features.
         start: what a task adapts from: `base`, or each task from the initialisation of its cluster.
-        adaptation: how.
+        moves: how, and over how many orders of its labels.
         transductive: whether query images are normalised by themselves, else with the support set's statistics.
+        norms: whether the norms' parameters count.
     """
 
     network: TaskNetwork
     base: Parameters
     start: Start
-    adaptation: Adaptation
+    moves: Moves
     transductive: bool
+    norms: bool = False
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, start: StartName = "base", device: str = "cpu") -> Viewer:
+    def of(
+        cls, checkpoint: Checkpoint, start: StartName = "base", device: str = "cpu", moves: Moves | None = None
+    ) -> Viewer:
         """Return how a checkpoint's tasks are described.
 
         Args:
@@ -99,21 +104,25 @@ class Viewer:
             start: "base", adapt from there, as when a task is assigned; "own", from what the checkpoint itself adapts
                 from, which differs for one with clusters: its groups' initialisations then count in θ_T − θ.
             device: where to compute.
+            moves: how tasks adapt from the base (default: as the checkpoint assigns them to its clusters; without any,
+                as it adapts to a test).
         """
         where, clusters = device_named(device), checkpoint.clusters
         network = checkpoint.network().to(where)
         base = {name: value.detach() for name, value in network.named_parameters()}
         chosen: Start = base if start == "base" or clusters is None else clusters.to(where)
-        adaptation = checkpoint.adaptation
-        if clusters is not None and start == "base":
-            adaptation = clusters.adaptation
-        return cls(network, base, chosen, adaptation, checkpoint.config.norm == "transductive")
+        how = Moves(checkpoint.adaptation)
+        if start == "base":
+            how = moves or (how if clusters is None else clusters.moves)
+        norms = norm_parameters(network)
+        counted = clusters is not None and any(name in norms for name in clusters.centres)
+        return cls(network, base, chosen, how, checkpoint.config.norm == "transductive", counted)
 
     @property
     def columns(self) -> tuple[tuple[str, ...], int]:
         """The parameters in the order of `TaskViews.moved`, and how many of its columns are the body's."""
-        head = self.network.layer_names[-1]
-        names = sorted(self.base, key=lambda name: layer_of(name) == head)
+        head, left_out = self.network.layer_names[-1], set[str]() if self.norms else norm_parameters(self.network)
+        names = sorted((name for name in self.base if name not in left_out), key=lambda name: layer_of(name) == head)
         return tuple(names), sum(self.base[name].numel() for name in names if layer_of(name) != head)
 
 
@@ -132,13 +141,16 @@ def views_of(viewer: Viewer, network: TaskNetwork, tasks: Tasks) -> TaskViews:
 
 def adapted_parameters(viewer: Viewer, network: TaskNetwork, support: Examples) -> dict[str, Tensor]:
     """Return θ_T by name; a parameter that does not adapt has no task axis."""
-    start = starting_point(network, viewer.start, support)
-    return adapt_as(network, start, support, viewer.adaptation).params
+    if isinstance(viewer.start, Clusters):  # from its own initialisation a task adapts as in a test
+        return adapt_as(
+            network, starting_point(network, viewer.start, support), support, viewer.moves.adaptation
+        ).params
+    return viewer.moves.adapted(network, viewer.start, support)
 
 
 def flattened(viewer: Viewer, adapted: Parameters, tasks: int) -> Float[Tensor, "task parameter"]:
     """Return θ_T − θ of each of so many tasks as one vector, the head last."""
-    moved = {name: adapted[name].detach() - value for name, value in viewer.base.items()}
+    moved = {name: adapted[name].detach() - viewer.base[name] for name in viewer.columns[0]}
     parts = [moved[name].expand(tasks, *viewer.base[name].shape).flatten(1) for name in viewer.columns[0]]
     return torch.cat(parts, dim=1)
 

@@ -112,6 +112,7 @@ def evaluated(
         tasks=plan.tasks,
         head=head,
         transductive=learner.transductive,
+        one_query=learner.one_query,
         chunk=plan.chunk,
         advance=advance,
     )

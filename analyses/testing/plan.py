@@ -8,7 +8,7 @@ from analyses.table import Row
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start
-from trainers.config import Adaptation
+from trainers.config import Adaptation, TestNorm
 from trainers.device import device_named
 from trainers.evaluate import sampler_for
 from trainers.limits import MOST_TASKS, check_whole
@@ -17,6 +17,12 @@ from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "sampler_of"]
+
+_HOW: dict[TestNorm, str] = {
+    "transductive": "with their own statistics, other than in training",
+    "non-transductive": "with the support set's statistics, other than in training",
+    "one-query": "one by one, with the statistics of the support set and that query",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +39,8 @@ class TestPlan:
         group: take tasks of this domain alone (default: of all).
         per_task: whether a test gives the accuracy of every task, too, as a row of its own with `task` the sampler's
             index, no interval and n = 1: what paired differences between learners are made of.
+        norm: whose statistics normalise a query (default: as the learner was trained): its batch's own, the support
+            set's, or those of the support set and that one query, which is slow (Zhou et al. 2021, §5.2).
     """
 
     __test__ = False  # a plan of tests, not one of pytest's
@@ -45,6 +53,7 @@ class TestPlan:
     device: str = "cpu"
     group: str | None = None
     per_task: bool = False
+    norm: TestNorm | None = None
 
     def __post_init__(self) -> None:
         check_whole("tasks", self.tasks, 1, MOST_TASKS)
@@ -67,6 +76,7 @@ class Learner:
         identity: a row that says what is tested, on which domain.
         adaptation: how it was trained to adapt.
         transductive: how query sets are normalised.
+        one_query: whether each query is normalised with the support set and itself instead.
     """
 
     network: TaskNetwork
@@ -74,6 +84,7 @@ class Learner:
     identity: Row
     adaptation: Adaptation
     transductive: bool
+    one_query: bool = False
 
 
 def sampler_of(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan) -> EpisodeSampler:
@@ -108,12 +119,17 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
         MetaprobeError: there is no such device.
     """
     device = device_named(plan.device)
+    norm = plan.norm or checkpoint.config.norm
+    identity = dataclasses.replace(identity_of(checkpoint), group=plan.group)
+    if norm != checkpoint.config.norm:  # a row says nothing of what is as it always is
+        identity = dataclasses.replace(identity, reason=f"queries normalised {_HOW[norm]}")
     return Learner(
         checkpoint.network().to(device),
         checkpoint.start(device),
-        dataclasses.replace(identity_of(checkpoint), group=plan.group),
+        identity,
         checkpoint.adaptation,
-        checkpoint.config.norm == "transductive",
+        norm == "transductive",
+        norm == "one-query",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,8 +21,9 @@ from probe.cli.arguments import (
     show_table,
 )
 from probe.show import write_line
-from trainers.config import TrainConfig
+from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.families import in_family
 from trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
@@ -50,6 +52,7 @@ def train(
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
+    config = in_family(config, adapt_norm_told=_told("adapt-norm", GIVEN.get()))
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     folder = out or Path("runs") / default_run_name(config)
@@ -75,6 +78,11 @@ def train(
     return 0
 
 
+def _told(flag: str, words: Sequence[str]) -> bool:
+    """Return whether a command line names a flag, or its opposite."""
+    return any(word.replace("_", "-") in (f"--{flag}", f"--no-{flag}") for word in words)
+
+
 def default_run_name(config: TrainConfig) -> str:
     """Return the folder name of a run that was given none, such as maml-glyphs-5w1s-seed0."""
     data = config.data.partition(":")[0]
@@ -92,6 +100,12 @@ def evaluate(
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
     ] = None,
     n_query: int = 15,
+    norm: Annotated[
+        TestNorm | None,
+        tyro.conf.arg(
+            metavar="{transductive,non-transductive,one-query}", help_behavior_hint="(default: as in training)"
+        ),
+    ] = None,
     split: Literal["train", "val", "test"] = "test",
     seed: int = 0,
     data_root: DataRoot = None,
@@ -108,6 +122,8 @@ def evaluate(
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
         n_query: Query images of a class.
+        norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
+            that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more).
         split: Which classes.
         seed: Names the tasks.
         data_root: Folder of the data sets.
@@ -120,7 +136,7 @@ def evaluate(
 
     loaded = load_checkpoint(checkpoint)
     imageset = load_data(loaded.config, data, data_root)
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(
             loaded, imageset, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from probe.inspection.cluster_views import adaptation_told
 from probe.inspection.clusters import ClustersReport, distance_of_rows, inspect_clusters
 from probe.inspection.distance import Distance
 from probe.inspection.tensor_files import TensorFile
@@ -95,6 +96,11 @@ def _settings(a: ClustersReport, b: ClustersReport) -> Iterator[str]:
             f"the parameters that tasks are clustered by differ: {a.clustered_by} in A, {b.clustered_by} in B; "
             "centres are compared over those that both have"
         )
+    if a.norms != b.norms and a.clustered_by == b.clustered_by:
+        yield f"the norms' parameters are among those in {'A' if a.norms else 'B'} alone; centres are compared without"
+    told = adaptation_told(a), adaptation_told(b)
+    if told[0] != told[1]:
+        yield f"how tasks adapt to be clustered differs: by {told[0]} in A, by {told[1]} in B"
     if a.compared_with != b.compared_with:
         yield f"what tasks are compared with differs: {a.compared_with} in A, {b.compared_with} in B"
     if a.base != b.base:

@@ -11,7 +11,7 @@ from probe.show import Cell, Grid
 if TYPE_CHECKING:
     from probe.inspection.cluster_diff import ClustersDifference
 
-__all__ = ["cluster_difference_grids", "cluster_facts", "cluster_grids"]
+__all__ = ["adaptation_told", "cluster_difference_grids", "cluster_facts", "cluster_grids"]
 
 _WORDS = {
     "all": "all parameters",
@@ -28,12 +28,22 @@ def cluster_facts(found: ClustersReport | None) -> Iterator[tuple[Cell, ...]]:
     if found.count is not None:
         yield "clusters of tasks", found.count
     if found.clusters:
-        yield "clustered by", f"{_WORDS[found.clustered_by]}, after adaptation from the base"
+        norms = "" if found.norms or found.clustered_by == "head" else " but the norms'"
+        yield "clustered by", f"{_WORDS[found.clustered_by]}{norms}, after adaptation from the base"
+        yield "tasks adapt for that by", adaptation_told(found)
         yield "tasks are compared with", f"the {found.compared_with}"
     if found.base is not None:
         yield "id of the base checkpoint", found.base[:12]
     for problem in found.problems:
         yield "problem with the clusters", problem
+
+
+def adaptation_told(found: ClustersReport) -> str:
+    """Return in words how tasks adapt from the base to be clustered and assigned."""
+    steps = "an unknown number of inner steps" if found.steps is None else f"{found.steps} inner steps"
+    steps += " under a head of equal rows" * found.symmetric_head
+    several = f", mean over {found.label_orders} orders of their labels"
+    return steps + several * (found.label_orders > 1)
 
 
 def cluster_grids(found: ClustersReport | None, with_statistics: bool) -> tuple[Grid, ...]:

@@ -23,6 +23,7 @@ __all__ = ["ClusterReport", "ClustersReport", "distance_of_rows", "inspect_clust
 _MOST_CLUSTERS = 1000
 _MOST_PROBLEMS = 5
 _ALGORITHM = "tsa_maml"
+_NORM = ".norm."  # in the names of the norms' parameters
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,11 @@ class ClustersReport:
 
     Attributes:
         count: how many, m; None where the file does not say.
-        clustered_by: the parameters that have centres: "all", "body", "head", or "other".
+        clustered_by: the parameters that have centres: "all", "body", "head", or "other"; norms need not have any.
+        norms: whether those of the norms have some.
+        steps: inner steps after which tasks are clustered and assigned; None where the file does not say.
+        label_orders: how many orders of a task's labels are averaged over.
+        symmetric_head: whether tasks adapt under a head of equal rows for it.
         compared_with: what a task's adapted parameters are compared with: "centres" or "initialisations".
         base: fingerprint of the checkpoint that training began with, None where it is not recorded.
         clusters: each of them; empty where the problems leave nothing to tell.
@@ -58,6 +63,10 @@ class ClustersReport:
 
     count: int | None
     clustered_by: str
+    norms: bool
+    steps: int | None
+    label_orders: int
+    symmetric_head: bool
     compared_with: str
     base: str | None
     clusters: tuple[ClusterReport, ...]
@@ -92,11 +101,17 @@ def inspect_clusters(file: TensorFile, stats: bool) -> ClustersReport | None:
     asked = file.checkpoint.config.get("clusters")
     if count is not None and asked is not None and asked != count:
         problems.append(f"there are {count:,} clusters, but its config asked for {visible(str(asked), 40)}")
-    base = file.checkpoint.provenance.get("base")
+    base, config = file.checkpoint.provenance.get("base"), file.checkpoint.config
+    steps = config.get("cluster_steps", file.checkpoint.adaptation.get("steps"))  # as a test, in earlier versions
+    orders = config.get("label_orders", 1)
     return ClustersReport(
         count=count,
         clustered_by=_clustered_by(file, tensors),
-        compared_with=visible(str(file.checkpoint.config.get("assign_to", "centres")), 40),
+        norms=any(name.startswith(CENTRES) and _NORM in name for name in tensors),
+        steps=steps if type(steps) is int else None,
+        label_orders=orders if type(orders) is int else 1,
+        symmetric_head=config.get("symmetric_head") is True,
+        compared_with=visible(str(config.get("assign_to", "centres")), 40),
         base=None if base is None else visible(str(base), 80),
         clusters=tuple(_clusters(file, tensors, members, stats)),
         problems=tuple(problems),
@@ -156,8 +171,9 @@ def _clustered_by(file: TensorFile, tensors: dict[str, TensorInfo]) -> str:
     centres = {name.removeprefix(CENTRES) for name in tensors if name.startswith(CENTRES)}
     base = {name for name in tensors if not name.startswith(CLUSTERS)}
     head = {name for name in base if tensors[name].layer == _head(file)}
+    norms = {name for name in base if _NORM in name}
     kinds = {"all": base, "head": head, "body": base - head}
-    return next((kind for kind, names in kinds.items() if names and names == centres), "other")
+    return next((kind for kind, names in kinds.items() if names and centres in (names, names - norms)), "other")
 
 
 def _head(file: TensorFile) -> str:

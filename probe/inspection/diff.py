@@ -12,6 +12,7 @@ from probe.inspection.cluster_diff import ClustersDifference, diff_clusters
 from probe.inspection.distance import Distance, DistanceSums, largest_gap
 from probe.inspection.numbers import INTEGERS, decode
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
+from trainers.network_config import network_as_told
 
 __all__ = ["Difference", "KeyDifference", "LayerDifference", "TensorDifference", "diff_files"]
 
@@ -170,7 +171,8 @@ def _key_differences(a: TensorFile, b: TensorFile) -> Iterator[KeyDifference]:
 def _metadata(file: TensorFile) -> Iterator[tuple[str, str]]:
     if file.checkpoint is not None:
         for part in (*_CONFIGURATIONS, "metrics", "provenance"):
-            yield from _flat(part, getattr(file.checkpoint, part))
+            values = getattr(file.checkpoint, part)
+            yield from _flat(part, network_as_told(values) if part == "network" else values)
         for part in ("kind", "iteration", "fingerprint"):
             yield part, json.dumps(getattr(file.checkpoint, part), ensure_ascii=False)
     for key, text in file.metadata:

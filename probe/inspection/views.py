@@ -11,6 +11,8 @@ from probe.inspection.cluster_views import cluster_difference_grids, cluster_fac
 from probe.inspection.inspect import Inspection, TensorReport
 from probe.inspection.tree import tree_lines
 from probe.show import Cell, Grid, as_json, show, write_line
+from trainers.formats.text import visible
+from trainers.network_config import network_as_told
 
 if TYPE_CHECKING:
     from probe.inspection.diff import Difference, LayerDifference, TensorDifference
@@ -123,6 +125,8 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     if inspection.checkpoint is not None:
         yield "checkpoint id", inspection.checkpoint.checkpoint_id
         yield "fingerprint", inspection.checkpoint.fingerprint
+        if (family := inspection.checkpoint.config.get("like")) is not None:
+            yield "network and norms like", visible(str(family), 40)
     if inspection.fingerprint is not None:
         yield "fingerprint of the tensors", inspection.fingerprint
         yield "fingerprint check", _check(inspection)
@@ -150,7 +154,8 @@ def _metadata_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     if checkpoint is not None:
         yield "iteration", checkpoint.iteration
         for part in ("config", "network", "adaptation", "metrics", "provenance"):
-            yield from _flat(part, getattr(checkpoint, part))
+            values = getattr(checkpoint, part)
+            yield from _flat(part, network_as_told(values) if part == "network" else values)
     yield from inspection.metadata
 
 

@@ -41,7 +41,7 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     """
     for other in ALGORITHMS.values():
         for name in sorted(other.options - algorithm.options):
-            if getattr(config, name) is not None:
+            if getattr(config, name) not in (None, False):
                 raise MetaprobeError(
                     f"--{name.replace('_', '-')} is an option of {other.name}; {algorithm.name} has none"
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation, TrainConfig
+from trainers.config import Adaptation, HeadStart, TrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +26,18 @@ def _minibatches(config: TrainConfig, imageset: ImageSet, device: torch.device) 
 
 
 def _classes_head(config: TrainConfig, imageset: ImageSet, network: TaskNetwork) -> dict[str, Tensor]:
-    """Return a linear head with a row a training class, drawn as the network's own is (Glorot uniform, zero bias)."""
+    """Return a linear head with a row a training class, drawn as the network's own is, with zero bias."""
     import numpy as np
     import torch
+
+    from trainers.networks.conv4 import Head, draw_head
 
     own = network.get_parameter(f"{network.layer_names[-1]}.weight")  # (way, feature)
     seed = np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1, np.uint64)[0]  # not the network's
     weight = torch.empty(len(imageset.classes_of("train")), own.shape[1])
-    torch.nn.init.xavier_uniform_(weight, generator=torch.Generator().manual_seed(int(seed)))
+    head = network.get_submodule(network.layer_names[-1])
+    start: HeadStart = head.start if isinstance(head, Head) else "glorot"
+    draw_head(weight, start, torch.Generator().manual_seed(int(seed)))
     made = {"classes.weight": weight, "classes.bias": torch.zeros(len(weight))}
     return {name: value.to(own.device, own.dtype).requires_grad_() for name, value in made.items()}
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TSA_MAML"]
 
+_MOVES = ("cluster_steps", "cluster_norms", "label_orders", "symmetric_head")  # how tasks are told apart
+
 
 def _cluster(search: Search, advance: Callable[[int], None]) -> Clusters:
     from trainers.clustering.finding import find_clusters
@@ -28,5 +30,5 @@ TSA_MAML = Algorithm(
     meta_gradient=meta_gradient,
     needs_base=True,
     cluster=_cluster,
-    options=frozenset({"clusters", "clustered", "assign_to", "cluster_tasks"}),
+    options=frozenset({"clusters", "clustered", "assign_to", "cluster_tasks", *_MOVES}),
 )

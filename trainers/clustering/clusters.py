@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as
-from trainers.config import Adaptation, AssignTo
+from trainers.clustering.moves import Moves
+from trainers.config import AssignTo
 from trainers.networks import Parameters
 from trainers.tasks.episodes import Examples
 
@@ -27,7 +27,7 @@ class Clusters:
         centres: (m, …) by name, for the parameters that tasks are clustered by.
         initialisations: (m, …) by name, for all parameters.
         members: how many of the tasks that the clusters were found in belong to each, (m,).
-        adaptation: how θ* adapts to a task.
+        moves: how θ* adapts to a task to find its cluster.
         assign_to: whether adapted parameters are compared with the centres, or with the initialisations.
     """
 
@@ -35,7 +35,7 @@ class Clusters:
     centres: Mapping[str, Tensor]
     initialisations: Mapping[str, Tensor]
     members: Int[Tensor, " cluster"]
-    adaptation: Adaptation
+    moves: Moves
     assign_to: AssignTo
 
     @property
@@ -47,7 +47,7 @@ class Clusters:
         """Return each task's cluster: argmin_i ‖θ̄_T − c_i‖₂, θ̄_T being θ* adapted to the task's support set."""
         if self.count == 1:  # nothing to choose
             return torch.zeros(len(support.labels), dtype=torch.int64, device=support.images.device)
-        return self.nearest(adapt_as(network, self.base, support, self.adaptation).params)
+        return self.nearest(self.moves.adapted(network, self.base, support))
 
     def nearest(self, adapted: Parameters) -> Int[Tensor, " task"]:
         """Return the cluster nearest to each task's adapted parameters, which carry a leading task axis."""

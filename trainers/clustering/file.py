@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,13 +10,17 @@ import torch
 from torch import Tensor
 
 from trainers.clustering.clusters import Clusters
-from trainers.clustering.settings import Clustering
+from trainers.clustering.moves import Moves
+from trainers.clustering.settings import Clustering, clustered_names
 from trainers.config import Adaptation, TrainConfig
 from trainers.errors import UnreadableInput
 from trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS, MEMBERS, cluster_problems
-from trainers.networks import Parameters
+from trainers.formats.text import visible
+from trainers.networks import Parameters, layer_of
 
-__all__ = ["CLUSTERS", "cluster_tensors", "read_clusters"]
+__all__ = ["CLUSTERS", "cluster_tensors", "read_clusters", "with_settings"]
+
+_NORM = ".norm."  # in the names of what belongs to norms, in our networks
 
 
 def cluster_tensors(clusters: Clusters) -> dict[str, Tensor]:
@@ -25,10 +30,22 @@ def cluster_tensors(clusters: Clusters) -> dict[str, Tensor]:
     return {MEMBERS: clusters.members} | centres | initialisations
 
 
+def with_settings(config: TrainConfig, clusters: Clusters | None) -> TrainConfig:
+    """Return the config that a checkpoint holds: of clusters, with all that decides to which a task goes."""
+    if clusters is None:
+        return config
+    moves, norms = clusters.moves, any(_NORM in name for name in clusters.centres)
+    decided = {"label_orders": moves.label_orders, "symmetric_head": moves.symmetric_head, "cluster_norms": norms}
+    return dataclasses.replace(config, cluster_steps=moves.adaptation.steps, **decided)
+
+
 def read_clusters(
     path: Path | str, base: Parameters, tensors: Mapping[str, Tensor], config: TrainConfig, adaptation: Adaptation
 ) -> Clusters:
     """Build the clusters of a checkpoint from its tensors.
+
+    A checkpoint that does not say after how many steps tasks are assigned is of an earlier version: after as many as
+    the learner takes, in the order that their labels have.
 
     Raises:
         UnreadableInput: a tensor is missing, one too many, or of a shape that does not fit the base, or a cluster has
@@ -50,4 +67,19 @@ def read_clusters(
     centres, initialisations = (
         {name: tensors[part + name] for name in base if part + name in tensors} for part in (CENTRES, INITIALISATIONS)
     )
-    return Clusters(base, centres, initialisations, members, adaptation, Clustering.of(config).assign_to)
+    settings = Clustering.of(config)
+    if config.cluster_steps is not None:
+        _check_centres(path, base, centres, settings)
+        adaptation = dataclasses.replace(adaptation, steps=settings.steps)
+    moves = Moves(adaptation, settings.label_orders, settings.symmetric_head)
+    return Clusters(base, centres, initialisations, members, moves, settings.assign_to)
+
+
+def _check_centres(path: Path | str, base: Parameters, centres: Mapping[str, Tensor], settings: Clustering) -> None:
+    """Refuse centres of other parameters than those that the config says tasks are clustered by."""
+    names = tuple(base)
+    wanted = clustered_names(names, {name for name in names if _NORM in name}, layer_of(names[-1]), settings)
+    if differing := sorted(set(wanted) ^ set(centres)):
+        told = "is missing" if differing[0] in wanted else "is there"
+        by = f"tasks are clustered by {settings.by!r} {'with' if settings.norms else 'without'} norms, by its config"
+        raise UnreadableInput(f"{path}: its clusters are damaged: {CENTRES}{visible(differing[0], 80)} {told}; {by}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from trainers.adapt import adapt_as
 from trainers.clustering.clusters import Clusters
 from trainers.clustering.kmeans import k_means
-from trainers.clustering.settings import Clustering
+from trainers.clustering.moves import Moves
+from trainers.clustering.settings import Clustering, clustered_names
 from trainers.clustering.vectors import TaskVectors
-from trainers.config import Adaptation, Clustered, TrainConfig
-from trainers.networks import Parameters, TaskNetwork, layer_of
+from trainers.config import Adaptation, TrainConfig
+from trainers.networks import Parameters, TaskNetwork, norm_parameters
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 
@@ -34,7 +35,7 @@ class Search:
         config: the run's.
         base: θ*, on the device.
         tasks: training tasks.
-        adaptation: how θ* adapts to them.
+        adaptation: how learners adapt to them; for clusters with as many steps as the config asks.
         workers: of the run's network.
         scratch: a folder for temporary files.
     """
@@ -50,8 +51,9 @@ class Search:
 def find_clusters(search: Search, advance: Callable[[int], None]) -> Clusters:
     """Cluster training tasks by θ̄_T − θ*, and start each cluster at its members' mean (Zhou et al. 2021, Section 4.2).
 
-    The tasks are those with the indices 0, 1 …, which training then begins with too. One cluster alone is not looked
-    for: it starts at θ* itself, which makes TSA-MAML with m = 1 MAML continued; all tasks asked for are its members.
+    Displacements of all parameters are averaged, those included by which tasks are not clustered. The tasks are those
+    with the indices 0, 1 …, which training then begins with too. One cluster alone is not looked for: it starts at θ*
+    itself, which makes TSA-MAML with m = 1 MAML continued; all tasks asked for are its members.
 
     Args:
         search: where to look.
@@ -62,17 +64,20 @@ def find_clusters(search: Search, advance: Callable[[int], None]) -> Clusters:
     """
     wanted = Clustering.of(search.config)
     base = {name: value.detach() for name, value in search.base.items()}
-    names = _clustered(tuple(base), wanted.by)
+    network = search.workers.network
+    names = clustered_names(base, norm_parameters(network), network.layer_names[-1], wanted)
+    adaptation = dataclasses.replace(search.adaptation, steps=wanted.steps)
+    moves = Moves(adaptation, wanted.label_orders, wanted.symmetric_head)
     if wanted.m == 1:
         alone = {name: value[None].clone() for name, value in base.items()}
         centres = {name: alone[name].clone() for name in names}
         members = torch.tensor([wanted.tasks])
-        return Clusters(base, centres, alone, members, search.adaptation, wanted.assign_to)
+        return Clusters(base, centres, alone, members, moves, wanted.assign_to)
     shapes = {name: tuple(value.shape) for name, value in base.items()}
     with TaskVectors(shapes, wanted.tasks, search.scratch) as vectors:
         ends = range(0, wanted.tasks, _CHUNK)
         batches = (search.tasks.batch(range(first, min(first + _CHUNK, wanted.tasks))) for first in ends)
-        for rows in search.workers.map(functools.partial(_moves, base, search.adaptation), batches):
+        for rows in search.workers.map(functools.partial(_displacements, base, moves), batches):
             vectors.append(rows)
             advance(len(next(iter(rows.values()))))
         features = sum(base[name].numel() for name in names)
@@ -84,20 +89,15 @@ def find_clusters(search: Search, advance: Callable[[int], None]) -> Clusters:
         centres={name: initialisations[name].clone() for name in names},
         initialisations=initialisations,
         members=torch.from_numpy(np.bincount(labels, minlength=wanted.m)),
-        adaptation=search.adaptation,
+        moves=moves,
         assign_to=wanted.assign_to,
     )
 
 
-def _moves(
-    base: Parameters, adaptation: Adaptation, network: TaskNetwork, tasks: Tasks
+def _displacements(
+    base: Parameters, moves: Moves, network: TaskNetwork, tasks: Tasks
 ) -> dict[str, Float32[np.ndarray, "task feature"]]:
     """Return how far each parameter moves for each task, θ̄_T − θ*."""
-    adapted = adapt_as(network, base, tasks.support, adaptation).params
+    adapted = moves.adapted(network, base, tasks.support)
     return {name: (adapted[name] - value).expand(len(tasks), *value.shape).flatten(1).cpu().numpy()
             for name, value in base.items()}  # fmt: skip
-
-
-def _clustered(names: tuple[str, ...], by: Clustered) -> tuple[str, ...]:
-    head = layer_of(names[-1])
-    return tuple(name for name in names if by == "all" or (layer_of(name) == head) == (by == "head"))

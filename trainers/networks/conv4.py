@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainers.config import Downsample, NetworkConfig
+from trainers.config import Downsample, HeadStart, NetworkConfig
 from trainers.errors import MetaprobeError
 from trainers.networks.kernels import convolve, norm_relu
 from trainers.networks.task_network import TaskNetwork
 
-__all__ = ["Conv4"]
+__all__ = ["Conv4", "draw_head"]
 
 _HALVING = 4  # blocks that halve the feature map
 
@@ -18,16 +18,22 @@ _HALVING = 4  # blocks that halve the feature map
 class Conv4(TaskNetwork):
     """Blocks of 3×3 convolution, batch norm and ReLU, and a linear head: layers conv1 … conv4, head.
 
-    The two variants of Finn et al. (2017, §5.2 and its code): on Omniglot 64 filters with stride 2 and the last feature
-    map averaged over its positions; on RGB images 32 filters, each block ending in a 2×2 max-pool, the last feature map
-    flattened. A convolution has no bias: the norm that follows subtracts it.
+    The two variants of Finn et al. (2017, §5.2): on Omniglot 64 filters with stride 2 and the last feature map averaged
+    over its positions; on RGB images 32 filters, each block ending in a 2×2 max-pool, the last feature map flattened.
+
+    As in that paper's code (cbfinn/maml) are by default: kernels, strides and pools, Glorot convolutions, statistics of
+    the batch in training and in test. Not, unless the config says so (`--like finn2017`): norms there have a shift and
+    no scale, ε is 1e-3, the inner loop leaves them alone (`Adaptation.adapt_norm`), and but for 84×84 images the head
+    reads the mean of the last map and starts from N(0, 1). Never: convolutions there have a bias, which the norm that
+    follows subtracts, and TensorFlow pads a map of even size behind it alone where it strides, here on both sides.
 
     Of a deeper network, a control for how much depth alone gives, blocks after the fourth (conv5 …) neither stride nor
-    pool: they keep the size of the feature map.
+    pool: they keep the size of the feature map, as all do where `downsample` is "none".
 
     Args:
         config: shapes and variant.
-        generator: draws the initial weights (Glorot uniform; norms start at 1 and 0, the head's bias at 0).
+        generator: draws the initial weights: convolutions Glorot uniform, the head as the config says (`draw_head`);
+            norms start at scale 1 and shift 0, the head's bias at 0.
 
     Raises:
         MetaprobeError: nothing is left of the images after the max-pools.
@@ -38,19 +44,22 @@ class Conv4(TaskNetwork):
         channels, size = config.channels, config.image_size
         blocks = tuple(f"conv{number}" for number in range(1, config.blocks + 1))
         self.layer_names = (*blocks, "head")
-        pooled = config.downsample == "stride"
-        for name in blocks[:_HALVING]:
-            self.add_module(name, ConvBlock(channels, config.filters, config.downsample, generator))
-            channels, size = config.filters, (size + 1) // 2 if pooled else size // 2
-        for name in blocks[_HALVING:]:
-            self.add_module(name, ConvBlock(channels, config.filters, None, generator))
+        for place, name in enumerate(blocks):
+            downsample = config.downsample if place < _HALVING else "none"
+            self.add_module(name, ConvBlock(channels, config, downsample, generator))
+            channels, size = (
+                config.filters,
+                {"stride": (size + 1) // 2, "max-pool": size // 2, "none": size}[downsample],
+            )
         if size < 1:
             halvings = min(config.blocks, _HALVING)
             raise MetaprobeError(
                 f"images of {config.image_size} pixels are too small for {halvings} 2×2 max-pools; "
                 f"{2**halvings} will do"
             )
-        self.head = Head(channels if pooled else channels * size * size, config.n_way, pooled, generator)
+        pooled = config.reads == "mean"
+        features = channels if pooled else channels * size * size
+        self.head = Head(features, config.n_way, pooled, config.head_start, generator)
 
     def features(self, maps: Tensor) -> Tensor:
         """Return the last feature map averaged over its positions, or flattened, as the head reads it."""
@@ -60,10 +69,12 @@ class Conv4(TaskNetwork):
 class ConvBlock(nn.Module):
     """Convolution, batch norm and ReLU; the convolution strides, a 2×2 max-pool follows, or the map keeps its size."""
 
-    def __init__(self, channels: int, filters: int, downsample: Downsample | None, generator: torch.Generator) -> None:
+    def __init__(
+        self, channels: int, config: NetworkConfig, downsample: Downsample, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self.conv = Conv(channels, filters, stride=2 if downsample == "stride" else 1, generator=generator)
-        self.norm = NormRelu(filters, pools=downsample == "max-pool")
+        self.conv = Conv(channels, config.filters, stride=2 if downsample == "stride" else 1, generator=generator)
+        self.norm = NormRelu(config, pools=downsample == "max-pool")
 
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
         return self.norm(self.conv(x), n_context)
@@ -91,28 +102,33 @@ class Conv(nn.Module):
 class NormRelu(nn.Module):
     """Batch norm without running statistics, ReLU and, when `pools`, a 2×2 max-pool, in one operation.
 
-    The statistics are those of the batch itself, or of its first `n_context` samples.
+    The statistics are those of the batch itself, or of its first `n_context` samples. Of scale and shift, those that
+    the config's `norm_affine` names are parameters; the others stay 1 and 0.
     """
 
-    def __init__(self, features: int, pools: bool) -> None:
+    def __init__(self, config: NetworkConfig, pools: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(features))
-        self.bias = nn.Parameter(torch.zeros(features))
-        self.pools = pools
+        affine = config.norm_affine
+        self.weight = nn.Parameter(torch.ones(config.filters)) if affine == "both" else None
+        self.bias = nn.Parameter(torch.zeros(config.filters)) if affine != "none" else None
+        self.pools, self.epsilon = pools, config.norm_epsilon
 
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
-        return norm_relu(x, self.weight, self.bias, n_context, self.pools)
+        weight = x.new_ones(x.shape[1]) if self.weight is None else self.weight
+        bias = x.new_zeros(x.shape[1]) if self.bias is None else self.bias
+        return norm_relu(x, weight, bias, n_context, self.pools, self.epsilon)
 
 
 class Head(nn.Module):
     """A linear classifier on the last feature map, averaged over its positions or flattened."""
 
-    def __init__(self, features: int, n_way: int, pooled: bool, generator: torch.Generator) -> None:
+    def __init__(self, features: int, n_way: int, pooled: bool, start: HeadStart, generator: torch.Generator) -> None:
         super().__init__()
         self.n_way, self.pooled = n_way, pooled
+        self.start: HeadStart = start
         self.weight = nn.Parameter(torch.empty(n_way, features))
         self.bias = nn.Parameter(torch.zeros(n_way))
-        nn.init.xavier_uniform_(self.weight, generator=generator)
+        draw_head(self.weight, start, generator)
 
     def features(self, maps: Tensor) -> Tensor:
         """Return what the classifier reads: (…, channel, height, width) → (…, feature)."""
@@ -125,3 +141,12 @@ class Head(nn.Module):
         bias = self.bias.unflatten(0, (-1, 1, self.n_way))
         logits = torch.baddbmm(bias, features, weight.transpose(1, 2))
         return logits.transpose(0, 1).flatten(1)
+
+
+def draw_head(weight: Tensor, start: HeadStart, generator: torch.Generator) -> None:
+    """Fill a head's weights (way, feature): Glorot uniform, or from N(0, 1) as cbfinn/maml has it below 84×84."""
+    with torch.no_grad():
+        if start == "normal":
+            weight.normal_(generator=generator)
+        else:
+            nn.init.xavier_uniform_(weight, generator=generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -10,11 +12,11 @@ from torch import Tensor
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
 from trainers.tasks.episodes import Tasks
 
-__all__ = ["body_of", "features_of", "nil_log_probabilities"]
+__all__ = ["body_of", "features_of", "nil_log_probabilities", "one_query_at_a_time"]
 
 
 def nil_log_probabilities(
-    network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bool = True
+    network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bool = True, one_query: bool = False
 ) -> Float[Tensor, "task sample way"]:
     """Classify without a head: log Σ_k a(x, x_k) y_k, a = softmax of cosine similarities of features.
 
@@ -25,9 +27,12 @@ def nil_log_probabilities(
         params: shared or per task.
         tasks: support sets give the labels, query sets are classified.
         transductive: normalise query sets by themselves, else with the support set's statistics.
+        one_query: neither, but each query with the support set and itself, see `one_query_at_a_time`.
     """
     support = features_of(network, params, tasks.support.images)
-    if transductive:
+    if one_query:
+        query = one_query_at_a_time(lambda images: features_of(network, params, images), tasks)
+    elif transductive:
         query = features_of(network, params, tasks.query.images)
     else:
         n_context = tasks.support.images.shape[1]
@@ -37,6 +42,25 @@ def nil_log_probabilities(
     ways = torch.arange(tasks.class_ids.shape[1], device=cosine.device)
     labels = (tasks.support.labels.unsqueeze(-1) == ways).to(cosine.dtype)
     return torch.log(torch.softmax(cosine, dim=-1) @ labels)
+
+
+def one_query_at_a_time(
+    through: Callable[[Float[Tensor, "task sample ..."]], Tensor], tasks: Tasks
+) -> Float[Tensor, "task sample feature"]:
+    """Return what a network makes of each query when it comes alone with the task's support set, as one batch.
+
+    Zhou et al. (2021, §5.2): "batch normalization statistics are collected from all training data and one test sample".
+    It takes a pass over the support set and a query for each query, that is for Q queries and S support images
+    Q (S + 1) images where the other ways take Q, or S + Q.
+
+    Args:
+        through: images of each task → an output a sample, normalised as one batch.
+        tasks: their support and query images.
+    """
+    support, query = tasks.support.images, tasks.query.images
+    places = range(query.shape[1])
+    alone = (torch.cat([support, query[:, place : place + 1]], dim=1) for place in places)
+    return torch.cat([through(images)[:, -1:] for images in alone], dim=1)
 
 
 def features_of(

@@ -21,7 +21,6 @@ __all__ = ["convolve", "norm_relu"]
 Maps = Float[Tensor, "sample channel height width"]
 PerChannel = Float[Tensor, " channel"]
 
-_EPS = 1e-5
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # window, stride, padding, dilation, ceil mode
 _aten = torch.ops.aten
 
@@ -38,8 +37,15 @@ def convolve(x: Maps, weight: Tensor, stride: int, groups: int) -> Maps:
     return _Convolution.apply(_channels_last(x), _channels_last(weight), stride, groups)  # pyright: ignore
 
 
-def norm_relu(x: Maps, weight: PerChannel, bias: PerChannel, n_context: int | None = None, pools: bool = False) -> Maps:
-    """Return relu(weight·(x − μ)/√(σ² + 1e-5) + bias), and its maximum over 2×2 windows when `pools`.
+def norm_relu(
+    x: Maps,
+    weight: PerChannel,
+    bias: PerChannel,
+    n_context: int | None = None,
+    pools: bool = False,
+    epsilon: float = 1e-5,
+) -> Maps:
+    """Return relu(weight·(x − μ)/√(σ² + ε) + bias), and its maximum over 2×2 windows when `pools`.
 
     Batch norm (Ioffe & Szegedy 2015, Algorithm 1) by the statistics of the batch itself; relu and maximum commute.
 
@@ -49,12 +55,13 @@ def norm_relu(x: Maps, weight: PerChannel, bias: PerChannel, n_context: int | No
         bias: the norm's shift.
         n_context: take μ and σ² from the first `n_context` samples alone (default: from all).
         pools: whether a 2×2 max-pool follows.
+        epsilon: ε.
 
     Raises:
         MetaprobeError: a third derivative is asked for.
     """
     context = x.shape[0] if n_context is None else n_context
-    return _NormRelu.apply(_channels_last(x), weight, bias, context, pools)  # pyright: ignore
+    return _NormRelu.apply(_channels_last(x), weight, bias, context, pools, epsilon)  # pyright: ignore
 
 
 class _Convolution(Function):
@@ -98,8 +105,8 @@ class _ConvolutionBackward(Function):
 
 class _NormRelu(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, context: int, pools: bool) -> Tensor:
-        out, mean, inverse = torch.native_batch_norm(x[:context], weight, bias, None, None, True, 0.0, _EPS)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, context: int, pools: bool, epsilon: float) -> Tensor:
+        out, mean, inverse = torch.native_batch_norm(x[:context], weight, bias, None, None, True, 0.0, epsilon)
         if context < x.shape[0]:
             scale = weight * inverse
             out = torch.addcmul(_wide(bias - mean * scale), _wide(scale), x)
@@ -113,7 +120,7 @@ class _NormRelu(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_NormReluBackward.apply(grad, *ctx.saved_tensors, ctx.context), None, None  # pyright: ignore
+        return *_NormReluBackward.apply(grad, *ctx.saved_tensors, ctx.context), None, None, None  # pyright: ignore
 
 
 class _NormReluBackward(Function):
@@ -193,8 +200,9 @@ def _add_line(out: Maps, shift: PerChannel, slope: PerChannel, x: Maps) -> Maps:
 def _sums(g: Maps, x: Maps, mean: PerChannel, inverse: PerChannel) -> tuple[PerChannel, PerChannel]:
     """Return Σ g x̂ and Σ g over samples and positions."""
     weight = inverse  # does not enter the sums, but without one CUDA gives none
+    unread = 0.0  # ε: it is in the inverse already
     _, by_weight, by_bias = _aten.native_batch_norm_backward(
-        g, x, weight, None, None, mean, inverse, True, _EPS, [False, True, True]
+        g, x, weight, None, None, mean, inverse, True, unread, [False, True, True]
     )
     return by_weight, by_bias
 

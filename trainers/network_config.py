@@ -1,0 +1,77 @@
+"""The shape of a network and how it starts, as a frozen dataclass. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainers.errors import MetaprobeError
+from trainers.limits import fits_float32
+from trainers.plain import LATER, completed
+
+__all__ = ["Downsample", "HeadInput", "HeadStart", "NetworkConfig", "Norm", "NormAffine", "TestNorm", "network_as_told"]
+
+Norm = Literal["transductive", "non-transductive"]
+TestNorm = Literal["transductive", "non-transductive", "one-query"]
+Downsample = Literal["stride", "max-pool", "none"]
+NormAffine = Literal["both", "shift", "none"]
+HeadStart = Literal["glorot", "normal"]
+HeadInput = Literal["flatten", "mean"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of a network: everything needed to build it again.
+
+    `norm` names whose statistics normalise a query: "transductive", the query batch's own (Finn et al. 2017's code), or
+    "non-transductive", those of the task's support set, so that no query sees another. ("one-query", the support set
+    and that one query as Zhou et al. 2021 have it, is a way of testing, see `trainers.evaluate`.)
+
+    Attributes:
+        norm_affine: the norms' parameters: scale γ and shift β, β alone (the TensorFlow family), or none.
+        norm_epsilon: what is added to a variance.
+        head_start: how the head's weights are drawn: Glorot uniform, or from N(0, 1).
+        head_input: what the head reads of the last feature map: all of it, or its mean over positions. None where that
+            is as `downsample` has it: flattened after max-pools, the mean otherwise; `reads` says which.
+    """
+
+    name: str
+    n_way: int
+    channels: int
+    image_size: int
+    filters: int
+    downsample: Downsample
+    norm: Norm
+    blocks: int = 4
+    norm_affine: NormAffine = field(default="both", metadata=LATER)
+    norm_epsilon: float = field(default=1e-5, metadata=LATER)
+    head_start: HeadStart = field(default="glorot", metadata=LATER)
+    head_input: HeadInput | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        most_of = {"n_way": 65_536, "channels": 4096, "image_size": 4096, "filters": 4096, "blocks": 64}
+        for name, most in most_of.items():
+            if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
+                raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
+        if not fits_float32(self.norm_epsilon):
+            told = f"must be above 0 and finite in float32; got {self.norm_epsilon}"
+            raise MetaprobeError(f"a network's norm_epsilon {told}")
+        if self.head_input == _reads(self.downsample):  # one spelling for one network
+            object.__setattr__(self, "head_input", None)
+
+    @property
+    def reads(self) -> HeadInput:
+        """What the head reads of the last feature map."""
+        return self.head_input or _reads(self.downsample)
+
+
+def network_as_told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says of its network together with what files leave out because it is as it always was."""
+    told = completed(NetworkConfig, values)
+    told.setdefault("head_input", _reads(told.get("downsample")))
+    return told
+
+
+def _reads(downsample: object) -> HeadInput:
+    return "flatten" if downsample == "max-pool" else "mean"
