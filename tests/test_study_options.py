@@ -101,7 +101,7 @@ def test_what_is_asked_for_is_what_runs_are_trained_with():
         ("zhou2021 --sweep 1,3", "--sweep 1,3: the first number of clusters"),
         ("zhou2021 --data glyphs", "is about tasks from several domains; glyphs is of one. Give --data"),
         ("raghu2020 --jobs 0", "--jobs must be at least 1; got 0"),
-        ("raghu2020 --preset quik", "unknown preset 'quik'. Did you mean quick? Known: quick, full."),
+        ("raghu2020 --preset quik", "unknown preset 'quik'. Did you mean quick? Known: quick, full, paper"),
         ("raghu2021", "unknown study 'raghu2021'. Did you mean raghu2020"),
     ],
 )

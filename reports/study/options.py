@@ -10,8 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
 
-from trainers.config import Colour, Norm, TrainConfig
+from trainers.config import Colour, Like, Norm, TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.families import in_family
 from trainers.limits import MOST_TASKS, check_rate, check_whole
 
 __all__ = ["Numbers", "Options", "Switch", "flag_of", "numbers_of", "option_words", "train_command"]
@@ -72,6 +73,8 @@ class Options:
     meta_batch: int = 16  # Tasks in an outer step.
     norm: Norm = "transductive"  # Whose statistics normalise a query: its batch's own, or the support set's.
     schedule: Literal["constant", "cosine"] = "cosine"  # How the outer rate falls over the run.
+    # Network and norms as that paper's code has them.
+    like: Annotated[Like | None, _arg("{finn2017,arnold2021,antoniou2019}", "none")] = None
     filters: Annotated[int | None, _arg("INT", "64 on grey images, 32 on RGB")] = None  # Channels of a convolution.
     image_size: Annotated[int | None, _arg("INT", "the set's own")] = None  # Resize images to this many pixels.
     colour: Annotated[Colour | None, _arg("{grey,rgb}", "as the images are")] = None  # Turn images grey, or into RGB.
@@ -94,7 +97,7 @@ class Options:
         values = {**shared, "algorithm": algorithm, "seed": seed, **settings}
         values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
         values.setdefault("val_every", max(1, values["iterations"] // 20))
-        return TrainConfig(**values)
+        return in_family(TrainConfig(**values), adapt_norm_told="adapt_norm" in settings)
 
     def of_runs(self, configs: Sequence[TrainConfig]) -> Self:
         """Return these options with what runs were trained with, as the first says that begins with no other."""

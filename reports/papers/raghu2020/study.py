@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from analyses.measures.cca import MEAN_CCA
 from analyses.table import Table
-from reports.made import Made
+from reports.made import Differs, Made
 from reports.papers.raghu2020.answer import answer
 from reports.papers.raghu2020.claims import claims
 from reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS, MAML, NAMES, ORDER
@@ -99,6 +99,14 @@ def _reuse(table: Table, made: Made) -> Table:
 
     return reuse_of_learners(table, made.layers[:-1], made.test_steps or made.trained_steps)
 
+_FULL = Raghu2020Options(
+    iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, more_iterations=30_000, head_steps=(5, 30),
+    rounds=30, replicates=200, permutations=40)
+_PAPER = replace(  # Appendices A, B.1 and C.4; its 0.01 and 0.1 are of a loss summed over classes, n_way times the mean
+    _FULL, data="cifar_fs", like="finn2017", schedule="constant", n_query=15, inner_lr=0.05, meta_batch=4, chunk=2)
+_UNLIKE = (Differs("data", "mini-ImageNet of 84 × 84, or Omniglot", "see “Data”"),
+           Differs("training tasks", "200,000 drawn once, in turn", "drawn anew for every outer step"),
+           Differs("framework", "TensorFlow 1", "PyTorch"))
 RAGHU2020 = Study(
     name="raghu2020", works=MEAN_CCA.works, title="Rapid learning or feature reuse?",
     summary="Does MAML relearn its features for each task, or reuse them? By freezing, similarity, distance, regime.",
@@ -115,7 +123,7 @@ RAGHU2020 = Study(
     presets={
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
                                   head_steps=(5, 30), rounds=6, replicates=40, permutations=6),
-        "full": Raghu2020Options(iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200,
-                                 more_iterations=30_000, head_steps=(5, 30), rounds=30, replicates=200,
-                                 permutations=40)},
-    learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer, derive=_reuse)
+        "full": _FULL, "paper": _PAPER, "paper-5w5s": replace(_PAPER, n_shot=5), "paper-omniglot": replace(
+            _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64)},
+    unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer,
+    derive=_reuse)

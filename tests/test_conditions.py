@@ -1,0 +1,59 @@
+"""Presets of papers' conditions, and what a page says of where a study's are others."""
+
+from dataclasses import replace
+
+import pytest
+
+from reports.made import Differs
+from reports.registry import STUDIES
+from reports.study.conditions import against_paper
+from tests.conftest import make_imageset
+from trainers.beginning import network_config_for
+from trainers.networks import build_network
+
+RAGHU = STUDIES["raghu2020"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [  # appendices A, B.1 and C.4; the rate is on the mean of n_way classes
+        ("paper", (5, 1, 4, 0.01, 5, 10, 30_000, 600, 3)),
+        ("paper-5w5s", (5, 5, 4, 0.01, 5, 10, 30_000, 600, 3)),
+        ("paper-omniglot", (20, 1, 16, 0.1, 5, 10, 30_000, 600, 3)),
+    ],
+)
+def test_the_papers_conditions_are_the_papers(preset, told):
+    one = RAGHU.preset(preset)
+    found = (one.n_way, one.n_shot, one.meta_batch, pytest.approx(one.inner_lr / one.n_way), one.inner_steps)
+    assert (*found, one.test_steps, one.iterations, one.tasks, one.seeds) == told
+    config = one.config("maml", 2)
+    assert (config.schedule, config.adapt_norm, config.outer_lr, config.norm) == (
+        "constant",
+        False,
+        1e-3,
+        "transductive",
+    )
+    grey = preset == "paper-omniglot"
+    images = make_imageset(channels=1 if grey else 3, size=28 if grey else 32)
+    network = network_config_for(config, images)
+    assert (network.filters, network.downsample) == ((64, "stride") if grey else (32, "max-pool"))
+    assert (network.norm_affine, network.head_start, network.norm_epsilon) == ("shift", "normal", 1e-3)
+    assert build_network(network, 0).head.weight.shape == (one.n_way, network.filters)  # the mean over positions
+
+
+def test_a_page_lists_what_is_not_as_in_the_paper_and_nothing_else():
+    assert against_paper(RAGHU, RAGHU.preset("paper")) == RAGHU.unlike
+    assert against_paper(RAGHU, RAGHU.preset("paper-omniglot")) == RAGHU.unlike
+    changed = replace(
+        RAGHU.preset("paper"), inner_lr=0.01, test_steps=5, schedule="cosine", tasks=60, like=None, chunk=8
+    )
+    assert against_paper(RAGHU, changed)[len(RAGHU.unlike) :] == (
+        Differs("tasks", "600", "100"),
+        Differs("inner lr", "0.05", "0.01"),
+        Differs("schedule", "constant", "cosine"),
+        Differs("like", "finn2017", "as the data ask for"),
+        Differs("test steps", "10", "5"),
+    )
+    shots = replace(RAGHU.preset("quick"), n_shot=5)  # against the preset of as many shots
+    assert not {"n shot", "n way"} & {one.what for one in against_paper(RAGHU, shots)}
+    assert against_paper(replace(RAGHU, presets={}), changed) == ()
