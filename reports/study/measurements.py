@@ -134,7 +134,7 @@ def _capture(on: Subject, steps: Literal["last", "all"] = "last") -> Table:
 
 def _pairs(on: Subject, wanted: Comparisons, **how: Any) -> Table:
     stores = [StoreOf(one.store, one.learner, one.seed, one.algorithm) for one in on.inputs]
-    return compare_trainings(stores, wanted, progress=on.bar.reach, **how)
+    return compare_trainings(stores, wanted, over="tasks", progress=on.bar.reach, **how)
 
 
 def _timing(on: Subject, rounds: int) -> Table:
@@ -158,7 +158,9 @@ KINDS: dict[str, Kind] = {
     ),
     "capture": Kind(_capture),  # into the checkpoint's store: no rows
     "similarity": Kind(
-        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how), per="seeds", stores=True
+        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], over="tasks", **how),
+        per="seeds",
+        stores=True,
     ),
     "pairs": Kind(_pairs, per="study", stores=True),
     "timing": Kind(_timing, per="first", alone=True),
