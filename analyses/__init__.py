@@ -6,6 +6,7 @@ from analyses.measures.measure import INVARIANCES, MEASURES, Measure, Null, shuf
 from analyses.measures.pair import Pair
 from analyses.measures.procrustes import procrustes
 from analyses.measures.result import Similarity
+from analyses.measures.rsa import rsa_pearson, rsa_spearman
 
 __all__ = [
     "INVARIANCES",
@@ -19,6 +20,8 @@ __all__ = [
     "mean_cca",
     "procrustes",
     "pwcca",
+    "rsa_pearson",
+    "rsa_spearman",
     "shuffled_nulls",
     "svcca",
 ]

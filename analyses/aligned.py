@@ -22,7 +22,7 @@ from probe.store import Sketch, Store
 from probe.store.metadata import LayerInfo, Samples, StoreMetadata
 from trainers.errors import MetaprobeError
 
-__all__ = ["Aligned", "aligned_rows", "check_same_tasks"]
+__all__ = ["Aligned", "aligned_rows", "belonging", "check_same_tasks", "taken", "too_few"]
 
 _ROWS_PER_FEATURE = 5  # of either side, when rows were found by overlap: fewer make CCA large whatever the data are
 
@@ -50,12 +50,14 @@ class Aligned:
             positions.
         samples: "images" where both layers give one row an image, else "positions" (those of the finer map).
         reason: why the layers cannot be compared, or empty; then x and y have no rows.
+        needed: rows that a comparison needs, 0 where the two maps are of one size.
     """
 
     x: Sketch
     y: Sketch
     samples: Samples
     reason: str = ""
+    needed: int = 0
 
 
 def check_same_tasks(a: Store, b: Store) -> None:
@@ -92,39 +94,53 @@ def aligned_rows(a: Store, b: Store, layers: tuple[str, str], steps: tuple[int, 
         UnreadableInput: a store is damaged.
     """
     x, y = a.sketch(layers[0], steps[0]), b.sketch(layers[1], steps[1])
-    one, other = a.layer(layers[0]), b.layer(layers[1])
+    rows = belonging(x, y, (a.layer(layers[0]), b.layer(layers[1])))
+    reason = rows.reason
+    if not reason and not rows.needed and len(rows.x.rows) < max(len(x.rows), len(y.rows)):
+        reason = (
+            f"only {len(rows.x.rows)} of {len(x.rows)} rows are in both sketches, though the layers are of one size: "
+            "another version of metaprobe picked one of them; capture again"
+        )
+    elif not reason and len(rows.x.rows) < rows.needed:
+        reason = too_few(rows, (a.layer(layers[0]), b.layer(layers[1])))
+    if not reason:
+        return rows
+    nothing = np.arange(0)
+    return dataclasses.replace(rows, x=taken(rows.x, nothing), y=taken(rows.y, nothing), reason=reason)
+
+
+def belonging(x: Sketch, y: Sketch, layers: tuple[LayerInfo, LayerInfo]) -> Aligned:
+    """Return the rows of x and of y that belong together, however few (top of this file).
+
+    Args:
+        x: rows of a layer.
+        y: rows of another layer, on the same tasks.
+        layers: what the two are.
+    """
+    one, other = layers
     samples: Samples = "images" if one.samples == other.samples == "images" else "positions"
-    grids = (_grid(one), _grid(other))
+    grids = (one.grid, other.grid)
     common = _common(*grids)
     if common is None:
         sizes = " and ".join("×".join(map(str, grid)) for grid in grids)
         reason = f"feature maps of {sizes} positions: neither is finer than the other in every direction"
-        return Aligned(_taken(x, np.arange(0)), _taken(y, np.arange(0)), samples, reason)
+        return Aligned(taken(x, np.arange(0)), taken(y, np.arange(0)), samples, reason)
     places = [_places(sketch, grid, common) for sketch, grid in zip((x, y), grids, strict=True)]
     first = math.prod(grids[0]) >= math.prod(grids[1])  # whether that is the finer one
     kept_x, kept_y = _matched(*places) if first else _matched(*places[::-1])[::-1]
-    needed = _ROWS_PER_FEATURE * (one.features + other.features)
-    reason = ""
-    if grids[0] == grids[1] and len(kept_x) < max(len(x.rows), len(y.rows)):
-        reason = (
-            f"only {len(kept_x)} of {len(x.rows)} rows are in both sketches, though the layers are of one size: "
-            "another version of metaprobe picked one of them; capture again"
-        )
-    elif grids[0] != grids[1] and len(kept_x) < needed:
-        reason = (
-            f"the sketches share {len(kept_x)} places of the two feature maps, {needed} are needed for "
-            f"{one.features} and {other.features} features; capture fewer tasks, or more rows of each"
-        )
-    if reason:
-        return Aligned(_taken(x, np.arange(0)), _taken(y, np.arange(0)), samples, reason)
-    x, y = _taken(x, kept_x), _taken(y, kept_y)
+    needed = 0 if grids[0] == grids[1] else _ROWS_PER_FEATURE * (one.features + other.features)
+    x, y = taken(x, kept_x), taken(y, kept_y)
     if first:
-        return Aligned(x, dataclasses.replace(x, rows=y.rows), samples)
-    return Aligned(dataclasses.replace(y, rows=x.rows), y, samples)
+        return Aligned(x, dataclasses.replace(x, rows=y.rows), samples, needed=needed)
+    return Aligned(dataclasses.replace(y, rows=x.rows), y, samples, needed=needed)
 
 
-def _grid(layer: LayerInfo) -> tuple[int, ...]:
-    return tuple(size for axis, size in enumerate(layer.shape) if axis != layer.channel_axis)
+def too_few(rows: Aligned, layers: tuple[LayerInfo, LayerInfo]) -> str:
+    """Say that so few places of two feature maps belong together, and what to do."""
+    return (
+        f"the sketches share {len(rows.x.rows)} places of the two feature maps, {rows.needed} are needed for "
+        f"{layers[0].features} and {layers[1].features} features; capture fewer tasks, or more rows of each"
+    )
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -160,7 +176,8 @@ def _matched(
     return np.flatnonzero(there), order[found[there]]
 
 
-def _taken(sketch: Sketch, rows: np.ndarray) -> Sketch:
+def taken(sketch: Sketch, rows: np.ndarray) -> Sketch:
+    """Return some rows of a sketch."""
     parts = (sketch.rows, sketch.tasks, sketch.samples, sketch.positions, sketch.ids, sketch.labels)
     return Sketch(*(part[rows] for part in parts))
 

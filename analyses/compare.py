@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from analyses.aligned import Aligned, aligned_rows, check_same_tasks
-from analyses.bootstrap import REPLICATES, over_seeds, task_draws
+from analyses.bootstrap import REPLICATES, task_draws
+from analyses.compared import Compared, Over, measured_rows
 from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import MEASURES, Measure, Null
 from analyses.measures.pair import Pair
+from analyses.per_task import mean_over_tasks
 from analyses.table import Row, Table
 from analyses.task_moments import TaskMoments, on_resamples
+from analyses.task_pairs import of_two_stores
 from probe.moments import JointMoments, moments_of
 from probe.store import Store, open_store
 from probe.store.metadata import Samples
@@ -27,12 +28,10 @@ from trainers.errors import MetaprobeError, unknown_name
 
 __all__ = [
     "PHASES",
-    "Compared",
     "Phases",
     "compare",
     "compare_layers",
     "identity_of",
-    "measured_rows",
     "phases_named",
 ]
 
@@ -45,25 +44,6 @@ PHASES: dict[str, Phases] = {
     "post-post": ("post", "post"),
 }
 """By the name in a table: before or after adaptation, of the first checkpoint and of the second."""
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """What one measure says of two layers.
-
-    Attributes:
-        value: the similarity; None where it is undefined.
-        n: rows.
-        reason: why it is undefined, or empty.
-        replicates: the same on each resample of tasks, NaN where undefined there; empty when none were asked for.
-        null: the same after whole images were exchanged; None when that was not asked for.
-    """
-
-    value: float | None
-    n: int
-    reason: str
-    replicates: Float[np.ndarray, " replicate"]
-    null: Null | None = None
 
 
 def phases_named(names: Sequence[str]) -> tuple[Phases, ...]:
@@ -85,14 +65,16 @@ def compare(
     *,
     phases: Sequence[Phases] = (("pre", "pre"), ("post", "post")),
     layers: Literal["all", "matching"] = "all",
+    over: Over = "task",
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
     """Compare the representations of two checkpoints on the same query images of the same tasks.
 
-    Rows are those of both sketches that belong together (`analyses.aligned`), pooled over tasks. The interval is a
-    bootstrap over tasks; every comparison draws the same tasks. The null exchanges whole images.
+    Rows are those of both sketches that belong together (`analyses.aligned`), of each task by itself
+    (`analyses.per_task`); or of all tasks together. Where both stores hold raw activations, a task's rows are all its
+    positions. The interval is a bootstrap over tasks; every comparison draws the same tasks. The null exchanges images.
 
     Args:
         a: an activation store.
@@ -100,13 +82,15 @@ def compare(
         measures: which.
         phases: of a and of b, "pre" or "post" adaptation.
         layers: "all", every layer of a against every layer of b; or "matching", those of the same name.
+        over: "task", the mean over tasks of each one's own similarity; or "tasks", that of all tasks' rows together.
         replicates: resamples behind an interval, 0 for none.
         permutations: behind a null, 0 for none. Layers of different names have no null.
         progress: told how many comparisons of two layers are done, and how many there are.
 
     Returns:
         For each phase, layer of a, layer of b and measure a row, and for layers of one name a row "<measure>_null":
-        the mean over permutations, with 2.5 and 97.5 % of them as low and high.
+        the mean over permutations, with 2.5 and 97.5 % of them as low and high; and over each task
+        "<measure>_calibrated", (value − null) / (max − null).
 
     Raises:
         MetaprobeError: the stores are not of the same tasks, or no layer has the same name in both.
@@ -121,8 +105,8 @@ def compare(
         rows: list[Row] = []
         for done, (phase, (x, y)) in enumerate(itertools.product(phases, pairs), 1):
             amount = {"replicates": replicates, "permutations": permutations if x == y else 0}
-            samples, found = compare_layers(one, other, (x, y), phase, measures, **amount)
-            identity = identity_of(one, other, (x, y), phase, samples)
+            samples, found = compare_layers(one, other, (x, y), phase, measures, over=over, **amount)
+            identity = identity_of(one, other, (x, y), phase, samples, over)
             for measure in measures:
                 rows += measured_rows(identity, measure, found[measure.name], one.tasks)
             if progress:
@@ -137,9 +121,10 @@ def compare_layers(
     phases: Phases,
     measures: Sequence[Measure],
     *,
+    over: Over = "task",
     replicates: int,
     permutations: int,
-) -> tuple[Samples, dict[str, Compared]]:
+) -> tuple[Samples, Mapping[str, Compared]]:
     """Return what a sample is, and by measure what it says of a layer of one store against a layer of another.
 
     Args:
@@ -148,6 +133,7 @@ def compare_layers(
         layers: of a and of b.
         phases: of a and of b.
         measures: which.
+        over: as in `compare`.
         replicates: resamples of tasks, rows of `task_draws`; 0 for none.
         permutations: behind a null; 0 for none.
 
@@ -156,7 +142,27 @@ def compare_layers(
         UnreadableInput: a store is damaged.
     """
     steps = tuple(0 if phase == "pre" else store.steps[-1] for store, phase in zip((a, b), phases, strict=True))
-    rows = aligned_rows(a, b, layers, (steps[0], steps[1]))
+    amount = {"replicates": replicates, "permutations": permutations}
+    if over == "tasks":
+        return _together(a, b, layers, (steps[0], steps[1]), measures, **amount)
+    images = any(measure.needs == "images" for measure in measures)
+    samples, pairs = of_two_stores(a, b, layers, (steps[0], steps[1]), images=images)
+    seed = [a.layers.index(layers[0]), b.layers.index(layers[1]), *steps]
+    return samples, mean_over_tasks(pairs, measures, tasks=a.tasks, seed=seed, **amount).found
+
+
+def _together(
+    a: Store,
+    b: Store,
+    layers: tuple[str, str],
+    steps: tuple[int, int],
+    measures: Sequence[Measure],
+    *,
+    replicates: int,
+    permutations: int,
+) -> tuple[Samples, dict[str, Compared]]:
+    """Return what measures say of the rows of all tasks together."""
+    rows = aligned_rows(a, b, layers, steps)
     if rows.reason:
         nothing = Compared(None, 0, rows.reason, np.full(replicates, np.nan))
         return rows.samples, dict.fromkeys((measure.name for measure in measures), nothing)
@@ -172,7 +178,7 @@ def compare_layers(
     pair, found = Pair.of_moments(whole.pooled()), {}
     for place, (measure, null) in enumerate(zip(measures, nulls, strict=True)):
         result = measure.apply(pair)
-        found[measure.name] = Compared(result.value, result.n, result.reason, resampled[place], null)
+        found[measure.name] = Compared(result.value, result.n, result.told, resampled[place], null)
     return rows.samples, found
 
 
@@ -180,7 +186,7 @@ def _moments(rows: Aligned, chosen: np.ndarray, eps: tuple[float, float]) -> Joi
     return dataclasses.replace(moments_of(rows.x.rows[chosen], rows.y.rows[chosen]), eps=eps)
 
 
-def identity_of(a: Store, b: Store, layers: tuple[str, str], phases: Phases, samples: Samples) -> Row:
+def identity_of(a: Store, b: Store, layers: tuple[str, str], phases: Phases, samples: Samples, over: Over) -> Row:
     """Return the row of a comparison without what was measured: both checkpoints, layers, phases and stores."""
     taken = {store.metadata.adaptation.steps for store in (a, b)}
     one, other = (
@@ -200,32 +206,8 @@ def identity_of(a: Store, b: Store, layers: tuple[str, str], phases: Phases, sam
         phase="-".join(phases),
         inner_steps=taken.pop() if len(taken) == 1 else None,
         samples=samples,
+        over=over,
         measure="",
         value=None,
         source=f"{a.sha256[:12]}+{b.sha256[:12]}",
     )
-
-
-def measured_rows(identity: Row, measure: Measure, found: Compared, tasks: int) -> Iterator[Row]:
-    """Yield the row of a measure with its interval, and that of its null where there is one.
-
-    Args:
-        identity: a row with all columns but the measured ones.
-        measure: which.
-        found: what it says.
-        tasks: how many were resampled.
-    """
-    row = dataclasses.replace(identity, measure=measure.name, n=found.n)
-    if found.value is None:
-        yield dataclasses.replace(row, status="undefined", reason=found.reason)
-    else:
-        interval = over_seeds(np.array([found.value]), found.replicates[None], tasks=tasks, range=measure.range)
-        yield dataclasses.replace(row, value=found.value, low=interval.low, high=interval.high)
-    if found.null is None:
-        return
-    row = dataclasses.replace(row, measure=f"{measure.name}_null")
-    if found.null.mean is None:
-        yield dataclasses.replace(row, status="undefined", reason=found.null.reason)
-        return
-    low, high = np.quantile(found.null.values, [0.025, 0.975])
-    yield dataclasses.replace(row, value=found.null.mean, low=float(low), high=float(high))

@@ -11,6 +11,7 @@ permutation of ten.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from analyses.measures.pair import Pair
 from probe.moments import moments_of
 from probe.store import Sketch
 
-__all__ = ["PERMUTATIONS", "image_classes", "image_null"]
+__all__ = ["PERMUTATIONS", "image_classes", "image_null", "image_orders", "ring_orders"]
 
 PERMUTATIONS = 40
 """How many orders a null takes by default: enough for 2.5 and 97.5 % of them."""
@@ -56,21 +57,42 @@ def image_null(
     for name in ("tasks", "samples", "positions"):
         if not np.array_equal(getattr(x, name), getattr(y, name)):
             raise ValueError(f"image null: the {name} of the rows of x and y differ; align the sketches first")
-    classes = image_classes(x)
-    kept = sum(rows.size for rows in classes)
-    if kept < _NEEDED * len(x.rows) or not kept:
-        reason = (
-            f"image null: {kept} of {len(x.rows)} rows are of images that another image can replace (same positions in "
-            f"the sketch), {_NEEDED:.0%} are needed; capture again, with at least two tasks and equally many rows of "
-            "each"
-        )
-        return tuple(Null(None, None, (), reason) for _ in measures)
-    own = np.concatenate([rows.ravel() for rows in classes])
-    results = [
-        [measure.apply(pair) for measure in measures]
-        for pair in _pairs(x.rows[own], y.rows[own], _others(classes, generator, permutations))
-    ]
+    found = image_orders(x, generator, permutations)
+    if isinstance(found, str):
+        return tuple(Null(None, None, (), found) for _ in measures)
+    own, orders, _ = found
+    results = [[measure.apply(pair) for measure in measures] for pair in _pairs(x.rows[own], y.rows[own], orders)]
     return tuple(Null.of([row[i] for row in results]) for i in range(len(measures)))
+
+
+def image_orders(
+    sketch: Sketch, generator: np.random.Generator, permutations: int
+) -> tuple[Int[np.ndarray, " row"], Iterator[Int[np.ndarray, " row"]], float] | str:
+    """Return the rows of images that can be exchanged, and orders of these in each of which every image is another.
+
+    Args:
+        sketch: rows of either side.
+        generator: source of the orders.
+        permutations: how many.
+
+    Returns:
+        The rows; orders, as places among them; and the natural logarithm of how many different orders there are. Or,
+        in one line, why there are none: under 90 % of the rows are of images that can be replaced.
+    """
+    classes = image_classes(sketch)
+    kept = sum(rows.size for rows in classes)
+    if kept < _NEEDED * len(sketch.rows) or not kept:
+        return (
+            f"image null: {kept} of {len(sketch.rows)} rows are of images that another image can replace (same "
+            f"positions in the sketch), {_NEEDED:.0%} are needed; capture again, with at least two query images a task"
+        )
+    amount = sum(math.lgamma(len(rows)) for rows in classes)  # k images can be put in (k−1)! rings
+    return np.concatenate([rows.ravel() for rows in classes]), _others(classes, generator, permutations), amount
+
+
+def ring_orders(images: int, generator: np.random.Generator, permutations: int) -> Iterator[Int[np.ndarray, " image"]]:
+    """Yield orders of so many images, in each of which every image is another."""
+    return _others([np.arange(images)[:, None]], generator, permutations)
 
 
 def image_classes(sketch: Sketch) -> list[Int[np.ndarray, "image row"]]:
@@ -81,11 +103,17 @@ def image_classes(sketch: Sketch) -> list[Int[np.ndarray, "image row"]]:
     """
     order = np.lexsort((np.arange(len(sketch.tasks)), sketch.samples, sketch.tasks))
     tasks, samples = sketch.tasks[order], sketch.samples[order]
-    new = np.flatnonzero((np.diff(tasks) != 0) | (np.diff(samples) != 0)) + 1
-    classes: dict[bytes, list[np.ndarray]] = {}
-    for rows in np.split(order, new):
-        classes.setdefault(np.asarray(sketch.positions[rows], dtype=np.int64).tobytes(), []).append(rows)
-    return [np.stack(images) for images in classes.values() if len(images) > 1]
+    firsts = np.flatnonzero(np.r_[True, (np.diff(tasks) != 0) | (np.diff(samples) != 0)][: len(order)])
+    lengths = np.diff(np.r_[firsts, len(order)])
+    classes: list[tuple[int, np.ndarray]] = []
+    for length in np.unique(lengths):
+        images = order[firsts[lengths == length, None] + np.arange(length)]
+        kind = np.unique(sketch.positions[images], axis=0, return_inverse=True)[1].ravel()
+        for one in np.unique(kind):
+            alike = np.flatnonzero(kind == one)
+            if len(alike) > 1:
+                classes.append((int(np.flatnonzero(lengths == length)[alike[0]]), images[alike]))
+    return [images for _, images in sorted(classes, key=lambda found: found[0])]
 
 
 def _others(

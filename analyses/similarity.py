@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,16 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from analyses.aligned import check_same_tasks
-from analyses.bootstrap import REPLICATES, over_seeds, task_draws
-from analyses.compare import Compared, measured_rows
+from analyses.bootstrap import REPLICATES, task_draws
+from analyses.compared import Compared, Over, measured_rows
 from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import MEASURES, Measure, Null
 from analyses.measures.pair import Pair
+from analyses.over_runs import rows_over_runs
+from analyses.per_task import mean_over_tasks
 from analyses.table import Row, Table
 from analyses.task_moments import TaskMoments, on_resamples
+from analyses.task_pairs import before_and_after
 from probe.moments import pool
 from probe.store import Store, open_store
 from trainers.errors import MetaprobeError, unknown_name
@@ -28,7 +32,7 @@ __all__ = ["ALIASES", "measures_named", "similarity", "similarity_over_seeds"]
 ALIASES = {"cca": "mean_cca", "cka": "linear_cka"}
 """Short names that the command line takes."""
 
-_ALL = tuple(MEASURES.values())
+_ALL = tuple(measure for measure in MEASURES.values() if measure.needs == "moments")  # what every store answers
 
 
 def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
@@ -49,28 +53,32 @@ def similarity(
     measures: Sequence[Measure] = _ALL,
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
+    over: Over = "task",
 ) -> Table:
-    """Compare each layer's activations before and after adaptation (Raghu et al. 2020, §3.2.2).
+    """Compare each layer's activations before and after adaptation, task by task (Raghu et al. 2020, §3.2.2).
 
-    Query samples are pooled over tasks (and positions, for convolutions). The interval is a bootstrap over tasks: the
-    tasks, not the samples, are what is independent. The null exchanges whole images of the sketch.
+    The query samples of a task (and their positions, for convolutions) are compared, and the mean over tasks is taken;
+    see `analyses.per_task`. The interval is a bootstrap over tasks: the tasks, not the samples, are what is
+    independent. The null exchanges whole images of the sketch.
 
     Args:
         path: an activation store.
-        measures: which.
+        measures: which; by default all that need no raw activations.
         replicates: resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
         permutations: behind a null, 0 for none.
+        over: "task"; or "tasks", for the samples of all tasks together, which asks for one linear map for all of them.
 
     Returns:
         For each layer and captured step: a row a measure; after it a row "<measure>_null", the mean over permutations,
-        with 2.5 and 97.5 % of them as low and high and the sketch's rows as n; and a row "forced_correlations", how
-        many canonical correlations are 1 for want of samples, whatever the data are.
+        with 2.5 and 97.5 % of them as low and high and the sketch's rows as n; over each task then a row
+        "<measure>_calibrated", (value − null) / (max − null) on these rows; and a row "forced_correlations", how many
+        canonical correlations are 1 for want of samples, whatever the data are.
 
     Raises:
         UnreadableInput: the store is damaged.
     """
     with threadpool_limits(limits=1), open_store(path) as store:  # small matrices: more BLAS threads only wait
-        return Table.of(row for part in _parts(store, measures, replicates, permutations) for row in _rows(part))
+        return Table.of(row for part in _parts(store, measures, replicates, permutations, over) for row in _rows(part))
 
 
 def similarity_over_seeds(
@@ -78,6 +86,7 @@ def similarity_over_seeds(
     measures: Sequence[Measure] = _ALL,
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
+    over: Over = "task",
 ) -> Table:
     """Compare layers before and after adaptation in runs that differ by their seed, one by one and in the mean.
 
@@ -86,6 +95,7 @@ def similarity_over_seeds(
         measures: which.
         replicates: resamples behind an interval, as in `similarity`; in the mean, of tasks and seeds together.
         permutations: behind a null; the mean's is of the same images exchanged in every run.
+        over: as in `similarity`.
 
     Returns:
         The rows of each store, as `similarity` gives them. Of several, then the rows of the means: seed and checkpoint
@@ -103,41 +113,63 @@ def similarity_over_seeds(
         for place, store in enumerate(stores):
             for other in stores[:place]:
                 _check_repeats(other, store)
-        runs = [list(_parts(store, measures, replicates, permutations)) for store in stores]
+        runs = [list(_parts(store, measures, replicates, permutations, over)) for store in stores]
     rows = [row for run in runs for part in run for row in _rows(part)]
     if len(runs) > 1:
-        rows += [row for parts in zip(*runs, strict=True) for row in _mean_rows(parts, measures)]
+        rows += [row for parts in zip(*runs, strict=True) for row in _mean_rows(parts)]
     return Table.of(rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What measures say of one layer and step of a store: in the order of the measures; `rows` are the sketch's."""
+    """What measures say of one layer and step of a store, in the order of the measures."""
 
     identity: Row
     tasks: int
     found: tuple[tuple[Measure, Compared], ...]
-    rows: int
     forced: Compared
 
 
-def _parts(store: Store, measures: Sequence[Measure], replicates: int, permutations: int) -> Iterator[_Part]:
-    for place, layer in enumerate(store.layers):
-        before = store.sketch(layer, 0)
-        for step in store.steps:
-            nulls: Sequence[Null | None] = [None] * len(measures)
-            if permutations:
-                after, generator = store.sketch(layer, step), np.random.default_rng([place, step])
-                nulls = image_null(before, after, measures, generator, permutations)
-            whole, resampled = _pair_and_resamples(store, layer, step, measures, replicates)
-            found = []
-            for measure, values, null in zip(measures, resampled, nulls, strict=True):
-                result = measure.apply(whole)
-                found.append((measure, Compared(result.value, result.n, result.reason, values, null)))
-            cca = MEASURES["mean_cca"].apply(whole)
-            count = None if cca.forced is None else float(cca.forced)
-            forced = Compared(count, cca.n, cca.reason, np.empty(0))
-            yield _Part(_identity(store, layer, step), store.tasks, tuple(found), len(before.rows), forced)
+def _parts(
+    store: Store, measures: Sequence[Measure], replicates: int, permutations: int, over: Over
+) -> Iterator[_Part]:
+    images = any(measure.needs == "images" for measure in measures)
+    for (place, layer), step in itertools.product(enumerate(store.layers), store.steps):
+        identity, seed = _identity(store, layer, step, over), [place, step]
+        if over == "tasks":
+            whole = _together(store, layer, step, measures, replicates, permutations, seed)
+            yield _Part(identity, store.tasks, *whole)
+            continue
+        amount: dict[str, int] = {"tasks": store.tasks, "replicates": replicates, "permutations": permutations}
+        pairs = before_and_after(store, layer, step, images=images)
+        mean = mean_over_tasks(pairs, measures, seed=seed, **amount)
+        yield _Part(identity, store.tasks, tuple((one, mean.found[one.name]) for one in measures), mean.forced)
+
+
+def _together(
+    store: Store,
+    layer: str,
+    step: int,
+    measures: Sequence[Measure],
+    replicates: int,
+    permutations: int,
+    seed: Sequence[int],
+) -> tuple[tuple[tuple[Measure, Compared], ...], Compared]:
+    """Return what measures say of the samples of all tasks together, and how many correlations are forced."""
+    before = store.sketch(layer, 0)
+    nulls: Sequence[Null | None] = [None] * len(measures)
+    if permutations:
+        generator = np.random.default_rng(seed)
+        nulls = image_null(before, store.sketch(layer, step), measures, generator, permutations)
+    whole, resampled = _pair_and_resamples(store, layer, step, measures, replicates)
+    found = []
+    for measure, values, null in zip(measures, resampled, nulls, strict=True):
+        result = measure.apply(whole)
+        compared = Compared(result.value, result.n, result.told, values, null, len(before.rows))
+        found.append((measure, compared))
+    cca = MEASURES["mean_cca"].apply(whole)
+    count = None if cca.forced is None else float(cca.forced)
+    return tuple(found), Compared(count, cca.n, cca.reason, np.empty(0))
 
 
 def _pair_and_resamples(
@@ -151,7 +183,7 @@ def _pair_and_resamples(
     return whole, on_resamples(TaskMoments.of(each), task_draws(store.tasks, replicates), measures)
 
 
-def _identity(store: Store, layer: str, step: int) -> Row:
+def _identity(store: Store, layer: str, step: int, over: Over) -> Row:
     metadata = store.metadata
     checkpoint = metadata.checkpoint
     return Row(
@@ -164,6 +196,7 @@ def _identity(store: Store, layer: str, step: int) -> Row:
         step=step,
         inner_steps=metadata.adaptation.steps,
         samples=store.layer(layer).samples,
+        over=over,
         measure="",
         value=None,
         source=store.sha256[:12],
@@ -172,43 +205,19 @@ def _identity(store: Store, layer: str, step: int) -> Row:
 
 def _rows(part: _Part) -> Iterator[Row]:
     for measure, found in part.found:
-        for row in measured_rows(part.identity, measure, found, part.tasks):
-            yield dataclasses.replace(row, n=part.rows) if row.measure.endswith("_null") else row
+        yield from measured_rows(part.identity, measure, found, part.tasks)
     row = dataclasses.replace(part.identity, measure="forced_correlations", value=part.forced.value, n=part.forced.n)
     undefined = {"status": "undefined", "reason": part.forced.reason} if row.value is None else {}
     yield dataclasses.replace(row, **undefined)
 
 
-def _mean_rows(parts: Sequence[_Part], measures: Sequence[Measure]) -> Iterator[Row]:
+def _mean_rows(parts: Sequence[_Part]) -> Iterator[Row]:
     """Yield the rows of the means over runs of what each says of one layer and step."""
-    first = parts[0]
-    sources = "+".join(str(part.identity.source) for part in parts)
-    identity = dataclasses.replace(first.identity, seed=None, checkpoint=None, source=sources)
-    for place, measure in enumerate(measures):
-        runs = [part.found[place][1] for part in parts]
-        row = dataclasses.replace(identity, measure=measure.name, n=runs[0].n)
-        lacking = [(part, run) for part, run in zip(parts, runs, strict=True) if run.value is None]
-        if lacking:
-            yield _undefined(row, lacking[0][0], lacking[0][1].reason)
-        else:
-            values, replicates = np.array([run.value for run in runs]), np.stack([run.replicates for run in runs])
-            mean = over_seeds(values, replicates, tasks=first.tasks, range=measure.range)
-            yield dataclasses.replace(row, value=mean.value, low=mean.low, high=mean.high)
-        nulls = [(part, run.null) for part, run in zip(parts, runs, strict=True) if run.null is not None]
-        if not nulls:
-            continue
-        row = dataclasses.replace(identity, measure=f"{measure.name}_null", n=first.rows)
-        undefined = [(part, null) for part, null in nulls if null.mean is None]
-        if undefined:
-            yield _undefined(row, undefined[0][0], undefined[0][1].reason)
-            continue
-        means = np.mean([null.values for _, null in nulls], axis=0)  # permutation i is the same in every run
-        low, high = np.quantile(means, [0.025, 0.975])
-        yield dataclasses.replace(row, value=float(means.mean()), low=float(low), high=float(high))
-
-
-def _undefined(row: Row, part: _Part, reason: str) -> Row:
-    return dataclasses.replace(row, status="undefined", reason=f"in store {part.identity.source}: {reason}")
+    first, sources = parts[0], [str(part.identity.source) for part in parts]
+    identity = dataclasses.replace(first.identity, seed=None, checkpoint=None, source="+".join(sources))
+    for place, (measure, _) in enumerate(first.found):
+        runs = {source: part.found[place][1] for source, part in zip(sources, parts, strict=True)}
+        yield from rows_over_runs(identity, measure, runs, first.tasks)
 
 
 _KINDS: dict[str, Callable[[Store], object]] = {

@@ -16,7 +16,7 @@ from trainers.formats.text import visible
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Row", "Table"]
+__all__ = ["COLUMNS", "KNOWN_COLUMNS", "Row", "Table"]
 
 
 _NOTHING = "none"  # of `frozen` in a file, where an empty cell says that freezing does not apply
@@ -44,6 +44,8 @@ class Row:
             algorithm, seed and iteration are that run's, the checkpoint is the one with the head.
         inner_steps: steps that the inner loop took at test time.
         samples: what a sample is, "positions" or "images".
+        over: of a similarity, "task" where it is of each task by itself, the mean over tasks; "tasks" where it is of
+            the samples of all tasks together. Empty in tables written before there was this column: all tasks together.
         group: the domain that tasks come from (ground truth).
         cluster: the initialisation that tasks are assigned to (found).
         view: what a task is described by: "assignment", the learner's own choice; "all", "body" or "head", its adapted
@@ -60,9 +62,10 @@ class Row:
         value: in the measure's unit: percent, percentage points, nats, or a similarity.
         low: lower end of the 95 % interval.
         high: upper end.
-        n: tasks behind an accuracy or a distance; samples behind a similarity.
+        n: tasks behind an accuracy or a distance; samples behind a similarity, of the task that has fewest where it is
+            a mean over tasks.
         status: "ok" or "undefined".
-        reason: why a value is undefined.
+        reason: why a value is undefined; of one that is not, what to mind about it (few samples, tasks left out).
         source: what holds the evidence: the SHA-256 of a store (first 12 digits; of several joined by +), or a file of
             the run.
     """
@@ -81,6 +84,7 @@ class Row:
     head: str | None = None
     inner_steps: int | None = None
     samples: str | None = None
+    over: str | None = None
     group: str | None = None
     cluster: int | None = None
     view: str | None = None
@@ -108,6 +112,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+KNOWN_COLUMNS = (COLUMNS, tuple(name for name in COLUMNS if name != "over"))
+"""Headings of tables: as written now, and as before there was the column `over`."""
 _REAL: tuple[str, ...] = ("value", "low", "high")
 _WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
 _WHOLE += ("other_seed", "other_iteration")
@@ -159,7 +165,7 @@ class Table:
 
     @classmethod
     def read_csv(cls, path: Path | str) -> Table:
-        """Read what `write_csv` wrote.
+        """Read what `write_csv` wrote, also before there was the column `over`.
 
         Raises:
             UnreadableInput: the file is missing, or no such table.
@@ -168,10 +174,10 @@ class Table:
         found = next(rows, None)
         if found is None:
             raise UnreadableInput(f"{path}: cannot be read as a table: it is empty")
-        if tuple(found) != COLUMNS:
+        if tuple(found) not in KNOWN_COLUMNS:
             told = visible(", ".join(found), 500)
             raise UnreadableInput(f"{path}: expected the columns {', '.join(COLUMNS)}; got {told}")
-        return cls(tuple(_row(cells, path) for cells in rows))
+        return cls(tuple(_row(found, cells, path) for cells in rows))
 
 
 def _written(name: str, value: Any) -> str | float | None:
@@ -183,9 +189,9 @@ def _written(name: str, value: Any) -> str | float | None:
     return int(value) if name in _WHOLE else float(value) if name in _REAL else value
 
 
-def _row(cells: Sequence[str], path: Path | str) -> Row:
+def _row(columns: Sequence[str], cells: Sequence[str], path: Path | str) -> Row:
     try:
-        values: dict[str, Any] = {name: _parse(name, text) for name, text in zip(COLUMNS, cells, strict=True)}
+        values: dict[str, Any] = {name: _parse(name, text) for name, text in zip(columns, cells, strict=True)}
         return Row(**values)
     except (ValueError, TypeError) as error:
         raise UnreadableInput(f"{path}: a row does not fit the table: {visible(str(error), 200)}") from error

@@ -10,8 +10,21 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
+import scipy.spatial.distance
+import scipy.stats
 
-__all__ = ["REFERENCES", "centred", "debiased_cka", "linear_cka", "mean_cca", "procrustes", "pwcca", "svcca"]
+__all__ = [
+    "REFERENCES",
+    "centred",
+    "debiased_cka",
+    "linear_cka",
+    "mean_cca",
+    "procrustes",
+    "pwcca",
+    "rsa_pearson",
+    "rsa_spearman",
+    "svcca",
+]
 
 
 def centred(x: np.ndarray) -> np.ndarray:
@@ -73,6 +86,16 @@ def procrustes(x: np.ndarray, y: np.ndarray) -> float:
     return float(1 - np.sum((a @ rotation - b) ** 2) / 2)
 
 
+def rsa_pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's correlation of scipy's correlation distances."""
+    return float(scipy.stats.pearsonr(*(scipy.spatial.distance.pdist(z, "correlation") for z in (x, y))).statistic)
+
+
+def rsa_spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's correlation of scipy's correlation distances."""
+    return float(scipy.stats.spearmanr(*(scipy.spatial.distance.pdist(z, "correlation") for z in (x, y))).statistic)
+
+
 REFERENCES = {
     "mean_cca": mean_cca,
     "svcca": svcca,
@@ -80,6 +103,8 @@ REFERENCES = {
     "linear_cka": linear_cka,
     "debiased_cka": debiased_cka,
     "procrustes": procrustes,
+    "rsa_pearson": rsa_pearson,
+    "rsa_spearman": rsa_spearman,
 }
 
 

@@ -45,7 +45,7 @@ def test_a_page_lists_what_is_not_as_in_the_paper_and_nothing_else():
     assert against_paper(RAGHU, RAGHU.preset("paper")) == RAGHU.unlike
     assert against_paper(RAGHU, RAGHU.preset("paper-omniglot")) == RAGHU.unlike
     changed = replace(
-        RAGHU.preset("paper"), inner_lr=0.01, test_steps=5, schedule="cosine", tasks=60, like=None, chunk=8
+        RAGHU.preset("paper"), inner_lr=0.01, test_steps=5, schedule="cosine", tasks=100, like=None, chunk=8
     )
     assert against_paper(RAGHU, changed)[len(RAGHU.unlike) :] == (
         Differs("tasks", "600", "100"),

@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.spatial.distance
+import scipy.stats
 
 import analyses
 from analyses import MEASURES, Measure, Similarity, shuffled_nulls
@@ -29,12 +31,15 @@ def related(n: int, p: int, q: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", MEASURES)
 def test_agrees_with_the_independent_reference(name: str, shape: tuple[int, int, int]) -> None:
+    if min(shape[1:]) < MEASURES[name].minimum_features:
+        return  # said in test_rsa_says_what_it_cannot_be_taken_of
     x, y = related(*shape)
     expected = REFERENCES[name](x, y)
     result = MEASURES[name].function(x, y)
     assert result.status == "ok" and result.ranks == shape[1:] and result.n == shape[0] and result.measure == name
     assert result.value == pytest.approx(expected, abs=1e-9)
-    assert MEASURES[name].from_moments(moments_of(x, y)).value == pytest.approx(expected, abs=1e-9)
+    if MEASURES[name].needs == "moments":
+        assert MEASURES[name].from_moments(moments_of(x, y)).value == pytest.approx(expected, abs=1e-9)
     low, high = MEASURES[name].range
     assert low <= expected <= high
 
@@ -163,3 +168,61 @@ def test_measures_load_without_torch() -> None:
     code = "import sys, analyses; sys.exit(bool({'torch', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     root = pathlib.Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_few_samples_are_remarked_upon_by_what_any_order_of_them_gives() -> None:
+    rng = np.random.default_rng(5)
+    for n, p, few in ((3, 50, True), (25, 64, True), (60, 30, True), (400, 30, False)):
+        x, y = rng.normal(size=(n, p)), rng.normal(size=(n, p))
+        found = analyses.linear_cka(x, y)
+        orders = [rng.permutation(n) for _ in range(400)]
+        mean = np.mean([REFERENCES["linear_cka"](x, y[order]) for order in orders])
+        assert bool(found.remark) == few == (mean >= 0.25)
+        if few:
+            assert float(found.remark.split("give ")[1].split(" ")[0]) == pytest.approx(mean, abs=0.01)
+            assert f"n={n}" in found.remark
+    assert analyses.linear_cka(rng.normal(size=(3, 50)), rng.normal(size=(3, 50))).remark
+
+
+def test_cca_of_few_samples_is_remarked_upon_too() -> None:
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(60, 12)), rng.normal(size=(60, 20))
+    found = analyses.mean_cca(x, y)
+    squares = [np.square(analyses.mean_cca(x, y[rng.permutation(60)]).correlations).mean() for _ in range(300)]
+    assert np.sqrt(np.mean(squares)) == pytest.approx(np.sqrt(20 / 59), abs=0.01)
+    assert f"correlations of {np.sqrt(20 / 59):.2f}" in found.remark and found.value is not None
+    assert analyses.mean_cca(rng.normal(size=(90, 12)), rng.normal(size=(90, 20))).remark == ""
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_an_exchanged_pair_is_that_of_exchanged_samples(name: str) -> None:
+    for n, p, q in ((60, 8, 6), (60, 8, 90)):
+        x, y = related(n, p, q)
+        order = np.random.default_rng(0).permutation(n)
+        pair, expected = Pair.of_arrays(x, y, reduced=False), MEASURES[name].function(x, y[order])
+        assert MEASURES[name].apply(pair.exchanged(order)).value == pytest.approx(expected.value, abs=1e-9)
+        assert MEASURES[name].apply(pair).value == pytest.approx(MEASURES[name].function(x, y).value, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["rsa_pearson", "rsa_spearman"])
+def test_rsa_says_what_it_cannot_be_taken_of(name: str) -> None:
+    x, y = related(40, 5, 4)
+    measure = MEASURES[name]
+    reason = measure.from_moments(moments_of(x, y)).reason
+    assert reason == f"{name} is of the samples themselves, their moments do not tell it"
+    assert "1 features of y are too few" in measure.function(x, y[:, :1]).reason
+    flat = x.copy()
+    flat[3] = 0.7
+    assert "1 of 40 images have one value in all features of x" in measure.function(flat, y).reason
+    line = np.outer(np.arange(1.0, 41), [1.0, 2.0, 4.0])  # every pattern is a multiple of one
+    assert "all pairs of images are equally unlike in y" in measure.function(x, line).reason
+
+
+def test_equal_dissimilarities_share_a_rank() -> None:
+    rng = np.random.default_rng(4)
+    kinds, of, y = rng.normal(size=(10, 5)), rng.permutation(30) % 10, rng.normal(size=(30, 7))
+    apart = scipy.spatial.distance.squareform(scipy.spatial.distance.pdist(kinds, "correlation"))
+    exact = apart[of][:, of][np.triu_indices(30, 1)]
+    expected = scipy.stats.spearmanr(exact, scipy.spatial.distance.pdist(y, "correlation")).statistic
+    x = kinds[of] * 3.0 ** rng.integers(-5, 6, size=(30, 1))  # equal but for rounding
+    assert analyses.rsa_spearman(x, y).value == pytest.approx(expected, abs=1e-12)

@@ -8,7 +8,7 @@ import pytest
 
 import probe
 from analyses.bootstrap import over_seeds
-from analyses.compare import Compared
+from analyses.compared import Compared
 from analyses.measures.measure import Null
 from analyses.pairs import Comparisons, StoreOf, compare_trainings
 from analyses.pairs.lines import LINE, difference, line, mean_of, pooled_rows
@@ -49,7 +49,7 @@ def found(table, measure, learners, part, phase="pre-pre", minus=None):
 
 @pytest.fixture(scope="module")
 def captured(tmp_path_factory):
-    base, tasks, found = tmp_path_factory.mktemp("pairs"), some_tasks(3, n_query=2), []
+    base, tasks, found = tmp_path_factory.mktemp("pairs"), some_tasks(3, n_query=6), []
     for place, (algorithm, seed) in enumerate([(a, s) for a in ("maml", "anil", *REGIMES) for s in (0, 1)]):
         path = base / f"{algorithm}{seed}.h5"
         probe.capture(small_network(seed=place), None, tasks, out=path, adaptation=ADAPTATION)

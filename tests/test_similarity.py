@@ -1,4 +1,6 @@
-"""From stores to rows: measures of whole activations, the bootstrap over tasks and seeds, and the null, done again."""
+"""All tasks together: measures of whole activations, the bootstrap over tasks and seeds, and the null, done again."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from trainers.files import sha256_of
 from trainers.outer_loop import train
 from trainers.run import RunFolder
 
+pooled = functools.partial(similarity, over="tasks")
+pooled_over_seeds = functools.partial(similarity_over_seeds, over="tasks")
+OF_MOMENTS = [name for name, measure in MEASURES.items() if measure.needs == "moments"]
 TASKS = 12  # ten share their picks, and two
 REPLICATES, PERMUTATIONS = 45, 6
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
@@ -30,7 +35,7 @@ def captured(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(captured):
-    return similarity(captured, replicates=REPLICATES, permutations=PERMUTATIONS)
+    return pooled(captured, replicates=REPLICATES, permutations=PERMUTATIONS)
 
 
 def capture(path, tasks, network=None, **options):
@@ -58,7 +63,7 @@ def test_there_is_a_row_and_a_null_for_each_layer_step_and_measure(captured, tab
         (layer, step, name)
         for layer in LAYERS
         for step in (1, 2)
-        for name in [*(name for measure in MEASURES for name in (measure, f"{measure}_null")), "forced_correlations"]
+        for name in [*(name for measure in OF_MOMENTS for name in (measure, f"{measure}_null")), "forced_correlations"]
     ]
     assert [(row.layer, row.step, row.measure) for row in table.rows] == expected
     row = table.rows[0]
@@ -76,7 +81,7 @@ def fingerprint(path):
 
 @pytest.mark.parametrize("layer", ["conv1", "conv3", "head"])
 @pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", OF_MOMENTS)
 def test_values_are_those_of_the_whole_activations(captured, table, name, step, layer):
     x, y = activations(captured, layer, 0), activations(captured, layer, step)
     direct = MEASURES[name].function(np.concatenate(x), np.concatenate(y))
@@ -100,7 +105,7 @@ def basic(value, replicates, measure):
 
 
 @pytest.mark.parametrize("layer", ["conv3", "head"])
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", OF_MOMENTS)
 def test_the_interval_is_a_bootstrap_that_draws_tasks(captured, table, name, layer):
     x, y = activations(captured, layer, 0), activations(captured, layer, 2)
     resampled = []
@@ -113,10 +118,10 @@ def test_the_interval_is_a_bootstrap_that_draws_tasks(captured, table, name, lay
 
 
 def test_one_task_has_no_interval_and_no_replicates_give_none(tmp_path, captured):
-    alone = similarity(capture(tmp_path / "one.h5", 1), measures_named(["cka", "cca"]), permutations=0)
+    alone = pooled(capture(tmp_path / "one.h5", 1), measures_named(["cka", "cca"]), permutations=0)
     assert {(row.low, row.high) for row in alone.rows} == {(None, None)}
     assert the(alone, layer="conv1", step=2, measure="linear_cka").value is not None
-    none = similarity(captured, measures_named(["cka"]), replicates=0, permutations=0)
+    none = pooled(captured, measures_named(["cka"]), replicates=0, permutations=0)
     assert {row.measure for row in none.rows} == {"linear_cka", "forced_correlations"}
     assert {(row.low, row.high) for row in none.rows} == {(None, None)}
 
@@ -126,8 +131,8 @@ def test_the_null_is_that_of_exchanged_images(captured, table, layer):
     with probe.open_store(captured) as store:
         before, after = store.sketch(layer, 0), store.sketch(layer, 2)
         generator = np.random.default_rng([store.layers.index(layer), 2])
-        nulls = image_null(before, after, tuple(MEASURES.values()), generator, PERMUTATIONS)
-    for name, null in zip(MEASURES, nulls, strict=True):
+        nulls = image_null(before, after, [MEASURES[name] for name in OF_MOMENTS], generator, PERMUTATIONS)
+    for name, null in zip(OF_MOMENTS, nulls, strict=True):
         row = the(table, layer=layer, step=2, measure=f"{name}_null")
         assert row.value == pytest.approx(null.mean, abs=1e-12)
         assert (row.low, row.high) == pytest.approx(tuple(np.quantile(null.values, [0.025, 0.975])), abs=1e-12)
@@ -137,9 +142,9 @@ def test_the_null_is_that_of_exchanged_images(captured, table, layer):
 
 def test_a_sketch_whose_images_cannot_be_exchanged_has_no_null(tmp_path):
     store = probe.capture(
-        small_network(seed=1), None, some_tasks(1), out=tmp_path / "s.h5", adaptation=ADAPTATION, sketch_rows=20
+        small_network(seed=1), None, some_tasks(1), out=tmp_path / "s.h5", adaptation=ADAPTATION, sketch_rows=1
     )
-    row = the(similarity(store, measures_named(["cka"])), layer="conv1", measure="linear_cka_null")
+    row = the(pooled(store, measures_named(["cka"])), layer="conv1", measure="linear_cka_null")
     assert (row.value, row.low, row.high, row.status) == (None, None, None, "undefined")
     assert "rows are of images that another image can replace" in row.reason
 
@@ -149,14 +154,14 @@ def test_forced_correlations_are_counted(tmp_path, table):
     few = probe.capture(
         small_network(seed=1), None, some_tasks(1, n_query=2), out=tmp_path / "s.h5", adaptation=ADAPTATION
     )
-    row = the(similarity(few, measures_named(["cka"]), permutations=0), layer="head", measure="forced_correlations")
+    row = the(pooled(few, measures_named(["cka"]), permutations=0), layer="head", measure="forced_correlations")
     assert (row.value, row.n, row.phase) == (1.0, 6, "pre-post")  # 3 + 3 − (6 − 1)
 
 
 def test_the_same_store_gives_the_same_rows(captured, table):
     few = {"replicates": REPLICATES, "permutations": PERMUTATIONS}
-    assert similarity(captured, **few) == table
-    two = similarity(captured, measures_named(["procrustes", "cka"]), **few)
+    assert pooled(captured, **few) == table
+    two = pooled(captured, measures_named(["procrustes", "cka"]), **few)
     names = {"procrustes", "procrustes_null", "linear_cka", "linear_cka_null", "forced_correlations"}
     assert {row.measure for row in two.rows} == names
     assert set(two.rows) < set(table.rows)
@@ -167,7 +172,7 @@ def test_a_dead_layer_has_no_number_and_says_why(tmp_path):
     with torch.no_grad():
         network.conv3.norm.weight.zero_()
         network.conv3.norm.bias.fill_(-1.0)  # ReLU makes every output 0, and nothing after it can vary
-    table = similarity(capture(tmp_path / "s.h5", 4, network), replicates=REPLICATES, permutations=PERMUTATIONS)
+    table = pooled(capture(tmp_path / "s.h5", 4, network), replicates=REPLICATES, permutations=PERMUTATIONS)
     for row in table.rows:
         if row.layer in ("conv1", "conv2"):
             assert (row.status, row.reason) == ("ok", None)
@@ -181,7 +186,7 @@ def test_a_dead_layer_has_no_number_and_says_why(tmp_path):
 def test_too_few_samples_are_undefined_with_a_reason(tmp_path):
     tasks = some_tasks(1, n_query=1)
     store = probe.capture(small_network(seed=1), None, tasks, out=tmp_path / "s.h5", adaptation=ADAPTATION)
-    for row in similarity(store, measures_named(["debiased_cka", "cca"])).rows:
+    for row in pooled(store, measures_named(["debiased_cka", "cca"])).rows:
         if row.layer == "head" and row.measure != "forced_correlations":  # three samples of three features
             assert (row.value, row.status, row.n) == (None, "undefined", 3)
             assert row.reason
@@ -190,7 +195,7 @@ def test_too_few_samples_are_undefined_with_a_reason(tmp_path):
 def test_a_network_of_ones_own_has_rows_by_its_modules(tmp_path):
     network = foreign_network()
     store = probe.capture(network, None, some_tasks(4), out=tmp_path / "s.h5", adaptation=FOREIGN_ADAPTATION, raw=True)
-    table = similarity(store, measures_named(["cka"]))
+    table = pooled(store, measures_named(["cka"]))
     x, y = (np.concatenate(activations(store, "0", step)) for step in (0, 2))
     row = the(table, layer="0", measure="linear_cka")
     assert row.value == pytest.approx(MEASURES["linear_cka"].function(x, y).value, abs=1e-8)
@@ -201,7 +206,7 @@ def test_a_checkpoints_capture_names_it_in_every_row(tmp_path):
     imageset = make_imageset(9, 18, 16)
     last = train(tiny("anil", iterations=2, seed=7), imageset, tmp_path / "run")
     path = RunFolder(tmp_path / "run").checkpoint("last")
-    table = similarity(probe.capture_checkpoint(path, imageset, tmp_path / "s.h5", tasks=3, n_query=4))
+    table = pooled(probe.capture_checkpoint(path, imageset, tmp_path / "s.h5", tasks=3, n_query=4))
     identities = {(row.checkpoint, row.algorithm, row.seed, row.iteration, row.inner_steps) for row in table.rows}
     assert identities == {(last.fingerprint[:12], "anil", 7, 2, 2)}
     for name in ("linear_cka", "mean_cca", "procrustes"):
@@ -223,7 +228,7 @@ def test_aliases_and_unknown_measures():
 def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "s.h5").write_bytes(b"no store")
     with pytest.raises(UnreadableInput, match=r"s\.h5"):
-        similarity(tmp_path / "s.h5")
+        pooled(tmp_path / "s.h5")
 
 
 # Several seeds.
@@ -240,8 +245,8 @@ FEW = {"replicates": REPLICATES, "permutations": PERMUTATIONS}
 
 def test_the_mean_over_seeds_follows_the_rows_of_each(runs):
     measures = measures_named(["cka", "cca"])
-    table = similarity_over_seeds(runs, measures, **FEW)
-    alone = [similarity(run, measures, **FEW) for run in runs]
+    table = pooled_over_seeds(runs, measures, **FEW)
+    alone = [pooled(run, measures, **FEW) for run in runs]
     assert table.rows[: 3 * len(alone[0])] == tuple(row for each in alone for row in each.rows)
     means = table.rows[3 * len(alone[0]) :]
     names = ["linear_cka", "linear_cka_null", "mean_cca", "mean_cca_null"]
@@ -256,7 +261,7 @@ def test_the_mean_over_seeds_follows_the_rows_of_each(runs):
 
 def test_tasks_and_seeds_are_resampled_together(runs):
     measure = MEASURES["linear_cka"]
-    row = similarity_over_seeds(runs, [measure], **FEW).rows[-2]
+    row = pooled_over_seeds(runs, [measure], **FEW).rows[-2]
     values, replicates = [], []
     for run in runs:
         x, y = activations(run, "head", 0), activations(run, "head", 2)
@@ -270,7 +275,7 @@ def test_tasks_and_seeds_are_resampled_together(runs):
 
 def test_one_store_has_no_mean_over_seeds(runs):
     measures = measures_named(["cka"])
-    assert similarity_over_seeds(runs[:1], measures, **FEW) == similarity(runs[0], measures, **FEW)
+    assert pooled_over_seeds(runs[:1], measures, **FEW) == pooled(runs[0], measures, **FEW)
 
 
 def test_the_mean_is_undefined_where_a_seeds_value_is(tmp_path, runs):
@@ -279,7 +284,7 @@ def test_the_mean_is_undefined_where_a_seeds_value_is(tmp_path, runs):
         network.head.weight.zero_()
         network.head.bias.zero_()
     dead = capture(tmp_path / "dead.h5", 6, network)
-    table = similarity_over_seeds([runs[0], dead], measures_named(["cka"]), **FEW)
+    table = pooled_over_seeds([runs[0], dead], measures_named(["cka"]), **FEW)
     value, null = table.rows[-2:]
     for row in (value, null):
         assert (row.layer, row.value, row.low, row.status) == ("head", None, None, "undefined")
@@ -297,6 +302,6 @@ def test_stores_that_are_no_repeats_of_each_other_are_refused(tmp_path, runs):
         (runs[0], r"1\.h5 and .*1\.h5: both are of checkpoint \w+; give each run's store once"),
     ]:
         with pytest.raises(MetaprobeError, match=match):
-            similarity_over_seeds([runs[0], other], **FEW)
+            pooled_over_seeds([runs[0], other], **FEW)
     with pytest.raises(MetaprobeError, match="expected at least one store, got none"):
-        similarity_over_seeds([])
+        pooled_over_seeds([])

@@ -68,7 +68,7 @@ def write(path, metadata=METADATA):
         for layer in metadata.layers:
             for task in range(5):
                 labels = (arrays["query_ids"][task], arrays["query_labels"][task])
-                writer.sketch_labels(layer.name, task, *labels, layer.positions)
+                writer.sketch_labels(layer.name, task, *labels)
                 for phase in metadata.phases:
                     block = activations_for(layer, phase, task)
                     rows = np.moveaxis(block, layer.channel_axis + 1, -1).reshape(-1, layer.features)
@@ -131,13 +131,42 @@ def test_sketches_are_shared_evenly_and_picked_by_identity():
         shares = [rows_per_task(place, n_tasks, available, most) for place in range(n_tasks)]
         assert sum(shares) == sketch_rows(n_tasks, available, most)
         assert max(shares) - min(shares) <= 1
-    picked = picked_rows(0, 5, 1000, 40)
+    picked = picked_rows(0, 5, 20, (5, 10), 40)
     assert len(set(picked)) == 40
     assert list(picked) == sorted(picked)
-    np.testing.assert_array_equal(picked, picked_rows(0, 5, 1000, 40))
-    np.testing.assert_array_equal(picked, picked_rows(0, 6, 1000, 40))  # of the same ten tasks
-    assert not np.array_equal(picked, picked_rows(0, 15, 1000, 40))
-    assert not np.array_equal(picked, picked_rows(1, 5, 1000, 40))
+    np.testing.assert_array_equal(picked, picked_rows(0, 5, 20, (5, 10), 40))
+    np.testing.assert_array_equal(picked, picked_rows(0, 6, 20, (5, 10), 40))  # of the same ten tasks
+    assert not np.array_equal(picked, picked_rows(0, 15, 20, (5, 10), 40))
+    assert not np.array_equal(picked, picked_rows(1, 5, 20, (5, 10), 40))
+
+
+def test_a_task_keeps_the_same_positions_of_all_its_images():
+    picked = picked_rows(0, 5, 20, (5, 10), 47)
+    samples, positions = np.divmod(picked, 50)
+    counts = {int(place): int((positions == place).sum()) for place in np.unique(positions)}
+    assert sorted(counts.values()) == [7, 20, 20]
+    whole = [place for place, count in counts.items() if count == 20]
+    assert all(set(samples[positions == place]) == set(range(20)) for place in whole)
+    np.testing.assert_array_equal(picked_rows(0, 5, 20, (5, 10), 5000), np.arange(1000))
+    np.testing.assert_array_equal(picked_rows(0, 5, 20, (), 20), np.arange(20))
+    assert len(set(picked_rows(0, 5, 20, (), 7))) == 7
+
+
+@pytest.mark.parametrize("fine", [(4, 8), (8, 8), (12, 4)])
+def test_the_picks_of_a_coarser_map_lie_over_those_of_a_finer_one(fine):
+    coarse, own, other = (4, 4), picked_rows(3, 7, 6, fine, 12), picked_rows(3, 7, 6, (4, 4), 12)
+    at = np.stack(np.unravel_index(own % np.prod(fine), fine))
+    cells = np.ravel_multi_index(tuple(at * np.array(coarse)[:, None] // np.array(fine)[:, None]), coarse)
+    first = set(zip((own // np.prod(fine)).tolist(), cells.tolist(), strict=True))
+    assert len(first & {divmod(int(row), 16) for row in other}) >= 6  # all images at the first position, at least
+
+
+def test_points_fall_everywhere_alike():
+    shares = np.zeros(24)
+    for group in range(400):
+        shares[np.unique(picked_rows(0, 10 * group, 5, (4, 6), 15) % 24)] += 1
+    assert shares.sum() == 3 * 400
+    assert abs(shares - 50).max() < 5 * np.sqrt(50)
 
 
 @pytest.mark.parametrize("group", ["tasks", "moments/conv", "sketch/tokens", "activations/post"])

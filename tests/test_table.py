@@ -133,6 +133,17 @@ def test_tables_of_before_are_read_as_they_were(tmp_path):
     assert (row.value, row.group, row.view, row.reason) == (-0.5, "=1", "'tis", "-1")
 
 
+def test_a_table_that_was_written_before_there_was_a_column_is_read(tmp_path):
+    row = Row(measure="linear_cka", value=0.5, samples="images", over="task", layer="head")
+    Table.of([row]).write_csv(tmp_path / "t.csv")
+    lines = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()]
+    place = lines[0].index("over")
+    older = "\n".join(",".join(cells[:place] + cells[place + 1 :]) for cells in lines)
+    (tmp_path / "older.csv").write_text(older + "\n")
+    assert Table.read_csv(tmp_path / "t.csv").rows == (row,)
+    assert Table.read_csv(tmp_path / "older.csv").rows == (dataclasses.replace(row, over=None),)
+
+
 def test_a_name_that_is_no_utf8_is_written_as_an_escape(tmp_path):
     Table.of([Row(measure="m", value=1.0, group="\udcff")]).write_csv(tmp_path / "t.csv")
     assert Table.read_csv(tmp_path / "t.csv").rows[0].group == "\\udcff"

@@ -2,13 +2,16 @@
 
 With U, V orthonormal bases of the centred columns of x and y, the canonical correlations are the singular values of
 UᵀV (Björck and Golub 1973). n samples span n−1 centred dimensions, so kept_x + kept_y − (n−1) correlations are 1
-whatever the data are; when these are more than half of all, the measure is undefined.
+whatever the data are; when these are more than half of all, the measure is undefined. Over all orders of the samples
+of y, the mean of ‖UᵀV‖² is exactly kept_x·kept_y/(n−1), so that of the squared correlations is max(kept)/(n−1); from
+1/4 on the result has a remark with its root.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -17,7 +20,7 @@ from jaxtyping import Float
 
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
-from analyses.measures.result import Similarity
+from analyses.measures.result import FEW, Similarity
 from analyses.measures.work import Work
 
 __all__ = ["MEAN_CCA", "PWCCA", "SVCCA", "mean_cca", "pwcca", "svcca"]
@@ -110,7 +113,12 @@ def _mean_correlation(pair: Pair, u: np.ndarray, v: np.ndarray, correlate: Calla
         return dataclasses.replace(result, kept=kept, forced=forced)
     correlations = correlate().clip(0, 1)  # rounding may reach 1 + eps
     result = pair.defined(correlations.mean())
-    return dataclasses.replace(result, kept=kept, forced=forced, correlations=tuple(correlations.tolist()))
+    expected, remark = max(kept) / (pair.n - 1), ""
+    if expected >= FEW:
+        told = f"n={pair.n} and ranks {kept[0]} and {kept[1]} give correlations of {math.sqrt(expected):.2f}"
+        remark = f"few samples: with those of y in any order, {told} (root mean square)"
+    known = tuple(correlations.tolist())
+    return dataclasses.replace(result, kept=kept, forced=forced, correlations=known, remark=remark)
 
 
 _SHARED = frozenset({"translation", "isotropic_scaling", "permutation_of_features", "permutation_of_samples"})

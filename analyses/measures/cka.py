@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float
 
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
-from analyses.measures.result import Similarity
+from analyses.measures.result import FEW, Similarity
 from analyses.measures.side import EPS
 from analyses.measures.work import Work
 
@@ -19,7 +20,13 @@ __all__ = ["DEBIASED_CKA", "LINEAR_CKA", "debiased_cka", "linear_cka"]
 def linear_cka(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> Similarity:
     """Return linear CKA, ‖X̃ᵀỸ‖² / (‖X̃ᵀX̃‖·‖ỸᵀỸ‖) in Frobenius norms (Kornblith et al. 2019, section 3).
 
-    It is biased upwards when samples are few: 25 samples of 64 independent Gaussians give 0.72.
+    It is biased upwards when samples are few: 25 samples of 64 independent Gaussians give 0.72. Over all orders of the
+    samples of y the mean of X̃ᵀỸ's square is exactly tr X̃X̃ᵀ·tr ỸỸᵀ/(n−1), so that of CKA is
+
+        e = tr X̃X̃ᵀ·tr ỸỸᵀ / ((n−1)·‖X̃ᵀX̃‖·‖ỸᵀỸ‖),
+
+    for p and q independent features of one variance about 1/√((1 + n/p)(1 + n/q)). From e = 1/4 on (n ≤ 3p) the result
+    has a remark with that number.
 
     Args:
         x: samples by features, any floating type.
@@ -49,7 +56,11 @@ def debiased_cka(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "s
 
 def _linear_cka(pair: Pair) -> Similarity:
     xx, xy, yy = pair.alignments
-    return pair.defined(min(1.0, xy / math.sqrt(xx * yy)))  # rounding may reach 1 + eps
+    length = math.sqrt(xx * yy)
+    expected = float(np.trace(pair.x.scatter) * np.trace(pair.y.scatter)) / ((pair.n - 1) * length)
+    remark = f"few samples: with those of y in any order, n={pair.n} give {expected:.2f} on average"
+    found = pair.defined(min(1.0, xy / length))  # rounding may reach 1 + eps
+    return dataclasses.replace(found, remark=remark if expected >= FEW else "")
 
 
 def _debiased_cka(pair: Pair) -> Similarity:

@@ -17,6 +17,7 @@ from analyses.measures.pair import Pair
 from analyses.measures.procrustes import PROCRUSTES
 from analyses.measures.record import INVARIANCES, Measure
 from analyses.measures.result import Similarity
+from analyses.measures.rsa import RSA_PEARSON, RSA_SPEARMAN
 from probe.paired import checked_pair
 
 __all__ = ["INVARIANCES", "MEASURES", "Measure", "Null", "shuffled_nulls"]
@@ -28,6 +29,8 @@ MEASURES: dict[str, Measure] = {
     "linear_cka": LINEAR_CKA,
     "debiased_cka": DEBIASED_CKA,
     "procrustes": PROCRUSTES,
+    "rsa_pearson": RSA_PEARSON,
+    "rsa_spearman": RSA_SPEARMAN,
 }
 
 
@@ -38,8 +41,8 @@ class Null:
     Attributes:
         mean: their mean; None exactly when a shuffle leaves the measure undefined.
         spread: their standard deviation (n−1 in the denominator); None when undefined or with a single repeat.
-        values: one a shuffle.
-        reason: why the measure is undefined, or empty.
+        values: one a shuffle; none where there are too few different ones to tell how the mean spreads.
+        reason: why the measure is undefined; of one that is defined, what to mind about it, or empty.
     """
 
     mean: float | None

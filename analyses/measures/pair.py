@@ -21,7 +21,7 @@ import functools
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from analyses.measures.result import Similarity
 from analyses.measures.side import CONDITION, EPS, Side
@@ -46,6 +46,7 @@ class Pair:
         y: the second; `x.unit` and `y.unit` share their row axis.
         quartic: Σ‖x̃‖⁴, Σ‖x̃‖²‖ỹ‖², Σ‖ỹ‖⁴ on the scales of `x.raw` and `y.raw`.
         quartic_flaw: why `quartic` cannot be used, or empty.
+        rows: the arrays themselves, for measures that no moments tell; None where the pair is of moments.
     """
 
     n: int
@@ -53,17 +54,31 @@ class Pair:
     y: Side
     quartic: Float[np.ndarray, " 3"]
     quartic_flaw: str = ""
+    rows: tuple[Float[np.ndarray, "sample feature"], Float[np.ndarray, "sample other"]] | None = None
 
     @classmethod
-    def of_arrays(cls, x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sample other"]) -> Pair:
+    def of_arrays(
+        cls,
+        x: Float[np.ndarray, "sample feature"],
+        y: Float[np.ndarray, "sample other"],
+        *,
+        eps: tuple[float, float] | None = None,
+        reduced: bool = True,
+    ) -> Pair:
         """Reduce two arrays of the same samples; holds one float64 copy of both meanwhile.
+
+        Args:
+            x: samples by features.
+            y: the same samples by other features.
+            eps: machine epsilon of the types in which they were computed; None for that of the arrays.
+            reduced: whether the sides may have fewer rows than there are samples; if not, they can be `exchanged`.
 
         Raises:
             ValueError: not floating matrices of equally many rows, fewer than two rows, or NaN or infinite entries.
         """
         x, y = checked_pair(x, y)
         n, p = x.shape
-        stored = (float(np.finfo(x.dtype).eps), float(np.finfo(y.dtype).eps))
+        stored = eps or (float(np.finfo(x.dtype).eps), float(np.finfo(y.dtype).eps))
         z = np.concatenate([_balanced(x), _balanced(y)], axis=1)
         largest = np.maximum(z.max(axis=0), -z.min(axis=0))
         for _ in range(2):  # the second pass takes away the rounding of a mean that is far from zero
@@ -73,8 +88,9 @@ class Pair:
         z, cut = z[:, live], int(np.count_nonzero(live[:p]))
         squares = np.stack([np.einsum("ij,ij->i", side, side) for side in (z[:, :cut], z[:, cut:])])
         z /= norms[live]
-        sides = _sides(n, _factor(z, cut, max(stored)), norms, noise, live, p, stored)
-        return cls(n, *sides, quartic=(squares @ squares.T)[[0, 0, 1], [0, 1, 1]])
+        factor = _factor(z, cut, max(stored)) if reduced else z
+        sides = _sides(n, factor, norms, noise, live, p, stored)
+        return cls(n, *sides, quartic=(squares @ squares.T)[[0, 0, 1], [0, 1, 1]], rows=(x, y))
 
     @classmethod
     def of_moments(cls, moments: JointMoments) -> Pair:
@@ -93,6 +109,16 @@ class Pair:
         quartic = np.ldexp(moments.quartic, -2 * np.array([2 * left, left + right, 2 * right]))
         flaw = _flaw("x", norms[:p], live[:p], largest[:p]) or _flaw("y", norms[p:], live[p:], largest[p:])
         return cls(n, *_sides(n, factor, norms, noise, live, p, moments.eps), quartic, flaw)
+
+    def exchanged(self, order: Int[np.ndarray, " sample"]) -> Pair:
+        """Return the pair in which sample i of x stands beside sample order[i] of y.
+
+        Whatever is of one side alone is kept. Only of a pair of arrays that was made without being reduced.
+        """
+        assert self.rows is not None and len(self.y.unit) == self.n
+        y, quartic = self.y.reordered(order), self.quartic.copy()
+        quartic[1] = self.x.squares @ y.squares
+        return dataclasses.replace(self, y=y, quartic=quartic, rows=(self.rows[0], self.rows[1][order]))
 
     @functools.cached_property
     def canonical(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

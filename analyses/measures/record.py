@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +38,9 @@ class Measure:
         range: smallest and largest value.
         invariances: names out of `INVARIANCES`; each is tested.
         minimum_samples: fewer make the measure undefined, or the same for all data.
+        minimum_features: of either side, likewise.
+        needs: "moments" where the moments of samples, of any kind, are enough; "images" where it is computed from the
+            samples themselves, and these are whole images.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Measure:
     range: tuple[float, float]
     invariances: frozenset[str]
     minimum_samples: int
+    minimum_features: int = 1
+    needs: Literal["moments", "images"] = "moments"
 
     def __post_init__(self) -> None:
         if unknown := self.invariances - INVARIANCES.keys():
@@ -81,6 +87,11 @@ class Measure:
         for name, side in (("x", pair.x), ("y", pair.y)):
             if not side.live:
                 return pair.undefined(f"dead layer: all {side.columns} features of {name} are constant within rounding")
+            if side.columns < self.minimum_features:
+                needed = f"{self.name} needs at least {self.minimum_features}"
+                return pair.undefined(f"{side.columns} features of {name} are too few, {needed}")
         if pair.n < self.minimum_samples:
             return pair.undefined(f"{pair.n} samples are too few, {self.name} needs at least {self.minimum_samples}")
+        if self.needs == "images" and pair.rows is None:
+            return pair.undefined(f"{self.name} is of the samples themselves, their moments do not tell it")
         return self.compute(pair)

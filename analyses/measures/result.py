@@ -6,7 +6,10 @@ import dataclasses
 import math
 from typing import Literal
 
-__all__ = ["Similarity"]
+__all__ = ["FEW", "Similarity"]
+
+FEW = 0.25
+"""A share of variance: where samples in any order already share as much on average, they are few."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Similarity:
         correlations: canonical correlations, largest first (CCA family only).
         kept: dimensions of x and y in which the correlations were taken (CCA family only).
         forced: correlations that are 1 for want of samples, max(0, kept_x + kept_y − (n−1)) (CCA family only).
+        remark: what to mind about a value, in one line: that so few samples give much of it whatever the data are.
         side: the input whose features weigh the correlations, "x" or "y" (PWCCA only).
 
     Raises:
@@ -41,6 +45,7 @@ class Similarity:
     kept: tuple[int, int] | None = None
     forced: int | None = None
     side: str = ""
+    remark: str = ""
 
     def __post_init__(self) -> None:
         defined = self.value is not None
@@ -51,3 +56,8 @@ class Similarity:
             )
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"similarity: the value must be finite, got {self.value}; return an undefined one instead")
+
+    @property
+    def told(self) -> str:
+        """Why there is no value, or what to mind about it; empty where there is nothing to say."""
+        return self.reason or self.remark

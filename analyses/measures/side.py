@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 __all__ = ["CONDITION", "EPS", "Side"]
 
@@ -57,6 +57,11 @@ class Side:
         return self.narrow.T @ self.narrow
 
     @functools.cached_property
+    def squares(self) -> Float[np.ndarray, " row"]:
+        """Squared lengths of the rows of `raw`."""
+        return np.einsum("ij,ij->i", self.raw, self.raw)
+
+    @functools.cached_property
     def basis(self) -> Float[np.ndarray, "row rank"]:
         """Orthonormal basis of the live columns: principal directions of their correlations that are not rounding.
 
@@ -64,7 +69,8 @@ class Side:
         rounding of its columns in storage can have caused (under an offset of 1e4, float32 makes spreads of 1e-3 that
         eps_store² alone would take for real). At most n−1 are kept: centred samples have no more.
         """
-        found = _by_products(self.unit, self.unit.T @ self.unit, lambda spread: len(spread))
+        tall = len(self.unit) >= self.live
+        found = _by_products(self.unit, self.unit.T @ self.unit, lambda spread: len(spread)) if tall else None
         u, spread, v = _by_rotations(self.unit) if found is None else found
         floor = spread[0] * max(max(self.unit.shape) * EPS, self.eps**2)
         real = (spread > floor) & (spread > self.noise @ v**2)
@@ -76,9 +82,25 @@ class Side:
         """Number of directions that are not rounding; 0 when every column is dead."""
         return self.basis.shape[1] if self.live else 0
 
+    def reordered(self, order: Int[np.ndarray, " row"]) -> Side:
+        """Return the side with its rows in another order; what was computed of it is not computed again."""
+        side = dataclasses.replace(self, unit=self.unit[order])
+        known = {name: getattr(self, name)[order] for name in ("raw", "narrow", "basis", "squares")}
+        led = {share: kept[order] for share, kept in self._led.items()}
+        vars(side).update(known, scatter=self.scatter, _led=led)
+        return side
+
+    @functools.cached_property
+    def _led(self) -> dict[float, np.ndarray]:
+        return {}
+
     def leading(self, share: float) -> Float[np.ndarray, "row kept"]:
         """Return the fewest raw-scale principal directions that hold `share` of the variance, orthonormal."""
+        if share not in self._led:
+            self._led[share] = self._leading(share)
+        return self._led[share]
 
+    def _leading(self, share: float) -> np.ndarray:
         def count(spread: np.ndarray) -> int:
             held = np.cumsum(spread) / np.sum(spread)
             return min(int(np.searchsorted(held, share)) + 1, self.rank)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.bootstrap import over_seeds
-from analyses.compare import Compared
+from analyses.compared import CALIBRATED, CALIBRATED_RANGE, Compared, null_row
 from analyses.measures.measure import Null
 from analyses.table import Row
 
@@ -34,12 +34,15 @@ def mean_of(parts: Mapping[str, Compared]) -> Compared:
     found = list(parts.values())
     if lacking := _lacking(parts):
         return Compared(None, min(part.n for part in found), lacking, np.full_like(found[0].replicates, np.nan))
+    shares = {name: part.calibrated for name, part in parts.items() if part.calibrated is not None}
     return Compared(
         statistics.fmean(part.value for part in found if part.value is not None),
         min(part.n for part in found),
-        "",
+        next((f"{name}: {part.reason}" for name, part in parts.items() if part.reason), ""),
         np.mean([part.replicates for part in found], axis=0),
         _mean_null([part.null for part in found]),
+        min((part.null_n for part in found if part.null_n is not None), default=None),
+        mean_of(shares) if len(shares) == len(parts) else None,
     )
 
 
@@ -78,7 +81,7 @@ def line(x: Mapping[str, Compared], y: Mapping[str, Compared]) -> dict[str, Comp
 def pooled_rows(
     identity: Row, units: Sequence[Compared], *, seeds: int, tasks: int, range: tuple[float, float]
 ) -> list[Row]:
-    """Return the row of a mean over pairs of seeds, and that of its null where all have one.
+    """Return the row of a mean over pairs of seeds, and those of its null and calibrated value where all have one.
 
     Args:
         identity: a row with the measure's name, without what was measured.
@@ -87,11 +90,11 @@ def pooled_rows(
         tasks: how many were resampled.
         range: smallest and largest value.
     """
-    within = 1 < len(units) == seeds * (seeds - 1) // 2  # of every two seeds; where some are missing, as if apart
     mean = mean_of({f"pair {place}": unit for place, unit in enumerate(units, 1)})
-    row = dataclasses.replace(identity, n=mean.n)
+    row = dataclasses.replace(identity, n=mean.n, reason=mean.reason or None)
     if mean.value is None:
-        return [dataclasses.replace(row, status="undefined", reason=mean.reason)]
+        return [dataclasses.replace(row, status="undefined")]
+    within = 1 < len(units) == seeds * (seeds - 1) // 2  # of every two seeds; where some are missing, as if apart
     interval = over_seeds(
         np.array([unit.value for unit in units]),
         np.stack([unit.replicates for unit in units]),
@@ -102,9 +105,12 @@ def pooled_rows(
     )
     rows = [dataclasses.replace(row, value=interval.value, low=interval.low, high=interval.high)]
     if mean.null is not None and mean.null.mean is not None:
-        low, high = np.quantile(mean.null.values, [0.025, 0.975])
-        null = {"value": mean.null.mean, "low": float(low), "high": float(high)}
-        rows.append(dataclasses.replace(row, measure=f"{row.measure}_null", **null))
+        n = mean.n if mean.null_n is None else mean.null_n
+        rows.append(null_row(dataclasses.replace(row, n=n), mean.null))
+    shares = [unit.calibrated for unit in units if unit.calibrated is not None]
+    if len(shares) == len(units):
+        named = dataclasses.replace(identity, measure=identity.measure + CALIBRATED)
+        rows += pooled_rows(named, shares, seeds=seeds, tasks=tasks, range=CALIBRATED_RANGE)
     return rows
 
 
@@ -126,8 +132,10 @@ def _lacking(parts: Mapping[str, Compared]) -> str:
 
 
 def _mean_null(nulls: Sequence[Null | None]) -> Null | None:
-    known = [null for null in nulls if null is not None and null.values]
+    known = [null for null in nulls if null is not None and null.mean is not None]
     if not known or len(known) < len(nulls):
         return None
-    values = np.mean([null.values for null in known], axis=0)
-    return Null(float(values.mean()), None, tuple(values.tolist()), "")
+    reason = next((null.reason for null in known if null.reason), "")
+    spread = [null.values for null in known if null.values]
+    values = np.mean(spread, axis=0).tolist() if len(spread) == len(known) else []
+    return Null(statistics.fmean(null.mean for null in known if null.mean is not None), None, tuple(values), reason)

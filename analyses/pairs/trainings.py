@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from analyses.aligned import check_same_tasks
 from analyses.bootstrap import REPLICATES
-from analyses.compare import PHASES, Compared, compare_layers, identity_of, measured_rows
+from analyses.compare import PHASES, compare_layers, identity_of
+from analyses.compared import Compared, Over, measured_rows
 from analyses.contrasts import DIFFERENCE, minus_of
 from analyses.image_null import PERMUTATIONS
 from analyses.measures.measure import MEASURES, Measure
@@ -39,7 +40,7 @@ class _Two:
 
     trainings: tuple[StoreOf, StoreOf]
     stores: tuple[Store, Store]
-    found: dict[tuple[Layers, str], dict[str, Compared]] = field(default_factory=dict)
+    found: dict[tuple[Layers, str], Mapping[str, Compared]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> frozenset[int]:
@@ -61,6 +62,7 @@ def compare_trainings(
     wanted: Comparisons,
     measures: Sequence[Measure] = PAIR_MEASURES,
     *,
+    over: Over = "task",
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
     progress: Callable[[int, int], None] | None = None,
@@ -74,6 +76,7 @@ def compare_trainings(
         stores: one of each training, all captured on the same tasks.
         wanted: what is compared; of learners without a store there are no rows.
         measures: which.
+        over: "task", the mean over tasks of each one's own similarity; or "tasks", that of all tasks' rows together.
         replicates: resamples of tasks behind an interval.
         permutations: of images, behind a null.
         progress: told how many comparisons of two layers are done, and how many there are.
@@ -99,11 +102,11 @@ def compare_trainings(
         work = [(two, *what) for pair, twos in groups.items() for two in twos for what in wanted.of(pair, layers)]
         rows: list[Row] = []
         for done, (two, both, phase) in enumerate(work, 1):
-            rows += _compared(two, both, phase, measures, replicates, permutations)
+            rows += _compared(two, both, phase, measures, over, replicates, permutations)
             if progress:
                 progress(done, len(work))
         for measure in measures:
-            rows += _together(groups, wanted, layers, measure)
+            rows += (dataclasses.replace(row, over=over) for row in _together(groups, wanted, layers, measure))
         return Table.of(rows)
 
 
@@ -117,7 +120,7 @@ def _pairs_of(opened: Mapping[StoreOf, Store], learners: Learners) -> list[_Two]
 
 
 def _compared(
-    two: _Two, both: Layers, phase: str, measures: Sequence[Measure], replicates: int, permutations: int
+    two: _Two, both: Layers, phase: str, measures: Sequence[Measure], over: Over, replicates: int, permutations: int
 ) -> Iterator[Row]:
     """Compare two layers, keep what was found, and yield its rows where the layers have one name."""
     matching = both[0] == both[1]
@@ -126,6 +129,7 @@ def _compared(
         both,
         PHASES[phase],
         measures,
+        over=over,
         replicates=replicates if matching else 0,
         permutations=permutations if matching and phase == "pre-pre" else 0,
     )
@@ -133,7 +137,7 @@ def _compared(
     if not matching:
         return
     one, other = two.trainings
-    row = two.named(identity_of(*two.stores, both, PHASES[phase], samples))
+    row = two.named(identity_of(*two.stores, both, PHASES[phase], samples, over))
     row = dataclasses.replace(row, seed=one.seed, other_seed=other.seed)
     for measure in measures:
         yield from measured_rows(row, measure, found[measure.name], two.stores[0].tasks)

@@ -88,7 +88,7 @@ class Recorder:
             x[layer.name] = self._phase(layer, "pre", first, before[layer.name])
             for i in range(len(batch)):
                 ids, labels = arrays["query_ids"][i], arrays["query_labels"][i]
-                self._writer.sketch_labels(layer.name, first + i, ids, labels, layer.positions)
+                self._writer.sketch_labels(layer.name, first + i, ids, labels)
         for step, (phase, blocks) in enumerate(zip(meta.phases[1:], after, strict=True)):
             for layer in meta.layers:
                 y = self._phase(layer, phase, first, blocks[layer.name])

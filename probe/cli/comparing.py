@@ -12,6 +12,7 @@ from probe.cli.arguments import at_least_one, comma_separated
 from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
+    from analyses.compared import Over
     from analyses.measures.measure import Measure
     from analyses.table import Row, Table
     from reports.blocks.declared import Map
@@ -25,6 +26,7 @@ def compared(
     phases: str,
     layers: Literal["all", "matching"],
     figure: Path | None,
+    over: Over,
 ) -> Table:
     """Compare each two of several stores, and draw that.
 
@@ -34,6 +36,7 @@ def compared(
         phases: names of phases, joined by commas.
         layers: every layer against every layer, or only against that of its name.
         figure: SVG or PDF to write; None for none.
+        over: each task by itself, or all tasks together.
 
     Raises:
         MetaprobeError: a phase is unknown, the figure is of another kind, a store is given twice, or two stores do not
@@ -55,7 +58,7 @@ def compared(
     table = Table()
     for a, b in itertools.combinations(stores, 2):
         with ProgressLine(f"{a.name} and {b.name}", 0, unit="layers") as bar:
-            table += compare(a, b, measures, phases=chosen, layers=layers, progress=bar.reach)
+            table += compare(a, b, measures, phases=chosen, layers=layers, over=over, progress=bar.reach)
     if figure is not None:
         _draw(table, measures[0].name, figure)
     return table

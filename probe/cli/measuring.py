@@ -48,6 +48,7 @@ def capture(
     layers: str = "*",
     steps: Literal["last", "all"] = "last",
     inner_steps: InnerSteps = None,
+    sketch_rows: int = 20_000,
     raw: Flag = False,
     float16: Flag = False,
     zstd: Flag = False,
@@ -66,6 +67,7 @@ def capture(
         layers: Layers by name or glob, such as 'conv*,head'.
         steps: Compare the start with the last inner step only, or with each.
         inner_steps: Steps on each support set.
+        sketch_rows: Rows of a layer that all tasks keep together, for nulls and to compare checkpoints with each other.
         raw: Also store every activation, not only moments and a sketch.
         float16: Store raw activations in half precision; one that overflows is an error.
         zstd: Compress raw activations (needs hdf5plugin).
@@ -84,6 +86,7 @@ def capture(
     check_outputs((out,), (checkpoint,))
     check_whole("tasks", tasks, 1, LARGEST_SET)  # what a store's reader takes
     check_whole("n_query", n_query, 1, LARGEST_SET)
+    check_whole("sketch_rows", sketch_rows, 1, LARGEST_SET)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config
@@ -92,7 +95,8 @@ def capture(
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
             checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
-            inner_steps=inner_steps, device=device, advance=lambda done: bar.advance(steps=done),
+            inner_steps=inner_steps, sketch_rows=sketch_rows, device=device,
+            advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
     write_line(visible(str(out)))
     return 0
@@ -103,6 +107,7 @@ def similarity(
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE…", help_behavior_hint="(at least one)")
     ],
     measures: str = "mean_cca,svcca,pwcca,linear_cka,debiased_cka,procrustes",
+    over: Literal["task", "tasks"] = "task",
     each: Flag = False,
     phases: Annotated[
         str | None, tyro.conf.arg(metavar="PHASE,PHASE…", help_behavior_hint="(default: pre-pre,post-post)")
@@ -118,12 +123,16 @@ def similarity(
     """Compare representations: of one store each layer before with after adaptation, of several each two stores.
 
     Each value has a 95 % interval, from resampled tasks; a layer against the layer of its name also has a null, from
-    exchanged images. Stores that are compared must hold the same tasks: capture with the same --data, --tasks, --seed
-    and --n-query. Where feature maps differ in size, the coarser one is repeated to the finer one's size.
+    exchanged images, and the share of the way from there to the largest value ("calibrated"). Stores that are compared
+    must hold the same tasks: capture with the same --data, --tasks, --seed and --n-query. Where feature maps differ in
+    size, the coarser one is repeated to the finer one's size.
 
     Args:
         stores: Activation stores, as `metaprobe capture` writes them.
-        measures: Names of `metaprobe list measures`; cca and cka stand for mean_cca and linear_cka.
+        measures: Names of `metaprobe list measures`; cca and cka stand for mean_cca and linear_cka. rsa_pearson and
+            rsa_spearman read whole images, of a convolution from a store with --raw.
+        over: Each task by itself, the mean over tasks (task); or the samples of all tasks together (tasks), which asks
+            for one linear map for all of them.
         each: Compare each of several stores with itself, before with after adaptation, not with the others.
         phases: Of two stores, the first and the second before (pre) or after (post) adaptation: pre-pre, pre-post,
             post-pre, post-post.
@@ -142,9 +151,10 @@ def similarity(
         for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
             if value is not None:
                 raise MetaprobeError(f"{option} is for comparing stores with each other; give two, without --each")
-        tables = [similarity(store, chosen) for store in stores]
+        tables = [similarity(store, chosen, over=over) for store in stores]
         return _finish(tables, "similarity before and after adaptation", csv, json)
-    table = compared(stores, chosen, "pre-pre,post-post" if phases is None else phases, layers or "all", figure)
+    phases = "pre-pre,post-post" if phases is None else phases
+    table = compared(stores, chosen, phases, layers or "all", figure, over)
     return _finish([table], "similarity of two checkpoints", csv, json)
 
 

@@ -82,6 +82,11 @@ class LayerInfo:
         return self.shape[self.channel_axis]
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """Sizes of the feature map, () where a sample gives one row."""
+        return tuple(size for axis, size in enumerate(self.shape) if axis != self.channel_axis)
+
+    @property
     def positions(self) -> int:
         """Number of rows that one query sample gives."""
         return math.prod(self.shape) // self.features

@@ -75,6 +75,7 @@ class Store:
         except BaseException:
             self.close()
             raise
+        self._datasets: dict[str, h5py.Dataset] = {}
         self._layers = {layer.name: layer for layer in self.metadata.layers}
 
     def __enter__(self) -> Self:
@@ -187,8 +188,11 @@ class Store:
 
     def _values(self, path: str, at: int | tuple[int, ...] | None = None) -> np.ndarray:
         with self._reading():
-            dataset = self._file[path]
-            assert isinstance(dataset, h5py.Dataset)
+            dataset = self._datasets.get(path)
+            if dataset is None:
+                dataset = self._file[path]
+                assert isinstance(dataset, h5py.Dataset)
+                self._datasets[path] = dataset  # h5py takes longer to find one than to read a task's part of it
             values = dataset[... if at is None else at]
             if self._checksums is not None:
                 part = () if at is None else (at,) if isinstance(at, int) else at

@@ -51,6 +51,7 @@ class StoreWriter:
     def __init__(self, path: Path, metadata: StoreMetadata, stop: StopRequest | None = None) -> None:
         self._metadata, self._path, self._stop = metadata, path, stop or StopRequest()
         self._indices: list[int] = []
+        self._grids = {layer.name: layer.grid for layer in metadata.layers}
         _refuse_without_room(path, metadata)
         specs = schema(metadata)
         self._checksums = Checksums(specs)
@@ -96,11 +97,11 @@ class StoreWriter:
 
     def sketch(self, layer: str, phase: str, place: int, rows: np.ndarray) -> None:
         """Write those of one task's rows (row, feature) that its sketch keeps."""
-        start, kept = self._kept(place, len(rows))
+        start, kept = self._kept(layer, place)
         with self._writing():
             self._put(f"{sketch_group(layer)}/{phase}", slice(start, start + len(kept)), rows[kept])
 
-    def sketch_labels(self, layer: str, place: int, ids: np.ndarray, labels: np.ndarray, positions: int) -> None:
+    def sketch_labels(self, layer: str, place: int, ids: np.ndarray, labels: np.ndarray) -> None:
         """Write beside one task's kept rows what they are: task, sample, position, image id and label.
 
         Args:
@@ -108,9 +109,8 @@ class StoreWriter:
             place: of the task.
             ids: of the query images, (sample,).
             labels: of them, (sample,).
-            positions: rows of a sample.
         """
-        start, kept = self._kept(place, len(ids) * positions)
+        (start, kept), positions = self._kept(layer, place), math.prod(self._grids[layer])
         sample = kept // positions
         beside = {"task": np.full(len(kept), place), "sample": sample, "position": kept % positions}
         beside |= {"id": ids[sample], "label": labels[sample]}
@@ -130,11 +130,12 @@ class StoreWriter:
         with self._writing():
             self._raw.write(path, layer, first, block)
 
-    def _kept(self, place: int, available: int) -> tuple[int, np.ndarray]:
-        meta = self._metadata
+    def _kept(self, layer: str, place: int) -> tuple[int, np.ndarray]:
+        meta, grid = self._metadata, self._grids[layer]
+        available = meta.n_query * math.prod(grid)
         count = rows_per_task(place, meta.n_tasks, available, meta.sketch_rows)
         start = min(place * meta.sketch_rows // meta.n_tasks, place * available)
-        return start, picked_rows(meta.sketch_seed, self._indices[place], available, count)
+        return start, picked_rows(meta.sketch_seed, self._indices[place], meta.n_query, grid, count)
 
     def _create(self, spec: DatasetSpec) -> None:
         options = {"compression": zstd_filter(), "shuffle": True} if spec.compressed else {}

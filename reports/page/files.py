@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from analyses.csv_file import csv_text, read_csv_rows
-from analyses.table import COLUMNS, Row, Table
+from analyses.table import COLUMNS, KNOWN_COLUMNS, Row, Table
 from reports.evidence import Evidence
 from reports.made import Made
 from reports.page.latex import latex_table
@@ -68,7 +68,7 @@ def read_tables(folder: Path | str) -> Evidence:
         raise UnreadableInput(f"{folder}: {lacking or 'holds no CSV with rows'}; expected the tables/ of a report")
     made, rows = Made.read(folder / _MADE), dict[Row, None]()
     for path in paths:
-        if (found := _header(path)) != COLUMNS:
+        if (found := _header(path)) not in KNOWN_COLUMNS:
             told = f"expected the columns {', '.join(COLUMNS)}; got {', '.join(found) or 'none'}"
             raise UnreadableInput(f"{path}: no table of a report: {told}. Move it elsewhere if it is none")
         rows |= dict.fromkeys(Table.read_csv(path).rows)
@@ -77,7 +77,7 @@ def read_tables(folder: Path | str) -> Evidence:
 
 def _is_table(path: Path) -> bool:
     try:
-        return _header(path) == COLUMNS
+        return _header(path) in KNOWN_COLUMNS
     except UnreadableInput:  # another's file: it is left alone
         return False
 

@@ -166,7 +166,9 @@ KINDS: dict[str, Kind] = {
     ),
     "capture": Kind(_capture),  # into the checkpoint's store: no rows
     "similarity": Kind(
-        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how), per="seeds", stores=True
+        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how),
+        per="seeds",
+        stores=True,
     ),
     "pairs": Kind(_pairs, per="study", stores=True),
     "timing": Kind(_timing, per="first", alone=True),
