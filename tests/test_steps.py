@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import stats
 
 from analyses.freezing import TestPlan, accuracy_of
 from analyses.steps import step_curves
 from tests.conftest import make_imageset
+from tests.interval_coverage import interval_of
 from tests.reference_maml import adapt, conv4
 from tests.several_starts import ADAPTATION, LAYERS, NETWORK, checkpoint_of, nearest, own_start, two_starts
 from trainers.checkpoint import Checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.intervals import PERCENT, POSITIVE
 from trainers.networks import build_network
 from trainers.tasks.episodes import EpisodeSampler
 
@@ -64,9 +65,8 @@ def assert_curves(table, start_of, steps, **options):
     for step in range(steps + 1):
         for measure, per_task in zip(MEASURES, expected(start_of, step, **options), strict=True):
             row = rows[step, measure]
-            low, high = stats.t.interval(0.95, len(per_task) - 1, loc=per_task.mean(), scale=stats.sem(per_task))
-            if np.ptp(per_task) == 0:
-                low = high = per_task.mean()
+            limits = PERCENT if measure.endswith("accuracy") else POSITIVE
+            low, high = interval_of(per_task, limits, 3 * (2 if measure.startswith("support") else PLAN.n_query))
             assert (row.value, row.low, row.high) == pytest.approx((per_task.mean(), low, high), rel=1e-4, abs=1e-5)
             assert (row.n, row.inner_steps, row.head) == (PLAN.tasks, steps, "own")
             assert row.phase == ("post" if step else "pre")

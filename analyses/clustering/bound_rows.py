@@ -12,6 +12,7 @@ from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Row
 from analyses.testing.accuracy import mean_row, task_rows
 from trainers.config import Adaptation
+from trainers.intervals import POSITIVE
 
 __all__ = ["Found", "bound_rows", "first_term"]
 
@@ -151,7 +152,8 @@ def _mean(identity: Row, measure: str, per_task: Float[np.ndarray, " task"], rea
     if lost := int((~np.isfinite(per_task)).sum()):
         told = f"the descent left the finite numbers in {lost} of {len(per_task)} tasks, lower its rate; {reason}"
         return dataclasses.replace(identity, measure=measure, n=len(per_task), status="undefined", reason=told)
-    return dataclasses.replace(mean_row(identity, measure, per_task), reason=reason)
+    row = mean_row(identity, measure, per_task, POSITIVE)
+    return dataclasses.replace(row, reason="; ".join(filter(None, (reason, row.reason))))
 
 
 def _single(identity: Row, measure: str, value: float, tasks: int, reason: str) -> Row:
