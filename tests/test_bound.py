@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy import optimize, special
 from torch import nn
 
+from analyses.clustering import bound
 from analyses.clustering.bound import bound_terms
 from analyses.clustering.bound_rows import first_term
 from analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
@@ -250,6 +251,25 @@ def test_distances_and_constants_are_those_of_plain_descent(layers):
     assert all(row.reason.startswith("estimate: ") for row in table.rows)
     row = terms[0]
     assert (row.checkpoint, row.algorithm, row.n, row.inner_steps) == (checkpoint.fingerprint[:12], "maml", 3, 2)
+
+
+def test_constants_are_of_the_first_tasks_and_a_start_of_ones_own_is_searched_once(monkeypatch):
+    checkpoint, plan = one_start(), dataclasses.replace(PLAN, chunk=1, per_task=True)
+    full = bound_terms(checkpoint, IMAGESET, plan, SEARCH, steps=2)
+    first = bound_terms(checkpoint, IMAGESET, dataclasses.replace(plan, tasks=2), SEARCH, steps=2)
+    searches = []
+    real = bound.descend
+    monkeypatch.setattr(bound, "descend", lambda *given: searches.append(1) or real(*given))
+    some = bound_terms(checkpoint, IMAGESET, plan, SEARCH, steps=2, constant_tasks=2, common=checkpoint)
+    assert len(searches) == PLAN.tasks
+    for measure in ("estimated_gradient_bound", "estimated_smoothness"):
+        assert the(some, measure).value == the(first, measure).value
+        assert (the(some, measure).n, the(full, measure).n) == (2, PLAN.tasks)
+    for measure in ("estimated_squared_distance", "estimated_squared_distance_to_common_optimum"):
+        pairs = zip(*(rows(table, measure) for table in (some, full)), strict=True)
+        assert all((a.task, a.value, a.low, a.high) == (b.task, b.value, b.low, b.high) for a, b in pairs)
+    reason = rows(some, "estimated_squared_distance_to_common_optimum")[0].reason
+    assert f"lead from maml {checkpoint.fingerprint[:12]}, whichever learner" in reason
 
 
 def test_of_several_initialisations_distances_begin_at_the_tasks_own():

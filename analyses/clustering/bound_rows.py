@@ -26,16 +26,16 @@ class Found:
         common: the same to the optimum found from the common start.
         loss: on the sample, where the search for the own optimum ended, in nats.
         gradient: norm of that loss's gradient there.
-        steepest: the largest gradient norm of a support sample along the adaptation.
-        curved: the largest |eigenvalue| of the Hessian of the support loss along the adaptation.
+        steepest: the largest gradient norm of a support sample along the adaptation, of the first tasks.
+        curved: the largest |eigenvalue| of the Hessian of the support loss along the adaptation, of these too.
     """
 
     own: Float[np.ndarray, " task"]
     common: Float[np.ndarray, " task"]
     loss: Float[np.ndarray, " task"]
     gradient: Float[np.ndarray, " task"]
-    steepest: Float[np.ndarray, " task"]
-    curved: Float[np.ndarray, " task"]
+    steepest: Float[np.ndarray, " first"]
+    curved: Float[np.ndarray, " first"]
 
 
 def first_term(
@@ -107,7 +107,7 @@ def _descent(adaptation: Adaptation, search: OptimumSearch) -> str:
 
 
 def _first(identity: Row, found: Found, adaptation: Adaptation, samples: int, steps: int) -> Iterator[Row]:
-    alpha, tasks = adaptation.inner_lr, len(found.own)
+    alpha, tasks = adaptation.inner_lr, len(found.steepest)
     along = f"at the start and after each of {adaptation.steps} inner steps of {tasks} tasks; a lower estimate"
     steepest, curved = float(found.steepest.max()), float(found.curved.max())
     condition = _condition(alpha, curved)
