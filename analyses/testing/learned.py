@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from analyses.contrasts import contrast, minus_of
+from analyses.contrasts import contrast
 from analyses.table import Row, Table
 from trainers.intervals import PERCENT
 
@@ -58,15 +58,14 @@ def _of_seeds(mine: Sequence[Row], untrained: Sequence[Row], chance: float) -> I
     one = len({row.seed for row in mine}) == 1
     level = dataclasses.replace(level, **({"seed": mine[0].seed, "checkpoint": mine[0].checkpoint} if one else {}))
     if level.head == "nil":
-        minus = minus_of({"algorithm": "random"})
-        found = contrast(mine, untrained, minus, PERCENT)
+        found = contrast(mine, untrained, "untrained", PERCENT)
         gain = found[0] if found else dataclasses.replace(level, value=None, reason=_UNTESTED)
-        gain = dataclasses.replace(gain, seed=level.seed, checkpoint=level.checkpoint, minus=minus)
+        gain = dataclasses.replace(gain, seed=level.seed, checkpoint=level.checkpoint, minus=None)
         yield _told(dataclasses.replace(gain, measure="gain_over_untrained"), "untrained features")
     ends = (None if end is None else end - chance for end in (level.value, level.low, level.high))
     value, low, high = ends
     gain = dataclasses.replace(level, measure="gain_over_chance", value=value, low=low, high=high)
-    yield _told(gain, f"chance, {chance:g} %")
+    yield _told(gain, f"chance, {chance:.3g} %")
 
 
 def _told(row: Row, over: str) -> Row:
