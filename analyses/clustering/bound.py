@@ -92,7 +92,8 @@ def bound_terms(
         `plan.per_task` also both distances of each task.
 
     Raises:
-        MetaprobeError: `constant_tasks` is below 1, `common` has several initialisations or another network, or the data do not fit.
+        MetaprobeError: `constant_tasks` is below 1, `common` has several initialisations or another network, or the
+            data do not fit.
     """
     check_whole("constant_tasks", constant_tasks, 1)
     search = search or OptimumSearch()
