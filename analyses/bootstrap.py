@@ -9,6 +9,8 @@ tasks than the sample, about 63 %. That moves a similarity of pooled tasks, most
 ways to differ. The distance from resample to sample stands for the distance from sample to population, so the basic
 interval subtracts the shift, where a percentile interval, q₂.₅ … q₉₇.₅, would add it a second time. The value itself
 keeps its shift; where that is larger than the interval is wide, the interval is stretched to hold the value, too.
+
+Means of accuracies and of their differences need no resampling: `trainers.intervals` has theirs.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtrit  # not scipy.stats, which takes a second to import
 
-__all__ = ["REPLICATES", "Interval", "bounds", "mean_of_tasks", "over_seeds", "task_draws"]
+__all__ = ["REPLICATES", "Interval", "bounds", "over_seeds", "task_draws"]
 
 REPLICATES = 200
 """How many resamples an interval takes by default."""
@@ -151,32 +153,6 @@ def over_seeds(
     by_seeds = draws @ (values - value)
     low, high = bounds(value, value + by_tasks + _widening(count, seeds, within) * by_seeds, range)
     return Interval(value, low, high, tasks, seeds)
-
-
-def mean_of_tasks(
-    per_task: Float[np.ndarray, "seed task"],
-    replicates: int = REPLICATES,
-    range: tuple[float, float] = (-math.inf, math.inf),
-) -> Interval:
-    """Return the mean over seeds and tasks of accuracies, or of paired differences a − b of them.
-
-    Args:
-        per_task: one number a seed and task; column t is the same task in every row, and in every table that this one
-            is compared with.
-        replicates: how many resamples.
-        range: smallest and largest value that there can be.
-
-    Raises:
-        ValueError: not a matrix of finite numbers with a row and a column at least.
-    """
-    per_task = np.asarray(per_task, dtype=np.float64)
-    if per_task.ndim != 2 or not per_task.size or not np.isfinite(per_task).all():
-        raise ValueError(f"bootstrap: expected finite numbers (seed, task), got shape {per_task.shape}")
-    tasks = per_task.shape[1]
-    values = per_task.mean(axis=1)
-    centred = per_task - values[:, None]  # so that what all tasks share leaves no rounding in the deviations
-    resampled = values[:, None] + centred @ task_draws(tasks, replicates).T / tasks
-    return over_seeds(values, resampled, tasks=tasks, range=range)
 
 
 def _widening(count: int, seeds: int, within: bool) -> float:

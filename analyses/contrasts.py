@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.bootstrap import mean_of_tasks
 from analyses.table import Row
+from trainers.intervals import mean_interval, too_few
 
 __all__ = ["DIFFERENCE", "FIXED", "contrast", "filled", "minus_of"]
 
@@ -20,7 +20,6 @@ DIFFERENCE = "_difference"
 FIXED = "_of_these_seeds"
 """What a measure's name ends in where its interval is over tasks alone, of the seeds that there are."""
 
-_REPLICATES = 2000
 _Side = Mapping[int, Mapping[int, Row]]  # by seed and task
 
 
@@ -34,8 +33,8 @@ def contrast(
 ) -> list[Row]:
     """Return the mean over seeds and tasks of one test, or of left − right, paired by seed and task.
 
-    Seeds and tasks are drawn together (`analyses.bootstrap`); of one seed the interval is over tasks. Only seeds and
-    tasks that both sides have count.
+    The interval is over seeds and tasks (`trainers.intervals`); of one seed it is over tasks. Only seeds and tasks that
+    both sides have count.
 
     Args:
         left: rows of single tasks, of one or more seeds, that differ in seed, task and checkpoint alone.
@@ -91,12 +90,15 @@ def _rows(
 
 
 def filled(row: Row, per_task: Float[np.ndarray, "seed task"], limits: tuple[float, float]) -> Row:
-    """Return a row with the mean of numbers by seed and task and its interval, by the bootstrap.
+    """Return a row with the mean of numbers by seed and task and its interval; over few tasks `reason` says so.
 
     Args:
         row: says what they are.
         per_task: the numbers, all finite.
         limits: smallest and largest value.
     """
-    found = mean_of_tasks(per_task, _REPLICATES, limits)
-    return dataclasses.replace(row, value=found.value, low=found.low, high=found.high, n=found.tasks)
+    share = row.minus is None and math.isfinite(limits[0] + limits[1])  # that no task differs shows no certainty then
+    found, tasks = mean_interval(per_task, limits, 1 if share else None), per_task.shape[1]
+    return dataclasses.replace(
+        row, value=found.value, low=found.low, high=found.high, n=tasks, reason=too_few(tasks) or row.reason
+    )

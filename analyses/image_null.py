@@ -22,10 +22,12 @@ from analyses.measures.pair import Pair
 from probe.moments import moments_of
 from probe.store import Sketch
 
-__all__ = ["PERMUTATIONS", "image_classes", "image_null", "image_orders", "ring_orders"]
+__all__ = ["PERMUTATIONS", "image_classes", "image_null", "image_orders", "null_ends", "ring_orders"]
 
 PERMUTATIONS = 40
-"""How many orders a null takes by default: enough for 2.5 and 97.5 % of them."""
+"""How many orders a null takes by default: enough for 2.5 and 97.5 % of them, see `null_ends`."""
+
+_FEWEST = 39  # orders: the smallest of 39 values is their quantile 1/40
 
 _NEEDED = 0.9  # of the rows
 
@@ -93,6 +95,25 @@ def image_orders(
 def ring_orders(images: int, generator: np.random.Generator, permutations: int) -> Iterator[Int[np.ndarray, " image"]]:
     """Yield orders of so many images, in each of which every image is another."""
     return _others([np.arange(images)[:, None]], generator, permutations)
+
+
+def null_ends(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Return the quantiles at 2.5 and 97.5 % of a null's values, where there are enough of them to have such.
+
+    Of k values, q at share p is the one of rank p(k+1) (Davison and Hinkley 1997, section 2.4), which is among them for
+    k ≥ 39; of fewer the smallest and the largest are quantiles at 1/(k+1) and k/(k+1), of six 14 and 86 %, and would be
+    called something that they are not.
+
+    Args:
+        values: one an order, all finite.
+
+    Returns:
+        Both ends; None for both of fewer than 39 values.
+    """
+    if len(values) < _FEWEST:
+        return None, None
+    low, high = np.quantile(values, [0.025, 0.975], method="weibull")
+    return float(low), float(high)
 
 
 def image_classes(sketch: Sketch) -> list[Int[np.ndarray, "image row"]]:

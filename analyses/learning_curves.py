@@ -11,6 +11,8 @@ from analyses.table import Row, Table
 from analyses.testing.accuracy import task_rows
 from trainers.errors import UnreadableInput
 from trainers.formats.checkpoint_format import read_metadata
+from trainers.intervals import PERCENT, POSITIVE, of_half_width, too_few
+from trainers.outer_loop import VALIDATION_QUERIES
 from trainers.run import RunFolder
 
 __all__ = ["learning_curves"]
@@ -47,13 +49,18 @@ def learning_curves(folder: RunFolder) -> Table:
             value=None,
             source=folder.metrics_file.name,
         )
-        for name in ("loss", "accuracy"):
+        for name, limits, queries in (
+            ("loss", POSITIVE, None),
+            ("accuracy", PERCENT, config.n_way * VALIDATION_QUERIES),
+        ):
             mean = statistics.fmean(step[f"train_{name}"] for step in since)
-            value, half = record[f"val_{name}"], record[f"val_{name}_half_width"]
-            bounds = {"low": value - half, "high": value + half}
+            val = of_half_width(
+                record[f"val_{name}"], record[f"val_{name}_half_width"], config.val_tasks, limits, queries
+            )
+            told = {"low": val.low, "high": val.high, "reason": too_few(config.val_tasks) or None}
             rows += [
                 dataclasses.replace(identity, measure=f"train_{name}", value=mean, n=len(since) * config.meta_batch),
-                dataclasses.replace(identity, measure=f"val_{name}", value=value, n=config.val_tasks, **bounds),
+                dataclasses.replace(identity, measure=f"val_{name}", value=val.value, n=config.val_tasks, **told),
             ]
         accuracies = np.array(single.get(iteration, []))
         rows += task_rows(identity, "val_accuracy", accuracies, range(len(accuracies)))

@@ -18,6 +18,7 @@ from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import starting_point
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError
+from trainers.intervals import PERCENT, POSITIVE
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import Tasks
@@ -76,7 +77,10 @@ def step_curves(
                 advance(part.shape[2])
     scores = np.concatenate(parts, axis=2)
     identity = dataclasses.replace(learner.identity, head="own", inner_steps=steps)
-    return Table.of(row for step, found in enumerate(scores) for row in _rows(identity, step, found, plan.task_rows))
+    images = (sampler.n_way * sampler.n_shot, sampler.n_way * sampler.n_query)
+    return Table.of(
+        row for step, found in enumerate(scores) for row in _rows(identity, step, found, plan.task_rows, images)
+    )
 
 
 def _scores(network: TaskNetwork, learner: Learner, tasks: Tasks) -> Float[np.ndarray, "step measure task"]:
@@ -100,10 +104,19 @@ def _at(network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bo
     return torch.stack(scores)
 
 
-def _rows(identity: Row, step: int, scores: Float[np.ndarray, "measure task"], tasks: Sequence[int]) -> Iterator[Row]:
+def _rows(
+    identity: Row,
+    step: int,
+    scores: Float[np.ndarray, "measure task"],
+    tasks: Sequence[int],
+    images: tuple[int, int],  # of a task, that support and query accuracies are shares of
+) -> Iterator[Row]:
     identity = dataclasses.replace(identity, phase="post" if step else "pre", step=step)
     for measure, per_task in zip(_MEASURES, scores, strict=True):
-        yield mean_row(identity, measure, per_task)
+        if measure.endswith("accuracy"):
+            yield mean_row(identity, measure, per_task, PERCENT, images[measure.startswith("query")])
+        else:
+            yield mean_row(identity, measure, per_task, POSITIVE)
         for name, share in _QUARTILES:
             value = float(np.quantile(per_task, share))
             yield dataclasses.replace(identity, measure=f"{measure}_{name}", value=value, n=len(per_task))

@@ -16,6 +16,7 @@ from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import load_checkpoint
 from trainers.clustering.clusters import Clusters, starting_point
 from trainers.device import device_named, exact_float32
+from trainers.intervals import POSITIVE
 from trainers.networks import Parameters, layer_of
 from trainers.parallel import one_thread
 from trainers.tasks.imageset import ImageSet
@@ -117,5 +118,5 @@ def _layer_rows(
             reason = "the layer's weights are all zero"
             rows.append(dataclasses.replace(identity, measure=measure, status="undefined", reason=reason))
             continue
-        rows.append(mean_row(identity, measure, distances / scale))
+        rows.append(mean_row(identity, measure, distances / scale, POSITIVE))
     return rows

@@ -35,7 +35,7 @@ _MEASURES = {"mean_cca": "Mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear
 _MEASURES |= {"debiased_cka": "Debiased CKA"}
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy"), (0.0, 100.0)),
-    **dict.fromkeys(("euclidean_distance", "relative_distance"), (0.0, math.inf)),
+    **dict.fromkeys(("euclidean_distance", "relative_distance", "loss", "query_loss", "val_loss"), (0.0, math.inf)),
     **dict.fromkeys(("usage_frequency", "unchanged_by_label_order"), (0.0, 1.0)),
 }
 _LAYERS = ("#86bfb3", "#529d90", "#25756a", "#053f37")

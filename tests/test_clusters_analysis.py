@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from analyses.clustering.partitions import (
     adjusted_rand,
     agreement_scores,
     between_score,
+    chance_of_agreeing,
     normalised_mutual_information,
     purity,
     resampled,
@@ -284,6 +286,23 @@ def test_the_views_and_the_assignment_take_the_checkpoints_own_label_orders():
     assert torch.equal(assigned, checkpoint.clusters.nearest(expected))
 
 
+def test_chance_of_agreeing_is_the_mean_and_spread_over_all_exchanges():
+    first, second = np.array([0, 0, 1, 2, 2, 2, 1, 0]), np.array([1, 0, 1, 2, 0, 2, 2, 2])
+    every = [
+        sum(a == b for a, b in zip(order, second.tolist(), strict=True)) / 8
+        for order in itertools.permutations(first.tolist())
+    ]
+    found = chance_of_agreeing(first, second, 3, np.random.default_rng(0))
+    assert found.value == pytest.approx(math.fsum(every) / len(every), rel=1e-12)
+    inside = [found.low <= one <= found.high for one in every]
+    assert sum(inside) / len(inside) >= 0.95
+    assert 0.5 < sum(found.low < one < found.high for one in every) / len(every) < 0.95
+    same = np.repeat(np.arange(3), 400)
+    large = chance_of_agreeing(same, same, 3, np.random.default_rng(0))
+    assert large.value == pytest.approx(1 / 3)
+    assert (large.high - large.low) / 2 == pytest.approx(1.96 * math.sqrt(2 / 9 / 1199), rel=0.3)
+
+
 def test_views_do_not_depend_on_batches_or_workers():
     checkpoint = maml()
     sampler = sampler_of(checkpoint, MIXED, PLAN)
@@ -519,7 +538,7 @@ def test_agreement_of_views_is_that_of_plain_k_means(learner, agreed):
     assert "k-means, m 2, on 40 tasks of the train split, seed 5" in agreed.rows[0].reason
     row = the(agreed, measure="purity", view="features")
     assert row.status == "ok" and 0.5 <= row.value <= 1
-    assert len(agreed) == 4 * 3 + 3 + 3
+    assert len(agreed) == 4 * 3 + 3 + 2 * 3
 
 
 def test_label_order_is_what_changes_the_labels_alone(learner, agreed):
@@ -531,6 +550,10 @@ def test_label_order_is_what_changes_the_labels_alone(learner, agreed):
         assert row.value == pytest.approx(share)
         assert (row.low, row.high) == pytest.approx(wilson(40 * share, 40), abs=1e-9)
         assert row.n == 40
+        null = the(agreed, measure="unchanged_by_label_order_null", view=view)
+        chance = sum(float((before[view] == i).mean()) * float((after[view] == i).mean()) for i in range(2))
+        assert null.value == pytest.approx(chance, rel=1e-12)
+        assert 0 <= null.low <= chance <= null.high <= 1
     assert min(shares.values()) < 1
     assert not [row for row in agreed.rows if row.measure == "unchanged_by_label_order" and row.view == "features"]
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.bootstrap import mean_of_tasks
 from analyses.contrasts import FIXED, contrast, minus_of
 from analyses.table import Row
+from trainers.intervals import mean_interval
 
 TASKS = 40
 PERCENT = (0.0, 100.0)
@@ -47,7 +47,7 @@ def test_a_mean_is_over_seeds_and_tasks(two):
     assert (level.measure, level.minus) == ("accuracy", None)
     assert (level.seed, level.task, level.checkpoint) == (None, None, None)
     assert (level.source, level.n, level.learner) == ("a0+a1", TASKS, "a")
-    expected = mean_of_tasks(two[0], 2000, PERCENT)
+    expected = mean_interval(two[0], PERCENT)
     assert (level.value, level.low, level.high) == (expected.value, expected.low, expected.high)
     assert level.value == pytest.approx(two[0].mean())
     assert fixed.measure == "accuracy" + FIXED

@@ -6,13 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
 from trainers.config import Adaptation, NetworkConfig
 from trainers.errors import MetaprobeError
-from trainers.evaluate import evaluate, half_width
+from trainers.evaluate import evaluate
 from trainers.networks import build_network
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler
@@ -195,18 +194,6 @@ def test_the_networks_own_weights_are_not_read_and_not_changed():
         for name, value in network.named_parameters():
             value.copy_(other[name])
     np.testing.assert_array_equal(found.loss, scores(network, sampler, tasks=2).loss)
-
-
-@pytest.mark.parametrize("count", [2, 3, 30, 600])
-def test_half_width_is_half_of_students_interval(count):
-    values = np.random.default_rng(count).normal(60, 10, count)
-    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
-    assert half_width(values) == pytest.approx((high - low) / 2, rel=1e-12)
-    assert half_width(np.full(count, 50.0)) == 0
-
-
-def test_one_task_has_no_interval():
-    assert half_width(np.array([50.0])) == math.inf
 
 
 def test_an_unknown_layer_is_named():

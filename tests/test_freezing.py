@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-from analyses.bootstrap import mean_of_tasks
 from analyses.contrasts import contrast, minus_of
 from analyses.freezing import TestPlan, accuracy_of, all_subsets, contiguous_blocks, freeze, group_accuracy, mean_row
 from analyses.table import Row, Table
@@ -17,12 +16,14 @@ from analyses.testing.accuracy import evaluated
 from probe.cli import main
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
+from tests.interval_coverage import interval_of
 from tests.several_starts import NETWORK, checkpoint_of, nearest, own_start, plain, two_starts
 from tests.test_training import tiny
 from trainers.adapt import adapt, query_logits, task_losses
 from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.errors import MetaprobeError
 from trainers.evaluate import evaluate
+from trainers.intervals import mean_interval
 from trainers.networks import build_network
 from trainers.outer_loop import train
 from trainers.run import RunFolder
@@ -69,14 +70,14 @@ def the(table, **wanted):
 
 
 def assert_mean(row, per_task):
-    low, high = stats.t.interval(0.95, len(per_task) - 1, loc=per_task.mean(), scale=stats.sem(per_task))
+    low, high = interval_of(per_task, (0.0, 100.0))
     assert (row.value, row.low, row.high) == pytest.approx((per_task.mean(), low, high), abs=1e-4)
     assert row.n == len(per_task)
     assert row.status == "ok"
 
 
 def assert_difference(row, per_task, minus="frozen=none"):
-    found = mean_of_tasks(per_task[None], 2000, (-100.0, 100.0))
+    found = mean_interval(per_task[None], (-100.0, 100.0))
     assert (row.value, row.low, row.high) == pytest.approx((found.value, found.low, found.high), abs=1e-4)
     assert (row.n, row.status, row.minus) == (len(per_task), "ok", minus)
 
@@ -187,7 +188,9 @@ def test_each_task_gets_a_row_of_its_own_when_asked(run):
         tasks = [row for row in chosen(table, **same) if row.task is not None]
         assert [row.task for row in tasks] == list(range(PLAN.tasks))
         assert {(row.measure, row.low, row.high, row.n) for row in tasks} == {("accuracy", None, None, 1)}
-        assert dataclasses.replace(tasks[0], task=None, value=mean.value, low=mean.low, high=mean.high, n=6) == mean
+        same = {"value": mean.value, "low": mean.low, "high": mean.high, "n": 6, "reason": mean.reason}
+        assert dataclasses.replace(tasks[0], task=None, **same) == mean
+        assert "an interval over 6 tasks, fewer than 10, is rough" in mean.reason
         assert np.mean([row.value for row in tasks]) == pytest.approx(mean.value, rel=1e-12)
     some = [r.value for r in chosen(table, algorithm="maml", frozen="conv1", inner_steps=2) if r.task is not None]
     np.testing.assert_allclose(some, correct(checkpoint, ("conv1",), 2), atol=1e-4)

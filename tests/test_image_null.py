@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.image_null import image_classes, image_null
+from analyses.image_null import PERMUTATIONS, image_classes, image_null, null_ends
 from analyses.measures.measure import MEASURES, shuffled_nulls
 from probe.store import Sketch
 from probe.store.picking import GROUP, picked_rows
@@ -177,3 +177,24 @@ def test_what_does_not_line_up_is_refused():
         image_null(x, dataclasses.replace(y, positions=y.positions[::-1]), ALL, np.random.default_rng(0), 2)
     with pytest.raises(ValueError, match="permutations must be at least 1, got 0"):
         image_null(x, y, ALL, np.random.default_rng(0), 0)
+
+
+@pytest.mark.parametrize("count", [39, 40, 200])
+def test_the_ends_of_a_null_are_quantiles_that_exist(count):
+    values = np.random.default_rng(count).gamma(2.0, size=count)
+    ordered = sorted(values.tolist())
+
+    def ranked(place):  # of rank `place`, counted from 1, linear between neighbours
+        below = int(place)
+        return ordered[below - 1] + (place - below) * (ordered[min(below, count - 1)] - ordered[below - 1])
+
+    expected = [ranked((count + 1) * share) for share in (0.025, 0.975)]
+    assert null_ends(tuple(values)) == pytest.approx(expected, rel=1e-12)
+    if count == 39:
+        assert null_ends(tuple(values)) == (ordered[0], ordered[-1])
+
+
+@pytest.mark.parametrize("count", [1, 6, 38])
+def test_of_too_few_orders_no_quantile_is_named(count):
+    assert null_ends(tuple(range(count))) == (None, None)
+    assert null_ends(tuple(range(PERMUTATIONS))) != (None, None)

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from analyses.freezing import all_subsets, freeze, freeze_module
 from analyses.testing import TestPlan
+from analyses.testing.reuse import reuse_table
 from tests.captures import sampler, small_network, some_tasks, state_of
 from tests.conftest import make_imageset
 from tests.test_freezing import chosen, the
@@ -202,3 +203,59 @@ def test_the_nil_head_needs_a_network_of_ours():
     network = small_network()
     scores = query_scores(network, dict(network.named_parameters()), sampler().batch(range(2)), "nil")
     assert scores.shape == (2, 2)
+
+
+def nil(network):
+    """Accuracy (percent) of each task, by the labels of the support images, weighted by softmax of cosines."""
+    found = []
+    for place in range(len(TASKS)):
+        own, task = copy.deepcopy(network), TASKS[place : place + 1]
+
+        def features(images, own=own):
+            maps = own.high(own.low(own.stem(images)))
+            return own.drop(maps.mean(dim=(2, 3))).detach().numpy().astype(np.float64)
+
+        support, query = features(task.support.images[0]), features(task.query.images[0])
+        support, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (support, query))
+        weights = np.exp(query @ support.T)
+        votes = weights @ np.eye(3)[task.support.labels[0].numpy()]
+        found.append(100 * np.mean(votes.argmax(axis=1) == task.query.labels[0].numpy()))
+    return found
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_the_nil_head_reads_what_the_last_layer_does_and_gives_a_reuse_index_its_floor(norm):
+    network = network_of(norm)
+    other = {name: 1.3 * value.detach() + 0.1 for name, value in network.named_parameters()}
+    table = freeze_module(network, None, TASKS, ADAPTATION, untrained=other, nil_head=True, per_task=True)
+    assert not network.head._forward_pre_hooks
+    for algorithm, weights in ((None, {}), ("random", other)):
+        tested = copy.deepcopy(network)
+        tested.load_state_dict(weights, strict=False)
+        rows = [
+            row for row in chosen(table, head="nil", algorithm=algorithm, measure="accuracy") if row.task is not None
+        ]
+        assert [row.value for row in rows] == pytest.approx(nil(tested))
+        assert {(row.inner_steps, row.phase, row.frozen) for row in rows} == {(0, "pre", "")}
+    index = reuse_table(table, LAYERS[:-1], ADAPTATION.steps)
+    assert [(row.head, row.inner_steps) for row in index.rows] == [("own", 2), ("nil", 0)]
+    without = freeze_module(network, None, TASKS, ADAPTATION, untrained=other, per_task=True)
+    (row,) = reuse_table(without, LAYERS[:-1], ADAPTATION.steps).rows
+    assert "the untrained network was not tested with the NIL head" in row.reason
+
+
+def test_a_last_layer_that_is_none_is_told():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3, 64, dtype=torch.float64))
+
+        def forward(self, x):
+            return x.flatten(1) @ self.weight.T
+
+    tasks, adaptation = TASKS, Adaptation(("weight",), inner_lr=0.1, steps=1)
+    size = TASKS.support.images[0, 0].numel()
+    network = Bare()
+    network.weight = nn.Parameter(torch.ones(3, size, dtype=torch.float64))
+    with pytest.raises(MetaprobeError, match=r"the last layer, 'weight', is given: expected a submodule"):
+        freeze_module(network, None, tasks, adaptation, nil_head=True, frozen=[()])

@@ -153,8 +153,8 @@ def made(seeds=2, **learner):
         *test_rows(nil_untrained, head="nil", inner_steps=0, phase="pre", **RANDOM),
     ]
     cases = {
-        ("own", 5): (full, frozen, untrained),
-        ("own", 30): (full, later, later_untrained),
+        ("own", 5): (full, frozen, nil_untrained),
+        ("own", 30): (full, later, nil_untrained),
         ("nil", 0): (full, nil, nil_untrained),
     }
     return rows, cases
@@ -190,22 +190,37 @@ def test_a_head_that_alone_adapts_has_no_index_beside_one_of_all_layers():
     assert reuse_table(Table.of([*rows, *trained]), BODY, 5) == reuse_table(Table.of(rows), BODY, 5)
 
 
-def test_the_untrained_network_that_adapted_alike_is_the_one_compared_with():
-    rows, cases = made(algorithm="anil", adapts="all")
-    others = [dataclasses.replace(row, adapts="all", value=row.value + 1) for row in rows if row.algorithm == "random"]
-    found = the(reuse_table(Table.of([*rows, *others]), BODY, 5), head="own", inner_steps=5, seed=None)
-    full, frozen, untrained = cases["own", 5]
-    assert found.value == pytest.approx(reuse_index(full, frozen, untrained + 1).value)
+def test_what_the_untrained_network_does_under_its_own_head_counts_for_nothing():
+    rows, _ = made()
+    found = reuse_table(Table.of(rows), BODY, 5)
+    other = [
+        dataclasses.replace(r, value=r.value - 9) if (r.algorithm, r.head) == ("random", "own") else r for r in rows
+    ]
+    assert reuse_table(Table.of(other), BODY, 5) == found
+    without = Table.of(row for row in rows if (row.algorithm, row.head) != ("random", "own"))
+    assert reuse_table(without, BODY, 5) == found
+
+
+def test_without_the_nil_head_on_the_untrained_body_there_is_no_index():
+    rows, _ = made()
+    for lost in (rows, [row for row in rows if row.algorithm != "random"]):
+        kept = Table.of(row for row in lost if (row.algorithm, row.head) != ("random", "nil"))
+        found = reuse_table(kept, BODY, 5).rows
+        assert len(found) == 3 * 3
+        assert {(row.value, row.low, row.status) for row in found} == {(None, None, "undefined")}
+        assert all("the untrained network was not tested with the NIL head" in row.reason for row in found)
+    one = Table.of(row for row in rows if (row.algorithm, row.head, row.seed) != ("random", "nil", 1))
+    assert {row.seed for row in reuse_table(one, BODY, 5).rows if row.status == "ok"} == {0}
+    assert {row.seed for row in reuse_table(one, BODY, 5).rows if row.status != "ok"} == {1, None}
 
 
 def test_what_is_not_there_has_no_row_and_repeats_count_once():
     rows, _ = made()
     full = reuse_table(Table.of(rows), BODY, 5)
     assert reuse_table(Table.of([*rows, *rows]), BODY, 5) == full
-    assert not reuse_table(Table.of(row for row in rows if row.algorithm != "random"), BODY, 5).rows
     assert not reuse_table(Table.of(rows), BODY, 10).rows  # the learner was not tested at 10 steps
     assert not reuse_table(Table.of(dataclasses.replace(row, task=None) for row in rows), BODY, 5).rows
-    some = reuse_table(Table.of(row for row in rows if (row.algorithm, row.seed) != ("random", 1)), BODY, 5)
+    some = reuse_table(Table.of(row for row in rows if (row.algorithm, row.seed) != ("maml", 1)), BODY, 5)
     assert {row.seed for row in some.rows} == {0}
 
 
@@ -252,7 +267,7 @@ def test_the_index_of_a_real_ablation(tmp_path):
     for row in (row for row in found.rows if row.status == "ok"):
         test = {"frozen": row.frozen, "inner_steps": row.inner_steps, "head": row.head}
         full = mean(algorithm="maml", frozen="", inner_steps=2, head="own")
-        frozen, floor = (mean(algorithm=name, **test) for name in ("maml", "random"))
+        frozen, floor = mean(algorithm="maml", **test), mean(algorithm="random", head="nil")
         assert row.value == pytest.approx((frozen - floor) / (full - floor))
 
 

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import stats
 
+from analyses.contrasts import contrast
 from analyses.freezing import TestPlan, accuracy_of
 from analyses.steps import step_curves
 from tests.conftest import make_imageset
+from tests.interval_coverage import interval_of
 from tests.reference_maml import adapt, conv4
 from tests.several_starts import ADAPTATION, LAYERS, NETWORK, checkpoint_of, nearest, own_start, two_starts
 from trainers.checkpoint import Checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
+from trainers.intervals import PERCENT, POSITIVE
 from trainers.networks import build_network
 from trainers.tasks.episodes import EpisodeSampler
 
@@ -64,9 +66,8 @@ def assert_curves(table, start_of, steps, **options):
     for step in range(steps + 1):
         for measure, per_task in zip(MEASURES, expected(start_of, step, **options), strict=True):
             row = rows[step, measure]
-            low, high = stats.t.interval(0.95, len(per_task) - 1, loc=per_task.mean(), scale=stats.sem(per_task))
-            if np.ptp(per_task) == 0:
-                low = high = per_task.mean()
+            limits = PERCENT if measure.endswith("accuracy") else POSITIVE
+            low, high = interval_of(per_task, limits, 3 * (2 if measure.startswith("support") else PLAN.n_query))
             assert (row.value, row.low, row.high) == pytest.approx((per_task.mean(), low, high), rel=1e-4, abs=1e-5)
             assert (row.n, row.inner_steps, row.head) == (PLAN.tasks, steps, "own")
             assert row.phase == ("post" if step else "pre")
@@ -98,6 +99,25 @@ def test_each_task_gets_rows_of_its_own_when_asked():
             rows = [single[step, measure, task] for task in range(PLAN.tasks)]
             np.testing.assert_allclose([row.value for row in rows], per_task, rtol=1e-4, atol=1e-5)
             assert {(row.n, row.inner_steps, row.low) for row in rows} == {(1, 2, None)}
+
+
+def test_steps_and_learners_are_paired_by_task():
+    plan, (one, other) = dataclasses.replace(PLAN, per_task=True), (one_start(), one_start(("conv4", "head")))
+    ours, theirs = (step_curves(checkpoint, IMAGESET, plan, 2) for checkpoint in (one, other))
+
+    def singles(table, step):
+        rows = [row for row in table.rows if (row.measure, row.step) == ("query_loss", step)]
+        return [row for row in rows if row.task is not None]
+
+    first, last = expected(lambda _: one.params, 1)[2], expected(lambda _: one.params, 2)[2]
+    (rise,) = contrast(singles(ours, 2), singles(ours, 1), "step=1", (0.0, np.inf))
+    gap = last - first
+    assert (rise.value, rise.low, rise.high) == pytest.approx(
+        (gap.mean(), *interval_of(gap, (-np.inf, np.inf))), rel=1e-3, abs=1e-5
+    )
+    (apart,) = contrast(singles(ours, 2), singles(theirs, 2), "learner=other", (0.0, np.inf))
+    gap = last - expected(lambda _: other.params, 2, layers=("conv4", "head"))[2]
+    assert apart.value == pytest.approx(gap.mean(), rel=1e-3, abs=1e-5)
 
 
 def test_of_several_initialisations_a_task_starts_from_its_own():

@@ -251,7 +251,7 @@ def test_a_config_that_is_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_divergence_seen_only_in_validation_saves_nothing(tmp_path, toy, monkeypatch):
-    lost = Evaluation(np.full(4, 20.0), np.full(4, np.nan))
+    lost = Evaluation(np.full(4, 20.0), np.full(4, np.nan), 12)
     monkeypatch.setattr("trainers.outer_loop.evaluate", lambda *_, **__: lost)
     with pytest.raises(Diverged, match=r"validation loss is nan at iteration 4 of 9"):
         train(tiny(), toy, tmp_path / "run")

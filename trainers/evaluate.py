@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor, nn
 
 from trainers.adapt import adapt_as, query_logits, task_losses
@@ -27,17 +25,24 @@ from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["Evaluation", "TestHead", "evaluate", "half_width", "query_scores", "sampler_for"]
+__all__ = ["Evaluation", "TestHead", "evaluate", "query_scores", "sampler_for", "scores_of"]
 
 TestHead = Literal["own", "nil"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of each task: query accuracy in percent and mean query loss in nats, both of shape (task,)."""
+    """Scores of each task: query accuracy in percent and mean query loss in nats, both of shape (task,).
+
+    Attributes:
+        accuracy: percent.
+        loss: nats.
+        queries: how many images of a task an accuracy is the share of.
+    """
 
     accuracy: Float[np.ndarray, " task"]
     loss: Float[np.ndarray, " task"]
+    queries: int
 
 
 def sampler_for(
@@ -76,12 +81,6 @@ def sampler_for(
     need = bytes_of_tasks(shape, n_shot + n_query, tasks=1, at_once=1)
     check_memory(need, "lower --n-query", memory_of(device_named(device)))
     return sampler
-
-
-def half_width(values: Float[np.ndarray, " task"]) -> float:
-    """Return half the width of the 95 % confidence interval of a mean over tasks (Student's t); inf for one task."""
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
 
 
 def evaluate(
@@ -141,7 +140,7 @@ def evaluate(
             if advance:
                 advance(part.shape[1])
     accuracy, loss = np.concatenate(scores, axis=1)
-    return Evaluation(accuracy, loss)
+    return Evaluation(accuracy, loss, sampler.n_way * sampler.n_query)
 
 
 def query_scores(
@@ -166,9 +165,13 @@ def query_scores(
         one_query: see `evaluate`.
     """
     with torch.no_grad():
-        logits = _logits(network, adapted, tasks, head, transductive, one_query)
-        loss = task_losses(logits, tasks.query.labels).double()
-        accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).double().mean(dim=1)
+        return scores_of(_logits(network, adapted, tasks, head, transductive, one_query), tasks)
+
+
+def scores_of(logits: Float[Tensor, "task sample way"], tasks: Tasks) -> Float[np.ndarray, "2 task"]:
+    """Return what `query_scores` does, of query logits."""
+    loss = task_losses(logits, tasks.query.labels).double()
+    accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).double().mean(dim=1)
     return torch.stack([accuracy.where(~loss.isnan(), loss), loss]).cpu().numpy()
 
 

@@ -22,10 +22,11 @@ from trainers.device import exact_float32, peak_memory
 from trainers.disk import told_when_full
 from trainers.engine import Engine, Trials, choose_engine
 from trainers.errors import MetaprobeError
-from trainers.evaluate import evaluate, half_width
+from trainers.evaluate import evaluate
 from trainers.executor import Executor
 from trainers.files import alone_in
 from trainers.interrupt import Interrupted, stop_on_interrupt
+from trainers.intervals import half_width
 from trainers.learner import Learner
 from trainers.networks import convolve_in
 from trainers.parallel import TaskWorkers

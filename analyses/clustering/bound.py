@@ -21,6 +21,7 @@ from trainers.clustering.clusters import Clusters, Start, starting_point
 from trainers.config import Adaptation
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError
+from trainers.limits import check_whole
 from trainers.networks import Parameters, TaskNetwork
 from trainers.parallel import TaskWorkers
 from trainers.tasks.episodes import Examples, Tasks
@@ -36,6 +37,7 @@ class _Common:
     start: Start
     adaptation: Adaptation
     told: str
+    own: bool = False  # it is where the learner begins too: what is found from there is found already
 
 
 def bound_terms(
@@ -46,6 +48,7 @@ def bound_terms(
     *,
     common: Checkpoint | None = None,
     steps: int = 20,
+    constant_tasks: int = 20,
     advance: Callable[[int], None] | None = None,
 ) -> Table:
     """Estimate the terms of ER(θ_T^q) ≤ 2G²(ρ^q − 1)/(KL) + (1/2α) E‖θ − θ_T*‖², ρ = 1 + 2αL (Theorem 1).
@@ -77,6 +80,8 @@ def bound_terms(
         search: how θ_T* is looked for.
         common: of one initialisation, from which the common optimum is looked for.
         steps: the first term is given for q = 0 … this.
+        constant_tasks: G and L are maxima over the first so many tasks: they have no interval that more would narrow,
+            and take a quarter of a task's time.
         advance: called with the number of tasks just done.
 
     Returns:
@@ -87,22 +92,30 @@ def bound_terms(
         `plan.per_task` also both distances of each task.
 
     Raises:
-        MetaprobeError: `common` has several initialisations or another network, or the data do not fit.
+        MetaprobeError: `constant_tasks` is below 1, `common` has several initialisations or another network, or the
+            data do not fit.
     """
+    check_whole("constant_tasks", constant_tasks, 1)
     search = search or OptimumSearch()
     learner, sampler = learner_of(checkpoint, plan), sampler_of(checkpoint, imageset, plan)
     shared = _common(checkpoint, common, plan)
     firsts = range(0, plan.tasks, plan.chunk)
     batches = (sampler.batch(range(first, min(first + plan.chunk, plan.tasks))) for first in firsts)
     parts = []
+
+    def measured(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "6 task"]:
+        return _measured(own, learner, shared, imageset, batch, search, batch.indices[0] < constant_tasks)
+
     with exact_float32(), TaskWorkers(learner.network) as workers:
-        run = workers.map(lambda own, batch: _measured(own, learner, shared, imageset, batch, search), batches)
+        run = workers.map(measured, batches)
         for part in run:
             parts.append(part)
             if advance:
                 advance(part.shape[1])
     samples = checkpoint.network_config.n_way * checkpoint.config.n_shot
     found, how = Found(*np.concatenate(parts, axis=1)), learner.adaptation
+    first = slice(constant_tasks)
+    found = dataclasses.replace(found, steepest=found.steepest[first], curved=found.curved[first])
     identity = dataclasses.replace(learner.identity, head="own", inner_steps=how.steps)
     other = (shared.told, shared.adaptation) if shared else None
     return Table.of(bound_rows(identity, found, how, search, other, samples, steps, plan.task_rows))
@@ -126,7 +139,8 @@ def _common(checkpoint: Checkpoint, common: Checkpoint | None, plan: TestPlan) -
             f"{checkpoint.fingerprint[:12]}: {common.network_config} and {checkpoint.network_config}"
         )
     told = f"{common.config.algorithm} {common.fingerprint[:12]}"
-    return _Common(common.start(plan.device), common.adaptation, told)
+    own = (common.fingerprint, common.adaptation) == (checkpoint.fingerprint, checkpoint.adaptation)
+    return _Common(common.start(plan.device), common.adaptation, told, own)
 
 
 def _measured(
@@ -136,21 +150,23 @@ def _measured(
     imageset: ImageSet,
     tasks: Tasks,
     search: OptimumSearch,
+    constants: bool,
 ) -> Float[np.ndarray, "6 task"]:
-    """Return what the fields of `Found` hold, in their order, for each task."""
+    """Return what the fields of `Found` hold, in their order, for each task; without `constants` 0 for the last two."""
     start, found = starting_point(network, learner.start, tasks.support), []
     for there, sample in task_samples(imageset, tasks, search.images):
         support = tasks.support[there]
         own = _slice(start, there) if isinstance(learner.start, Clusters) else start
         optimum, loss = _optimum(network, own, support, sample, learner.adaptation, search)
         shared = optimum
-        if common is not None:
+        if common is not None and not common.own:
             origin = starting_point(network, common.start, support)
             shared, _ = _optimum(network, origin, support, sample, common.adaptation, search)
         ends = [squared_distances(network, own, end, len(loss)) for end in (optimum, shared)]
         how = learner.adaptation
         left = gradient_norms(network, optimum, sample, how.layers, how.adapt_norm)
-        values = (loss, left, *_constants(network, own, support, how))
+        last = _constants(network, own, support, how) if constants else (torch.zeros_like(loss),) * 2
+        values = (loss, left, *last)
         found.append(torch.stack([*ends, *(value.double().cpu() for value in values)]))
     return torch.cat(found, dim=1).numpy()
 

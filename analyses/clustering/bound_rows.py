@@ -12,6 +12,7 @@ from analyses.clustering.task_optimum import OptimumSearch
 from analyses.table import Row
 from analyses.testing.accuracy import mean_row, task_rows
 from trainers.config import Adaptation
+from trainers.intervals import POSITIVE
 
 __all__ = ["Found", "bound_rows", "first_term"]
 
@@ -25,16 +26,16 @@ class Found:
         common: the same to the optimum found from the common start.
         loss: on the sample, where the search for the own optimum ended, in nats.
         gradient: norm of that loss's gradient there.
-        steepest: the largest gradient norm of a support sample along the adaptation.
-        curved: the largest |eigenvalue| of the Hessian of the support loss along the adaptation.
+        steepest: the largest gradient norm of a support sample along the adaptation, of the first tasks.
+        curved: the largest |eigenvalue| of the Hessian of the support loss along the adaptation, of these too.
     """
 
     own: Float[np.ndarray, " task"]
     common: Float[np.ndarray, " task"]
     loss: Float[np.ndarray, " task"]
     gradient: Float[np.ndarray, " task"]
-    steepest: Float[np.ndarray, " task"]
-    curved: Float[np.ndarray, " task"]
+    steepest: Float[np.ndarray, " first"]
+    curved: Float[np.ndarray, " first"]
 
 
 def first_term(
@@ -106,7 +107,7 @@ def _descent(adaptation: Adaptation, search: OptimumSearch) -> str:
 
 
 def _first(identity: Row, found: Found, adaptation: Adaptation, samples: int, steps: int) -> Iterator[Row]:
-    alpha, tasks = adaptation.inner_lr, len(found.own)
+    alpha, tasks = adaptation.inner_lr, len(found.steepest)
     along = f"at the start and after each of {adaptation.steps} inner steps of {tasks} tasks; a lower estimate"
     steepest, curved = float(found.steepest.max()), float(found.curved.max())
     condition = _condition(alpha, curved)
@@ -151,7 +152,8 @@ def _mean(identity: Row, measure: str, per_task: Float[np.ndarray, " task"], rea
     if lost := int((~np.isfinite(per_task)).sum()):
         told = f"the descent left the finite numbers in {lost} of {len(per_task)} tasks, lower its rate; {reason}"
         return dataclasses.replace(identity, measure=measure, n=len(per_task), status="undefined", reason=told)
-    return dataclasses.replace(mean_row(identity, measure, per_task), reason=reason)
+    row = mean_row(identity, measure, per_task, POSITIVE)
+    return dataclasses.replace(row, reason="; ".join(filter(None, (reason, row.reason))))
 
 
 def _single(identity: Row, measure: str, value: float, tasks: int, reason: str) -> Row:

@@ -19,7 +19,7 @@ from analyses.clustering.cluster_rows import (
     share_row,
     undefined_row,
 )
-from analyses.clustering.partitions import between_score
+from analyses.clustering.partitions import between_score, chance_of_agreeing
 from analyses.clustering.task_views import (
     PARAMETER_VIEWS,
     VIEWS,
@@ -161,7 +161,8 @@ def agreement(
 
     Returns:
         `SCORES` for each view; "adjusted_rand_between" for pairs of views of the parameters; "unchanged_by_label_order"
-        (0 … 1, Wilson's interval) for each of these. A view that is the same for all tasks gives undefined rows.
+        (0 … 1, Wilson's interval) for each of these, and "unchanged_by_label_order_null", the share that stays by
+        chance, given how large the clusters are. A view that is the same for all tasks gives undefined rows.
 
     Raises:
         MetaprobeError: `m` is needed, more than the tasks, `moves` beside `with_usage`, or the data do not fit.
@@ -244,4 +245,7 @@ def _agreement_rows(
         if view in found.undefined:
             yield undefined_row(row, measure, found.undefined[view])
         else:
-            yield share_row(row, measure, nearest[view] == nearest[f"{view} permuted"])
+            first, second = nearest[view], nearest[f"{view} permuted"]
+            yield share_row(row, measure, first == second)
+            chance = chance_of_agreeing(first, second, found.m, bootstrap_generator(seed))
+            yield scored_row(row, f"{measure}_null", chance)

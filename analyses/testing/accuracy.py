@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -17,7 +16,8 @@ from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError, unknown_name
-from trainers.evaluate import Evaluation, TestHead, evaluate, half_width
+from trainers.evaluate import Evaluation, TestHead, evaluate
+from trainers.intervals import EVERYWHERE, PERCENT, POSITIVE, mean_interval, too_few
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
@@ -161,25 +161,43 @@ def score_rows(
         head=head,
         inner_steps=steps,
     )
-    rows = [mean_row(identity, "accuracy", result.accuracy), mean_row(identity, "loss", result.loss)]
+    rows = [
+        mean_row(identity, "accuracy", result.accuracy, PERCENT, result.queries),
+        mean_row(identity, "loss", result.loss, POSITIVE),
+    ]
     if less is not None:
         minus, other = less
         rows.append(_difference_row(dataclasses.replace(identity, minus=minus), result.accuracy - other.accuracy))
     return [*rows, *task_rows(identity, "accuracy", result.accuracy, tasks)]
 
 
-def mean_row(identity: Row, measure: str, per_task: Float[np.ndarray, " task"]) -> Row:
-    """Return the row of a mean over tasks with its 95 % interval; one task alone has none.
+def mean_row(
+    identity: Row,
+    measure: str,
+    per_task: Float[np.ndarray, " task"],
+    limits: tuple[float, float] = EVERYWHERE,
+    queries: int | None = None,
+) -> Row:
+    """Return the row of a mean over tasks with its 95 % interval (`trainers.intervals`); one task alone has none.
 
-    Where a task has no number (its inner loop diverged), the mean has none: undefined, with how many there are.
+    Where a task has no number (its inner loop diverged), the mean has none: undefined, with how many there are. Over so
+    few tasks that the interval is rough, `reason` says so.
+
+    Args:
+        identity: says what the numbers are of.
+        measure: what was measured.
+        per_task: the numbers.
+        limits: smallest and largest value.
+        queries: of a task, where the numbers are the percentage of them that is right.
     """
     identity = dataclasses.replace(identity, measure=measure, n=len(per_task))
     if lost := int((~np.isfinite(per_task)).sum()):
         reason = f"{lost} of {len(per_task)} tasks have no finite {measure}: their inner loop diverged"
         return dataclasses.replace(identity, value=None, status="undefined", reason=reason)
-    mean, half = float(per_task.mean()), half_width(per_task)
-    low, high = (mean - half, mean + half) if math.isfinite(half) else (None, None)
-    return dataclasses.replace(identity, value=mean, low=low, high=high)
+    mean, rough = mean_interval(per_task[None], limits, queries), too_few(len(per_task))
+    return dataclasses.replace(
+        identity, value=mean.value, low=mean.low, high=mean.high, reason=rough or identity.reason
+    )
 
 
 def task_rows(identity: Row, measure: str, per_task: Float[np.ndarray, " task"], tasks: Sequence[int]) -> Iterator[Row]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from analyses.table import Row, Table
 from analyses.testing.ablation import Ablation, OtherSteps, contiguous_blocks
-from analyses.testing.accuracy import narrowed
+from analyses.testing.accuracy import narrowed, score_rows
 from probe.capturing.untouched import untouched
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import fingerprint_of
 from trainers.config import Adaptation
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError, unknown_name
-from trainers.evaluate import Evaluation, query_scores
-from trainers.networks import Parameters, TaskNetwork
+from trainers.evaluate import Evaluation, TestHead, query_scores, scores_of
+from trainers.networks import Parameters, TaskNetwork, forward_tasks
+from trainers.networks.heads import nil_of_features
 from trainers.parallel import one_thread
 from trainers.tasks.episodes import Tasks
 
@@ -35,6 +38,7 @@ def freeze_module(
     other_steps: OtherSteps = "ends",
     transductive: bool = True,
     untrained: Parameters | None = None,
+    nil_head: bool = False,
     per_task: bool = False,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -58,6 +62,8 @@ def freeze_module(
         transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
         untrained: weights as before training, in the form of `params`: the control, without which what freezing costs
             says little about what was learned.
+        nil_head: whether to test the NIL head, too, on each body as it is: on what the module's last layer reads. The
+            reuse index (`analyses.testing.reuse.reuse_table`) is counted from that of the untrained body.
         per_task: whether the accuracy of every task gets a row, too (`task` is its index).
         seed: of what is random in the module (dropout); each task draws its own.
         progress: called with the number of tasks done and of tasks in all.
@@ -67,8 +73,8 @@ def freeze_module(
         `algorithm` is "random" for the control.
 
     Raises:
-        MetaprobeError: a layer or parameter is unknown, a shape does not fit, there is no task, or the module is no
-            `TaskNetwork` and is asked for the support set's statistics.
+        MetaprobeError: a layer or parameter is unknown, a shape does not fit, there is no task, the module is no
+            `TaskNetwork` and is asked for the support set's statistics, or its last layer is no submodule of one input.
     """
     if not len(tasks):
         raise MetaprobeError("a freezing ablation needs at least one task; got none")
@@ -80,7 +86,7 @@ def freeze_module(
     sets = contiguous_blocks(layers_of(network)) if frozen is None else frozen
     ablation = Ablation.of(sets, inner_steps, adaptation.steps, other_steps)
     learners = [(None, _split(network, params))] + ([("random", _split(network, untrained))] if untrained else [])
-    total, done = len(tasks) * len(learners) * len(ablation), 0
+    total, done = len(tasks) * len(learners) * (len(ablation) + nil_head), 0
     rows = []
     for algorithm, (start, buffers) in learners:
         identity = Row(checkpoint=fingerprint_of(start)[:12], algorithm=algorithm, measure="", value=None)
@@ -91,6 +97,7 @@ def freeze_module(
                 steps: int,
                 start: Parameters = start,
                 rewind: Callable[[int], None] = rewind,
+                head: TestHead = "own",
             ) -> Evaluation:
                 nonlocal done
                 changed, scores = narrowed(network, adaptation, names, steps), []
@@ -99,14 +106,47 @@ def freeze_module(
                     rewind(own_seed)
                     adapted = adapt_as(network, start, task.support, changed).params
                     rewind(own_seed)
-                    scores.append(query_scores(network, adapted, task, transductive=transductive))
+                    scores.append(_scores(network, adapted, task, head, transductive))
                     done += 1
                     if progress:
                         progress(done, total)
-                return Evaluation(*np.concatenate(scores, axis=1))
+                return Evaluation(*np.concatenate(scores, axis=1), queries=tasks.query.labels.shape[1])
 
-            rows += ablation.rows(identity, test, tasks.indices if per_task else ())
+            singles = tasks.indices if per_task else ()
+            rows += ablation.rows(identity, test, singles)
+            if nil_head:
+                rows += score_rows(identity, (), 0, "nil", test((), 0, head="nil"), singles)
     return Table.of(rows)
+
+
+def _scores(
+    network: nn.Module, params: Parameters, task: Tasks, head: TestHead, transductive: bool
+) -> Float[np.ndarray, "2 task"]:
+    if head == "own" or isinstance(network, TaskNetwork):
+        return query_scores(network, params, task, head, transductive)
+    with torch.no_grad():
+        support, query = (_last_input(network, params, part.images) for part in (task.support, task.query))
+        return scores_of(nil_of_features(support, query, task), task)
+
+
+def _last_input(
+    network: nn.Module, params: Parameters, images: Float[Tensor, "1 sample ..."]
+) -> Float[Tensor, "1 sample feature"]:
+    """Return what a module's last layer reads of each sample, as the features of its body."""
+    last, read = layers_of(network)[-1], list[tuple[Tensor, ...]]()
+    layer = dict(network.named_children()).get(last)
+    tap = layer and layer.register_forward_pre_hook(lambda _, given: read.append(given))
+    try:
+        forward_tasks(network, params, images)
+    finally:
+        if tap:
+            tap.remove()
+    if [len(given) for given in read] != [1] or len(read[0][0]) != images.shape[1]:
+        raise MetaprobeError(
+            f"the NIL head reads what the last layer, {last!r}, is given: expected a submodule that is called once, "
+            f"with the features of {images.shape[1]} samples; leave nil_head out"
+        )
+    return read[0][0].flatten(1).unsqueeze(0)
 
 
 def _split(network: nn.Module, given: Parameters | None) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:

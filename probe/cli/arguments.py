@@ -36,6 +36,7 @@ __all__ = [
     "comma_separated",
     "load_data",
     "show_table",
+    "warn_of_few",
 ]
 
 GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN")
@@ -126,3 +127,11 @@ def show_table(table: Table, title: str, json_wanted: bool) -> None:
         return
     rows = tuple(tuple(getattr(row, name) for name in columns) for row in table.rows)
     show((Grid(title, columns, rows),))
+
+
+def warn_of_few(tasks: int) -> None:
+    """Warn where an interval is over so few tasks that it is rough."""
+    from trainers.intervals import too_few
+
+    if told := too_few(tasks):
+        sys.stderr.write(f"warning: {told}\n")

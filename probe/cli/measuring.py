@@ -22,6 +22,7 @@ from probe.cli.arguments import (
     comma_separated,
     load_data,
     show_table,
+    warn_of_few,
 )
 from probe.cli.comparing import compared
 from probe.show import write_line
@@ -221,7 +222,8 @@ def freeze(
     """Freeze layers in the test-time inner loop and see what accuracy that costs, beside an untrained network.
 
     Where nothing and the whole body were frozen in turn, the reuse index follows: the share of the gain over the
-    untrained network that is there without touching the body, with the own head and with the NIL head.
+    untrained network that is there without touching the body, with the own head and with the NIL head. Last come the
+    gains over the untrained network, both with the NIL head, and over chance: whether anything was learned.
 
     Args:
         checkpoints: what to test.
@@ -245,6 +247,7 @@ def freeze(
     from analyses.freezing import all_subsets as subsets_of
     from analyses.freezing import freeze as run
     from analyses.table import Table
+    from analyses.testing.learned import learned_table
     from analyses.testing.reuse import reuse_table
     from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
@@ -255,10 +258,12 @@ def freeze(
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True)
+    warn_of_few(tasks)
     tables = []
     for path in checkpoints:
         checkpoint = load_checkpoint(path)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
+        steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
         imageset = load_data(checkpoint.config, data, data_root)
         with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
             found = run(
@@ -268,7 +273,8 @@ def freeze(
             )  # fmt: skip
         tables.append(found if per_task else Table.of(row for row in found.rows if row.task is None))
         if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
-            tables.append(reuse_table(found, layers[:-1], inner_steps[0] if inner_steps else trained.steps))
+            tables.append(reuse_table(found, layers[:-1], steps))
+        tables.append(learned_table(found, checkpoint.network_config.n_way, steps))
     return _finish(tables, "freezing ablation", csv, json)
 
 

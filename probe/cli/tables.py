@@ -33,10 +33,15 @@ def readable(table: Table, title: str) -> tuple[Grid, ...]:
 
 def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
     cells: dict[str, list[Cell]] = {name: [_cell(row, name) for row in rows] for name in columns}
-    reasons = list(dict.fromkeys(row.reason for row in rows if row.reason))
+    from trainers.intervals import too_few
+
+    rough = {told for row in rows if (told := too_few(row.n or 0))}  # of every interval here: below the table, no mark
+    reasons = list(dict.fromkeys(row.reason for row in rows if row.reason and row.reason not in rough))
     if "value" in cells:  # a reason is a sentence: a mark leads to it
         marked = zip(rows, cells["value"], strict=True)
-        cells["value"] = [f"{cell} ({reasons.index(row.reason) + 1})" if row.reason else cell for row, cell in marked]
+        cells["value"] = [
+            f"{cell} ({reasons.index(row.reason) + 1})" if row.reason in reasons else cell for row, cell in marked
+        ]
     facts = tuple(
         (name, told[0]) for name, told in cells.items() if name not in ("measure", "value") and len(set(told)) == 1
     )
@@ -48,7 +53,7 @@ def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
         tuple(zip(*(cells[name] for name in kept), strict=True)),
         facts=tuple((name, value) for name, value in facts if value is not None),
         unbroken=frozenset(kept),
-        notes=tuple(f"({number}) {reason}" for number, reason in enumerate(reasons, 1)),
+        notes=(*(f"({number}) {reason}" for number, reason in enumerate(reasons, 1)), *sorted(rough)),
     )
 
 

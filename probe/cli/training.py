@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -19,12 +19,16 @@ from probe.cli.arguments import (
     comma_separated,
     load_data,
     show_table,
+    warn_of_few,
 )
 from probe.show import write_line
 from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.families import in_family
 from trainers.formats.text import visible
+
+if TYPE_CHECKING:
+    from trainers.intervals import Mean
 
 __all__ = ["COMMANDS"]
 
@@ -63,15 +67,18 @@ def train(
         del imageset  # each rank reads its own
         return launch(workers, GIVEN.get())
 
-    from trainers.outer_loop import train
+    from trainers.intervals import PERCENT, of_half_width
+    from trainers.outer_loop import VALIDATION_QUERIES, train
     from trainers.run import RunFolder
 
     checkpoint = train(config, imageset, folder)
     if place_here().rank == 0:
-        accuracy, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
+        value, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
+        accuracy = of_half_width(value, half, config.val_tasks, PERCENT, config.n_way * VALIDATION_QUERIES)
+        warn_of_few(config.val_tasks)
         peak = max(record.get("peak_memory_mb", 0) for record in RunFolder(folder).read_metrics())
         write_line(
-            f"{config.iterations} iterations done: validation accuracy {accuracy:.1f} ± {half:.1f} % "
+            f"{config.iterations} iterations done: validation accuracy {_percent(accuracy)} "
             f"({config.val_tasks} tasks, 95 %), peak memory {peak:,.0f} MB"
         )
         write_line(visible(str(RunFolder(folder).checkpoint("last"))))
@@ -81,6 +88,14 @@ def train(
 def _told(flag: str, words: Sequence[str]) -> bool:
     """Return whether a command line names a flag, or its opposite."""
     return any(word.replace("_", "-") in (f"--{flag}", f"--no-{flag}") for word in words)
+
+
+def _percent(mean: Mean) -> str:
+    """Return an accuracy with its interval: as ±, where that is what it comes to at one decimal."""
+    if mean.low is None or mean.high is None:
+        return f"{mean.value:.1f} %"
+    down, up = f"{mean.value - mean.low:.1f}", f"{mean.high - mean.value:.1f}"
+    return f"{mean.value:.1f} ± {up} %" if down == up else f"{mean.value:.1f} % [{mean.low:.1f}, {mean.high:.1f}]"
 
 
 def default_run_name(config: TrainConfig) -> str:
@@ -137,6 +152,7 @@ def evaluate(
     loaded = load_checkpoint(checkpoint)
     imageset = load_data(loaded.config, data, data_root)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm)
+    warn_of_few(tasks)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(
             loaded, imageset, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,

@@ -12,7 +12,7 @@ from torch import Tensor
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
 from trainers.tasks.episodes import Tasks
 
-__all__ = ["body_of", "features_of", "nil_log_probabilities", "one_query_at_a_time"]
+__all__ = ["body_of", "features_of", "nil_log_probabilities", "nil_of_features", "one_query_at_a_time"]
 
 
 def nil_log_probabilities(
@@ -38,6 +38,13 @@ def nil_log_probabilities(
         n_context = tasks.support.images.shape[1]
         both = torch.cat([tasks.support.images, tasks.query.images], dim=1)
         query = features_of(network, params, both, n_context)[:, n_context:]
+    return nil_of_features(support, query, tasks)
+
+
+def nil_of_features(
+    support: Float[Tensor, "task sample feature"], query: Float[Tensor, "task other feature"], tasks: Tasks
+) -> Float[Tensor, "task other way"]:
+    """Classify query features by the support set's labels; see `nil_log_probabilities`."""
     cosine = F.normalize(query, dim=-1) @ F.normalize(support, dim=-1).transpose(1, 2)
     ways = torch.arange(tasks.class_ids.shape[1], device=cosine.device)
     labels = (tasks.support.labels.unsqueeze(-1) == ways).to(cosine.dtype)

@@ -61,8 +61,9 @@ def _reusing(evidence: Evidence) -> Section:
     new = "new head, trained on the frozen body"
     return Section("reusing", "What the body holds: the reuse index",
         ("How much of what training gained is in the body as training left it? (A − U) / (F − U), of test accuracies: "
-         "F with all layers adapting, A with the body frozen, U of the untrained net, "
-         "tested like A; 1: the frozen body does all that the adapted one does, 0: no more than random features.",), (),
+         "F with all layers adapting, A with the body frozen, U of the NIL head on the untrained body; 1: the frozen "
+         "body does all that the adapted one does, 0: no more than random features. (Pages made before took U of the "
+         "untrained network's own head, which cannot read its features: their indices are higher.)",), (),
         (shared.reuse_index(evidence, learners, NAMES),),
         (Grid("freezing-regimes",
               "Test accuracy in percent when learners that were trained to adapt the head alone adapt all layers but "

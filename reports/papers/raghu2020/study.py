@@ -113,13 +113,13 @@ RAGHU2020 = Study(
     question="When a network trained by MAML adapts to a new task, does it reuse the features that training left in "
     "it, or does it relearn them? The study of Raghu et al. (2020) [1], made again on this data.",
     reading="A verdict follows from the whole 95 % interval and the rule beside it, never from a value alone; "
-    "undecided: the interval reaches across the rule's bound. Intervals of similarities, of differences and of what is "
-    "over several seeds draw test tasks anew (bootstrap), and the seeds with them, widened for how few they are (R10: "
-    "tasks alone); of one seed's accuracies, of distances and of curves they are Student's t over tasks, and speak of "
-    "that one network. Everywhere, bars and brackets are 95 % intervals, differences on the same tasks are paired, a "
-    "dash was not measured or is not in the paper, and the paper's rows and diamonds are of mini-ImageNet, 5-way "
-    "1-shot if not said otherwise (± as printed, over 3 seeds). R7, R8, R12 and R13 are on regimes, R11 on times, R4 "
-    "to R6 on ANIL and MAML, the others on MAML.",
+    "undecided: the interval reaches across the rule's bound. Intervals of similarities draw test tasks anew "
+    "(bootstrap), of several seeds the seeds too, widened for how few they are (R10: tasks alone); of accuracies, "
+    "distances, curves and their differences they are Student's t over tasks, of several seeds over tasks and seeds, "
+    "and end within the range; of one seed they speak of that one network. Everywhere, bars and brackets are 95 % "
+    "intervals, differences on the same tasks are paired, a dash was not measured or is not in the paper, and the "
+    "paper's rows and diamonds are of mini-ImageNet, 5-way 1-shot if not said otherwise (± as printed, over 3 seeds). "
+    "R7, R8, R12 and R13 are on regimes, R11 on times, R4 to R6 on ANIL and MAML, the others on MAML.",
     presets={
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
                                   head_steps=(5, 30), rounds=6, replicates=40, permutations=6),

@@ -50,10 +50,12 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
         yield (f"Clusters of tasks agree with the domains to {with_interval(by[0], 2)} by adapted parameters and to "
                f"{with_interval(by[1], 2)} by mean features (adjusted Rand index, 0 chance, 1 identity): that only the "
                f"former show the domains, as the paper says, {_OPEN.get(verdict, verdict)}.")
-    stay = q("unchanged_by_label_order", learner=main, view="all").read(evidence)
+    order = "unchanged_by_label_order"
+    stay, chance = (q(name, learner=main, view="all").read(evidence) for name in (order, f"{order}_null"))
     if below(0.9).judge(stay, evidence) == "holds":  # else the order of the labels is not worth a sentence
         yield (f"A share of {with_interval(stay, 2)} of tasks stay in their cluster when only the labels of their "
-               "classes are permuted: the clusters follow the order of the labels.")
+               f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters follow "
+               "the order of the labels.")
     if gap := gain(LARGE, main).read(evidence):
         yield ("MAML with a larger network, trained for as many steps, differs from TSA-MAML by "
                f"{with_interval(gap, 1, ' points', signed=True)}.")
