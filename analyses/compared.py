@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.bootstrap import over_seeds
+from analyses.image_null import null_ends
 from analyses.measures.measure import Measure, Null
 from analyses.table import Row
 
@@ -76,10 +77,8 @@ def null_row(row: Row, null: Null) -> Row:
     row = dataclasses.replace(row, measure=f"{row.measure}_null", reason=null.reason or None)
     if null.mean is None:
         return dataclasses.replace(row, status="undefined", value=None, low=None, high=None)
-    low, high = np.quantile(null.values, [0.025, 0.975]) if null.values else (None, None)
-    return dataclasses.replace(
-        row, value=null.mean, low=None if low is None else float(low), high=None if high is None else float(high)
-    )
+    low, high = null_ends(null.values)
+    return dataclasses.replace(row, value=null.mean, low=low, high=high)
 
 
 def _valued(row: Row, found: Compared, tasks: int, range: tuple[float, float]) -> Row:

@@ -6,7 +6,7 @@ task changed the layer. So the value is the mean over tasks of each one's own, a
 
 A task has few samples, so a value by itself says little: a null exchanges whole images within each task, and the
 *calibrated* value (v̄ − n̄)/(max − n̄) is the share of the way from the mean null n̄ to the largest value (after Gröger
-et al. 2026, arXiv 2602.14486, whose null is a quantile where this is the mean). Null and calibrated value are of the
+et al. 2026, arXiv 2602.14486). Null and calibrated value are of the
 sketch's rows, v̄ too, so that both see the same number of samples.
 
 Where a measure is undefined in at most 5 % of the tasks, these are left out, and the reason says how many; with more

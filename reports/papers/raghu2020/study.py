@@ -122,7 +122,7 @@ RAGHU2020 = Study(
     "R7, R8, R12 and R13 are on regimes, R11 on times, R4 to R6 on ANIL and MAML, the others on MAML.",
     presets={
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
-                                  head_steps=(5, 30), rounds=6, replicates=40, permutations=6),
+                                  head_steps=(5, 30), rounds=6, replicates=40, permutations=40),
         "full": _FULL, "paper": _PAPER, "paper-5w5s": replace(_PAPER, n_shot=5), "paper-omniglot": replace(
             _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64)},
     unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer,
