@@ -87,7 +87,7 @@ def _rich(grid: Grid, stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, emoji=False, markup=False)
     table = Table(title=Text(visible(grid.title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     if grid.unbroken:
-        table.padding = (0, 1, 0, 0)  # narrower
+        table.padding, table.show_edge = (0, 1, 0, 0), False  # narrower
     if grid.facts:
         facts = Text(" · ".join(f"{visible(name)} {_pretty(value)}" for name, value in grid.facts), style="dim")
         console.print(Text.assemble(Text(visible(grid.title), style="italic"), "\n", facts))
@@ -106,6 +106,8 @@ def _rich(grid: Grid, stream: TextIO) -> None:
         # Both: of a width alone, rich takes no notice on a terminal that can do little (TERM=dumb), and cuts.
         console.size = ConsoleDimensions(max(console.width, least), console.height)
     console.print(table)
+    if grid.unbroken:
+        console.print()  # what the edge was
     for note in grid.notes:
         console.print(Text(visible(note), style="dim"))
 

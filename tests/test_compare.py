@@ -59,7 +59,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(stores):
-    return pooled(*stores, THREE, replicates=40, permutations=30)
+    return pooled(*stores, THREE, replicates=40, permutations=40)
 
 
 def capture(path, seed, tasks=None, network=None, adaptation=ADAPTATION, **options):
@@ -170,14 +170,14 @@ def test_the_null_is_what_exchanged_images_give(stores, table):
     for name, reference in REFERENCE.items():
         values = [reference(flat(x), flat(y[order])) for order in orders]
         row = the(table, layer="conv2", other_layer="conv2", measure=f"{name}_null", phase="pre-pre")
-        assert abs(row.value - np.mean(values)) < 4 * np.std(values) * (1 / 30 + 1 / 60) ** 0.5 + 0.02 * abs(row.value)
+        assert abs(row.value - np.mean(values)) < 4 * np.std(values) * (1 / 40 + 1 / 60) ** 0.5 + 0.02 * abs(row.value)
         assert row.low <= row.value <= row.high
         assert row.value < the(table, layer="conv2", other_layer="conv2", measure=name, phase="pre-pre").value
 
 
 def test_the_same_stores_give_the_same_rows(stores, table):
     heard = []
-    again = pooled(*stores, THREE, replicates=40, permutations=30, progress=lambda *told: heard.append(told))
+    again = pooled(*stores, THREE, replicates=40, permutations=40, progress=lambda *told: heard.append(told))
     assert again == table
     assert heard == [(done, 50) for done in range(1, 51)]
 

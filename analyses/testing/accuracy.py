@@ -195,9 +195,8 @@ def mean_row(
         reason = f"{lost} of {len(per_task)} tasks have no finite {measure}: their inner loop diverged"
         return dataclasses.replace(identity, value=None, status="undefined", reason=reason)
     mean, rough = mean_interval(per_task[None], limits, queries), too_few(len(per_task))
-    return dataclasses.replace(
-        identity, value=mean.value, low=mean.low, high=mean.high, reason=rough or identity.reason
-    )
+    reason = "; ".join(filter(None, (identity.reason, rough))) or None
+    return dataclasses.replace(identity, value=mean.value, low=mean.low, high=mean.high, reason=reason)
 
 
 def task_rows(identity: Row, measure: str, per_task: Float[np.ndarray, " task"], tasks: Sequence[int]) -> Iterator[Row]:

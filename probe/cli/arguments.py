@@ -25,6 +25,7 @@ __all__ = [
     "GIVEN",
     "CheckpointPath",
     "CheckpointPaths",
+    "Csv",
     "DataRoot",
     "DataSet",
     "Device",
@@ -34,6 +35,7 @@ __all__ = [
     "at_least_one",
     "check_outputs",
     "comma_separated",
+    "finish",
     "load_data",
     "show_table",
     "warn_of_few",
@@ -58,6 +60,10 @@ DataRoot = Annotated[
         help="Folder of the data sets",
         help_behavior_hint="(default: the environment's METAPROBE_DATA)",
     ),
+]
+Csv = Annotated[
+    Path | None,
+    tyro.conf.arg(metavar="FILE.csv", help="Also write the table there, all columns.", help_behavior_hint=""),
 ]
 DataSet = Annotated[
     str | None,
@@ -135,3 +141,14 @@ def warn_of_few(tasks: int) -> None:
 
     if told := too_few(tasks):
         sys.stderr.write(f"warning: {told}\n")
+
+
+def finish(tables: Sequence[Table], title: str, csv: Path | None, json: bool) -> int:
+    """Write the rows of tables to a file, where one is asked for, and show them; return the exit status."""
+    from analyses.table import Table
+
+    table = sum(tables, Table())
+    if csv:
+        table.write_csv(csv)
+    show_table(table, title, json)
+    return 0

@@ -1,0 +1,110 @@
+"""`metaprobe freeze`: what freezing layers in the inner loop costs, and what was learned that could be reused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tyro
+
+from probe.cli.arguments import (
+    CheckpointPaths,
+    Csv,
+    DataRoot,
+    DataSet,
+    Device,
+    Flag,
+    Json,
+    at_least_one,
+    check_outputs,
+    comma_separated,
+    finish,
+    load_data,
+    warn_of_few,
+)
+from trainers.errors import MetaprobeError
+
+__all__ = ["COMMANDS"]
+
+
+def freeze(
+    checkpoints: CheckpointPaths,
+    data: DataSet = None,
+    tasks: int = 600,
+    sets: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="LAYERS…", help_behavior_hint="(default: none, then growing blocks from conv1 on)"),
+    ] = (),
+    all_subsets: Flag = False,
+    inner_steps: Annotated[
+        tuple[int, ...], tyro.conf.arg(metavar="INT…", help_behavior_hint="(default: the trained number)")
+    ] = (),
+    other_steps: Literal["ends", "all"] = "ends",
+    adapts: Literal["trained", "all"] = "trained",
+    per_task: Flag = False,
+    n_query: int = 15,
+    seed: int = 0,
+    data_root: DataRoot = None,
+    device: Device = "cpu",
+    csv: Csv = None,
+    json: Json = False,
+) -> int:
+    """Freeze layers in the test-time inner loop and see what accuracy that costs, beside an untrained network.
+
+    Where nothing and the whole body were frozen in turn, the reuse index follows: the share of the gain over the
+    untrained network that is there without touching the body, with the own head and with the NIL head. Last come the
+    gains over the untrained network, both with the NIL head, and over chance: whether anything was learned.
+
+    Args:
+        checkpoints: what to test.
+        data: the data set.
+        tasks: How many tasks, the same ones for every set of frozen layers.
+        sets: Sets of layers to freeze, such as conv1 conv3,conv4.
+        all_subsets: Freeze every subset of the body (of four layers: 16).
+        inner_steps: Numbers of steps to test with; with the first of them every set is tested.
+        other_steps: With the other numbers of steps, test the first and the last set, or all sets.
+        adapts: Let the layers adapt that the learner was trained to adapt, or all that are not frozen (for ANIL and
+            maml_head, whose body takes no steps as trained).
+        per_task: Give the accuracy of every task a row, too.
+        n_query: Query images of a class.
+        seed: Names the tasks.
+        data_root: Folder of the data sets.
+        device: cpu, cuda …
+        csv: Also write the table there.
+        json: Write JSON.
+    """
+    from analyses.freezing import TestPlan
+    from analyses.freezing import all_subsets as subsets_of
+    from analyses.freezing import freeze as run
+    from analyses.table import Table
+    from analyses.testing.learned import learned_table
+    from analyses.testing.reuse import reuse_table
+    from trainers.checkpoint import load_checkpoint
+    from trainers.progress import ProgressLine
+
+    at_least_one(checkpoints, "CHECKPOINT")
+    check_outputs((csv,), checkpoints)
+    if sets and all_subsets:
+        raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
+    named = [(), *map(comma_separated, sets)] if sets else None
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True)
+    warn_of_few(tasks)
+    tables = []
+    for path in checkpoints:
+        checkpoint = load_checkpoint(path)
+        layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
+        steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
+        imageset = load_data(checkpoint.config, data, data_root)
+        with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
+            found = run(
+                path, imageset, plan, frozen=subsets_of(layers[:-1]) if all_subsets else named, inner_steps=inner_steps,
+                other_steps=other_steps, adapts="all" if adapts == "all" else None, nil_head=True,
+                progress=bar.reach,
+            )  # fmt: skip
+        tables.append(found if per_task else Table.of(row for row in found.rows if row.task is None))
+        if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
+            tables.append(reuse_table(found, layers[:-1], steps))
+        tables.append(learned_table(found, checkpoint.network_config.n_way, steps))
+    return finish(tables, "freezing ablation", csv, json)
+
+
+COMMANDS = {"freeze": freeze}
