@@ -96,15 +96,15 @@ def _rich(grid: Grid, stream: TextIO) -> None:
         numeric = all(row[number] is None or _is_number(row[number]) for row in grid.rows)
         header = visible(column).replace("_", "_\n") if column in grid.unbroken else visible(column)
         cells = (*header.splitlines(), *(_pretty(row[number]) for row in grid.rows))
-        width = max(map(cell_len, cells)) if column in grid.unbroken else None
+        width = max(map(cell_len, cells)) if column in grid.unbroken else 2  # of one that is broken a letter's, at most
         justify = "right" if numeric else "left"
         table.add_column(Text(header), justify=justify, overflow="fold", min_width=width)
     for row in grid.rows:
         table.add_row(*(Text(_pretty(cell)) for cell in row))
-    if grid.unbroken:  # rather a line longer than the terminal than a number cut off
-        least = table.__rich_measure__(console, console.options).minimum
-        # Both: of a width alone, rich takes no notice on a terminal that can do little (TERM=dumb), and cuts.
-        console.size = ConsoleDimensions(max(console.width, least), console.height)
+    # Rather a line longer than the terminal than a cell cut off. (Both sizes: of a width alone rich takes no notice on
+    # a terminal that can do little, TERM=dumb.)
+    least = table.__rich_measure__(console, console.options).minimum
+    console.size = ConsoleDimensions(max(console.width, least), console.height)
     console.print(table)
     if grid.unbroken:
         console.print()  # what the edge was

@@ -139,7 +139,8 @@ def test_the_null_is_that_of_exchanged_images(captured, table, layer):
             tuple(np.quantile(null.values, [0.025, 0.975], method="weibull")), abs=1e-12
         )
         assert row.n == len(before.rows)
-        assert the(table, layer=layer, step=2, measure=name).value > row.high
+        if layer != "head":  # of all tasks together, whose labels are in any order, a head looks like chance
+            assert the(table, layer=layer, step=2, measure=name).value > row.high
 
 
 def test_a_sketch_whose_images_cannot_be_exchanged_has_no_null(tmp_path):
