@@ -55,7 +55,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             ("Tasks", f"{made.task}, {made.n_query} queries a class in training, {made.test_queries} in tests"),
             (
                 "Inner rate",
-                f"{made.inner_lr:g} on the mean loss, {made.inner_lr / made.n_way:g} as finn2017’s code has it",
+                f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)",
             ),
             ("Inner steps", f"{made.trained_steps} in training, {evidence.test_steps} in tests"),
             ("Trainings of each learner", count(len(evidence.seeds), "seed")),

@@ -117,19 +117,25 @@ def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: 
     measures = [measure for measure in MEASURES if evidence.measured_layers(measure)]
     sizes = sorted({n for m in measures for n in evidence.distinct("n", f"{m}_null", other_layer="")})
     nulls = f" (n = {' to '.join(f'{n:,}' for n in sorted({*sizes[:1], *sizes[-1:]}))} samples)" * bool(sizes)
+    alone = "task" in evidence.distinct("over", "mean_cca")
+    over = ("A value is of each task by itself, in the mean over tasks: each has parameters and an order of labels of its "
+            "own." if alone else "Samples of all tasks are put together, for which one map must do.")
     def line(who: str, k: str) -> Line:
         found = [of_layer(m, k, who) for m in measures]
         n = max((one.n or 0 for one in (one.read(evidence) for one in found) if isinstance(one, Estimate)), default=0)
         forced = (Under(of_layer("forced_correlations", k, who), "forced", 0),)
-        cells = (Said(one, 3, under=(Under(of_layer(f"{m}_null", k, who), "null", 2), *forced * (m == measures[0])))
+        cells = (Said(one, 3, under=(Under(of_layer(f"{m}_null", k, who), "null", 2),
+                                     Under(of_layer(f"{m}_calibrated", k, who), "calibrated", 2),
+                                     *forced * (m == measures[0])))
                  for m, one in zip(measures, found, strict=True))
         return Line(f"{label_of(who)} {k}", tuple(cells), (f"n = {n:,}",) if n else ())
     return Section("similarity-section", "Representations before and after adaptation",
         (f"The same query images go through the network before and after adaptation ({claims}). A value counts against "
-         "its null alone: with few samples, unrelated representations look similar too.",),
+         f"its null alone: with few samples, unrelated representations look similar too. {over}",),
         (("CCA", "mean correlation of what varies together in two sets of features; 1: each a linear map of the other"),
          ("CKA", "whether the same samples are alike in both; debiased: 0 for unrelated features, however few samples"),
-         ("null", "what chance gives: each image of one side beside another image of the other, positions kept")),
+         ("null", "what chance gives: each image of one side beside another image of the other, positions kept"),
+         *[("calibrated", "(value − null) / (1 − null), of the samples that the null has too: 0 chance, 1 alike")] * alone),
         (Figure("similarity-figure",
                 f"Mean CCA {cite('mean_cca')} and debiased CKA {cite('debiased_cka')}. Dashes: the null{nulls}.",
                 tuple(similarities(evidence, measure, learners, ranges) for measure in JUDGED),
