@@ -8,6 +8,7 @@ import pytest
 
 from analyses.table import Table
 from reports.evidence import Evidence
+from reports.page.compose import page_of
 from reports.registry import STUDIES
 from reports.verdicts import judge
 from tests.zhou_rows import DOMAINS, MADE, one_domain_rows, study_rows
@@ -124,7 +125,7 @@ def test_on_one_domain_the_claims_of_one_are_judged_and_those_of_several_not():
     answer = ZHOU2021.answer(evidence, found)
     assert answer.headline == "An initialisation for each cluster helps, on one domain"
     assert "over all domains" not in answer.sentences[0]
-    names = [one.name for one in ZHOU2021.sections(evidence, lambda _: "")]
+    names = [one.name for one in page_of(ZHOU2021, evidence).sections]
     assert not {"agreement-section", "embedding-section"} & set(names) and "symmetric-section" in names
 
 

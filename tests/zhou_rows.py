@@ -60,7 +60,7 @@ def one_domain_rows(gain: float = 1.5) -> Iterator[Row]:
             if found.learner == "m3" and found.measure == "accuracy_difference":
                 by_one = dataclasses.replace(by_one, value=gain, low=gain - 0.4, high=gain + 0.4)
             yield by_one
-        elif found.measure.startswith("usage_"):
+        elif found.measure.startswith("usage_") and found.group == DOMAINS[0]:
             yield dataclasses.replace(found, group="cifar_fs")
         elif found.measure in ("query_loss", "support_loss"):
             yield found

@@ -90,7 +90,7 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
     found, one = (*_of_domains(evidence), *_of_one(evidence), *_of_learners(evidence)), of_one_domain(evidence)
     lacking, told = (_OF_SEVERAL, "These data are of one domain; the claim is on several, as --data mixture:A,B gives."
         ) if one else (_OF_ONE, "The claim is on CIFAR-FS, one domain; --preset paper-cifar-fs measures it.")
-    return tuple(replace(claim, parts=(replace(claim.parts[0], quantity=_NOBODY),), beside=(), needs=told)
+    return tuple(replace(claim, parts=(replace(claim.parts[0], quantity=_NOBODY),), beside=(), evidence=(), needs=told)
                  if claim.id in lacking else claim for claim in found)
 
 def _of_domains(evidence: Evidence) -> Iterator[Claim]:
