@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from analyses.table import Table
+from analyses.testing import TestPlan
+from analyses.testing.accuracy import accuracy_of
 from reports.evidence import Evidence
 from reports.page.compose import page_of
+from reports.quantities import q
 from reports.registry import STUDIES
+from reports.study.measurements import KINDS
 from reports.verdicts import judge
+from tests.conftest import make_imageset
+from tests.several_starts import checkpoint_of, two_starts
 from tests.zhou_rows import DOMAINS, MADE, one_domain_rows, study_rows
+from trainers.tasks.episodes import EpisodeSampler
 
 ZHOU2021 = STUDIES["zhou2021"]
 
@@ -154,3 +162,24 @@ def test_the_bound_says_nothing_where_the_rate_is_too_large_for_the_theorem():
 
 def test_a_larger_network_is_told_with_its_size():
     assert "3.5 times the parameters" in judged(study_rows())["Z8"].why
+
+
+def test_an_accuracy_by_another_norm_has_rows_of_its_own():
+    toy, plan = make_imageset(n_classes=12, per_class=18, size=8), TestPlan(tasks=4, n_query=3, seed=2, per_task=True)
+    checkpoint, totals = checkpoint_of(two_starts(EpisodeSampler(toy, "test", 3, 2, 3, 2), 2)), []
+
+    def counted(total):
+        totals.append(total)
+        return lambda tasks: None
+
+    on = SimpleNamespace(checkpoint=checkpoint, data=toy, plan=plan, tasks=4, counted=counted)
+    usual, alone = (KINDS["accuracy"].function(on, **asked).rows for asked in ({}, {"norm": "one-query"}))
+    expected = accuracy_of(checkpoint, toy, replace(plan, norm="one-query")).rows
+    assert [replace(row, view=None) for row in alone] == list(expected) and {row.view for row in alone} == {"one-query"}
+    assert {row.view for row in usual} == {None} and totals == [4, 4]
+    losses = [[row.value for row in rows if row.measure == "loss"] for rows in (usual, alone)]
+    assert losses[0] != losses[1]
+    rows = [replace(row, learner="m3") for row in (*usual, *alone)]
+    evidence = Evidence(Table.of(rows), replace(MADE, trained_steps=checkpoint.adaptation.steps))
+    for found, view in ((usual, ""), (alone, "one-query")):  # neither question is answered by the other's rows
+        assert q("accuracy", learner="m3", view=view).read(evidence).value == found[0].value
