@@ -49,7 +49,8 @@ class Row:
         group: the domain that tasks come from (ground truth).
         cluster: the initialisation that tasks are assigned to (found).
         view: what a task is described by: "assignment", the learner's own choice; "all", "body" or "head", its adapted
-            parameters; "features", its mean features.
+            parameters; "features", its mean features. Of an accuracy, how queries were normalised where a study asks
+            for another norm than the training's: "one-query".
         other_checkpoint: id of the second checkpoint, where a row compares two; the columns above are of the first.
         other_algorithm: what trained the second.
         other_learner: what a study calls the second.

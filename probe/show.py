@@ -96,7 +96,9 @@ def _rich(grid: Grid, stream: TextIO) -> None:
         numeric = all(row[number] is None or _is_number(row[number]) for row in grid.rows)
         header = visible(column).replace("_", "_\n") if column in grid.unbroken else visible(column)
         cells = (*header.splitlines(), *(_pretty(row[number]) for row in grid.rows))
-        width = max(map(cell_len, cells)) if column in grid.unbroken else 2  # of one that is broken a letter's, at most
+        width = (
+            max(map(cell_len, cells)) if column in grid.unbroken else 3
+        )  # of one that is broken: a wide letter and the space
         justify = "right" if numeric else "left"
         table.add_column(Text(header), justify=justify, overflow="fold", min_width=width)
     for row in grid.rows:

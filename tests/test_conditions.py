@@ -41,6 +41,47 @@ def test_the_papers_conditions_are_the_papers(preset, told):
     assert build_network(network, 0).head.weight.shape == (one.n_way, network.filters)  # the mean over positions
 
 
+ZHOU = STUDIES["zhou2021"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [  # sections 5.1 and 5.2, and the released code where those are silent; the rate is on the mean of n_way classes
+        ("paper", (5, 5, 4, 0.01, 5, 40_000, 40_000, 10_000, 600, 3)),
+        ("paper-cifar-fs", (5, 1, 4, 0.01, 5, 60_000, 40_000, 10_000, 600, 5)),
+    ],
+)
+def test_zhou2021s_conditions_are_the_papers(preset, told):
+    one = ZHOU.preset(preset)
+    found = (one.n_way, one.n_shot, one.meta_batch, pytest.approx(one.inner_lr / one.n_way), one.inner_steps)
+    more = (one.iterations, one.more_iterations, one.cluster_tasks, one.tasks, one.sweep[0])
+    assert (*found, *more) == told
+    learners = {learner.key: learner for learner in ZHOU.learners(one)}
+    base, clustered, even = (learners[key] for key in ("base", f"m{told[-1]}", f"m{told[-1]}-symmetric"))
+    before = one.config("maml", 0, **base.settings)
+    assert (before.schedule, before.outer_lr, before.adapt_norm, before.norm) == (
+        "constant", 1e-3, False, "transductive",
+    )  # fmt: skip
+    after, mended = (one.config("tsa_maml", 0, base="b", **learner.settings) for learner in (clustered, even))
+    assert (after.schedule, after.cluster_steps, after.symmetric_head, after.cluster_norms) == (
+        "cosine", None, False, False,
+    )  # fmt: skip
+    assert (mended.symmetric_head, mended.clusters) == (True, after.clusters)
+    network = network_config_for(after, make_imageset(channels=3, size=32))
+    assert (network.filters, network.downsample, network.norm_affine, network.norm_epsilon) == (
+        32, "max-pool", "shift", 1e-3,
+    )  # fmt: skip
+    assert (network.head_start, network.head_input) == ("normal", "mean")
+
+
+def test_zhou2021s_page_lists_what_is_not_as_in_the_paper():
+    for preset in ("paper", "paper-cifar-fs"):
+        assert against_paper(ZHOU, ZHOU.preset(preset)) == ZHOU.unlike
+    quick = {one.what for one in against_paper(ZHOU, ZHOU.preset("quick"))}
+    assert {"iterations", "more iterations", "cluster tasks", "like", "n query"} <= quick
+    assert not {"symmetric", "bound tasks", "pretraining"} & quick
+
+
 def test_a_page_lists_what_is_not_as_in_the_paper_and_nothing_else():
     assert against_paper(RAGHU, RAGHU.preset("paper")) == RAGHU.unlike
     assert against_paper(RAGHU, RAGHU.preset("paper-omniglot")) == RAGHU.unlike

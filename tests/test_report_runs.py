@@ -109,8 +109,14 @@ def test_clustered_runs_are_told_apart_by_their_clusters(work, tmp_path):
     runs |= run("m2", "tsa_maml", base="b", clusters=2) | run("m1", "tsa_maml", base="b", clusters=1)
     options = study.preset("full").of_runs([one.config for one in runs.values()])
     assert options.sweep == (2, 1)
+    assert not options.symmetric
     keys = {one.folder.name: one.learner.key for one in runs_as(study, options, runs)}
     assert keys == {"maml": "base", "m2": "m2", "m1": "m1", "big": "large"}
+    even = runs | run("even", "tsa_maml", base="b", clusters=2, symmetric_head=True, schedule="cosine")
+    more = study.preset("full").of_runs([one.config for one in even.values()])
+    assert (more.sweep, more.symmetric, more.pretraining) == ((2, 1), True, found.config.schedule)
+    keys = {one.folder.name: one.learner.key for one in runs_as(study, more, even)}
+    assert keys["even"] == "m2-symmetric" and keys["m2"] == "m2"
     with pytest.raises(
         MetaprobeError, match=r"m2 begins with checkpoint .* the last of no run given here of base; give"
     ):

@@ -15,9 +15,9 @@ from tests.evidence_rows import row
 
 DOMAINS = ("glyphs", "patterns", "shapes")
 LEVEL = {"": 75.0, "glyphs": 90.0, "patterns": 75.0, "shapes": 60.0}
-LEARNERS = {"base": 0.0, "m3": 4.0, "m1": 1.0, "m5": 4.2, "large": 0.5}
+LEARNERS = {"base": 0.0, "m3": 4.0, "m1": 1.0, "m5": 4.2, "m3-symmetric": 4.5, "large": 0.5}
 """Points of accuracy that each learner is above MAML, on every domain."""
-CHECKPOINTS = {"base": "b", "m3": "c", "m1": "d", "m5": "e", "large": "f"}
+CHECKPOINTS = {"base": "b", "m3": "c", "m1": "d", "m5": "e", "m3-symmetric": "9", "large": "f"}
 VIEWS = {"assignment": 0.93, "all": 0.91, "body": 0.95, "head": 0.05, "features": 0.1}
 """Adjusted Rand index of each view."""
 MADE = dataclasses.replace(
@@ -27,12 +27,43 @@ MADE = dataclasses.replace(
 )  # fmt: skip
 
 
-def study_rows(seeds: tuple[int, ...] = (0,)) -> Iterator[Row]:
-    """Yield the rows of a made-up study."""
+def study_rows(seeds: tuple[int, ...] = (0,), single: bool = True) -> Iterator[Row]:
+    """Yield the rows of a made-up study; those of single tasks that differences are made from if asked for."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        yield from (*_accuracies(seed), *_usage(seed), *_agreement(seed))
-        yield from (*_embeddings(rng, seed), *_steps(seed), *_bound(seed))
+        yield from (*_accuracies(seed), *_usage(seed), *_usage(seed, 0.01, "m3-symmetric"))
+        yield from (*_agreement(seed), *_agreement(seed, "m3-symmetric"))
+        for found in (*_embeddings(rng, seed), *_steps(seed), *_bound(seed)):
+            yield found
+            if single and found.measure in PAIRED:
+                yield from _of_tasks(found)
+
+
+PAIRED = ("query_loss", "estimated_squared_distance", "estimated_squared_distance_to_common_optimum")
+
+
+def _of_tasks(mean: Row, tasks: int = 40) -> Iterator[Row]:
+    """Yield what single tasks have: what is hard is so for all learners, so that pairing narrows what is compared."""
+    assert mean.value is not None
+    rng = np.random.default_rng([mean.seed or 0, mean.step or 0, *f"{mean.learner} {mean.measure}".encode()])
+    hard, own = np.random.default_rng(mean.seed).normal(0, 0.3, tasks), rng.normal(0, 0.03, tasks)
+    for task, value in enumerate(mean.value + (hard - hard.mean()) + (own - own.mean())):
+        yield dataclasses.replace(mean, task=task, value=float(value), low=None, high=None, n=1)
+
+
+def one_domain_rows(gain: float = 1.5) -> Iterator[Row]:
+    """Yield the rows of a study on data of one domain, tested transductively and one query at a time."""
+    for found in study_rows():
+        if found.measure.startswith("accuracy") and not found.group:
+            yield found
+            by_one = dataclasses.replace(found, view="one-query")
+            if found.learner == "m3" and found.measure == "accuracy_difference":
+                by_one = dataclasses.replace(by_one, value=gain, low=gain - 0.4, high=gain + 0.4)
+            yield by_one
+        elif found.measure.startswith("usage_") and found.group == DOMAINS[0]:
+            yield dataclasses.replace(found, group="cifar_fs")
+        elif found.measure in ("query_loss", "support_loss"):
+            yield found
 
 
 def _who(key: str, seed: int) -> dict[str, Any]:
@@ -50,25 +81,25 @@ def _accuracies(seed: int) -> Iterator[Row]:
                     yield row("accuracy_difference", gain - LEARNERS[other], 0.4, minus=f"learner={other}", **what)
 
 
-def _usage(seed: int, confused: float = 0.02) -> Iterator[Row]:
+def _usage(seed: int, confused: float = 0.02, key: str = "m3") -> Iterator[Row]:
     for place, group in enumerate(DOMAINS):
         for cluster in range(3):
             share = 1 - confused if cluster == (place + seed) % 3 else confused / 2
-            what = _who("m3", seed) | {"group": group, "cluster": cluster, "view": "assignment", "n": 1000}
+            what = _who(key, seed) | {"group": group, "cluster": cluster, "view": "assignment", "n": 1000}
             yield row("usage_count", 1000 * share, **what)
             yield row("usage_frequency", share, 0.01, **what)
 
 
-def _agreement(seed: int) -> Iterator[Row]:
+def _agreement(seed: int, key: str = "m3") -> Iterator[Row]:
     for view, value in VIEWS.items():
-        what = _who("m3", seed) | {"view": view, "n": 3000}
+        what = _who(key, seed) | {"view": view, "n": 3000}
         yield row("adjusted_rand", value, 0.03, **what)
         yield row("normalised_mutual_information", value * 0.95, 0.03, **what)
         yield row("purity", 1 / 3 + 2 / 3 * value, 0.02, **what)
         if view in ("all", "body", "head"):
             yield row("unchanged_by_label_order", {"all": 0.9, "body": 0.97, "head": 0.3}[view], 0.02, **what)
     for pair, value in (("all~body", 0.9), ("all~head", 0.04), ("body~head", 0.03)):
-        yield row("adjusted_rand_between", value, 0.03, view=pair, n=3000, **_who("m3", seed))
+        yield row("adjusted_rand_between", value, 0.03, view=pair, n=3000, **_who(key, seed))
 
 
 def _embeddings(rng: np.random.Generator, seed: int) -> Iterator[Row]:

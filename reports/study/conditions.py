@@ -20,6 +20,8 @@ _OURS = {
     "replicates",
     "permutations",
     "rounds",
+    "bound_tasks",
+    "symmetric",
     "image_size",
     "colour",
 }

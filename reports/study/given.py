@@ -20,7 +20,8 @@ __all__ = ["finished_runs", "run_labels", "runs_as"]
 _AGREEING = ("data", "n_way", "n_shot", "inner_steps", "inner_lr", "norm", "filters", "downsample", "iterations")
 _AGREEING += ("image_size", "adapt_norm", "colour", "blocks", "like")
 _AGREEING += ("norm_affine", "norm_epsilon", "head_start", "head_input")
-_AMOUNTS = ("iterations", "val_every", "val_tasks", "cluster_tasks")  # say how much, not which learner a run is
+# say how much and how fast, not which learner a run is
+_AMOUNTS = ("iterations", "val_every", "val_tasks", "cluster_tasks", "schedule")
 
 
 def finished_runs(folders: Sequence[Path]) -> dict[Path, Checkpoint]:

@@ -25,6 +25,7 @@ from analyses.weight_distance import weight_distance
 from probe.capturing import capture_checkpoint
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.config import TestNorm
 from trainers.evaluate import TestHead
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
@@ -109,13 +110,20 @@ def _by_domain(analysis: Callable[..., Table], more: int, on: Subject, **options
 
 
 def _accuracy(
-    on: Subject, heads: Sequence[TestHead] = ("own",), steps: Sequence[int] = (), test_steps: int | None = None
+    on: Subject,
+    heads: Sequence[TestHead] = ("own",),
+    steps: Sequence[int] = (),
+    test_steps: int | None = None,
+    norm: TestNorm | None = None,
 ) -> Table:
+    # rows of queries normalised by another norm than in training say so in `view`: they are of another test
+    plan = dataclasses.replace(on.plan, norm=norm)
     advance = on.counted(on.tasks * (len(heads) + len(steps)))
     tests: list[dict[str, Any]] = [
         {"head": head, "inner_steps": None if head == "nil" else test_steps} for head in heads
     ] + [{"inner_steps": count} for count in steps]
-    return sum((accuracy_of(on.checkpoint, on.data, on.plan, **test, advance=advance) for test in tests), Table())
+    found = sum((accuracy_of(on.checkpoint, on.data, plan, **test, advance=advance) for test in tests), Table())
+    return Table.of(dataclasses.replace(row, view=norm) for row in found.rows)
 
 
 def _freezing(

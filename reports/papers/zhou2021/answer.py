@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from analyses.readings import Estimate
 from reports.blocks.declared import Dots, Figure
-from reports.claims import Verdict, below
+from reports.claims import Verdict, above, below
 from reports.evidence import Evidence
+from reports.papers.zhou2021 import claims as of
 from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, main_of, plain_of, series
 from reports.quantities import q
 from reports.study.study import Answer
@@ -16,9 +17,14 @@ from reports.wording import capital, number, with_interval
 
 # fmt: off
 _OPEN = {"undecided": "is undecided", "not measured": "was not measured"}
+_GAINS = {"holds": "gains", "does not hold": "loses"}
 
 def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
+    if of.of_one_domain(evidence):
+        found = _outcome("an initialisation for each cluster", "helps", "does not help", judged["Z6"].verdict)
+        rules = "Claim Z6 decides whether initialisations by cluster help: on data of one domain, transductive."
+        return Answer(capital(found) + ", on one domain", tuple(_sentences(evidence, judged)), rules, _figure(evidence))
     helps, finds = judged["Z1"].verdict, judged["Z4"].verdict
     first = _outcome("an initialisation for each cluster", "helps", "does not help", helps)
     bridge = ", and " if (helps == "holds") == (finds == "holds") else "; "
@@ -36,9 +42,10 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
     gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
     told = [f"{with_interval(found, 1, ' points', signed=True)} over {over}" for over, found in gains.items() if found]
     own = with_interval(q("accuracy", learner=main).read(evidence), 1, " %")
+    over = "" if of.of_one_domain(evidence) else " over all domains"
     several = " Only the gain over MAML, continued, is that of several initialisations alone." * (len(told) > 1)
     yield f"On {made.task} tasks of {made.data_name}, " + (
-        f"{label_of(main)} is right on {own} of queries over all domains: {' and '.join(told)}.{several}" if told
+        f"{label_of(main)} is right on {own} of queries{over}: {' and '.join(told)}.{several}" if told
         else "the accuracy of TSA-MAML beside MAML was not measured.")
     *domains, apart = judged["Z4"].parts
     if known := [(one.reading.value, one.part.name) for one in domains if isinstance(one.reading, Estimate)]:
@@ -56,13 +63,28 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
         yield (f"A share of {with_interval(stay, 2)} of tasks stay in their cluster when only the labels of their "
                f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters follow "
                "the order of the labels.")
+    yield from _symmetric(evidence)
     if gap := gain(LARGE, main).read(evidence):
         yield ("MAML with a larger network, trained for as many steps, differs from TSA-MAML by "
                f"{with_interval(gap, 1, ' points', signed=True)}.")
 
+def _symmetric(evidence: Evidence) -> Iterator[str]:
+    told = []
+    for key, by in ((main := main_of(evidence), "the paper's clusters"), (of.symmetric_of(main), "a symmetric head's")):
+        over = gain(key, CONTINUED).read(evidence)
+        rand = q("adjusted_rand", learner=key, view="assignment").read(evidence)
+        if over is None:
+            return
+        word = _GAINS.get(above(0).judge(over, evidence), "neither gains nor loses clearly")
+        agrees = f" (clusters agree with the domains to {with_interval(rand, 2)})" * isinstance(rand, Estimate)
+        told.append(f"with {by} it {word}, {with_interval(over, 1, ' points', signed=True)}{agrees}")
+    yield (f"TSA-MAML against MAML trained on for as long: {'; '.join(told)}. The latter, where the order of labels "
+           "cannot count, are not in the paper.")
+
 def _figure(evidence: Evidence) -> Figure:
     main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
-    names, keys = tuple(place or "all" for place in places), dict.fromkeys((BASE, plain_of(evidence), main, LARGE))
+    keys = dict.fromkeys((BASE, plain_of(evidence), main, of.symmetric_of(main), LARGE))
+    names, keys = tuple(place or "all" for place in places), [key for key in keys if key in evidence.learners]
     levels = [series(key, label_of(key), (q("accuracy", learner=key, group=at) for at in places)) for key in keys]
     gains = [series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
     return Figure(
