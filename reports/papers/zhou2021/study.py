@@ -41,8 +41,8 @@ class Zhou2021Options(Options):
 
     capture_tasks: int  # Test tasks behind curves and embeddings (of each domain).
     bound_tasks: int = 64
-    """Test tasks behind distances to optima (Z9): half an interval is 2/√n standard deviations of n differences, with
-    64 a quarter. Each takes 12 seconds of a core at 5-way 5-shot, 28 × 28 pixels and 32 filters."""
+    """Test tasks behind distances to optima (Z9): of n, half an interval is 2/sqrt(n) standard deviations of the paired
+    differences, a quarter with 64. Each takes 12 seconds of a core (5-way 5-shot, 28 by 28 pixels, 32 filters)."""
     one_query_tasks: int
     """Test tasks with queries one by one (Z5), on data of one domain: each passes the support set again for each query,
     at 5-way 1-shot 6 and at 5-shot 20 times as many images as other tests."""
