@@ -105,7 +105,7 @@ def _rich(grid: Grid, stream: TextIO) -> None:
         table.add_row(*(Text(_pretty(cell)) for cell in row))
     # Rather a line longer than the terminal than a cell cut off. (Both sizes: of a width alone rich takes no notice on
     # a terminal that can do little, TERM=dumb.)
-    least = table.__rich_measure__(console, console.options).minimum
+    least = table.__rich_measure__(console, console.options.update(max_width=1 << 16)).minimum
     console.size = ConsoleDimensions(max(console.width, least), console.height)
     console.print(table)
     if grid.unbroken:
