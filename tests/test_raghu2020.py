@@ -83,6 +83,22 @@ def test_the_inference_of_first_order_maml_is_a_control_and_not_judged():
     assert "inference of ANIL below the paper's 4.15" in found.why
 
 
+def test_verdicts_rest_on_tests_with_the_papers_number_of_steps_and_times_on_the_trained_one():
+    times = [
+        row(f"{what}_speedup", 2.0, 0.2, learner=who, seed=0, view=view, n=24, inner_steps=5)
+        for view in paper.VIEWS
+        for what, who in paper.SPEEDUPS
+    ]
+    evidence = Evidence(Table.of((*study_rows(), *times)), replace(MADE, test_steps=10))
+    found = {claim.id: judge(claim, evidence) for claim in RAGHU2020.claims(evidence)}
+    assert [round(one.reading.value, 1) for one in found["R1"].parts] == [-0.1, -0.2, -0.6, -24.0]
+    assert found["R1"].ours[:2] == (
+        "change with 10 steps at test:",
+        "conv1–4 with 5 steps: −44.0 points [−45.0,\xa0−43.0]",
+    )
+    assert found["R11"].verdict == "holds"
+
+
 def test_the_made_up_study_gets_the_verdicts_its_numbers_deserve():
     told = dict.fromkeys(("R4", "R5", "R9"), "holds") | dict.fromkeys(("R1", "R2", "R3", "R7", "R12"), "does not hold")
     told |= {"R8": "undecided"}  # of the other regimes there is the untrained network alone

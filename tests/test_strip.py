@@ -53,7 +53,7 @@ def test_names_of_26_letters_are_whole_and_longer_ones_are_smaller():
         r'font-size="([\d.]+)"[^>]*text-anchor="end"><title>.*?</title>(.*?)<',
         strip(judged(*(part(n, 1.0) for n in names))),
     )
-    assert found == [("9.5", names[0]), ("8.33", names[1]), ("7.89", "x" * 37 + "…")]
+    assert found == [("9.5", names[0]), ("7.78", names[1]), ("7.37", "x" * 37 + "…")]
 
 
 def test_parts_of_another_unit_have_a_scale_of_their_own():

@@ -22,7 +22,7 @@ _OPEN, _REGION, _CONTROL = "#4d4d4d", "#d5e8df", "#a3a3a3"
 _SOFT, _PAPER, _LINE = "#595959", "#1c1c1c", "#8a8a8a"
 _WIDTH = RIGHT + 6
 _HIGH, _LANE, _THIN, _NAMED = 100, 12, 4, 8  # all lanes together; a lane at most, at least, and with its name beside it
-_LETTERS, _SMALL = 38, 300  # of a name beside its lane; letters times the size of the font that has room for them
+_LETTERS, _SMALL = 38, 280  # of a name beside its lane; letters times the size of the font that has room for them
 
 
 def strip(judgement: Judgement) -> Markup:

@@ -25,7 +25,7 @@ from reports.papers.raghu2020.paper import (
     headed,
 )
 from reports.probing.questions import JUDGED, accuracy, cost, further_steps, lowest, of_layer, stages, untaught
-from reports.quantities import Computed, Quantity, q
+from reports.quantities import ANY, Computed, Quantity, q
 from reports.wording import block_name, count, listed, number, with_interval
 
 _MIN = "mini-ImageNet, 5 inner steps in training and 10 at test, 3 seeds"
@@ -130,7 +130,7 @@ def _learners() -> tuple[Claim, ...]:
               "FOMAML and ANIL train faster and ANIL adapts faster: each ratio lies above 1, under the paper's "
               "conditions and in an ordinary outer step; its size is told, not judged",
               tuple(Part(f"{NAMES[who]} {'trains' if what == 'training' else 'adapts'}{' (paper)' * (view == 'paper')}",
-                         q(f"{what}_speedup", learner=who, view=view), above(1, "faster", "slower"),
+                         q(f"{what}_speedup", learner=who, view=view, steps=ANY), above(1, "faster", "slower"),
                          printed=printed if view == "paper" else ())
                     for view in paper.VIEWS for (what, who), printed in paper.SPEEDUPS.items()),
               "The study holds no timings.", ("timing-figure", "timing-table"), digits=2, counted="rounds",
@@ -243,7 +243,8 @@ def _in_size(evidence: Evidence) -> str:
     """Say how the ratios under the paper's conditions stand to the smaller of its two figures."""
     words, told = {"holds": "above", "does not hold": "below", "undecided": "either side of"}, []
     for (what, who), printed in paper.SPEEDUPS.items():
-        verdict = above(min(printed)).judge(q(f"{what}_speedup", learner=who, view="paper").read(evidence), evidence)
+        ratio = q(f"{what}_speedup", learner=who, view="paper", steps=ANY).read(evidence)
+        verdict = above(min(printed)).judge(ratio, evidence)
         if verdict in words:
             told.append(f"{what} of {NAMES[who]} {words[verdict]} the paper's {min(printed):g}")
     return f"In size, under the paper's conditions: {listed(told)}." if told else ""

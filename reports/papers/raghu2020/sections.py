@@ -14,7 +14,7 @@ from reports.papers.raghu2020.paper import COMPARED, COST, GAP, MAML, NAMES, RAN
 from reports.probing import blocks as shared
 from reports.probing.blocks import BLANK, OTHER
 from reports.probing.questions import JUDGED, accuracy, headings
-from reports.quantities import Quantity, q
+from reports.quantities import ANY, Quantity, q
 from reports.study.study import Cite, Section
 from reports.wording import DASH, block_name, capital, count, listed, number
 
@@ -166,9 +166,9 @@ def _timing(evidence: Evidence) -> Section:
     rounds, how = (sorted({one for what in doing for one in evidence.distinct(column, f"{what}_seconds")})
                    for column in ("n", "source"))
     def times(view: str, what: str, who: str) -> Quantity:
-        return q(f"{what}_speedup", learner=who, view=view)
+        return q(f"{what}_speedup", learner=who, view=view, steps=ANY)
     def cell(view: str, what: str, who: str) -> Said:
-        time = q(f"{what}_seconds", learner=who, view=view)
+        time = q(f"{what}_seconds", learner=who, view=view, steps=ANY)
         long = isinstance(found := time.read(evidence), Estimate) and found.value >= 0.1
         return Said(time, 0 if long else 1, unit=" ms", scale=1000,
                     under=(Under(times(view, what, who), "×", 2, interval=True),))
