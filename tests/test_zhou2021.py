@@ -183,3 +183,19 @@ def test_an_accuracy_by_another_norm_has_rows_of_its_own():
     evidence = Evidence(Table.of(rows), replace(MADE, trained_steps=checkpoint.adaptation.steps))
     for found, view in ((usual, ""), (alone, "one-query")):  # neither question is answered by the other's rows
         assert q("accuracy", learner="m3", view=view).read(evidence).value == found[0].value
+
+
+def test_where_maml_is_not_above_chance_no_claim_on_what_it_learned_is_judged():
+    rows = [replace(row, value=21.0, low=19.0, high=23.0) if row.measure == "accuracy" else row for row in study_rows()]
+    found = judged(rows)
+    assert {id for id, one in found.items() if one.verdict == "not applicable"} == {
+        "Z1",
+        "Z2",
+        "Z3",
+        "Z4",
+        "Z7",
+        "Z8",
+        "Z9",
+    }
+    assert "is not shown to have learned what could be reused: its gain over chance is +1.0 points" in found["Z1"].why
+    assert found["Z1"].ours

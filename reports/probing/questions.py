@@ -32,15 +32,19 @@ def gains(learner: str, evidence: Evidence) -> dict[str, Quantity]:
     return {"over the untrained network, both under the NIL head": features,
             "over chance": accuracy(learner) - 100 / evidence.n_way}
 
-def untaught(evidence: Evidence, margin: float, *learners: str) -> str:
-    """Say of which learner it is not shown that it learned something by more than a margin, or ""."""
+def untaught(evidence: Evidence, margin: float, *learners: str, control: bool = True) -> str:
+    """Say of which learner it is not shown that it learned something by more than a margin, or "".
+
+    Without a `control`, an untrained network, of a study that has none, the gain is over chance alone.
+    """
+    labels = {one.key: one.label for one in evidence.made.learners}
     for who in learners:
-        for over, gain in gains(who, evidence).items():
+        for over, gain in list(gains(who, evidence).items())[not control:]:
             found = gain.read(evidence)
             if isinstance(found, Estimate) and not found.ends[0] > margin:
                 told = with_interval(found, signed=True, unit=" points")
-                return (f"{label_of(who)} is not shown to have learned what could be reused: its gain {over} is "
-                        f"{told}, and not clear of {margin} points.")
+                return (f"{labels.get(who) or label_of(who)} is not shown to have learned what could be reused: its "
+                        f"gain {over} is {told}, and not clear of {margin} points.")
     return ""
 
 def of_layer(measure: str, layer: str, learner: str, **how: Any) -> Query:

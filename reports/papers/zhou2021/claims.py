@@ -12,6 +12,7 @@ from reports.blocks.declared import Series
 from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
 from reports.names import colour_of
+from reports.probing.questions import untaught
 from reports.quantities import Computed, Quantity, Query, q
 from reports.wording import number
 
@@ -90,8 +91,13 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
     found, one = (*_of_domains(evidence), *_of_one(evidence), *_of_learners(evidence)), of_one_domain(evidence)
     lacking, told = (_OF_SEVERAL, "These data are of one domain; the claim is on several, as --data mixture:A,B gives."
         ) if one else (_OF_ONE, "The claim is on CIFAR-FS, one domain; --preset paper-cifar-fs measures it.")
-    return tuple(replace(claim, parts=(replace(claim.parts[0], quantity=_NOBODY),), beside=(), evidence=(), needs=told)
-                 if claim.id in lacking else claim for claim in found)
+    def put(claim: Claim) -> Claim:
+        if claim.id in lacking:
+            nobody = (replace(claim.parts[0], quantity=_NOBODY),)
+            return replace(claim, parts=nobody, beside=(), evidence=(), needs=told)
+        learned = None if claim.id == "Z10" else lambda asked: untaught(asked, _MARGIN, BASE, control=False)
+        return replace(claim, presupposes=learned)  # (Z10 is of a formula)
+    return tuple(map(put, found))
 
 def _of_domains(evidence: Evidence) -> Iterator[Claim]:
     main, plain, trained = main_of(evidence), plain_of(evidence), evidence.trained_steps
