@@ -7,12 +7,13 @@ BIN := .venv/bin
 report: .venv/ready
 	$(BIN)/metaprobe study raghu2020 --preset quick --out runs/raghu2020-glyphs-quick
 
+# One thread a process, as the processes take all cores: libraries of linear algebra would fight for them.
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metaprobe needs Python 3.11 or newer; set PYTHON=…")'

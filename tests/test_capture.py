@@ -407,7 +407,7 @@ def test_of_several_initialisations_pre_is_the_tasks_own(tmp_path):
     tasks, held = source.batch(range(5)), state_of(network)
     places = [nearest(clusters, tasks[i : i + 1].support) for i in range(5)]
     assert set(places) == {0, 1}
-    options = {"adaptation": clusters.adaptation, "steps": "all", "raw": True}
+    options = {"adaptation": clusters.moves.adaptation, "steps": "all", "raw": True}
     out = probe.capture(network, clusters, tasks, out=tmp_path / "s.h5", chunk=3, **options)
     again = probe.capture(network, clusters, tasks, out=tmp_path / "t.h5", chunk=3, **options)
     assert out.read_bytes() == again.read_bytes()

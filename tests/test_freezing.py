@@ -145,8 +145,12 @@ def test_other_numbers_of_steps_are_tested_on_the_first_and_the_last_set(run):
     assert_difference(row, correct(checkpoint, BLOCKS[-1], 5) - correct(checkpoint, (), 5))  # to as many steps
     assert {row.phase for row in chosen(table, inner_steps=0)} == {"pre"}
     assert the(table, measure="accuracy_difference", inner_steps=0).value == 0  # no step: frozen or not is the same
-    only = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(5,), random_row=False)
+    sets = [(), BLOCKS[-1]]
+    only = freeze(run.checkpoint("last"), IMAGESET, PLAN, frozen=sets, inner_steps=(5,), random_row=False)
     assert only == Table.of(chosen(table, inner_steps=5))
+    first = freeze(run.checkpoint("last"), IMAGESET, PLAN, inner_steps=(5, 2), random_row=False)
+    assert {row.frozen for row in chosen(first, inner_steps=5)} == {",".join(block) for block in BLOCKS}
+    assert {row.frozen for row in chosen(first, inner_steps=2)} == set(ends)
 
 
 def test_every_set_at_every_number_of_steps_when_asked(run):

@@ -29,7 +29,7 @@ def quiet():
     return QUIET | {"METAPROBE_CACHE": os.environ["METAPROBE_CACHE"]}
 
 
-SECONDS = 60  # to wait for processes that import torch on a busy machine
+SECONDS = 180  # to wait for processes that import torch on a busy machine
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from analyses import MEASURES
 from analyses.similarity import measures_named, similarity
 from analyses.table import Table
-from probe.cli import clusters, files, listing, main, measuring, reporting, training
+from probe.cli import clusters, files, freezing, listing, main, measuring, reporting, training
 from reports.registry import STUDIES
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
@@ -126,7 +126,9 @@ def test_own_study(tmp_path, monkeypatch):
 
 
 def test_every_command_that_it_names_exists():
-    known = {name for room in (training, files, measuring, clusters, reporting, listing) for name in room.COMMANDS}
+    known = {
+        name for room in (training, files, measuring, freezing, clusters, reporting, listing) for name in room.COMMANDS
+    }
     named = set(re.findall(r"`metaprobe (\w+)", README))
     assert named <= known
     assert named >= known - {"train"}

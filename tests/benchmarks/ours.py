@@ -22,7 +22,8 @@ class Given:
     """A sampler whose tasks are given."""
 
     def __init__(self, tasks: Tasks) -> None:
-        self.tasks = tasks
+        self.tasks, self.n_way = tasks, tasks.class_ids.shape[1]
+        self.n_query = tasks.query.images.shape[1] // self.n_way
 
     def batch(self, indices: Iterable[int]) -> Tasks:
         """Return a run of neighbouring tasks."""
