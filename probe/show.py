@@ -92,22 +92,24 @@ def _rich(grid: Grid, stream: TextIO) -> None:
         facts = Text(" · ".join(f"{visible(name)} {_pretty(value)}" for name, value in grid.facts), style="dim")
         console.print(Text.assemble(Text(visible(grid.title), style="italic"), "\n", facts))
         table.title = None
+    least = 0
     for number, column in enumerate(grid.columns):
         numeric = all(row[number] is None or _is_number(row[number]) for row in grid.rows)
         header = visible(column).replace("_", "_\n") if column in grid.unbroken else visible(column)
         cells = (*header.splitlines(), *(_pretty(row[number]) for row in grid.rows))
-        width = (
-            max(map(cell_len, cells)) if column in grid.unbroken else 3
-        )  # of one that is broken: a wide letter and the space
+        # (of a column that is broken over lines a wide letter and the space after it)
+        width = max(map(cell_len, cells)) if column in grid.unbroken else 3
+        least += width
         justify = "right" if numeric else "left"
         table.add_column(Text(header), justify=justify, overflow="fold", min_width=width)
     for row in grid.rows:
         table.add_row(*(Text(_pretty(cell)) for cell in row))
     # Rather a line longer than the terminal than a cell cut off. (Both sizes: of a width alone rich takes no notice on
     # a terminal that can do little, TERM=dumb.)
-    least = table.__rich_measure__(console, console.options.update(max_width=1 << 16)).minimum
-    console.size = ConsoleDimensions(max(console.width, least), console.height)
+    room = console.size
+    console.size = ConsoleDimensions(max(room.width, least + 4 * len(grid.columns) + 4), room.height)
     console.print(table)
+    console.size = room
     if grid.unbroken:
         console.print()  # what the edge was
     for note in grid.notes:
