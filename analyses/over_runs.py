@@ -60,7 +60,7 @@ def _mean_null_row(row: Row, nulls: Mapping[str, Null]) -> Row:
 
 
 def _told(runs: Mapping[str, Compared] | Mapping[str, Null]) -> str | None:
-    return next((_in_store(source, run.reason) for source, run in runs.items() if run.reason), None)
+    return "; ".join(_in_store(source, run.reason) for source, run in runs.items() if run.reason) or None
 
 
 def _in_store(source: str, reason: str) -> str:

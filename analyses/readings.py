@@ -42,15 +42,20 @@ class Estimate:
         """Both ends of the interval; the value itself where there is none."""
         return self.value if self.low is None else self.low, self.value if self.high is None else self.high
 
-    def simultaneous(self, parts: int) -> Estimate:
+    def simultaneous(self, parts: int, seeds: int = 1) -> Estimate:
         """Return it with an interval that holds together with those of other parts (Bonferroni, 1961): 1 − 0.05/parts.
 
         Each side is stretched by t(ν; 1 − 0.025/parts) / t(ν; 0.975), with ν one less than the number of seeds, of one
         seed than that of tasks, and the normal's quantiles where neither is known.
+
+        Args:
+            parts: how many intervals.
+            seeds: behind it, where it does not name them itself, as a difference that was drawn over all does not.
         """
         if parts < 2 or self.low is None or self.high is None:
             return self
-        freedom = (len(self.per_seed) if len(self.per_seed) > 1 else self.n or 0) - 1
+        seeds = len(self.per_seed) or seeds
+        freedom = (seeds if seeds > 1 else self.n or 0) - 1
         one, all_of_them = (
             float(stdtrit(freedom, share) if freedom > 0 else ndtri(share)) for share in (0.975, 1 - 0.025 / parts)
         )

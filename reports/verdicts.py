@@ -81,8 +81,8 @@ def _judged(part: Part, reading: Reading, of: int, evidence: Evidence) -> Judged
     """Judge one part `of` so many: it holds by its own interval, and fails by one that is simultaneous over them."""
     verdict, alone = part.rule.judge(reading, evidence), False
     if verdict == "does not hold" and isinstance(reading, Estimate):
-        verdict = part.rule.judge(reading.simultaneous(of), evidence)
-        alone = verdict != "does not hold"
+        alone = part.rule.judge(reading.simultaneous(of, len(evidence.seeds)), evidence) != "does not hold"
+        verdict = "undecided" if alone else verdict
     if verdict == "holds" and part.clear_of is not None and _inside(reading, part.clear_of.read(evidence)):
         verdict = "undecided"
     control = None if part.control is None else part.control.read(evidence)

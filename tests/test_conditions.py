@@ -98,3 +98,12 @@ def test_a_page_lists_what_is_not_as_in_the_paper_and_nothing_else():
     shots = replace(RAGHU.preset("quick"), n_shot=5)  # against the preset of as many shots
     assert not {"n shot", "n way"} & {one.what for one in against_paper(RAGHU, shots)}
     assert against_paper(replace(RAGHU, presets={}), changed) == ()
+
+
+def test_one_and_none_are_numbers_and_not_words():
+    told = {one.what: (one.paper, one.here) for one in against_paper(RAGHU, replace(RAGHU.preset("paper"), seeds=1))}
+    assert told["seeds"] == ("3", "1")
+    told = {
+        one.what: (one.paper, one.here) for one in against_paper(RAGHU, replace(RAGHU.preset("paper"), subsets=True))
+    }
+    assert told["subsets"] == ("no", "yes")

@@ -53,15 +53,21 @@ def test_one_part_that_fails_decides_and_a_missing_one_leaves_it_open():
     assert all_of([]) == all_of(["not measured"]) == "not measured"
 
 
+def _stretch(freedom):
+    law = stats.norm if freedom is None else stats.t(freedom)
+    return law.ppf(1 - 0.05 / 7 / 2) / law.ppf(0.975)
+
+
 @pytest.mark.parametrize(
     ("seeds", "n", "freedom"), [((), 25, 24), (((0, 1.0), (1, 2.0), (2, 3.0)), 600, 2), ((), None, None)]
 )
 def test_an_interval_that_holds_together_with_others_is_bonferronis(seeds, n, freedom):
     one = Estimate(3.0, 2.0, 5.0, n, seeds)
-    law = stats.norm if freedom is None else stats.t(freedom)
-    stretch = law.ppf(1 - 0.05 / 7 / 2) / law.ppf(0.975)
+    stretch = _stretch(freedom)
     found = one.simultaneous(7)
     assert (found.low, found.high) == pytest.approx((3 - stretch, 3 + 2 * stretch), rel=1e-9)
+    several = one.simultaneous(7, seeds=3)  # of a difference drawn over all seeds, which names none
+    assert several == found or several.low == pytest.approx(3 - _stretch(2))
     assert one.simultaneous(1) == one and Estimate(3.0).simultaneous(7) == Estimate(3.0)
 
 
@@ -75,6 +81,9 @@ def test_a_claim_of_many_parts_is_refuted_by_simultaneous_intervals_and_holds_by
     assert judge(claim(parts[0]), NOTHING).verdict == "does not hold"
     assert judge(claim(Part("far", far, above(2)), *parts[1:]), NOTHING).verdict == "does not hold"
     assert judge(claim(*parts[1:]), NOTHING).verdict == "holds"
+    some = [Part("near", fixed(-1, -1.9, -0.1), not_below(0, "no loss", "a loss")), *parts[1:]]
+    found = judge(claim(*some), NOTHING)
+    assert (found.verdict, found.parts[0].verdict) == ("undecided", "undecided")  # never "holds"
     missing = [Part(f"none {k}", fixed(), above(2)) for k in range(5)]  # what was not measured could not fail
     assert judge(claim(parts[0], *missing), NOTHING).verdict == "does not hold"
 

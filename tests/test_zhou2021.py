@@ -199,3 +199,4 @@ def test_where_maml_is_not_above_chance_no_claim_on_what_it_learned_is_judged():
     }
     assert "is not shown to have learned what could be reused: its gain over chance is +1.0 points" in found["Z1"].why
     assert found["Z1"].ours
+    assert headline(rows) == "Nothing is shown to have been learned that initialisations could improve"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from analyses.contrasts import contrast
 from analyses.table import Row, Table
+from trainers.errors import MetaprobeError
 from trainers.intervals import PERCENT
 
 __all__ = ["MARGIN", "learned_table"]
@@ -47,6 +48,8 @@ def learned_table(table: Table, n_way: int, trained_steps: int) -> Table:
             tests[row.learner, row.algorithm, row.iteration, row.group, row.head].append(row)
     rows: list[Row] = []
     for mine in tests.values():
+        if any(row.seed is None for row in mine):
+            raise MetaprobeError("what a learner gained is paired by seed; give the rows of its tests a seed each")
         seeds = list(dict.fromkeys(row.seed for row in mine))
         for some in [[seed] for seed in seeds] + [seeds] * (len(seeds) > 1):
             rows += _of_seeds([row for row in mine if row.seed in some], untrained[mine[0].group], 100 / n_way)
@@ -58,7 +61,8 @@ def _of_seeds(mine: Sequence[Row], untrained: Sequence[Row], chance: float) -> I
     one = len({row.seed for row in mine}) == 1
     level = dataclasses.replace(level, **({"seed": mine[0].seed, "checkpoint": mine[0].checkpoint} if one else {}))
     if level.head == "nil":
-        found = contrast(mine, untrained, "untrained", PERCENT)
+        lacking = {row.seed for row in mine} - {row.seed for row in untrained}
+        found = [] if lacking else contrast(mine, untrained, "untrained", PERCENT)
         gain = found[0] if found else dataclasses.replace(level, value=None, reason=_UNTESTED)
         gain = dataclasses.replace(gain, seed=level.seed, checkpoint=level.checkpoint, minus=None)
         yield _told(dataclasses.replace(gain, measure="gain_over_untrained"), "untrained features")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
+from reports.claims import above
 from reports.evidence import Evidence
 from reports.names import label_of
 from reports.quantities import Computed, Quantity, Query, q
@@ -41,7 +42,7 @@ def untaught(evidence: Evidence, margin: float, *learners: str, control: bool = 
     for who in learners:
         for over, gain in list(gains(who, evidence).items())[not control:]:
             found = gain.read(evidence)
-            if isinstance(found, Estimate) and not found.ends[0] > margin:
+            if above(margin).judge(found, evidence) not in ("holds", "not measured"):
                 told = with_interval(found, signed=True, unit=" points")
                 return (f"{labels.get(who) or label_of(who)} is not shown to have learned what could be reused: its "
                         f"gain {over} is {told}, and not clear of {margin} points.")

@@ -31,7 +31,8 @@ _OURS = {
 def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
     """Return what differs from the paper: first what always does, then the options that are others than in its preset.
 
-    Of several presets of a paper it is the one of as many ways and shots, else of as many ways, else the first.
+    Of several presets of a paper it is one of a mixture of data where they are, then of as many ways and shots, else of
+    as many ways, else the first.
 
     Args:
         study: its presets whose names begin with "paper" are the paper's conditions.
@@ -40,7 +41,15 @@ def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
     presets = [preset for name, preset in study.presets.items() if name.startswith("paper")]
     if not presets:
         return ()
-    theirs = max(presets, key=lambda one: (one.n_way == options.n_way, one.n_shot == options.n_shot))
+    mixed = options.data.startswith("mixture:")
+    theirs = max(
+        presets,
+        key=lambda one: (
+            one.data.startswith("mixture:") == mixed,
+            one.n_way == options.n_way,
+            one.n_shot == options.n_shot,
+        ),
+    )
     found = [
         Differs(f.name.replace("_", " "), _told(getattr(theirs, f.name)), _told(getattr(options, f.name)))
         for f in fields(options)
@@ -52,6 +61,8 @@ def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
 def _told(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
-    return {None: "as the data ask for", True: "yes", False: "no"}.get(value) or (
-        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if value is None:
+        return "as the data ask for"
+    if isinstance(value, bool):  # before numbers, as 1 == True
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

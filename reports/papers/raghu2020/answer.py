@@ -59,8 +59,10 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
         told.append(f"freezing {listed(reused)} costs the untrained network more, so what is kept there was learned")
     if passed:
         told.append(f"in an untrained network, freezing {listed(passed)} costs as little: it shows nothing there")
-    told.append(f"under the NIL head, MAML's features are worth {_points(lead)} against untrained ones" if isinstance(
-        lead, Estimate) else "no untrained network was tested: the costs have nothing to be read against")
+    if lead is None:
+        told.append("no untrained network was tested: the costs have nothing to be read against")
+    else:
+        told.append(f"under the NIL head, MAML's features are worth {_points(lead)} against untrained ones")
     figure = Figure("answer-figure", "What freezing costs, and how alike each layer is before and after adaptation.",
                     (shared.frozen_blocks(evidence, ("maml", "random")),
                      shared.similarities(evidence, "debiased_cka", ("maml",), RANGES)),

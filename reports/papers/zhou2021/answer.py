@@ -19,13 +19,19 @@ from reports.wording import capital, number, with_interval
 _OPEN = {"undecided": "is undecided", "not measured": "was not measured"}
 _GAINS = {"holds": "gains", "does not hold": "loses"}
 
+_UNTAUGHT = "Nothing is shown to have been learned that initialisations could improve"
+
 def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
+    if of.of_one_domain(evidence) and judged["Z6"].verdict == "not applicable":
+        return Answer(_UNTAUGHT, tuple(_sentences(evidence, judged)), judged["Z6"].why, _figure(evidence))
     if of.of_one_domain(evidence):
         found = _outcome("an initialisation for each cluster", "helps", "does not help", judged["Z6"].verdict)
         rules = "Claim Z6 decides whether initialisations by cluster help: on data of one domain, transductive."
         return Answer(capital(found) + ", on one domain", tuple(_sentences(evidence, judged)), rules, _figure(evidence))
     helps, finds = judged["Z1"].verdict, judged["Z4"].verdict
+    if "not applicable" in (helps, finds):
+        return Answer(_UNTAUGHT, tuple(_sentences(evidence, judged)), judged["Z1"].why, _figure(evidence))
     first = _outcome("an initialisation for each cluster", "helps", "does not help", helps)
     bridge = ", and " if (helps == "holds") == (finds == "holds") else "; "
     second = _outcome("the clusters", "are the domains", "are not the domains", finds)
@@ -53,7 +59,7 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
         yield (f"Of the tasks of a domain, at least {number(100 * share)} % ({domain}) start from one initialisation; "
                f"{which} domains share theirs.")
     by, verdict = [one.reading for one in judged["Z2"].parts if one.reading], judged["Z2"].verdict
-    if len(by) == 2:
+    if len(by) == 2 and verdict != "not applicable":
         yield (f"Clusters of tasks agree with the domains to {with_interval(by[0], 2)} by adapted parameters and to "
                f"{with_interval(by[1], 2)} by mean features (adjusted Rand index, 0 chance, 1 identity): that only the "
                f"former show the domains, as the paper says, {_OPEN.get(verdict, verdict)}.")
