@@ -20,7 +20,7 @@ that Raghu et al. (2020, Table 1) take for none, 2.1."""
 _UNTESTED = "the untrained network was not tested with the NIL head on the same tasks: metaprobe freeze does"
 
 
-def learned_table(table: Table, n_way: int, trained_steps: int) -> Table:
+def learned_table(table: Table, n_way: int, test_steps: int) -> Table:
     """Return by how much every learner in a table of tests is better than an untrained network, and than chance.
 
     Like is compared with like: the NIL head on the trained body with the NIL head on the untrained one, on the same
@@ -30,7 +30,7 @@ def learned_table(table: Table, n_way: int, trained_steps: int) -> Table:
     Args:
         table: with rows of single tasks (`TestPlan.per_task`), of one or more seeds, with nothing frozen.
         n_way: classes of a task.
-        trained_steps: inner steps of the training.
+        test_steps: inner steps of the tests that count, with the own head.
 
     Returns:
         In percentage points, of each seed and, where there are several, of all (`seed` None): "gain_over_untrained"
@@ -44,7 +44,7 @@ def learned_table(table: Table, n_way: int, trained_steps: int) -> Table:
         if row.algorithm == "random":
             if row.head == "nil":
                 untrained[row.group].append(row)
-        elif row.inner_steps == (0 if row.head == "nil" else trained_steps):
+        elif row.inner_steps == (0 if row.head == "nil" else test_steps):
             tests[row.learner, row.algorithm, row.iteration, row.group, row.head].append(row)
     rows: list[Row] = []
     for mine in tests.values():

@@ -84,10 +84,10 @@ def reuse_index(
     return over_seeds(kept.mean(axis=1) / means, keeps / gains, tasks=tasks)
 
 
-def reuse_table(table: Table, body: Sequence[str], trained_steps: int) -> Table:
+def reuse_table(table: Table, body: Sequence[str], test_steps: int) -> Table:
     """Return the reuse index of every learner in a table of tests, at every number of inner steps and with each head.
 
-    A(full) is taken at the trained number of steps, A(frozen) at each; see `reuse_index`. Where the table has the NIL
+    A(full) is taken at the steps of the test, A(frozen) at each; see `reuse_index`. Where the table has the NIL
     head on the trained body, a row with `head` "nil" follows.
 
     Args:
@@ -95,7 +95,7 @@ def reuse_table(table: Table, body: Sequence[str], trained_steps: int) -> Table:
             of each with the NIL head among them. Of a learner that has rows with `adapts` "all", those count: as it was
             trained its head alone adapts, and freezing the body changes nothing.
         body: the layers that A(frozen) freezes.
-        trained_steps: inner steps of the training.
+        test_steps: inner steps of the tests of A(full).
 
     Returns:
         Rows "reuse_index" of each seed, whose interval is over tasks, and where there are several one of all, with
@@ -109,7 +109,7 @@ def reuse_table(table: Table, body: Sequence[str], trained_steps: int) -> Table:
     """
     tests, rows = _tests(table), []
     for learner, frozen, steps in list(tests):
-        if frozen or steps != trained_steps or learner.algorithm == "random" or learner.head == "nil":
+        if frozen or steps != test_steps or learner.algorithm == "random" or learner.head == "nil":
             continue
         if learner.adapts is None and any(who == dataclasses.replace(learner, adapts="all") for who, _, _ in tests):
             continue
@@ -125,13 +125,13 @@ def reuse_table(table: Table, body: Sequence[str], trained_steps: int) -> Table:
     return Table.of(rows)
 
 
-def reuse_of_learners(table: Table, body: Sequence[str], trained_steps: int) -> Table:
+def reuse_of_learners(table: Table, body: Sequence[str], test_steps: int) -> Table:
     """Return `reuse_table` of every learner of a study, each on the tasks that it and the untrained network were given.
 
     Args:
         table: as there, of learners by what the study calls them (`Row.learner`, else their algorithm).
         body: as there.
-        trained_steps: as there.
+        test_steps: as there.
 
     Raises:
         MetaprobeError: as there.
@@ -146,7 +146,7 @@ def reuse_of_learners(table: Table, body: Sequence[str], trained_steps: int) -> 
     for mine in learners.values():  # with all layers adapting a learner may have been tested on fewer tasks
         tasks = {row.task for row in mine if row.adapts == "all"} or {row.task for row in mine}
         tests = Table.of(row for row in (*mine, *control) if row.task in tasks)
-        rows += reuse_table(tests, body, trained_steps).rows
+        rows += reuse_table(tests, body, test_steps).rows
     return Table.of(rows)
 
 
