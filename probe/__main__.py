@@ -1,7 +1,22 @@
-"""`python -m probe` is `metaprobe`."""
+"""`metaprobe`, which is also `python -m probe`."""
+
+from __future__ import annotations
 
 import sys
 
-from probe.cli import main
+__all__ = ["run"]
 
-sys.exit(main())
+
+def run() -> int:
+    """Run the command line and return its exit status; an interrupt while it is being imported ends in a line, too."""
+    try:
+        from probe.cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -55,6 +55,19 @@ def rows(text):
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
 
 
+def test_an_interrupt_while_the_command_line_is_imported_is_a_line():
+    code = (
+        "import sys, probe.__main__ as start\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tyro': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.exit(start.run())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
 def test_train_again_is_a_resume_that_changes_nothing(folder, capsys):
     before = Path(last(folder)).read_bytes()
     assert train(folder, "maml") == 0

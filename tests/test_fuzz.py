@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from tests.fuzz import campaign as campaigns
 from tests.fuzz.campaign import Campaign, Mutant, subject_of
-from tests.fuzz.mutation import Mutation, minimised
+from tests.fuzz.mutation import Mutation, apply, minimised
 from tests.fuzz.outcome import FAILURES, HANG, MEMORY, OTHER, REFUSED, SAME, TRACEBACK, UNCLEAR, command
 from tests.fuzz.subjects import SUBJECTS
 from trainers.errors import MetaprobeError
@@ -47,6 +47,20 @@ def test_mutants_give_the_same_numbers_or_are_refused_in_one_line(campaign, subj
         assert not outcome.failed, f"{outcome}\nafter {done}\n{outcome.trace}"
         counts[outcome.kind] += 1
     assert counts[REFUSED] > 0 or subject == "similarity"
+
+
+def test_a_mutator_may_stumble_over_what_another_did_and_over_nothing_else(tmp_path):
+    def fail(path, rng, size):
+        raise RecursionError
+
+    families = {"text": {"cut": lambda path, rng, size: "cut", "fail": fail}}
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "file").write_text("x")
+    cut, fails = (Mutation("file", f"text.{name}", 1, 1) for name in ("cut", "fail"))
+    done = apply((cut, fails), tmp_path / "clean", tmp_path / "place", families)
+    assert done == ["file: cut", "file: nothing, for what was done to it before"]
+    with pytest.raises(RecursionError):
+        apply((fails,), tmp_path / "clean", tmp_path / "place", families)
 
 
 def test_a_seed_alone_decides_a_mutant(campaign):

@@ -21,8 +21,7 @@ def modules():
         root = importlib.import_module(package)
         yield root
         for found in pkgutil.walk_packages(root.__path__, f"{package}."):
-            if not found.name.endswith("__main__"):
-                yield importlib.import_module(found.name)
+            yield importlib.import_module(found.name)
 
 
 @pytest.mark.parametrize("module", list(modules()), ids=lambda module: module.__name__)

@@ -54,20 +54,26 @@ def drawn(
     return tuple(sorted(mutations, key=lambda one: not one.mutator.startswith("hdf5")))
 
 
+_LEFT_ALONE = (Inapplicable, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
 def apply(
     mutations: tuple[Mutation, ...], clean: Path, place: Path, families: Mapping[str, Mapping[str, Mutator]]
 ) -> list[str]:
     """Make a mutant: a copy of the clean folder with the mutations done to it; return what each did."""
     remove(place)
     shutil.copytree(clean, place, symlinks=True)
-    done = []
+    done, touched = [], set[str]()
     for one in mutations:
         family, _, name = one.mutator.partition(".")
         try:
             _check(place / one.file)
             done.append(f"{one.file}: {families[family][name](place / one.file, random.Random(one.seed), one.size)}")
-        except (Inapplicable, FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except Exception as error:  # a mutator reads what it changes, and may find anything after another one
+            if one.file not in touched and not isinstance(error, _LEFT_ALONE):
+                raise
             done.append(f"{one.file}: nothing, for what was done to it before")
+        touched.add(one.file)
     return done
 
 
