@@ -12,7 +12,7 @@ from tests.test_checkpoints import CONFIG, LAYERS, NETWORK, checkpoint, fingerpr
 from trainers.checkpoint import load_checkpoint, metadata_for, save_checkpoint
 from trainers.config import Adaptation, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json
+from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, read_metadata
 
 
 @pytest.fixture
@@ -36,6 +36,23 @@ def test_any_flipped_bit_of_the_header_is_noticed_or_changes_nothing(path):
             assert (found.metrics, found.provenance) == (expected.metrics, expected.provenance)
             refused += 1
     assert refused == 400
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("conv1.conv.weight", "conv1.conv.wEight"), ("[4,1,3,3]", "[1,4,3,3]"), ('"F32"', '"I32"')]
+)
+def test_what_the_header_alone_says_of_tensors_is_checked_without_them(path, old, new):
+    save_checkpoint(path, checkpoint())
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + size])
+    values = path.read_bytes()[8 + size :]
+    mine = header.pop("__metadata__")
+    tensors = json.dumps(header, separators=(",", ":"))
+    assert old in tensors
+    encoded = (json.dumps({"__metadata__": mine})[:-1] + "," + tensors.replace(old, new)[1:]).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + values)
+    with pytest.raises(UnreadableInput, match="names, types or shapes of its tensors were changed"):
+        read_metadata(path)
 
 
 def test_what_decides_a_number_is_in_the_digest_and_all_that_is_told_in_the_checksum(path):

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -241,23 +240,22 @@ def test_a_state_dict_and_a_safetensors_file_of_the_same_tensors_have_one_finger
     assert len(set(prints)) == 1
 
 
-def test_200_megabytes_are_inspected_in_a_second_without_torch(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="Linux counts there what a process reads")
+def test_of_200_megabytes_the_header_alone_is_read_without_torch(tmp_path: Path) -> None:
     tensors = {f"layer{i}.weight": np.zeros((500, 1000), "f4") for i in range(100)}
     path = write_checkpoint(tmp_path / "big.safetensors", tensors)
     assert path.stat().st_size > 200_000_000
     program = (
-        "import sys\nfrom probe.inspection import inspect_file\nfrom probe.inspection.views import show_inspection\n"
-        "show_inspection(inspect_file(sys.argv[1]))\nassert 'torch' not in sys.modules\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from probe.inspection import inspect_file\nfrom probe.inspection.views import show_inspection\n"
+        "read = lambda: int(Path('/proc/self/io').read_text().split()[1])\n"
+        "before = read()\nfound = inspect_file(sys.argv[1])\nassert read() - before < 1_000_000\n"
+        "show_inspection(found)\nassert 'torch' not in sys.modules\n"
     )
     command = [sys.executable, "-c", program, str(path)]
-    seconds = []
-    for _ in range(3):  # the best of three: the machine may be busy
-        started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-        seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0, done.stderr
-        assert "layer99.weight\tlayer99\tF32\t[500, 1000]\t500000\t2000000\n" in done.stdout
-    assert min(seconds) < 1
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert "layer99.weight\tlayer99\tF32\t[500, 1000]\t500000\t2000000\n" in done.stdout
 
 
 def test_statistics_differences_and_refusals_do_not_import_torch(checkpoint: Path, tmp_path: Path) -> None:

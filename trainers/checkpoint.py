@@ -25,6 +25,7 @@ from trainers.formats.checkpoint_format import (
     METADATA_KEY,
     CheckpointMetadata,
     checked_metadata,
+    layout_of,
     metadata_json,
     tensor_fingerprint,
 )
@@ -162,7 +163,9 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: CheckpointMetadata) -> None:
     """Write tensors with their metadata as one safetensors file, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(plain, {METADATA_KEY: metadata_json(metadata)}))
+    layout = layout_of((name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in plain.items())
+    text = metadata_json(dataclasses.replace(metadata, layout=layout))
+    write_bytes(path, save(plain, {METADATA_KEY: text}))
 
 
 def read_tensors(path: Path | str) -> tuple[CheckpointMetadata, dict[str, Tensor]]:

@@ -3,9 +3,10 @@
 A checkpoint is a safetensors file whose tensors are named as the parameters, with everything else as JSON under the
 single key `metaprobe` (safetensors writes several keys in a random order, so more than one makes the bytes random).
 
-Two hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors: equal weights have
-one id, whoever adapts them. The `checksum` is of the whole JSON, the fingerprint included, and is checked whenever the
-JSON is read; format 1 had none. What results depend on is both, see `CheckpointMetadata.digest`.
+Three hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors: equal weights have
+one id, whoever adapts them. The `layout` is of their names, dtypes and shapes alone, and is checked whenever a header
+is read, without the values. The `checksum` is of the whole JSON, the others included, and is checked with it. Format 1
+had the fingerprint alone. What results depend on is `CheckpointMetadata.digest`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "METADATA_KEY",
     "CheckpointMetadata",
     "checked_metadata",
+    "layout_of",
     "metadata_json",
     "metadata_of",
     "parse_metadata",
@@ -43,6 +45,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")
 _DECIDING = ("kind", "iteration", "config", "network", "adaptation")  # a number
 _KEYS = frozenset({"format", "kind", "fingerprint", "iteration", "checksum", *_OBJECTS})
+_OPTIONAL = frozenset({"layout"})  # a store keeps its checkpoint's metadata and no tensors
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class CheckpointMetadata:
         metrics: finite numbers by name.
         provenance: version, torch, numpy, python, device, threads, data fingerprint, seed.
         format: the version of the format.
+        layout: SHA-256 of the tensors' names, dtypes and shapes, see `layout_of`; None where they are not beside it.
     """
 
     kind: str
@@ -68,6 +72,7 @@ class CheckpointMetadata:
     metrics: Mapping[str, float]
     provenance: Mapping[str, Any]
     format: int = FORMAT_VERSION
+    layout: str | None = None
 
     @property
     def checkpoint_id(self) -> str:
@@ -90,6 +95,7 @@ def metadata_json(metadata: CheckpointMetadata) -> str:
     content |= {key: dict(getattr(metadata, key)) for key in _OBJECTS}
     try:
         if metadata.format > 1:
+            content |= {} if metadata.layout is None else {"layout": metadata.layout}
             content["checksum"] = _sha256(content)
         text = _canonical(content)
         _parse(text)
@@ -120,10 +126,18 @@ def metadata_of(header: Header, path: Path | str) -> CheckpointMetadata | None:
     """Return the checked metadata of a safetensors header, or None for a file that has none of ours.
 
     Raises:
-        UnreadableInput: when there is a `metaprobe` key and its content is damaged.
+        UnreadableInput: when there is a `metaprobe` key and its content is damaged, or the tensors that the header
+            names are not those that it was written with.
     """
     text = dict(header.metadata).get(METADATA_KEY)
-    return None if text is None else parse_metadata(text, path)
+    if text is None:
+        return None
+    metadata = parse_metadata(text, path)
+    if metadata.layout not in (None, layout_of((each.name, each.dtype, each.shape) for each in header.tensors)):
+        raise UnreadableInput(
+            f"{visible(str(path))}: the names, types or shapes of its tensors were changed after it was written."
+        )
+    return metadata
 
 
 def read_metadata(path: Path | str) -> CheckpointMetadata:
@@ -145,6 +159,12 @@ def checked_metadata(header: Header, path: Path | str) -> CheckpointMetadata:
             "metaprobe; `metaprobe inspect` shows it, and `probe.capture` takes it with your own network."
         )
     return metadata
+
+
+def layout_of(tensors: Iterable[tuple[str, str, Sequence[int]]]) -> str:
+    """Return the SHA-256 of tensors' (name, safetensors dtype, shape), in whatever order they come."""
+    described = sorted([name, dtype, list(shape)] for name, dtype, shape in tensors)
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
 def tensor_fingerprint(
@@ -192,7 +212,7 @@ def _parse(text: str) -> CheckpointMetadata:
             f"written in checkpoint format {version}, newer than {FORMAT_VERSION}; update metaprobe"
         )
     keys = _KEYS if version > 1 else _KEYS - {"checksum"}
-    if wrong := keys ^ set(content):
+    if wrong := keys ^ (set(content) - (_OPTIONAL if version > 1 else set())):
         key = min(wrong)
         raise ValueError(f"{'missing' if key in keys else 'unknown'} key {visible(key, 60)!r}")
     if version > 1 and content.pop("checksum") != (found := _sha256(content)):
@@ -202,8 +222,9 @@ def _parse(text: str) -> CheckpointMetadata:
             raise ValueError(f"{key!r} must be an object, got {_short(content[key])}")
     if not isinstance(content["kind"], str) or not content["kind"]:
         raise ValueError(f"'kind' must be a word, got {_short(content['kind'])}")
-    if not isinstance(content["fingerprint"], str) or not _FINGERPRINT.fullmatch(content["fingerprint"]):
-        raise ValueError(f"'fingerprint' must be 64 hexadecimal digits, got {_short(content['fingerprint'])}")
+    for key in sorted({"fingerprint", *_OPTIONAL} & set(content)):
+        if not isinstance(content[key], str) or not _FINGERPRINT.fullmatch(content[key]):
+            raise ValueError(f"{key!r} must be 64 hexadecimal digits, got {_short(content[key])}")
     if type(content["iteration"]) is not int or content["iteration"] < 0:
         raise ValueError(f"'iteration' must be a whole number from 0, got {_short(content['iteration'])}")
     for name, value in content["metrics"].items():
