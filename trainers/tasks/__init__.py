@@ -84,10 +84,16 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load_for(
-    config: TrainConfig, data: str | None = None, data_root: Path | str | None = None, download: bool = False
+    config: TrainConfig,
+    data: str | None = None,
+    data_root: Path | str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    colour: Colour | None = None,
 ) -> ImageSet:
-    """Load the images that a run's config names, or another set in their size and colour; see `load_imageset`."""
-    return load_imageset(data or config.data, data_root, config.image_size, download, config.colour)
+    """Load the images that a run's config names, or another set, in its size and colour or others: `load_imageset`."""
+    size, wanted = image_size or config.image_size, colour or config.colour
+    return load_imageset(data or config.data, data_root, size, download, wanted)
 
 
 _ARGUMENTS = {"class_folder": ":PATH", "mixture": ":NAME,NAME…"}
