@@ -83,7 +83,8 @@ def without_torch(*arguments):
 
 
 COMMANDS = (
-    "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "report", "study", "list",
+    "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "convert", "report", "study",
+    "list",
 )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ class TrainConfig:
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
     """maml, anil, nil, multiclass, tsa_maml …; `metaprobe list algorithms` tells more."""
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
-    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH or mixture:NAME,NAME…"""
+    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, parquet:PATH or mixture:NAME,NAME…"""
     n_way: int = 5
     """Classes in a task."""
     n_shot: int = 1

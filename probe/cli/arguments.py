@@ -72,7 +72,7 @@ DataSet = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="SET",
-        help="glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…",
+        help="glyphs, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…",
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
