@@ -68,7 +68,7 @@ class _DType:
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype(self.code).newbyteorder(self.order)
+        return np.dtype(self.order + self.code)
 
 
 class _Array:

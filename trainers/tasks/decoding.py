@@ -44,7 +44,7 @@ def decoded(
     """
     files = [path for one in classes for path in one.files]
     place_of = {path: place for place, path in enumerate(files)}
-    pixels, first = np.empty(0, np.uint8), ""
+    pixels, first = np.empty((0, 3, 0, 0), np.uint8), ""
     for path, image in images(files):
         if not first:
             first, size = path, _size(path, image, image_size)
