@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from analyses.aligned import Aligned, aligned_rows, check_same_tasks
 from analyses.bootstrap import REPLICATES, task_draws
-from analyses.compared import Compared, Over, measured_rows
+from analyses.compared import Compared, Over, measured_rows, noted
 from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import MEASURES, Measure, Null
 from analyses.measures.pair import Pair
@@ -24,6 +24,7 @@ from analyses.task_pairs import of_two_stores
 from probe.moments import JointMoments, moments_of
 from probe.store import Store, open_store
 from probe.store.metadata import Samples
+from probe.store.otherwise import captured_otherwise
 from trainers.errors import MetaprobeError, unknown_name
 
 __all__ = [
@@ -111,7 +112,7 @@ def compare(
                 rows += measured_rows(identity, measure, found[measure.name], one.tasks)
             if progress:
                 progress(done, len(phases) * len(pairs))
-        return Table.of(rows)
+        return noted(rows, *(captured_otherwise(store.metadata) for store in (one, other)))
 
 
 def compare_layers(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +14,9 @@ from jaxtyping import Float
 from analyses.bootstrap import over_seeds
 from analyses.image_null import null_ends
 from analyses.measures.measure import Measure, Null
-from analyses.table import Row
+from analyses.table import Row, Table
 
-__all__ = ["CALIBRATED", "CALIBRATED_RANGE", "Compared", "Over", "measured_rows", "null_row"]
+__all__ = ["CALIBRATED", "CALIBRATED_RANGE", "Compared", "Over", "measured_rows", "noted", "null_row"]
 
 Over = Literal["task", "tasks"]
 """What a similarity is over: each task by itself, the mean over tasks; or the samples of all tasks together."""
@@ -65,6 +65,15 @@ def measured_rows(identity: Row, measure: Measure, found: Compared, tasks: int) 
     if found.calibrated is not None:
         row = dataclasses.replace(row, measure=measure.name + CALIBRATED, n=found.calibrated.n)
         yield _valued(row, found.calibrated, tasks, CALIBRATED_RANGE)
+
+
+def noted(rows: Iterable[Row], *remarks: str) -> Table:
+    """Return a table of rows whose reasons begin with remarks on all of them, those that are not empty."""
+    said = list(dict.fromkeys(filter(None, remarks)))
+    if not said:
+        return Table.of(rows)
+    reasons = ((row, "; ".join(filter(None, (*said, row.reason)))) for row in rows)
+    return Table.of(dataclasses.replace(row, reason=reason) for row, reason in reasons)
 
 
 def null_row(row: Row, null: Null) -> Row:

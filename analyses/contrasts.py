@@ -99,6 +99,6 @@ def filled(row: Row, per_task: Float[np.ndarray, "seed task"], limits: tuple[flo
     """
     share = row.minus is None and math.isfinite(limits[0] + limits[1])  # that no task differs shows no certainty then
     found, tasks = mean_interval(per_task, limits, 1 if share else None), per_task.shape[1]
-    return dataclasses.replace(
-        row, value=found.value, low=found.low, high=found.high, n=tasks, reason=too_few(tasks) or row.reason
-    )
+    said = (row.reason or "").split("; ")  # of the test that it is of; perhaps also that its tasks are few
+    reason = "; ".join(dict.fromkeys(filter(None, (*said, too_few(tasks))))) or None
+    return dataclasses.replace(row, value=found.value, low=found.low, high=found.high, n=tasks, reason=reason)

@@ -12,7 +12,6 @@ from analyses.testing.accuracy import task_rows
 from trainers.errors import UnreadableInput
 from trainers.formats.checkpoint_format import read_metadata
 from trainers.intervals import PERCENT, POSITIVE, of_half_width, too_few
-from trainers.outer_loop import VALIDATION_QUERIES
 from trainers.run import RunFolder
 
 __all__ = ["learning_curves"]
@@ -51,7 +50,7 @@ def learning_curves(folder: RunFolder) -> Table:
         )
         for name, limits, queries in (
             ("loss", POSITIVE, None),
-            ("accuracy", PERCENT, config.n_way * VALIDATION_QUERIES),
+            ("accuracy", PERCENT, config.n_way * config.val_query),
         ):
             mean = statistics.fmean(step[f"train_{name}"] for step in since)
             val = of_half_width(

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from analyses.aligned import check_same_tasks
 from analyses.bootstrap import REPLICATES, task_draws
-from analyses.compared import Compared, Over, measured_rows
+from analyses.compared import Compared, Over, measured_rows, noted
 from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import MEASURES, Measure, Null
 from analyses.measures.pair import Pair
@@ -25,6 +25,7 @@ from analyses.task_moments import TaskMoments, on_resamples
 from analyses.task_pairs import before_and_after
 from probe.moments import pool
 from probe.store import Store, open_store
+from probe.store.otherwise import captured_otherwise
 from trainers.errors import MetaprobeError, unknown_name
 
 __all__ = ["ALIASES", "measures_named", "similarity", "similarity_over_seeds"]
@@ -78,7 +79,8 @@ def similarity(
         UnreadableInput: the store is damaged.
     """
     with threadpool_limits(limits=1), open_store(path) as store:  # small matrices: more BLAS threads only wait
-        return Table.of(row for part in _parts(store, measures, replicates, permutations, over) for row in _rows(part))
+        parts = _parts(store, measures, replicates, permutations, over)
+        return noted((row for part in parts for row in _rows(part)), captured_otherwise(store.metadata))
 
 
 def similarity_over_seeds(

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.freezing import TestPlan, identity_of, mean_row, sampler_of
+from analyses.freezing import TestPlan, mean_row, sampler_of
 from analyses.table import Row, Table
+from analyses.testing import learner_of
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import load_checkpoint
 from trainers.clustering.clusters import Clusters, starting_point
-from trainers.device import device_named, exact_float32
+from trainers.device import exact_float32
 from trainers.intervals import POSITIVE
 from trainers.networks import Parameters, layer_of
 from trainers.parallel import one_thread
@@ -64,10 +65,10 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan, inner_
         with several initialisations moves from the one that a task is assigned to, and is measured from there.
     """
     checkpoint = load_checkpoint(path)
-    adaptation = checkpoint.adaptation
+    learner = learner_of(checkpoint, plan)
+    network, start, adaptation = learner.network, learner.start, learner.adaptation
     if inner_steps is not None:
         adaptation = dataclasses.replace(adaptation, steps=inner_steps)
-    network, start = checkpoint.network().to(device_named(plan.device)), checkpoint.start(device_named(plan.device))
     several = isinstance(start, Clusters)
     sampler = sampler_of(checkpoint, imageset, plan)
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers_of(network)}
@@ -82,12 +83,11 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan, inner_
                 found.append(moved.numpy())
                 norms[layer].append(norm.numpy())
     identity = dataclasses.replace(
-        identity_of(checkpoint),
+        learner.identity,
         phase="pre-post",
         step=adaptation.steps,
         inner_steps=adaptation.steps,
         n=plan.tasks,
-        group=plan.group,
     )
     sizes = dict.fromkeys(distances, 0)
     for name, value in network.named_parameters():
@@ -115,7 +115,7 @@ def _layer_rows(
     }
     for measure, scale in scales.items():
         if not scale.all():
-            reason = "the layer's weights are all zero"
+            reason = "; ".join(filter(None, (identity.reason, "the layer's weights are all zero")))
             rows.append(dataclasses.replace(identity, measure=measure, status="undefined", reason=reason))
             continue
         rows.append(mean_row(identity, measure, distances / scale, POSITIVE))

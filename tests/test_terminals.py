@@ -10,8 +10,8 @@ from probe.show import Grid, show
 from trainers.progress import ProgressLine
 
 COMMANDS = (
-    "", "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "clusters", "report",
-    "list", "study", "study raghu2020", "study zhou2021",
+    "", "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "clusters", "convert",
+    "report", "list", "study", "study raghu2020", "study zhou2021",
 )  # fmt: skip
 
 

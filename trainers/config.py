@@ -69,7 +69,7 @@ class TrainConfig:
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
     """maml, anil, nil, multiclass, tsa_maml …; `metaprobe list algorithms` tells more."""
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
-    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH or mixture:NAME,NAME…"""
+    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, parquet:PATH or mixture:NAME,NAME…"""
     n_way: int = 5
     """Classes in a task."""
     n_shot: int = 1
@@ -178,6 +178,10 @@ class TrainConfig:
     """Training tasks that the clusters are found in."""
     val_tasks: int = 200
     """Validation tasks, the same ones each time."""
+    val_query: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: as --n-query)")] = field(
+        default=15, metadata=LATER
+    )
+    """Query images of a class in those."""
     val_every: int = 500
     """Iterations from one validation (and save) to the next."""
     chunk: Annotated[
@@ -198,6 +202,7 @@ class TrainConfig:
         least |= {
             name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
         }
+        least |= {"val_query": 1}
         least |= {name: 1 for name in ("filters", "blocks", "image_size", "clusters", "cluster_tasks")}
         least |= {"cluster_steps": 1, "label_orders": 1}
         most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainers.adapt import adapt_as, query_logits, task_losses
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start, starting_point
-from trainers.config import Adaptation
+from trainers.config import Adaptation, NetworkConfig
 from trainers.device import device_named, exact_float32, memory_of
 from trainers.errors import MetaprobeError
 from trainers.limits import bytes_of_tasks, check_memory
@@ -74,13 +74,20 @@ def sampler_for(
         raise MetaprobeError(
             f"the checkpoint was trained on images of {shape.channels} × {shape.image_size} × {shape.image_size}; "
             f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
-            "it was trained on, or one of the same shape"
+            f"it was trained on, or bring this one to its shape: {_conversion(imageset, shape)}"
         )
     n_shot = checkpoint.config.n_shot
     sampler = EpisodeSampler(imageset, split, shape.n_way, n_shot, n_query, seed, device, group=group)
     need = bytes_of_tasks(shape, n_shot + n_query, tasks=1, at_once=1)
     check_memory(need, "lower --n-query", memory_of(device_named(device)))
     return sampler
+
+
+def _conversion(imageset: ImageSet, shape: NetworkConfig) -> str:
+    """Return the options that bring images to the shape that a network takes."""
+    colour = {1: "grey", 3: "rgb"}.get(shape.channels, "(none has so many channels)")
+    size = f"--image-size {shape.image_size}" if imageset.image_size != shape.image_size else ""
+    return " ".join(filter(None, (size, f"--colour {colour}" if imageset.channels != shape.channels else "")))
 
 
 def evaluate(

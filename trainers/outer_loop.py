@@ -42,7 +42,6 @@ from trainers.tasks.imageset import ImageSet
 __all__ = ["Diverged", "train"]
 
 VALIDATION_SEED = 0  # of the validation tasks: the same ones in every run, whatever its seed
-VALIDATION_QUERIES = 15
 
 
 class Diverged(MetaprobeError):
@@ -89,7 +88,7 @@ class _Run:
         check_options(self.algorithm, config, ranks.size)
         self.share, self.val_share = ranks.slice_of(config.meta_batch), ranks.slice_of(config.val_tasks)
         self.tasks = self.algorithm.batches(config, imageset, ranks.device)
-        validation = (config.n_way, config.n_shot, VALIDATION_QUERIES, VALIDATION_SEED)
+        validation = (config.n_way, config.n_shot, config.val_query, VALIDATION_SEED)
         self.validation = EpisodeSampler(imageset, "val", *validation, ranks.device)
         if ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(ranks.device)  # what `peak_memory` tells is of this run

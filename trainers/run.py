@@ -95,6 +95,14 @@ class RunFolder:
         config = from_mapping(TrainConfig, read_toml(self.config_file), str(self.config_file))
         return config if config.base is None else replace(config, base=os.path.normpath(self.path / config.base))
 
+    def validation_queries(self) -> int | None:
+        """Return with how many queries a class the run validates that is in the folder; None where none is.
+
+        Raises:
+            UnreadableInput: its config is damaged.
+        """
+        return self.read_config().val_query if self.config_file.exists() else None
+
     def _write_config(self, config: TrainConfig) -> None:
         # its base is named from here: a folder of runs may be moved, and looks the same wherever it was made
         base = {} if config.base is None else {"base": os.path.relpath(config.base, self.path)}

@@ -192,7 +192,8 @@ def mean_row(
     """
     identity = dataclasses.replace(identity, measure=measure, n=len(per_task))
     if lost := int((~np.isfinite(per_task)).sum()):
-        reason = f"{lost} of {len(per_task)} tasks have no finite {measure}: their inner loop diverged"
+        why = f"{lost} of {len(per_task)} tasks have no finite {measure}: their inner loop diverged"
+        reason = "; ".join(filter(None, (identity.reason, why)))
         return dataclasses.replace(identity, value=None, status="undefined", reason=reason)
     mean, rough = mean_interval(per_task[None], limits, queries), too_few(len(per_task))
     reason = "; ".join(filter(None, (identity.reason, rough))) or None

@@ -6,6 +6,7 @@ import dataclasses
 
 from analyses.table import Row
 from trainers.adapt import layers_of
+from trainers.as_tested import as_tested
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start
 from trainers.config import Adaptation, TestNorm
@@ -13,6 +14,7 @@ from trainers.device import device_named
 from trainers.evaluate import sampler_for
 from trainers.limits import MOST_TASKS, check_whole
 from trainers.networks import TaskNetwork
+from trainers.otherwise import AS_TRAINED, Otherwise
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 
@@ -41,6 +43,7 @@ class TestPlan:
             index, no interval and n = 1: what paired differences between learners are made of.
         norm: whose statistics normalise a query (default: as the learner was trained): its batch's own, the support
             set's, or those of the support set and that one query, which is slow (Zhou et al. 2021, §5.2).
+        otherwise: ways, shots, rate and images other than the learner was trained with; rows say so in `reason`.
     """
 
     __test__ = False  # a plan of tests, not one of pytest's
@@ -54,6 +57,7 @@ class TestPlan:
     group: str | None = None
     per_task: bool = False
     norm: TestNorm | None = None
+    otherwise: Otherwise = AS_TRAINED
 
     def __post_init__(self) -> None:
         check_whole("tasks", self.tasks, 1, MOST_TASKS)
@@ -88,9 +92,9 @@ class Learner:
 
 
 def sampler_of(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan) -> EpisodeSampler:
-    """Return the sampler of a plan's tasks, with the way and shot that the checkpoint was trained for."""
+    """Return the sampler of a plan's tasks, of the way and shot that the checkpoint was trained for or the plan has."""
     return sampler_for(
-        checkpoint,
+        as_tested(checkpoint, plan.otherwise),
         imageset,
         split=plan.split,
         n_query=plan.n_query,
@@ -116,18 +120,21 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     """Return a checkpoint ready for a plan's tests.
 
     Raises:
-        MetaprobeError: there is no such device.
+        MetaprobeError: there is no such device, or the plan asks for ways that the learner cannot be tested at.
     """
     device = device_named(plan.device)
     norm = plan.norm or checkpoint.config.norm
-    identity = dataclasses.replace(identity_of(checkpoint), group=plan.group)
-    if norm != checkpoint.config.norm:  # a row says nothing of what is as it always is
-        identity = dataclasses.replace(identity, reason=f"queries normalised {_HOW[norm]}")
+    # a row says nothing of what is as it always is
+    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.config.norm))
+    identity = dataclasses.replace(
+        identity_of(checkpoint), group=plan.group, reason="; ".join(filter(None, told)) or None
+    )
+    tested = as_tested(checkpoint, plan.otherwise)
     return Learner(
-        checkpoint.network().to(device),
-        checkpoint.start(device),
+        tested.network().to(device),
+        tested.start(device),
         identity,
-        checkpoint.adaptation,
+        tested.adaptation,
         norm == "transductive",
         norm == "one-query",
     )

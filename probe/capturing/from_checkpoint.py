@@ -9,10 +9,12 @@ from typing import Literal
 
 from probe.capturing.capture import Origin, capture
 from probe.store.metadata import RawOptions
+from trainers.as_tested import as_tested
 from trainers.checkpoint import load_checkpoint, metadata_for
 from trainers.device import device_named
 from trainers.errors import MetaprobeError
 from trainers.evaluate import sampler_for
+from trainers.otherwise import AS_TRAINED, Otherwise
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["capture_checkpoint"]
@@ -34,6 +36,7 @@ def capture_checkpoint(
     sketch_rows: int = 20_000,
     chunk: int = 4,
     device: str = "cpu",
+    otherwise: Otherwise = AS_TRAINED,
     advance: Callable[[int], None] | None = None,
 ) -> Path:
     """Capture a checkpoint on tasks 0 … tasks−1 of a split, adapting as its trainer would; see `probe.capture`.
@@ -53,6 +56,7 @@ def capture_checkpoint(
         sketch_rows: most rows of a sketch.
         chunk: tasks at once; the knob for memory.
         device: where to compute.
+        otherwise: ways, shots, rate and images other than it was trained with, which the store then says.
         advance: called with the number of tasks just done.
 
     Returns:
@@ -65,14 +69,16 @@ def capture_checkpoint(
     checkpoint = load_checkpoint(path)
     if tasks < 1:
         raise MetaprobeError(f"a capture needs at least one task; got {tasks}")
-    place, adaptation = device_named(device), checkpoint.adaptation
+    tested, told = as_tested(checkpoint, otherwise), otherwise.told_of_images(checkpoint)
+    place, adaptation = device_named(device), tested.adaptation
     if inner_steps is not None:
         adaptation = dataclasses.replace(adaptation, steps=inner_steps)
-    sampler = sampler_for(checkpoint, imageset, split=split, n_query=n_query, seed=seed, device=device)
-    network = checkpoint.network().to(place)
+    sampler = sampler_for(tested, imageset, split=split, n_query=n_query, seed=seed, device=device)
+    data = f"{imageset.name}, {told}" if told else imageset.name
+    network = tested.network().to(place)
     return capture(
         network,
-        checkpoint.start(place),
+        tested.start(place),
         (sampler.batch(range(first, min(first + chunk, tasks))) for first in range(0, tasks, chunk)),
         out=out,
         adaptation=adaptation,
@@ -84,6 +90,6 @@ def capture_checkpoint(
         sketch_rows=sketch_rows,
         seed=seed,
         chunk=chunk,
-        origin=Origin(metadata_for(checkpoint), imageset.name, imageset.fingerprint, split, seed),
+        origin=Origin(metadata_for(checkpoint), data, imageset.fingerprint, split, seed),
         advance=advance,
     )

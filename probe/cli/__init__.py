@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from probe.cli import clusters, files, freezing, listing, measuring, reporting, training
+from probe.cli import clusters, converting, files, freezing, listing, measuring, reporting, training
 from probe.cli.arguments import GIVEN
 from probe.cli.streams import prepare_streams
 from trainers.allocator import keep_freed_memory
@@ -49,7 +49,7 @@ def _main(given: tuple[str, ...]) -> int:
     keep_freed_memory()
     GIVEN.set(given)
     app = tyro.extras.SubcommandApp()
-    for room in (training, files, measuring, freezing, clusters, reporting, listing):
+    for room in (training, files, measuring, freezing, clusters, converting, reporting, listing):
         for name, command in room.COMMANDS.items():
             app.command(command, name=name)
     try:

@@ -15,6 +15,7 @@ from probe.cli.tables import readable
 from probe.show import Grid, as_json, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.files import refuse_special
+from trainers.otherwise import OtherImages, Otherwise
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -32,6 +33,8 @@ __all__ = [
     "Flag",
     "InnerSteps",
     "Json",
+    "OtherImagesAsked",
+    "OtherwiseAsked",
     "at_least_one",
     "check_outputs",
     "comma_separated",
@@ -69,7 +72,7 @@ DataSet = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="SET",
-        help="glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…",
+        help="glyphs, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…",
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
@@ -79,6 +82,9 @@ Json = Annotated[
     tyro.conf.FlagCreatePairsOff[bool],
     tyro.conf.arg(name="json", help="Write JSON instead of a table.", help_behavior_hint=""),
 ]
+
+OtherImagesAsked = Annotated[OtherImages, tyro.conf.arg(name="")]
+OtherwiseAsked = Annotated[Otherwise, tyro.conf.arg(name="")]
 
 
 def at_least_one(given: Sequence[object], what: str) -> None:
@@ -115,11 +121,18 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def load_data(config: TrainConfig, data: str | None, data_root: Path | None, download: bool = False) -> ImageSet:
-    """Return the image set that a command's `--data` names, else the run's own, in the size and colour of the run's."""
+def load_data(
+    config: TrainConfig,
+    data: str | None,
+    data_root: Path | None,
+    download: bool = False,
+    images: OtherImages | None = None,
+) -> ImageSet:
+    """Return the image set that `--data` names, else the run's own, in the run's size and colour or others."""
     from trainers.tasks import load_for
 
-    return load_for(config, data, data_root, download)
+    size, colour = (None, None) if images is None else (images.image_size, images.colour)
+    return load_for(config, data, data_root, download, size, colour)
 
 
 def show_table(table: Table, title: str, json_wanted: bool) -> None:

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import CheckpointPath, DataRoot, DataSet, Device, Json, check_outputs, load_data
+from probe.cli.arguments import (
+    CheckpointPath,
+    DataRoot,
+    DataSet,
+    Device,
+    Json,
+    OtherImagesAsked,
+    check_outputs,
+    load_data,
+)
 from probe.cli.measuring import Csv
 from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.limits import MOST_TASKS, check_memory, check_whole, parameters_of
+from trainers.otherwise import OtherImages
 
 if TYPE_CHECKING:
     from analyses.table import Table
@@ -37,6 +47,7 @@ def clusters(
     embed: Embed = None,
     split: Literal["train", "val", "test"] = "test",
     n_query: int = 15,
+    images: OtherImagesAsked = OtherImages(),  # noqa: B008 (frozen)
     seed: int = 0,
     data_root: DataRoot = None,
     device: Device = "cpu",
@@ -61,6 +72,7 @@ def clusters(
         embed: Also embed this many tasks of each domain in the plane.
         split: Classes that the tasks are drawn from.
         n_query: Query images of a class; mean features are over these too.
+        images: other than in training.
         seed: Names the tasks; seeds k-means, bootstrap and embedding.
         data_root: Folder of the data sets.
         device: cpu, cuda …
@@ -71,6 +83,7 @@ def clusters(
     from analyses.clustering.cluster_rows import domains_of
     from analyses.clustering.clusters import agreement, clusters_of
     from analyses.clustering.embedding import EmbeddingPlan, embedding
+    from analyses.compared import noted
     from analyses.testing import TestPlan
     from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named
@@ -87,7 +100,7 @@ def clusters(
         raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
     check_whole("embed", embed, 1, MOST_TASKS)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
-    imageset = load_data(loaded.config, data, data_root)
+    imageset = load_data(loaded.config, data, data_root, images=images)
     domains = len(domains_of(imageset, plan))
     embed_plan = EmbeddingPlan(seed=seed)
     if embed is not None:
@@ -104,6 +117,7 @@ def clusters(
         if embed is not None:
             few = dataclasses.replace(plan, tasks=embed)
             table += embedding(loaded, imageset, few, embed_plan=embed_plan, advance=advance)
+    table = noted(table.rows, images.told_of_images(loaded))
     if csv:
         table.write_csv(csv)
     if figure:

@@ -14,6 +14,7 @@ from probe.cli.arguments import (
     Device,
     Flag,
     Json,
+    OtherwiseAsked,
     at_least_one,
     check_outputs,
     comma_separated,
@@ -22,6 +23,7 @@ from probe.cli.arguments import (
     warn_of_few,
 )
 from trainers.errors import MetaprobeError
+from trainers.otherwise import AS_TRAINED
 
 __all__ = ["COMMANDS"]
 
@@ -42,6 +44,7 @@ def freeze(
     adapts: Literal["trained", "all"] = "trained",
     per_task: Flag = False,
     n_query: int = 15,
+    otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     data_root: DataRoot = None,
     device: Device = "cpu",
@@ -66,6 +69,7 @@ def freeze(
             maml_head, whose body takes no steps as trained).
         per_task: Give the accuracy of every task a row, too.
         n_query: Query images of a class.
+        otherwise: than in training.
         seed: Names the tasks.
         data_root: Folder of the data sets.
         device: cpu, cuda …
@@ -86,14 +90,14 @@ def freeze(
     if sets and all_subsets:
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True)
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True, otherwise=otherwise)
     warn_of_few(tasks)
     tables = []
     for path in checkpoints:
         checkpoint = load_checkpoint(path)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
         steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
-        imageset = load_data(checkpoint.config, data, data_root)
+        imageset = load_data(checkpoint.config, data, data_root, images=otherwise)
         with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
             found = run(
                 path, imageset, plan, frozen=subsets_of(layers[:-1]) if all_subsets else named, inner_steps=inner_steps,
@@ -103,7 +107,7 @@ def freeze(
         tables.append(found if per_task else Table.of(row for row in found.rows if row.task is None))
         if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
             tables.append(reuse_table(found, layers[:-1], steps))
-        tables.append(learned_table(found, checkpoint.network_config.n_way, steps))
+        tables.append(learned_table(found, otherwise.n_way or checkpoint.network_config.n_way, steps))
     return finish(tables, "freezing ablation", csv, json)
 
 

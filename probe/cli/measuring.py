@@ -17,6 +17,7 @@ from probe.cli.arguments import (
     Flag,
     InnerSteps,
     Json,
+    OtherwiseAsked,
     at_least_one,
     check_outputs,
     comma_separated,
@@ -28,6 +29,7 @@ from probe.show import write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
 from trainers.limits import check_whole
+from trainers.otherwise import AS_TRAINED
 
 __all__ = ["COMMANDS"]
 
@@ -45,6 +47,7 @@ def capture(
     float16: Flag = False,
     zstd: Flag = False,
     n_query: int = 15,
+    otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     data_root: DataRoot = None,
     device: Device = "cpu",
@@ -64,6 +67,7 @@ def capture(
         float16: Store raw activations in half precision; one that overflows is an error.
         zstd: Compress raw activations (needs hdf5plugin).
         n_query: Query images of a class.
+        otherwise: than in training.
         seed: Names the tasks.
         data_root: Folder of the data sets.
         device: cpu, cuda …
@@ -82,12 +86,12 @@ def capture(
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config
-    imageset = load_data(config, data, data_root)
+    imageset = load_data(config, data, data_root, images=otherwise)
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
             checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
-            inner_steps=inner_steps, sketch_rows=sketch_rows, device=device,
+            inner_steps=inner_steps, sketch_rows=sketch_rows, device=device, otherwise=otherwise,
             advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
     write_line(visible(str(out)))
@@ -155,6 +159,8 @@ def distance(
     data: DataSet = None,
     tasks: int = 100,
     inner_steps: InnerSteps = None,
+    n_query: int = 15,
+    otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     data_root: DataRoot = None,
     device: Device = "cpu",
@@ -168,6 +174,8 @@ def distance(
         data: the data set.
         tasks: How many tasks.
         inner_steps: Steps on each support set.
+        n_query: Query images of a class, which do not count here: with the same, tasks are those of other commands.
+        otherwise: than in training.
         seed: Names the tasks.
         data_root: Folder of the data sets.
         device: cpu, cuda …
@@ -183,8 +191,9 @@ def distance(
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config
-        imageset = load_data(config, data, data_root)
-        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device), inner_steps))
+        imageset = load_data(config, data, data_root, images=otherwise)
+        plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, otherwise=otherwise)
+        tables.append(weight_distance(path, imageset, plan, inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,7 @@ from probe.cli.arguments import (
     Device,
     Flag,
     Json,
+    OtherwiseAsked,
     comma_separated,
     load_data,
     show_table,
@@ -26,6 +28,8 @@ from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.families import in_family
 from trainers.formats.text import visible
+from trainers.from_base import completed_from_base
+from trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
     from trainers.intervals import Mean
@@ -53,13 +57,18 @@ def train(
         workers: Processes that share each meta-batch, a GPU each on --device cuda; on several machines, use torchrun.
     """
     from trainers.algorithms import algorithm_named
+    from trainers.run import RunFolder
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
-    config = in_family(config, adapt_norm_told=_told("adapt-norm", GIVEN.get()))
+    words = GIVEN.get()
+    config = completed_from_base(config, told=lambda name: _told(name, words))
+    config = in_family(config, adapt_norm_told=_told("adapt-norm", words))
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     folder = out or Path("runs") / default_run_name(config)
+    if not _told("val-query", words):
+        config = replace(config, val_query=RunFolder(folder).validation_queries() or config.n_query)
     imageset = load_data(config, None, data_root, download)  # before ranks begin: one fetches
     if workers != 1 and not launched():
         from trainers.launcher import launch
@@ -68,13 +77,12 @@ def train(
         return launch(workers, GIVEN.get())
 
     from trainers.intervals import PERCENT, of_half_width
-    from trainers.outer_loop import VALIDATION_QUERIES, train
-    from trainers.run import RunFolder
+    from trainers.outer_loop import train
 
     checkpoint = train(config, imageset, folder)
     if place_here().rank == 0:
         value, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
-        accuracy = of_half_width(value, half, config.val_tasks, PERCENT, config.n_way * VALIDATION_QUERIES)
+        accuracy = of_half_width(value, half, config.val_tasks, PERCENT, config.n_way * config.val_query)
         warn_of_few(config.val_tasks)
         peak = max(record.get("peak_memory_mb", 0) for record in RunFolder(folder).read_metrics())
         write_line(
@@ -87,7 +95,8 @@ def train(
 
 def _told(flag: str, words: Sequence[str]) -> bool:
     """Return whether a command line names a flag, or its opposite."""
-    return any(word.replace("_", "-") in (f"--{flag}", f"--no-{flag}") for word in words)
+    flags = (f"--{flag.replace('_', '-')}", f"--no-{flag.replace('_', '-')}")
+    return any(word.partition("=")[0].replace("_", "-") in flags for word in words)
 
 
 def _percent(mean: Mean) -> str:
@@ -115,6 +124,7 @@ def evaluate(
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
     ] = None,
     n_query: int = 15,
+    otherwise: OtherwiseAsked = AS_TRAINED,
     norm: Annotated[
         TestNorm | None,
         tyro.conf.arg(
@@ -137,6 +147,7 @@ def evaluate(
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
         n_query: Query images of a class.
+        otherwise: than in training.
         norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
             that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more).
         split: Which classes.
@@ -150,8 +161,8 @@ def evaluate(
     from trainers.progress import ProgressLine
 
     loaded = load_checkpoint(checkpoint)
-    imageset = load_data(loaded.config, data, data_root)
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm)
+    imageset = load_data(loaded.config, data, data_root, images=otherwise)
+    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
     warn_of_few(tasks)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(

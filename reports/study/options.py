@@ -144,7 +144,12 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
 def train_command(config: TrainConfig, out: str) -> str:
     """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
     named = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "algorithm"}
-    named = {name: value for name, value in named.items() if value != getattr(TrainConfig, name, None)}
+    named = {name: value for name, value in named.items() if value != _default(name, config)}
     words = option_words({name: value for name, value in named.items() if not isinstance(value, bool)})
     words += [flag_of(name if value else f"no-{name}") for name, value in named.items() if isinstance(value, bool)]
     return shlex.join(["metaprobe", "train", config.algorithm, *words, "--out", out])
+
+
+def _default(name: str, config: TrainConfig) -> object:
+    """Return what an option is that `metaprobe train` is not told."""
+    return config.n_query if name == "val_query" else getattr(TrainConfig, name, None)

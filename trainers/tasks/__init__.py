@@ -12,6 +12,7 @@ from trainers.tasks.glyphs import load_glyphs
 from trainers.tasks.imageset import SPLITS, ImageSet, is_plain
 from trainers.tasks.mixture import mixture_loader
 from trainers.tasks.omniglot import load_omniglot
+from trainers.tasks.parquet import load_parquet
 from trainers.tasks.patterns import load_patterns
 from trainers.tasks.shapes import load_shapes
 from trainers.tasks.sources import DATA_ROOT_VARIABLE, DataRequest, Dataset, data_root_or_default
@@ -73,6 +74,13 @@ DATASETS: dict[str, Dataset] = {
             "yours",
         ),
         Dataset(
+            "parquet",
+            load_parquet,
+            "parquet:PATH[#COLUMN], images and labels as the Hugging Face Hub keeps them (needs pyarrow)",
+            "yours",
+            "yours",
+        ),
+        Dataset(
             "mixture",
             mixture_loader(lambda: {name: entry.load for name, entry in DATASETS.items() if name != "mixture"}),
             "mixture:NAME,NAME,…, each task from one of several sets or folders of the data root; groups: those",
@@ -84,13 +92,19 @@ DATASETS: dict[str, Dataset] = {
 
 
 def load_for(
-    config: TrainConfig, data: str | None = None, data_root: Path | str | None = None, download: bool = False
+    config: TrainConfig,
+    data: str | None = None,
+    data_root: Path | str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    colour: Colour | None = None,
 ) -> ImageSet:
-    """Load the images that a run's config names, or another set in their size and colour; see `load_imageset`."""
-    return load_imageset(data or config.data, data_root, config.image_size, download, config.colour)
+    """Load the images that a run's config names, or another set, in its size and colour or others: `load_imageset`."""
+    size, wanted = image_size or config.image_size, colour or config.colour
+    return load_imageset(data or config.data, data_root, size, download, wanted)
 
 
-_ARGUMENTS = {"class_folder": ":PATH", "mixture": ":NAME,NAME…"}
+_ARGUMENTS = {"class_folder": ":PATH", "parquet": ":PATH", "mixture": ":NAME,NAME…"}
 
 
 def load_imageset(
@@ -103,7 +117,7 @@ def load_imageset(
     """Load a data set by its name.
 
     Args:
-        spec: a name of `DATASETS`, `class_folder:PATH`, or `mixture:NAME,NAME…`.
+        spec: a name of `DATASETS`, `class_folder:PATH`, `parquet:PATH`, or `mixture:NAME,NAME…`.
         data_root: the folder that holds the data sets; None takes `METAPROBE_DATA`.
         image_size: height = width to resize to, in pixels; None for the set's own.
         download: fetch what is missing into the data root.

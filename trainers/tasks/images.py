@@ -1,11 +1,12 @@
 """Find and decode image files, anti-aliased to a square; the error for a damaged one has its path.
 
-Of the formats read here PNG alone has checksums, and they are checked; a damaged JPEG, BMP or WebP may decode.
+Of the formats read here PNG alone has checksums, and they are checked; a damaged JPEG, BMP, WebP or TIFF may decode.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import warnings
@@ -24,9 +25,11 @@ from trainers.tasks.imageset import is_plain
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "folders_in", "image_files", "open_image", "square"]
+__all__ = [
+    "MAX_PIXELS", "SUFFIXES", "check_name", "folders_in", "image_files", "open_image", "scanned", "square",
+]  # fmt: skip
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_PIXELS = 50_000_000  # more than any camera's picture of a class; a few hundred bytes of PNG can claim 10¹⁰
 _MAX_BYTES = 256 << 20  # of a file; the largest that is not compressed has 4 bytes a pixel
 _MAX_SIDES = 64  # times its short side: what of the long side is looked at before the centre is cropped
@@ -38,13 +41,14 @@ def image_files(folder: Path | str) -> tuple[str, ...]:
 
     They are strings, since 60,000 `Path`s cost half a second.
     """
-    with _scanned(folder) as entries:
+    with scanned(folder) as entries:
         names = sorted(e.name for e in entries if e.name[0] != "." and e.is_file())
     return tuple(os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
 
 
 @contextlib.contextmanager
-def _scanned(folder: Path | str) -> Iterator[Iterable[os.DirEntry[str]]]:
+def scanned(folder: Path | str) -> Iterator[Iterable[os.DirEntry[str]]]:
+    """Yield the entries of a folder; what the system says of it or of an entry becomes `UnreadableInput`."""
     try:
         with os.scandir(folder) as entries:
             yield entries
@@ -52,30 +56,33 @@ def _scanned(folder: Path | str) -> Iterator[Iterable[os.DirEntry[str]]]:
         raise UnreadableInput(f"{visible(str(error.filename))}: cannot be read: {error.strerror}.") from error
 
 
-def folders_in(folder: Path | str, follow_links: bool = True) -> list[str]:
-    """Return the names of the folders directly in a folder, in sorted order; hidden ones left out.
-
-    Args:
-        folder: where to look.
-        follow_links: whether a link to a folder is one.
+def folders_in(folder: Path | str) -> list[str]:
+    """Return the names of the folders (and links to some) directly in a folder, sorted; hidden ones left out.
 
     Raises:
         UnreadableInput: a name is not UTF-8 or has control characters: names of classes go into files and figures.
     """
-    with _scanned(folder) as entries:
-        names = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir(follow_symlinks=follow_links))
-    if strange := next((name for name in names if not is_plain(name)), None):
-        shown = visible(os.path.join(folder, strange))
-        raise UnreadableInput(f"folder {shown} has a name that is not UTF-8 or has control characters; rename it.")
+    with scanned(folder) as entries:
+        names = sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())
+    for name in names:
+        check_name(folder, name)
     return names
 
 
-def open_image(path: Path | str, mode: str) -> Image.Image:
-    """Read and decode one image file.
+def check_name(folder: Path | str, name: str) -> None:
+    """Refuse a folder, as `UnreadableInput`, whose name is not UTF-8 or has control characters."""
+    if not is_plain(name):
+        shown = visible(os.path.join(folder, name))
+        raise UnreadableInput(f"folder {shown} has a name that is not UTF-8 or has control characters; rename it.")
+
+
+def open_image(path: Path | str, mode: str, content: bytes | None = None) -> Image.Image:
+    """Read and decode one image file, the first of its frames, upright where its EXIF data say how it was held.
 
     Args:
-        path: a PNG, JPEG, BMP or WebP file; what the file holds decides, not its suffix.
+        path: a PNG, JPEG, BMP, WebP or TIFF file; what the file holds decides, not its suffix.
         mode: Pillow mode to convert to, "L" or "RGB"; what is transparent becomes white.
+        content: the bytes of the file, where it lies in another; `path` is then what it is called in errors.
 
     Raises:
         UnreadableInput: with the path, where the file is missing, damaged, of another kind, of more than 8 bits
@@ -85,10 +92,11 @@ def open_image(path: Path | str, mode: str) -> Image.Image:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), open(path, "rb") as file:
+        with warnings.catch_warnings(), open(path, "rb") if content is None else io.BytesIO(content) as file:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is stricter, and an error
+            warnings.filterwarnings("ignore", "Corrupt EXIF|Metadata Warning", UserWarning)  # no pixel is in those
             _check_file(file, path)
-            with Image.open(file, formats=("PNG", "JPEG", "BMP", "WEBP")) as image:
+            with Image.open(file, formats=("PNG", "JPEG", "BMP", "WEBP", "TIFF")) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableInput(
                         f"image {path} is {image.width}×{image.height} pixels; at most {MAX_PIXELS:,} are decoded."
@@ -107,9 +115,11 @@ def _check_file(file: IO[bytes], path: Path | str) -> None:
 
     Pillow leaves those of pixels to zlib, which it does not always run to its own checksum.
     """
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
-        raise UnreadableInput(f"image {path} has {status.st_size:,} bytes; at most {_MAX_BYTES:,} of a file are read.")
+    regular = isinstance(file, io.BytesIO) or stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    size = file.seek(0, os.SEEK_END) if regular else 0
+    if not regular or size > _MAX_BYTES:
+        raise UnreadableInput(f"image {path} has {size:,} bytes; at most {_MAX_BYTES:,} of a file are read.")
+    file.seek(0)
     if file.read(len(_PNG)) == _PNG:
         kind = b""
         while kind != b"IEND":
@@ -122,15 +132,16 @@ def _check_file(file: IO[bytes], path: Path | str) -> None:
 
 
 def _converted(image: Image.Image, mode: str, path: Path | str) -> Image.Image:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if image.mode.startswith(("I", "F")):  # Pillow would clip to 255, which leaves white
         raise UnreadableInput(f"image {path} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits.")
+    image.load()
+    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         paper.alpha_composite(image.convert("RGBA"))
         return paper.convert(mode)
-    image.load()
     return image if image.mode == mode else image.convert(mode)
 
 

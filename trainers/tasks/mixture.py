@@ -22,8 +22,8 @@ Load = Callable[[DataRequest], ImageSet]
 def mixture_loader(loaders: Callable[[], dict[str, Load]]) -> Load:
     """Return the loader of `mixture:NAME,NAME…`.
 
-    A name is that of another data set, `class_folder:PATH` (a path without a comma), or a folder of class folders in
-    the data root (or in its `multidomain84`). Each becomes a domain; the splits of its classes are its own.
+    A name is that of another data set, `class_folder:PATH` or `parquet:PATH` (without a comma), or a folder of class
+    folders in the data root (or in its `multidomain84`). Each becomes a domain; the splits of its classes are its own.
 
     Args:
         loaders: the data sets that may be parts, by name; asked for when a mixture is loaded.
@@ -73,7 +73,7 @@ def mix(parts: Sequence[tuple[str, ImageSet]]) -> ImageSet:
 def _part(name: str, request: DataRequest, loaders: dict[str, Load]) -> ImageSet:
     kind, colon, argument = name.partition(":")
     if kind in loaders:
-        takes_path = kind == "class_folder"
+        takes_path = kind in ("class_folder", "parquet")
         if takes_path != bool(argument) or (colon and not takes_path):
             raise MetaprobeError(f"part {name!r} of a mixture: expected {kind}{':PATH' * takes_path}")
         return loaders[kind](dataclasses.replace(request, dataset=kind, argument=argument))

@@ -1,0 +1,44 @@
+"""`metaprobe convert`: data sets that circulate as pickles, to class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from probe.show import write_line
+from trainers.formats.text import visible
+
+__all__ = ["COMMANDS"]
+
+
+def convert(
+    files: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="FILE.pkl…", help_behavior_hint="(at least one)"),
+    ],
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+) -> int:
+    """Write the images of mini-ImageNet's or CIFAR-FS's pickles to class folders, for --data class_folder:FOLDER.
+
+    Nothing in them is executed: of a pickle's instructions those are followed that make numbers, text, lists, dicts and
+    arrays of numbers, and what holds anything else is refused.
+
+    Args:
+        files: A pickle a split, such as mini-imagenet-cache-train.pkl; their names say which.
+        out: The folder to make.
+    """
+    from trainers.progress import ProgressLine
+    from trainers.tasks.pickled import convert as convert_files
+
+    with ProgressLine(f"convert to {out.name}", 0, unit="images") as bar:
+        written = convert_files(files, out, lambda count: bar.advance(steps=count))
+    splits = sorted({name.partition("/")[0] for name in written if "/" in name})
+    told = f" in {', '.join(splits)}" if splits else ""
+    write_line(f"{sum(written.values()):,} images of {len(written):,} classes{told}")
+    write_line(visible(str(out)))
+    return 0
+
+
+COMMANDS = {"convert": convert}

@@ -1,0 +1,51 @@
+"""A checkpoint made ready for a test that is otherwise than its training was."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainers.checkpoint import Checkpoint
+from trainers.errors import MetaprobeError
+from trainers.networks import build_network, layer_of
+from trainers.otherwise import Otherwise
+
+__all__ = ["as_tested"]
+
+
+def as_tested(checkpoint: Checkpoint, otherwise: Otherwise) -> Checkpoint:
+    """Return a checkpoint with the head, tasks and rate of a test; equal to itself where nothing is otherwise.
+
+    A head for another number of classes is drawn as the network draws heads, with the seed of the run, so that the
+    untrained network of that seed has the same one; the body is left as it is.
+
+    Args:
+        checkpoint: the learner.
+        otherwise: what is changed.
+
+    Raises:
+        MetaprobeError: it has several initialisations, whose heads are for the trained number of classes.
+    """
+    config, adaptation, shape = checkpoint.config, checkpoint.adaptation, checkpoint.network_config
+    if otherwise.n_shot is not None:
+        config = dataclasses.replace(config, n_shot=otherwise.n_shot)
+    if otherwise.inner_lr is not None:
+        adaptation = dataclasses.replace(adaptation, inner_lr=otherwise.inner_lr)
+    changed = dataclasses.replace(checkpoint, config=config, adaptation=adaptation)
+    if otherwise.n_way is None or otherwise.n_way == shape.n_way:
+        return changed
+    if checkpoint.clusters is not None:
+        raise MetaprobeError(
+            f"--n-way {otherwise.n_way} needs a new head, and this learner of {config.algorithm} has "
+            f"{checkpoint.clusters.count} initialisations whose heads are part of what tells them apart; test it at "
+            f"{shape.n_way} ways"
+        )
+    shape = dataclasses.replace(shape, n_way=otherwise.n_way)
+    drawn = build_network(shape, config.seed)
+    head = drawn.layer_names[-1]
+    fresh = {name: value.detach() for name, value in drawn.named_parameters() if layer_of(name) == head}
+    return dataclasses.replace(
+        changed,
+        params={name: fresh.get(name, value) for name, value in checkpoint.params.items()},
+        config=dataclasses.replace(config, n_way=shape.n_way),
+        network_config=shape,
+    )
