@@ -34,6 +34,7 @@ __all__ = ["MeanOverTasks", "mean_over_tasks"]
 _LACKING = 0.05  # of the tasks, at most, may be undefined
 _LEAST_ORDERS = 2  # of a task: their spread within tasks is what the spread of the mean follows from
 _ORDERS = 5  # times the permutations asked for: orders of all tasks together, at least
+_WIDE = 64  # dimensions; in more an order costs much and moves a value little, the permutations asked for do
 _DRAWS = 400  # of one order a task: how the mean over tasks spreads
 _FEWEST = 39  # different orders of all tasks together: fewer have no quantile 1/40
 _ROOM = 0.05  # between a null and the largest value, at least, for a calibrated value
@@ -96,16 +97,19 @@ def mean_over_tasks(
         measures: which.
         tasks: how many there are.
         replicates: resamples of tasks, rows of `task_draws`; 0 for none, and of one task none.
-        permutations: behind a null; 0 for none. All tasks together take five times as many orders, each at least two;
-            the null's ends are of means in which each task has one of its own.
+        permutations: behind a null; 0 for none. All tasks together take five times as many orders (of layers of more
+            than 64 dimensions as many), each at least two; the null's ends are of means in which each task has one of
+            its own.
         seed: of the orders, with each task's place.
     """
     draws = task_draws(tasks, replicates) if replicates and tasks > 1 else np.empty((0, tasks), dtype=np.int64)
-    orders = max(_LEAST_ORDERS, math.ceil(_ORDERS * permutations / tasks)) if permutations else 0
+    orders = 0
     values, beside = ({measure.name: _Values() for measure in measures} for _ in range(2))
     nulls: dict[str, list[np.ndarray]] = {measure.name: [] for measure in measures}
     forced, amounts = _Values(), dict.fromkeys(dict.fromkeys(measure.needs for measure in measures), 0.0)
     for place, pair in enumerate(pairs):
+        if permutations and not place:
+            orders = _orders(pair, permutations, tasks)
         results = {measure.name: _value(pair, measure) for measure in measures}
         for name, result in results.items():
             values[name].add(result.n, result.value, result.reason, result.remark)
@@ -123,6 +127,12 @@ def mean_over_tasks(
             mean = _with_null(mean, measure, beside[measure.name], nulls[measure.name], few, draws, seed)
         found[measure.name] = mean
     return MeanOverTasks(found, forced.mean(draws[:0]))
+
+
+def _orders(pair: TaskPair, permutations: int, tasks: int) -> int:
+    """Return how many orders of its images a task takes, from what the first of them shows."""
+    width = max(min(side.rows.shape) for side in (pair.x, pair.y))
+    return max(_LEAST_ORDERS, math.ceil((1 if width > _WIDE else _ORDERS) * permutations / tasks))
 
 
 def _value(pair: TaskPair, measure: Measure) -> Similarity:

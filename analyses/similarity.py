@@ -23,6 +23,7 @@ from analyses.per_task import mean_over_tasks
 from analyses.table import Row, Table
 from analyses.task_moments import TaskMoments, on_resamples
 from analyses.task_pairs import before_and_after
+from analyses.threads import side_by_side
 from probe.moments import pool
 from probe.store import Store, open_store
 from probe.store.otherwise import captured_otherwise
@@ -136,16 +137,20 @@ def _parts(
     store: Store, measures: Sequence[Measure], replicates: int, permutations: int, over: Over
 ) -> Iterator[_Part]:
     images = any(measure.needs == "images" for measure in measures)
-    for (place, layer), step in itertools.product(enumerate(store.layers), store.steps):
+    amount: dict[str, int] = {"replicates": replicates, "permutations": permutations}
+
+    def part(at: tuple[tuple[int, str], int]) -> _Part:
+        (place, layer), step = at
         identity, seed = _identity(store, layer, step, over), [place, step]
         if over == "tasks":
-            whole = _together(store, layer, step, measures, replicates, permutations, seed)
-            yield _Part(identity, store.tasks, *whole)
-            continue
-        amount: dict[str, int] = {"tasks": store.tasks, "replicates": replicates, "permutations": permutations}
+            whole = _together(store, layer, step, measures, seed=seed, **amount)
+            return _Part(identity, store.tasks, *whole)
         pairs = before_and_after(store, layer, step, images=images)
-        mean = mean_over_tasks(pairs, measures, seed=seed, **amount)
-        yield _Part(identity, store.tasks, tuple((one, mean.found[one.name]) for one in measures), mean.forced)
+        mean = mean_over_tasks(pairs, measures, tasks=store.tasks, seed=seed, **amount)
+        return _Part(identity, store.tasks, tuple((one, mean.found[one.name]) for one in measures), mean.forced)
+
+    _ = store.sha256  # read once, not by every thread
+    return side_by_side(part, itertools.product(enumerate(store.layers), store.steps))
 
 
 def _together(

@@ -89,7 +89,7 @@ def _mean_cca(pair: Pair) -> Similarity:
 
 def _svcca(pair: Pair, variance: float = _VARIANCE) -> Similarity:
     u, v = pair.x.leading(variance), pair.y.leading(variance)
-    return _mean_correlation(pair, u, v, lambda: np.linalg.svd(u.T @ v, compute_uv=False))
+    return _mean_correlation(pair, u, v, lambda: np.linalg.svd(pair.leading_cross(variance), compute_uv=False))
 
 
 def _pwcca(pair: Pair, side: Literal["x", "y"] = "x") -> Similarity:
@@ -97,8 +97,8 @@ def _pwcca(pair: Pair, side: Literal["x", "y"] = "x") -> Similarity:
     if plain.value is None:
         return dataclasses.replace(plain, side=side)
     left, correlations, right = pair.canonical
-    variates, own = (pair.x.basis @ left, pair.x.raw) if side == "x" else (pair.y.basis @ right.T, pair.y.raw)
-    weights = np.abs(variates.T @ own).sum(axis=1)
+    along = left.T @ pair.x.loadings if side == "x" else right @ pair.y.loadings
+    weights = np.abs(along).sum(axis=1)
     return dataclasses.replace(plain, value=float(weights @ correlations.clip(0, 1) / weights.sum()), side=side)
 
 

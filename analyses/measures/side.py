@@ -7,7 +7,8 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+import scipy.linalg
+from jaxtyping import Float
 
 __all__ = ["CONDITION", "EPS", "Side"]
 
@@ -26,6 +27,7 @@ class Side:
         unit: the live columns, centred and scaled to unit length, (row, live).
         norms: their lengths before that, up to one power of two for the whole side, (live,).
         noise: largest variance that rounding in storage can have caused, relative to each column's, (live,).
+        height: rows that there were before the change of axis, where it took any away.
     """
 
     samples: int
@@ -34,6 +36,7 @@ class Side:
     unit: Float[np.ndarray, "row live"]
     norms: Float[np.ndarray, " live"]
     noise: Float[np.ndarray, " live"]
+    height: int = 0
 
     @property
     def live(self) -> int:
@@ -57,11 +60,6 @@ class Side:
         return self.narrow.T @ self.narrow
 
     @functools.cached_property
-    def squares(self) -> Float[np.ndarray, " row"]:
-        """Squared lengths of the rows of `raw`."""
-        return np.einsum("ij,ij->i", self.raw, self.raw)
-
-    @functools.cached_property
     def basis(self) -> Float[np.ndarray, "row rank"]:
         """Orthonormal basis of the live columns: principal directions of their correlations that are not rounding.
 
@@ -72,7 +70,7 @@ class Side:
         tall = len(self.unit) >= self.live
         found = _by_products(self.unit, self.unit.T @ self.unit, lambda spread: len(spread)) if tall else None
         u, spread, v = _by_rotations(self.unit) if found is None else found
-        floor = spread[0] * max(max(self.unit.shape) * EPS, self.eps**2)
+        floor = spread[0] * max(max(*self.unit.shape, self.height) * EPS, self.eps**2)
         real = (spread > floor) & (spread > self.noise @ v**2)
         real[self.samples - 1 :] = False
         return u if real.all() else u[:, real]
@@ -82,13 +80,10 @@ class Side:
         """Number of directions that are not rounding; 0 when every column is dead."""
         return self.basis.shape[1] if self.live else 0
 
-    def reordered(self, order: Int[np.ndarray, " row"]) -> Side:
-        """Return the side with its rows in another order; what was computed of it is not computed again."""
-        side = dataclasses.replace(self, unit=self.unit[order])
-        known = {name: getattr(self, name)[order] for name in ("raw", "narrow", "basis", "squares")}
-        led = {share: kept[order] for share, kept in self._led.items()}
-        vars(side).update(known, scatter=self.scatter, _led=led)
-        return side
+    @functools.cached_property
+    def loadings(self) -> Float[np.ndarray, "rank live"]:
+        """Uᵀ`raw`, U being the basis: how much of each feature lies along each direction."""
+        return self.basis.T @ self.raw
 
     @functools.cached_property
     def _led(self) -> dict[float, np.ndarray]:
@@ -128,9 +123,25 @@ def _by_products(a: np.ndarray, products: np.ndarray, count: Callable[[np.ndarra
         products: AᵀA.
         count: how many directions are wanted, from the squared singular values.
     """
-    if len(a) < a.shape[1]:
+    if len(a) < a.shape[1] or _is_skewed(products):
         return None
     values, vectors = np.linalg.eigh(products)
     kept = slice(0, count(values[::-1]))
     spread, v = values[::-1][kept], vectors[:, ::-1][:, kept]
     return (a @ (v / np.sqrt(spread)), spread, v) if spread[0] < CONDITION * spread[-1] else None
+
+
+def _is_skewed(products: np.ndarray) -> bool:
+    """Tell, for a tenth of the cost of eigenvalues, whether a matrix is surely as badly conditioned as `CONDITION`.
+
+    Power iterations on it and on its inverse bound the largest eigenvalue from below and the smallest from above.
+    """
+    try:
+        factor = scipy.linalg.cho_factor(products, check_finite=False)
+    except np.linalg.LinAlgError:
+        return True
+    along = across = np.cos(np.arange(len(products)))
+    for _ in range(4):
+        along = products @ (along / np.linalg.norm(along))
+        across = scipy.linalg.cho_solve(factor, across / np.linalg.norm(across), check_finite=False)
+    return bool(np.linalg.norm(along) * np.linalg.norm(across) > CONDITION)
