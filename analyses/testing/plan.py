@@ -21,6 +21,7 @@ __all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "
 _HOW: dict[TestNorm, str] = {
     "transductive": "with their own statistics, other than in training",
     "non-transductive": "with the support set's statistics, other than in training",
+    "running": "with the running statistics that the weights came with, other than in training",
     "one-query": "one by one, with the statistics of the support set and that query",
 }
 
@@ -124,11 +125,11 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     if norm != checkpoint.config.norm:  # a row says nothing of what is as it always is
         identity = dataclasses.replace(identity, reason=f"queries normalised {_HOW[norm]}")
     return Learner(
-        checkpoint.network().to(device),
+        checkpoint.network(norm).to(device),
         checkpoint.start(device),
         identity,
         checkpoint.adaptation,
-        norm == "transductive",
+        norm in ("transductive", "running"),
         norm == "one-query",
     )
 

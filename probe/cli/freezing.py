@@ -14,6 +14,7 @@ from probe.cli.arguments import (
     Device,
     Flag,
     Json,
+    Network,
     at_least_one,
     check_outputs,
     comma_separated,
@@ -21,6 +22,7 @@ from probe.cli.arguments import (
     load_data,
     warn_of_few,
 )
+from probe.cli.inputs import opened
 from trainers.errors import MetaprobeError
 
 __all__ = ["COMMANDS"]
@@ -43,6 +45,7 @@ def freeze(
     per_task: Flag = False,
     n_query: int = 15,
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
@@ -67,6 +70,7 @@ def freeze(
         per_task: Give the accuracy of every task a row, too.
         n_query: Query images of a class.
         seed: Names the tasks.
+        network: What the checkpoints are of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
@@ -78,7 +82,6 @@ def freeze(
     from analyses.table import Table
     from analyses.testing.learned import learned_table
     from analyses.testing.reuse import reuse_table
-    from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
 
     at_least_one(checkpoints, "CHECKPOINT")
@@ -89,8 +92,8 @@ def freeze(
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True)
     warn_of_few(tasks)
     tables = []
-    for path in checkpoints:
-        checkpoint = load_checkpoint(path)
+    for given in checkpoints:
+        path, checkpoint = opened(given, network)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
         steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
         imageset = load_data(checkpoint.config, data, data_root)

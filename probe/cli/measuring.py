@@ -17,6 +17,7 @@ from probe.cli.arguments import (
     Flag,
     InnerSteps,
     Json,
+    Network,
     at_least_one,
     check_outputs,
     comma_separated,
@@ -24,6 +25,7 @@ from probe.cli.arguments import (
     load_data,
 )
 from probe.cli.comparing import compared
+from probe.cli.inputs import as_stores, opened
 from probe.show import write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
@@ -46,6 +48,7 @@ def capture(
     zstd: Flag = False,
     n_query: int = 15,
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
 ) -> int:
@@ -65,12 +68,12 @@ def capture(
         zstd: Compress raw activations (needs hdf5plugin).
         n_query: Query images of a class.
         seed: Names the tasks.
+        network: What it is of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
     """
     from probe import RawOptions, capture_checkpoint
     from probe.store.metadata import LARGEST_SET
-    from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named
     from trainers.progress import ProgressLine
 
@@ -81,8 +84,8 @@ def capture(
     check_whole("sketch_rows", sketch_rows, 1, LARGEST_SET)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
-    config = load_checkpoint(checkpoint).config
-    imageset = load_data(config, data, data_root)
+    checkpoint, loaded = opened(checkpoint, network)
+    imageset = load_data(loaded.config, data, data_root)
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
@@ -136,6 +139,7 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
+    stores = as_stores(stores)
     check_outputs((csv, figure), stores)
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
@@ -156,6 +160,7 @@ def distance(
     tasks: int = 100,
     inner_steps: InnerSteps = None,
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
@@ -169,6 +174,7 @@ def distance(
         tasks: How many tasks.
         inner_steps: Steps on each support set.
         seed: Names the tasks.
+        network: What it is of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
@@ -176,14 +182,13 @@ def distance(
     """
     from analyses.freezing import TestPlan
     from analyses.weight_distance import weight_distance
-    from trainers.checkpoint import load_checkpoint
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints)
     tables = []
-    for path in checkpoints:
-        config = load_checkpoint(path).config
-        imageset = load_data(config, data, data_root)
+    for given in checkpoints:
+        path, loaded = opened(given, network)
+        imageset = load_data(loaded.config, data, data_root)
         tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device), inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)
 

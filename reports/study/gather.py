@@ -109,7 +109,7 @@ def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[
         ("images", f"{len(images):,} of {images.image_size} × {images.image_size}"),
         ("classes", ", ".join(f"{len(images.classes_of(split)):,} {split}" for split in SPLITS)),
         *((("domains", ", ".join(images.domain_names)),) if images.domains else ()),
-        ("network", f"conv4, {network.filters} filters, {network.downsample}"),
+        ("network", network.told),
         ("normalisation", last.config.norm),
         ("test tasks", "; ".join(f"{kind} {' and '.join(each)}" for kind, each in amounts.items())),
         ("data fingerprint", images.fingerprint[:12]),

@@ -27,6 +27,7 @@ from trainers.formats.text import visible
 __all__ = [
     "FORMAT_VERSION",
     "METADATA_KEY",
+    "UNTRAINED",
     "CheckpointMetadata",
     "checked_metadata",
     "metadata_json",
@@ -38,6 +39,8 @@ __all__ = [
 
 FORMAT_VERSION = 2
 METADATA_KEY = "metaprobe"
+UNTRAINED = "untrained."
+"""Before the names of the weights that training began with, where a checkpoint holds those too."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")
