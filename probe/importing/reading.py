@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
+from probe.inspection.wrapping import PREFIX
 from trainers.errors import UnreadableInput
 from trainers.formats.checkpoint_format import UNTRAINED
 from trainers.formats.cluster_format import CLUSTERS
@@ -23,7 +24,7 @@ _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-_TOLD = ("tensors under", "prefix taken off all names")
+_TOLD = ("tensors under", PREFIX)
 
 
 @dataclass(frozen=True)

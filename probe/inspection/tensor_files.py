@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from probe.inspection.wrapping import is_buffer, prefixes_of, told_prefix
+from probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
 from trainers.errors import UnreadableInput
 from trainers.formats.checkpoint_format import METADATA_KEY, UNTRAINED, CheckpointMetadata, metadata_of
 from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
@@ -49,6 +49,11 @@ class TensorInfo:
         if self.constant or self.name.startswith(UNTRAINED) or is_buffer(self.name, self.dtype):
             return 0
         return math.prod(self.shape)
+
+    @property
+    def buffers(self) -> int:
+        """How many numbers it holds that are no parameters, and the network's all the same."""
+        return 0 if self.parameters or self.name.startswith(UNTRAINED) else math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def _unwrapped(file: TensorFile) -> TensorFile:
     return replace(
         file,
         tensors=tuple(replace(tensor, name=tensor.name.removeprefix(prefix)) for tensor in file.tensors),
-        metadata=(*told_prefix(prefix).items(), *file.metadata),
+        metadata=((PREFIX, visible(prefix, 60)), *file.metadata),
         pieces=lambda tensor: file.pieces(replace(tensor, name=prefix + tensor.name)),
         rows=rows and (lambda tensor, row: rows(replace(tensor, name=prefix + tensor.name), row)),
     )

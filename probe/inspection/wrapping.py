@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from trainers.formats.text import visible
+__all__ = ["BUFFERS", "PREFIX", "USUAL", "is_buffer", "prefixes_of"]
 
-__all__ = ["BUFFERS", "USUAL", "is_buffer", "prefixes_of", "told_prefix"]
+PREFIX = "prefix taken off all names"
+"""The key of a file's metadata that tells of one."""
 
 USUAL = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net", "state", "model_sd")
 USUAL += ("params", "weights", "learner", "maml")
@@ -41,8 +42,3 @@ def prefixes_of(names: Iterable[str]) -> str:
 def is_buffer(name: str, dtype: str) -> bool:
     """Tell whether a tensor of a file is none of the parameters, by its name or because it holds no floats."""
     return name.rpartition(".")[2] in BUFFERS or dtype in _INTEGERS
-
-
-def told_prefix(prefix: str) -> Mapping[str, str]:
-    """Return what a file's metadata say of a prefix that was taken off."""
-    return {"prefix taken off all names": visible(prefix, 60)} if prefix else {}
