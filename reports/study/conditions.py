@@ -58,7 +58,9 @@ def against_paper(study: Study, options: Options, imported: bool = False) -> tup
         if f.name not in _OURS | (UNKNOWN if imported else set())
         and getattr(theirs, f.name) != getattr(options, f.name)
     ]
-    return (*study.unlike, *([ELSEWHERE] if imported else []), *found)
+    if imported:  # of the others nobody knows whether they hold
+        return (*(one for one in study.unlike if one.what == "data"), ELSEWHERE, *found)
+    return (*study.unlike, *found)
 
 
 def _told(value: Any) -> str:
