@@ -14,7 +14,6 @@ from analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, me
 from analyses.testing.module_freezing import freeze_module
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.networks import build_network
 from trainers.tasks.imageset import ImageSet
 
 __all__ = [
@@ -103,9 +102,7 @@ def freeze(
 
 
 def _untrained(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
-    network = build_network(checkpoint.network_config, checkpoint.config.seed)
-    start = dataclasses.replace(checkpoint, params=dict(network.named_parameters()), iteration=0, clusters=None)
-    learner = learner_of(start, plan)
+    learner = learner_of(checkpoint.untrained(), plan)
     source = f"adapted as {checkpoint.config.algorithm} {checkpoint.fingerprint[:12]}"
     return dataclasses.replace(
         learner, identity=dataclasses.replace(learner.identity, algorithm="random", source=source)

@@ -102,8 +102,8 @@ BYTES: dict[str, tuple[bytes, str]] = {
     "text": (b"hello, this is a note\n", "looks like a text file"),
     "JSON": (b'{"a": 1, "b": {"c": 2}}', "looks like a text file"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-    "zip": (b"PK\x03\x04" + bytes(50), "looks like a zip archive"),
-    "pickle": (pickle.dumps(list(range(99)), 4), "looks like a Python pickle"),
+    "zip": (b"PK\x03\x04" + bytes(50), "zip archive is damaged"),
+    "pickle": (pickle.dumps(list(range(99)), 4), "is a Python pickle"),
     "noise": (np.random.default_rng(0).bytes(400), "does not start with a header length"),
     "data after the end": ((2).to_bytes(8, "little") + b"{}" + b"abc", "3 bytes follow the last tensor"),
 }

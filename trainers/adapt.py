@@ -183,7 +183,8 @@ def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
     if not isinstance(network, TaskNetwork):
         return False
     name = network.layer_names[-1]
-    return isinstance(network.get_submodule(name), Head) and set(moving) == {f"{name}.weight", f"{name}.bias"}
+    linear = network.linear_head or isinstance(network.get_submodule(name), Head)
+    return linear and set(moving) == {f"{name}.weight", f"{name}.bias"}
 
 
 def _adapt_linear_head(
@@ -232,10 +233,7 @@ def _split_at_first_adapted(
     """Split a chain of layers into those before the first that adapts, whose output stays the same, and the rest."""
     if not isinstance(network, TaskNetwork):
         return (), None
-    names = network.layer_names
-    adapted = {layer_of(name) for name in moving}
-    first = next((place for place, name in enumerate(names) if name in adapted), len(names))
-    return names[:first], names[first:]
+    return network.split_at({layer_of(name) for name in moving})
 
 
 def _through(network: nn.Module, params: Parameters, images: Tensor, prefix: tuple[str, ...], graph: bool) -> Tensor:

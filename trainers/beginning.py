@@ -18,6 +18,7 @@ from trainers.errors import MetaprobeError
 from trainers.families import network_options
 from trainers.interrupt import Interrupted, StopRequest
 from trainers.limits import bytes_of_tasks, check_memory, parameters_of
+from trainers.network_config import ModuleConfig
 from trainers.networks import TaskNetwork, build_network, layer_of
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
@@ -31,6 +32,8 @@ _COPIES = 4  # of the weights while they are trained: themselves, their gradient
 
 def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig:
     """Return the network that a run builds: as its options ask, else its family, else Finn's two variants."""
+    if config.norm == "running":
+        raise MetaprobeError("--norm running is for imported networks; train with transductive or non-transductive")
     return NetworkConfig(
         name="conv4",
         n_way=config.n_way,
@@ -74,6 +77,8 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
     if base.clusters is not None:
         told = f"--base {config.base} has {base.clusters.count} initialisations"
         raise MetaprobeError(f"{told}; name a checkpoint of one, such as the one that its run started from")
+    if isinstance(base.network_config, ModuleConfig):
+        raise MetaprobeError(f"--base {config.base} is of {base.network_config.told}; runs train conv4 networks alone")
     here, there = dataclasses.asdict(shape), dataclasses.asdict(base.network_config)
     if differing := [name for name in here if here[name] != there[name]]:
         told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)

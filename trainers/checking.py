@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,8 +14,10 @@ from trainers.clustering.file import CLUSTERS
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.families import network_options
+from trainers.formats.checkpoint_format import UNTRAINED
 from trainers.formats.safetensors_header import Header
 from trainers.formats.text import visible
+from trainers.network_config import AnyNetwork, ModuleConfig
 from trainers.networks import build_network, layer_of
 
 __all__ = ["check_shapes", "contradiction"]
@@ -22,43 +25,64 @@ __all__ = ["check_shapes", "contradiction"]
 _DTYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 
-def check_shapes(path: Path | str, header: Header, config: NetworkConfig) -> tuple[str, ...]:
+def check_shapes(path: Path | str, header: Header, config: AnyNetwork) -> tuple[str, ...]:
     """Return the names of a network's weights in its order, after checking that a file holds just them.
 
-    Nothing is read or made for it but the header: what is claimed may be larger than any memory.
+    Nothing is read or made for it but the header: what is claimed may be larger than any memory. Of a module from
+    elsewhere the names must fit what the file says of it; that shapes fit is seen when it is built.
 
     Raises:
         UnreadableInput: the network cannot be built, or the file holds others.
     """
+    told = {one.name: f"{one.dtype} {one.shape}" for one in header.tensors if not one.name.startswith(CLUSTERS)}
+    found = {name: kind for name, kind in told.items() if not name.startswith(UNTRAINED)}
     try:
-        expected = _shapes(config)
+        expected = _described(config, found) if isinstance(config, ModuleConfig) else _shapes(config)
     except MetaprobeError as error:
         raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
-    found = {one.name: f"{one.dtype} {one.shape}" for one in header.tensors if not one.name.startswith(CLUSTERS)}
+    begun = {name.removeprefix(UNTRAINED): kind for name, kind in told.items() if name.startswith(UNTRAINED)}
+    if begun and begun != found:
+        name = min(set(begun.items()) ^ set(found.items()))[0]
+        both = f"{found.get(name, 'not there')}, and before training {begun.get(name, 'not there')}"
+        raise UnreadableInput(f"{path}: its untrained weights are not of its network: {visible(name)} is {both}")
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
         told, wanted = (those.get(name, "not there") for those in (found, expected))
         raise UnreadableInput(
             f"{path}: the weights do not fit network {config.name!r}: {visible(name)} is {told}, expected {wanted}"
         )
-    return tuple(expected)
+    return config.parameters if isinstance(config, ModuleConfig) else tuple(expected)
 
 
-def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adaptation, iteration: int) -> str:
+def _described(config: ModuleConfig, found: Mapping[str, str]) -> dict[str, str]:
+    """Return the tensors that a module from elsewhere has by what its file says of it, of the shapes found there."""
+    weights = {name: f"F32{found.get(name, ' ?')[3:]}" for name in config.parameters}
+    return weights | {name: found.get(name, "there") for name in config.constants}
+
+
+def contradiction(config: TrainConfig, network: AnyNetwork, adaptation: Adaptation, iteration: int) -> str:
     """Say in what a run's config contradicts what else is said of its weights; "" where it does not."""
     pairs = [(f"network {name}", getattr(network, name), getattr(config, name)) for name in ("n_way", "norm")]
-    for name in ("filters", "blocks", "downsample", "image_size"):
+    for name in ("image_size",) if isinstance(network, ModuleConfig) else _ASKED:
         asked = getattr(config, name)
         pairs += [] if asked is None else [(f"network {name}", getattr(network, name), asked)]
-    pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
+    if isinstance(network, NetworkConfig):
+        pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
     if config.algorithm in ALGORITHMS:
-        layers = tuple(dict.fromkeys(map(layer_of, _shapes(network))))
+        layers = network.layers if isinstance(network, ModuleConfig) else _layers(network)
         asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))
         pairs += [(f"adaptation {name}", value, asked[name]) for name, value in to_mapping(adaptation).items()]
     told = [f"{name} is {value}, by its config {wanted}" for name, value, wanted in pairs if value != wanted]
     if iteration > config.iterations:
         told.append(f"it is of iteration {iteration} of {config.iterations}")
     return "; ".join(told)
+
+
+_ASKED = ("filters", "blocks", "downsample", "image_size")
+
+
+def _layers(network: NetworkConfig) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(layer_of, _shapes(network))))
 
 
 def _chosen(config: TrainConfig, network: NetworkConfig) -> dict[str, tuple[object, object]]:

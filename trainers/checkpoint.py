@@ -17,12 +17,13 @@ from trainers.algorithms import ALGORITHMS
 from trainers.checking import check_shapes, contradiction
 from trainers.clustering.clusters import Clusters, Start
 from trainers.clustering.file import cluster_tensors, read_clusters
-from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
+from trainers.config import Adaptation, TestNorm, TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_bytes
 from trainers.formats.checkpoint_format import (
     FORMAT_VERSION,
     METADATA_KEY,
+    UNTRAINED,
     CheckpointMetadata,
     checked_metadata,
     layout_of,
@@ -30,7 +31,9 @@ from trainers.formats.checkpoint_format import (
     tensor_fingerprint,
 )
 from trainers.formats.safetensors_header import open_regular, read_header
+from trainers.network_config import AnyNetwork, ModuleConfig, network_from
 from trainers.networks import TaskNetwork, build_network
+from trainers.networks.filling import fill
 
 __all__ = [
     "Checkpoint",
@@ -43,6 +46,7 @@ __all__ = [
 ]
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+_DTYPES |= {torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,21 @@ class Checkpoint:
         provenance: see `trainers.provenance`.
         clusters: the centres and initialisations of a learner that has several.
         format: version of the format of the file that it was read from.
+        constants: of a module from elsewhere, by name, what never adapts, such as running statistics.
+        begun: the weights and constants before training, by name; None where those are what its config and seed draw.
     """
 
     params: Mapping[str, Tensor]
     config: TrainConfig
-    network_config: NetworkConfig
+    network_config: AnyNetwork
     adaptation: Adaptation
     iteration: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)
     clusters: Clusters | None = None
     format: int = FORMAT_VERSION
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    begun: Mapping[str, Tensor] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -82,8 +90,9 @@ class Checkpoint:
         return metadata_for(self).digest
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the file holds, by name: the weights, and the clusters' tensors below `clusters`."""
-        return dict(self.params) | (cluster_tensors(self.clusters) if self.clusters else {})
+        """Return what the file holds, by name: the weights, and tensors below `clusters` and `untrained`."""
+        begun = {UNTRAINED + name: value for name, value in (self.begun or {}).items()}
+        return {**self.params, **self.constants, **(cluster_tensors(self.clusters) if self.clusters else {}), **begun}
 
     def start(self, device: torch.device | str = "cpu") -> Start:
         """Return what a test adapts from: the weights, or the clusters that give each task its own."""
@@ -91,11 +100,38 @@ class Checkpoint:
             return self.clusters.to(device)
         return {name: value.to(device) for name, value in self.params.items()}
 
-    def network(self) -> TaskNetwork:
-        """Return the network with these weights in it."""
-        network = build_network(self.network_config, seed=0)
+    def network(self, norm: TestNorm | None = None) -> TaskNetwork:
+        """Return the network with these weights in it.
+
+        Args:
+            norm: whose statistics its batch norms take, where it is a module from elsewhere (default: its own).
+
+        Raises:
+            MetaprobeError: it is code that the command line has not named, or not the network of these weights.
+        """
+        config = self.network_config
+        if isinstance(config, ModuleConfig):
+            wanted = config.norm if norm in (None, "one-query") else norm
+            network = build_network(dataclasses.replace(config, norm=wanted), self.config.seed)
+            fill(network, self.params, self.constants, config.told)
+            return network
+        if norm == "running":
+            raise MetaprobeError(f"{config.name} keeps no running statistics; test with another norm")
+        network = build_network(config, seed=0)
         network.load_state_dict(dict(self.params))
         return network
+
+    def untrained(self) -> Checkpoint:
+        """Return the same learner before its training: as its file says, else as its config and seed draw it."""
+        if self.begun is None:
+            drawn = build_network(self.network_config, self.config.seed)
+            params, constants = {name: value.detach() for name, value in drawn.named_parameters()}, self.constants
+        else:
+            params = {name: self.begun[name] for name in self.params}
+            constants = {name: self.begun[name] for name in self.constants}
+        return dataclasses.replace(
+            self, params=params, constants=constants, iteration=0, clusters=None, begun=None, metrics={}
+        )
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -126,15 +162,17 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     metadata = checked_metadata(header, path)
     if metadata.kind != "checkpoint":
         raise UnreadableInput(f"{path}: expected a checkpoint, got a {metadata.kind}; it lies beside one.")
-    network_config = from_mapping(NetworkConfig, metadata.network, f"{path}: network")
+    network_config = network_from(metadata.network, f"{path}: network")
     names = check_shapes(path, header, network_config)  # before anything of a claimed size is made or read
     config = from_mapping(TrainConfig, metadata.config, f"{path}: config")
     adaptation = from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation")
     metadata, tensors = read_tensors(path)
     params = {name: tensors[name] for name in names}
+    constants = {n: tensors[n] for n in (network_config.constants if isinstance(network_config, ModuleConfig) else ())}
+    begun = {name.removeprefix(UNTRAINED): value for name, value in tensors.items() if name.startswith(UNTRAINED)}
     made_with = ALGORITHMS.get(config.algorithm)
     clusters = None
-    if len(params) < len(tensors):
+    if len(params) + len(constants) + len(begun) < len(tensors):
         clusters = read_clusters(path, params, tensors, config, adaptation)
     elif made_with is not None and made_with.cluster is not None:
         raise UnreadableInput(f"{path}: a checkpoint of {config.algorithm} without clusters; they were taken out of it")
@@ -148,6 +186,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         provenance=metadata.provenance,
         clusters=clusters,
         format=metadata.format,
+        constants=constants,
+        begun=begun or None,
     )
     if problem := contradiction(config, network_config, adaptation, metadata.iteration):
         raise UnreadableInput(f"{path}: it contradicts itself: {problem}")

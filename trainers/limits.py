@@ -11,6 +11,7 @@ from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     from trainers.config import NetworkConfig
+    from trainers.network_config import AnyNetwork
 
 __all__ = ["MOST_STEPS", "MOST_TASKS", "bytes_of_tasks", "check_memory", "check_rate", "check_whole", "fits_float32"]
 __all__ += ["parameters_of"]
@@ -59,7 +60,7 @@ def parameters_of(shape: NetworkConfig) -> int:
     return body + shape.n_way * (filters + 1)
 
 
-def bytes_of_tasks(shape: NetworkConfig, samples: int, tasks: int, at_once: int) -> int:
+def bytes_of_tasks(shape: AnyNetwork, samples: int, tasks: int, at_once: int) -> int:
     """Return the memory that a batch of tasks needs at least: its images, and the maps after one convolution.
 
     Args:
@@ -68,9 +69,10 @@ def bytes_of_tasks(shape: NetworkConfig, samples: int, tasks: int, at_once: int)
         tasks: in the batch, whose images are there together.
         at_once: of them, tasks that the network sees together.
     """
-    images, halved = shape.n_way * samples, shape.image_size // 2 if shape.downsample == "stride" else shape.image_size
-    pixels = tasks * shape.channels * shape.image_size**2 + at_once * shape.filters * halved**2
-    return _FLOAT * images * pixels
+    images, pixels = shape.n_way * samples, tasks * shape.channels * shape.image_size**2
+    filters, downsample = getattr(shape, "filters", 0), getattr(shape, "downsample", "")  # of a module nobody knows
+    halved = shape.image_size // 2 if downsample == "stride" else shape.image_size
+    return _FLOAT * images * (pixels + at_once * filters * halved**2)
 
 
 def check_memory(need: int, advice: str, there: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The shape of a network and how it starts, as a frozen dataclass. No torch."""
+"""The shape of a network and how it starts, as frozen dataclasses: ours, or a module from elsewhere. No torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainers.errors import MetaprobeError
+from trainers.formats.strict_json import parse_json
 from trainers.limits import fits_float32
-from trainers.plain import LATER, completed
+from trainers.plain import LATER, completed, from_mapping
 
-__all__ = ["Downsample", "HeadInput", "HeadStart", "NetworkConfig", "Norm", "NormAffine", "TestNorm", "network_as_told"]
+__all__ = ["Downsample", "HeadInput", "HeadStart", "ModuleConfig", "ModuleNorm", "NetworkConfig", "Norm", "NormAffine"]
+__all__ += ["AnyNetwork", "TestNorm", "network_as_told", "network_from"]
 
 Norm = Literal["transductive", "non-transductive"]
-TestNorm = Literal["transductive", "non-transductive", "one-query"]
+ModuleNorm = Literal["transductive", "non-transductive", "running"]
+TestNorm = Literal["transductive", "non-transductive", "one-query", "running"]
 Downsample = Literal["stride", "max-pool", "none"]
 NormAffine = Literal["both", "shift", "none"]
 HeadStart = Literal["glorot", "normal"]
 HeadInput = Literal["flatten", "mean"]
+
+_MOST_ARGUMENTS = 10_000  # characters
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,80 @@ class NetworkConfig:
         """What the head reads of the last feature map."""
         return self.head_input or _reads(self.downsample)
 
+    @property
+    def told(self) -> str:
+        """The network in a few words."""
+        return f"{self.name}, {self.filters} filters, {self.downsample}"
+
+
+@dataclass(frozen=True)
+class ModuleConfig:
+    """A network that others wrote: what it is called, what it is given, and what of it is a file's.
+
+    `norm` is that of `NetworkConfig`, or "running": the running statistics that the weights came with.
+
+    Attributes:
+        name: as `trainers.networks.named` knows it: "resnet12", "torchvision:resnet18", "timm:…", or "module:factory",
+            which is code of the user's that only a command line runs.
+        image_size: height = width.
+        layers: names of what may adapt, in the order of the pass, the head last.
+        parameters: names of the weights, in the network's order.
+        constants: names of what never adapts: buffers, weights that do not require gradients or reach no output.
+        args: of its factory, as the text of a JSON object.
+    """
+
+    name: str
+    n_way: int
+    channels: int
+    image_size: int
+    norm: ModuleNorm
+    layers: tuple[str, ...]
+    parameters: tuple[str, ...]
+    constants: tuple[str, ...] = ()
+    args: str = "{}"
+
+    def __post_init__(self) -> None:
+        for name, most in {"n_way": 65_536, "channels": 4096, "image_size": 4096}.items():
+            if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
+                raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
+        names = (*self.parameters, *self.constants)
+        if not self.layers or not self.parameters or len(set(names)) != len(names):
+            raise MetaprobeError(f"network {self.name!r} needs layers and parameters, each of its own name")
+        self.arguments  # noqa: B018 (told here, not when it is built)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What its factory is given, by name."""
+        try:
+            found = parse_json(self.args[:_MOST_ARGUMENTS])
+        except ValueError as error:
+            raise MetaprobeError(f"network {self.name!r} has arguments that are no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise MetaprobeError(f"network {self.name!r} has arguments that are no JSON object: {self.args}")
+        return found
+
+    @property
+    def told(self) -> str:
+        """The network in a few words."""
+        return self.name if self.args == "{}" else f"{self.name} {self.args}"
+
+
+AnyNetwork = NetworkConfig | ModuleConfig
+
+
+def network_from(values: Mapping[str, Any], where: str) -> AnyNetwork:
+    """Build the config of a network from what a file says of it.
+
+    Raises:
+        UnreadableInput: a field is missing, unknown, or of the wrong type.
+    """
+    return from_mapping(ModuleConfig if "parameters" in values else NetworkConfig, values, where)
+
 
 def network_as_told(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file says of its network together with what files leave out because it is as it always was."""
+    if "parameters" in values:
+        return dict(values)
     told = completed(NetworkConfig, values)
     told.setdefault("head_input", _reads(told.get("downsample")))
     return told

@@ -23,6 +23,7 @@ __all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "
 _HOW: dict[TestNorm, str] = {
     "transductive": "with their own statistics, other than in training",
     "non-transductive": "with the support set's statistics, other than in training",
+    "running": "with the running statistics that the weights came with, other than in training",
     "one-query": "one by one, with the statistics of the support set and that query",
 }
 
@@ -131,11 +132,11 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     )
     tested = as_tested(checkpoint, plan.otherwise)
     return Learner(
-        tested.network().to(device),
+        tested.network(norm).to(device),
         tested.start(device),
         identity,
         tested.adaptation,
-        norm == "transductive",
+        norm in ("transductive", "running"),
         norm == "one-query",
     )
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from probe.layers import taps
 from trainers.adapt import query_logits
-from trainers.networks import Parameters, TaskNetwork
+from trainers.networks import Parameters, folds_tasks
 from trainers.tasks.episodes import Tasks
 
 __all__ = ["rows_of", "tapped"]
@@ -38,7 +38,7 @@ def tapped(
     for name, output in taken.items():
         if output.ndim < 2 or output.shape[0] != n_samples or not output.is_floating_point():
             continue
-        folded = isinstance(network, TaskNetwork)
+        folded = folds_tasks(network)
         block = output.unflatten(1, (len(tasks), -1)).transpose(0, 1) if folded else output[None]
         found[name] = block[:, n_context:]
     return found

@@ -28,7 +28,7 @@ from trainers.errors import MetaprobeError, unknown_name
 from trainers.files import replacing
 from trainers.formats.checkpoint_format import CheckpointMetadata
 from trainers.interrupt import Interrupted, StopRequest, stop_on_interrupt
-from trainers.networks import TaskNetwork
+from trainers.networks import ModuleNetwork, TaskNetwork, folds_tasks
 from trainers.parallel import one_thread
 from trainers.provenance import provenance
 from trainers.tasks.episodes import Tasks
@@ -147,7 +147,7 @@ def capture(
         replacing(out) as temporary,
     ):
         passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
-        batches = _chunks(tasks, chunk if isinstance(network, TaskNetwork) else 1)
+        batches = _chunks(tasks, chunk if folds_tasks(network) else 1)
         _stream(batches, passes, plan, channel_axis, temporary, advance, stop)
     if stop.asked:  # during the last task: whoever asked wants what comes after it to stop, too
         raise Interrupted(f"stopped; {out} had just been captured, and is whole")
@@ -246,6 +246,8 @@ def _copies(network: nn.Module, params: Start | None) -> tuple[Start, dict[str, 
 
 
 def _normalisation(network: nn.Module, transductive: bool) -> str:
+    if isinstance(network, ModuleNetwork) and network.norm == "running":
+        return "running"
     if isinstance(network, TaskNetwork):
         return "transductive" if transductive else "non-transductive"
     return "as in train mode" if network.training else "as in eval mode"

@@ -84,7 +84,7 @@ def capture_checkpoint(
         adaptation=adaptation,
         layers=layers,
         steps=steps,
-        transductive=checkpoint.config.norm == "transductive",
+        transductive=checkpoint.config.norm != "non-transductive",
         raw=raw,
         n_tasks=tasks,
         sketch_rows=sketch_rows,

@@ -6,6 +6,7 @@ This package is the one place that knows all four others; its commands import wh
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sys
 import warnings
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from probe.cli import clusters, converting, files, freezing, listing, measuring, reporting, training
+from probe.cli import clusters, converting, files, freezing, importing, listing, measuring, reporting, training
 from probe.cli.arguments import GIVEN
 from probe.cli.streams import prepare_streams
 from trainers.allocator import keep_freed_memory
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with termination_is_interrupt():
-            return _main(tuple(sys.argv[1:] if arguments is None else arguments))
+            given = tuple(sys.argv[1:] if arguments is None else arguments)
+            return contextvars.copy_context().run(_main, given)  # what a command sets ends with it
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
 
@@ -49,7 +51,7 @@ def _main(given: tuple[str, ...]) -> int:
     keep_freed_memory()
     GIVEN.set(given)
     app = tyro.extras.SubcommandApp()
-    for room in (training, files, measuring, freezing, clusters, converting, reporting, listing):
+    for room in (training, importing, files, measuring, freezing, clusters, converting, reporting, listing):
         for name, command in room.COMMANDS.items():
             app.command(command, name=name)
     try:

@@ -33,6 +33,7 @@ __all__ = [
     "Flag",
     "InnerSteps",
     "Json",
+    "Network",
     "OtherImagesAsked",
     "OtherwiseAsked",
     "at_least_one",
@@ -50,11 +51,13 @@ GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN")
 # help_behavior_hint: what tyro would write there, "(default: None)", says nothing; the default is told in words
 Flag = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")]
 CheckpointPath = Annotated[
-    tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT", help="A checkpoint, *.safetensors.")
+    tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT", help="A checkpoint, *.safetensors, or a run.")
 ]
 CheckpointPaths = Annotated[
     tyro.conf.Positional[tuple[Path, ...]],
-    tyro.conf.arg(metavar="CHECKPOINT…", help="Checkpoints, *.safetensors.", help_behavior_hint="(at least one)"),
+    tyro.conf.arg(
+        metavar="CHECKPOINT…", help="Checkpoints, *.safetensors, or runs.", help_behavior_hint="(at least one)"
+    ),
 ]
 DataRoot = Annotated[
     Path | None,
@@ -74,6 +77,15 @@ DataSet = Annotated[
         metavar="SET",
         help="glyphs, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…",
         help_behavior_hint="(default: what the checkpoint was trained on)",
+    ),
+]
+Network = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="NETWORK",
+        help="conv4, resnet12, torchvision:NAME, timm:NAME, or package.module:factory of your own code, which no file "
+        "can name: for a checkpoint of such a network, every command must.",
+        help_behavior_hint="(default: what the file says, unless that is code of yours)",
     ),
 ]
 InnerSteps = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training)")]
@@ -131,6 +143,8 @@ def load_data(
     """Return the image set that `--data` names, else the run's own, in the run's size and colour or others."""
     from trainers.tasks import load_for
 
+    if not (data or config.data):
+        raise MetaprobeError("the checkpoint does not say what it was trained on; name a data set with --data")
     size, colour = (None, None) if images is None else (images.image_size, images.colour)
     return load_for(config, data, data_root, download, size, colour)
 

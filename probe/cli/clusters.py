@@ -19,6 +19,7 @@ from probe.cli.arguments import (
     check_outputs,
     load_data,
 )
+from probe.cli.inputs import opened
 from probe.cli.measuring import Csv
 from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
@@ -85,13 +86,12 @@ def clusters(
     from analyses.clustering.embedding import EmbeddingPlan, embedding
     from analyses.compared import noted
     from analyses.testing import TestPlan
-    from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named
     from trainers.progress import ProgressLine
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((csv, figure), (checkpoint,))
-    loaded = load_checkpoint(checkpoint)
+    checkpoint, loaded = opened(checkpoint)
     clusters_of(loaded, checkpoint)
     check_whole("fit_tasks", fit_tasks, 1, MOST_TASKS)
     numbers = 4 * fit_tasks * parameters_of(loaded.network_config) + 20 * fit_tasks**2  # as `collect_views` says

@@ -14,6 +14,7 @@ from probe.cli.arguments import (
     Device,
     Flag,
     Json,
+    Network,
     OtherwiseAsked,
     at_least_one,
     check_outputs,
@@ -22,6 +23,7 @@ from probe.cli.arguments import (
     load_data,
     warn_of_few,
 )
+from probe.cli.inputs import opened
 from trainers.errors import MetaprobeError
 from trainers.otherwise import AS_TRAINED
 
@@ -46,6 +48,7 @@ def freeze(
     n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
@@ -71,6 +74,7 @@ def freeze(
         n_query: Query images of a class.
         otherwise: than in training.
         seed: Names the tasks.
+        network: What the checkpoints are of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
@@ -82,7 +86,6 @@ def freeze(
     from analyses.table import Table
     from analyses.testing.learned import learned_table
     from analyses.testing.reuse import reuse_table
-    from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
 
     at_least_one(checkpoints, "CHECKPOINT")
@@ -93,8 +96,8 @@ def freeze(
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True, otherwise=otherwise)
     warn_of_few(tasks)
     tables = []
-    for path in checkpoints:
-        checkpoint = load_checkpoint(path)
+    for given in checkpoints:
+        path, checkpoint = opened(given, network)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
         steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
         imageset = load_data(checkpoint.config, data, data_root, images=otherwise)

@@ -17,6 +17,7 @@ from probe.cli.arguments import (
     Flag,
     InnerSteps,
     Json,
+    Network,
     OtherwiseAsked,
     at_least_one,
     check_outputs,
@@ -25,6 +26,7 @@ from probe.cli.arguments import (
     load_data,
 )
 from probe.cli.comparing import compared
+from probe.cli.inputs import as_stores, opened
 from probe.show import write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
@@ -49,6 +51,7 @@ def capture(
     n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
 ) -> int:
@@ -69,12 +72,12 @@ def capture(
         n_query: Query images of a class.
         otherwise: than in training.
         seed: Names the tasks.
+        network: What it is of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
     """
     from probe import RawOptions, capture_checkpoint
     from probe.store.metadata import LARGEST_SET
-    from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named
     from trainers.progress import ProgressLine
 
@@ -85,8 +88,8 @@ def capture(
     check_whole("sketch_rows", sketch_rows, 1, LARGEST_SET)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
-    config = load_checkpoint(checkpoint).config
-    imageset = load_data(config, data, data_root, images=otherwise)
+    checkpoint, loaded = opened(checkpoint, network)
+    imageset = load_data(loaded.config, data, data_root, images=otherwise)
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
@@ -140,6 +143,7 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
+    stores = as_stores(stores)
     check_outputs((csv, figure), stores)
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
@@ -162,6 +166,7 @@ def distance(
     n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
@@ -177,6 +182,7 @@ def distance(
         n_query: Query images of a class, which do not count here: with the same, tasks are those of other commands.
         otherwise: than in training.
         seed: Names the tasks.
+        network: What it is of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
@@ -184,14 +190,13 @@ def distance(
     """
     from analyses.freezing import TestPlan
     from analyses.weight_distance import weight_distance
-    from trainers.checkpoint import load_checkpoint
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints)
     tables = []
-    for path in checkpoints:
-        config = load_checkpoint(path).config
-        imageset = load_data(config, data, data_root, images=otherwise)
+    for given in checkpoints:
+        path, loaded = opened(given, network)
+        imageset = load_data(loaded.config, data, data_root, images=otherwise)
         plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, otherwise=otherwise)
         tables.append(weight_distance(path, imageset, plan, inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)

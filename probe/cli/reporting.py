@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from probe.cli.arguments import DataRoot, Flag, at_least_one, check_outputs
+from probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_outputs
 from probe.show import Grid, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
+from trainers.user_code import USER_CODE, is_code
 
 if TYPE_CHECKING:
     from reports.study.run import Finished, Planned
@@ -142,11 +143,15 @@ def report(
     capture_tasks: _Tasks = None,
     data_root: DataRoot = None,
     jobs: _Jobs = 1,
+    data: Annotated[
+        str | None, tyro.conf.arg(metavar="SET", help_behavior_hint="(default: what the checkpoints say)")
+    ] = None,
+    network: Network = None,
 ) -> int:
     """Write the report of training runs, of the study whose learners they are; measures what is not yet.
 
     Args:
-        runs: Folders of `metaprobe train`.
+        runs: Folders of `metaprobe train`, or checkpoints of `metaprobe import`, each of which gets a folder beside it.
         out: The page to write; its tables and figures go beside it.
         study: Whose learners the runs are.
         from_tables: Make the page from the tables of an earlier one alone: its folder tables/.
@@ -154,6 +159,8 @@ def report(
         capture_tasks: Test tasks behind similarities and distances.
         data_root: Folder of the data sets.
         jobs: Processes side by side, one thread each.
+        data: What imported checkpoints were trained on, where they do not say.
+        network: What they are of, where that is code of yours.
     """
     from reports.registry import STUDIES, study_named
 
@@ -165,8 +172,9 @@ def report(
     at_least_one(runs, "RUN")
     from reports.study.run import report_runs
 
+    USER_CODE.set(network if network is not None and is_code(network) else None)
     studies = tuple(STUDIES.values()) if study is None else (study_named(study),)
-    return _told(report_runs(studies, runs, out, data_root, tasks, capture_tasks, jobs))
+    return _told(report_runs(studies, runs, out, data_root, tasks, capture_tasks, jobs, data))
 
 
 def _from_tables(folder: Path, out: Path) -> int:

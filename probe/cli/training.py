@@ -17,12 +17,14 @@ from probe.cli.arguments import (
     Device,
     Flag,
     Json,
+    Network,
     OtherwiseAsked,
     comma_separated,
     load_data,
     show_table,
     warn_of_few,
 )
+from probe.cli.inputs import opened
 from probe.show import write_line
 from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
@@ -128,11 +130,12 @@ def evaluate(
     norm: Annotated[
         TestNorm | None,
         tyro.conf.arg(
-            metavar="{transductive,non-transductive,one-query}", help_behavior_hint="(default: as in training)"
+            metavar="{transductive,non-transductive,one-query,running}", help_behavior_hint="(default: as in training)"
         ),
     ] = None,
     split: Literal["train", "val", "test"] = "test",
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
     json: Json = False,
@@ -149,18 +152,19 @@ def evaluate(
         n_query: Query images of a class.
         otherwise: than in training.
         norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
-            that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more).
+            that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more); of an
+            imported network also the running statistics that it came with.
         split: Which classes.
         seed: Names the tasks.
+        network: What the checkpoint is of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         json: Write JSON.
     """
     from analyses.freezing import TestPlan, accuracy_of
-    from trainers.checkpoint import load_checkpoint
     from trainers.progress import ProgressLine
 
-    loaded = load_checkpoint(checkpoint)
+    checkpoint, loaded = opened(checkpoint, network)
     imageset = load_data(loaded.config, data, data_root, images=otherwise)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
     warn_of_few(tasks)

@@ -12,6 +12,7 @@ from probe.inspection.cluster_diff import ClustersDifference, diff_clusters
 from probe.inspection.distance import Distance, DistanceSums, largest_gap
 from probe.inspection.numbers import INTEGERS, decode
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
+from probe.inspection.wrapping import PREFIX
 from trainers.network_config import network_as_told
 
 __all__ = ["Difference", "KeyDifference", "LayerDifference", "TensorDifference", "diff_files"]
@@ -188,5 +189,9 @@ def _flat(name: str, value: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _note(a: TensorFile, b: TensorFile) -> str:
-    without = [side for side, file in (("A", a), ("B", b)) if file.checkpoint is None]
-    return f"configurations not compared: {' and '.join(without)} holds none" if without else ""
+    sides = (("A", a), ("B", b))
+    without = [side for side, file in sides if file.checkpoint is None]
+    notes = [f"configurations not compared: {' and '.join(without)} holds none"] if without else []
+    for side, file in sides:
+        notes += [f"{text} taken off all names of {side}" for key, text in file.metadata if key == PREFIX]
+    return "; ".join(notes)

@@ -6,6 +6,7 @@ Then `torch.load(weights_only=True)`, whose own list decides, and which is never
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import reprlib
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from probe.inspection.pickle_listing import PICKLE_LIMIT, RefusedError, list_pickle
 from probe.inspection.tensor_files import PIECE, TensorFile, TensorInfo
+from probe.inspection.wrapping import USUAL
 from trainers.errors import UnreadableInput
 from trainers.formats.safetensors_header import guess_kind
 from trainers.formats.text import visible
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["torch_file"]
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number that opens files from before torch 1.6
-_WEIGHTS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "params", "weights")
-_CONTAINERS = (Mapping, list, tuple)
+_CONTAINERS = (Mapping, list, tuple, argparse.Namespace)
+_PLAIN_CLASSES = [argparse.Namespace]  # of the standard library, and no more than a dictionary
 _ZIP_DAMAGE = (
     *(zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError),
     *(struct.error, LookupError, OverflowError),
@@ -44,18 +46,19 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def torch_file(file: BinaryIO, path: Path) -> TensorFile:
+def torch_file(file: BinaryIO, path: Path, wanted: str | None = None) -> TensorFile:
     """Read a file of `torch.save`, zip or older, that holds tensors in nested dicts, lists and tuples.
 
-    Where exactly one of the usual wrappers (`state_dict`, `model`, …) holds tensors, they are the file's, named without
-    the wrapper; the wrapper is the metadata `tensors under`, and tensors beside it (an optimiser's) are metadata too.
+    Where exactly one of the usual wrappers (`state_dict`, `model`, …) holds tensors, or what is under the key `wanted`
+    does, they are the file's, named without the wrapper; the wrapper is the metadata `tensors under`, and tensors
+    beside it (an optimiser's) are metadata too.
 
     Raises:
         UnreadableInput: when it is damaged, larger inside than outside, or holds anything but tensors and plain values.
     """
     try:
         _check_before_loading(file)
-        key, weights, beside = _choose(_load(file, path))
+        key, weights, beside = _choose(_load(file, path), wanted)
         leaves = _leaves(weights)
         tensors = {name: value for name, value in leaves if _is_tensor(value)}
         size = file.seek(0, io.SEEK_END)
@@ -142,9 +145,10 @@ def _load(file: BinaryIO, path: Path) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice to whoever saved the file (sparse tensors, old storages)
-            if is_zip:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_PLAIN_CLASSES):
+                if is_zip:
+                    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises of every kind on damaged bytes
         reason = " ".join(str(error).split())
         marker = reason.find("WeightsUnpickler error: ")
@@ -160,16 +164,45 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _choose(content: object) -> tuple[str, object, dict[str, object]]:
-    """Return the key that the weights are under, the weights, and what lies beside them."""
-    if not isinstance(content, Mapping) or any(_is_tensor(value) for value in content.values()):
+def _choose(content: object, key: str | None) -> tuple[str, object, dict[str, object]]:
+    """Return the key that the weights are under, the weights, and what lies beside them.
+
+    Args:
+        content: of the file.
+        key: what was asked for, dotted; None for what is usual.
+
+    Raises:
+        RefusedError: there is no such key.
+    """
+    if key is not None:
+        return _asked(content, key)
+    if not isinstance(content, Mapping):
         return "", content, {}
-    usual = [key for key in _WEIGHTS if isinstance(content.get(key), Mapping)]
-    holders = [key for key in usual if any(_is_tensor(leaf) for _, leaf in _leaves(content[key]))]
-    if len(holders) != 1:
+    usual = [key for key in USUAL if isinstance(content.get(key), Mapping) and _has_tensors(content[key])]
+    if "param_groups" in content:  # an optimiser by itself
+        usual = []
+    if len(usual) != 1:
         return "", content, {}
-    key = holders[0]
-    return key, content[key], {_key(other): value for other, value in content.items() if other != key}
+    own = usual[0]
+    beside = {_key(other): value for other, value in content.items() if other != own}
+    inner, weights, more = _choose(content[own], None)  # as some save {"model": {"state_dict": …, "epoch": …}}
+    return (f"{own}.{inner}" if inner else own), weights, beside | more
+
+
+def _asked(content: object, key: str) -> tuple[str, object, dict[str, object]]:
+    found, beside = content, dict[str, object]()
+    for part in key.split("."):
+        inner = {_key(name): value for name, value in _inner(found) or []}
+        if part not in inner:
+            known = ", ".join(visible(name, 40) for name in list(inner)[:20]) or "none"
+            raise RefusedError(f"there is no {visible(key, 60)!r} in it: {visible(part, 40)!r} is not among {known}")
+        beside |= {name: value for name, value in inner.items() if name != part}
+        found = inner[part]
+    return key, found, beside
+
+
+def _has_tensors(content: object) -> bool:
+    return any(_is_tensor(leaf) for _, leaf in _leaves(content))
 
 
 def _key(key: object) -> str:
@@ -197,6 +230,8 @@ def _leaves(content: object) -> list[tuple[str, Any]]:
 
 
 def _inner(value: object) -> list[tuple[object, object]] | None:
+    if isinstance(value, argparse.Namespace):
+        return list(vars(value).items())
     if isinstance(value, Mapping):
         return list(value.items())
     if type(value) in (list, tuple) and any(_is_tensor(each) or isinstance(each, _CONTAINERS) for each in value):  # type: ignore[attr-defined]

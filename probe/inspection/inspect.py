@@ -1,4 +1,4 @@
-"""What is inside a file of tensors: its tree, statistics, metadata and fingerprint. No torch, but for `.pt` and `.pth`.
+"""What is inside a file of tensors: its tree, statistics, metadata and fingerprint. No torch, but for torch's files.
 
 Without `stats` only the header is read, so a file of any size answers at once: names, shapes, dtypes, parameters and
 bytes of every tensor and layer, the metadata, the provenance and the recorded fingerprint. Norms, ranges, the NaN, Inf
@@ -87,19 +87,20 @@ class Inspection:
         return self.checkpoint.fingerprint == self.fingerprint
 
 
-def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False) -> Inspection:
+def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False, key: str | None = None) -> Inspection:
     """Look into a checkpoint, a plain safetensors file or a PyTorch state dict.
 
     Args:
         path: the file.
         glob: show only tensors whose name, or whose layer or module (a dotted beginning of the name), matches.
         stats: read every value too: statistics of the chosen tensors, and the fingerprint of all.
+        key: where in a file of torch.save the weights are (default: under a usual key).
 
     Raises:
         UnreadableInput: when the file is missing, damaged or hostile.
         MetaprobeError: when `glob` matches nothing.
     """
-    with open_tensors(path) as file:
+    with open_tensors(path, key) as file:
         chosen = tuple(tensor for tensor in file.tensors if glob is None or _matches(tensor.name, glob))
         if glob is not None and not chosen:
             raise _no_match(glob, file)

@@ -15,6 +15,7 @@ PICKLE_LIMIT = 16 << 20
 _INSTRUCTIONS = 1_000_000  # of a byte or more, but some make an object of a hundred
 _MODULES = {"torch", "torch.storage", "torch._utils", "torch._tensor", "torch.serialization", "torch.nn.parameter"}
 _NAMES = {"collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.set", "builtins.complex"}
+_NAMES |= {"argparse.Namespace"}  # options that training was given: a dictionary by another name
 _OTHER_WAYS = {"INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"}  # to name or fetch an object
 _KEEP = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _FETCH = {"GET", "BINGET", "LONG_BINGET"}

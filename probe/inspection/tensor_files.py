@@ -1,7 +1,7 @@
 """Files of named tensors behind one face: our checkpoints, plain safetensors and PyTorch state dicts.
 
 A tensor's values are only ever seen as a stream of small pieces, so that memory stays bounded whatever the file holds.
-Torch is imported for `.pt` and `.pth` files alone.
+What a file is shows in its first bytes, whatever it is called; torch is imported for PyTorch's alone.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
 from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, CheckpointMetadata, metadata_of
+from trainers.formats.checkpoint_format import METADATA_KEY, UNTRAINED, CheckpointMetadata, metadata_of
 from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
 from trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
 from trainers.formats.text import visible
 
-__all__ = ["PIECE", "TORCH_SUFFIXES", "TensorFile", "TensorInfo", "open_tensors"]
+__all__ = ["INDEX", "PIECE", "TORCH_SUFFIXES", "TensorFile", "TensorInfo", "open_tensors"]
 
 PIECE = 1 << 19
 """Elements of one piece: 4 MiB as float64, and whole bytes for every dtype narrower than one."""
@@ -29,12 +30,13 @@ TORCH_SUFFIXES = (".pt", ".pth")
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What a file says about one tensor: its name, dtype (safetensors spelling), shape and size in bytes."""
+    """What a file says about one tensor: its name, dtype (safetensors spelling), shape, size in bytes; no parameter?"""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
+    constant: bool = False
 
     @property
     def layer(self) -> str:
@@ -43,8 +45,15 @@ class TensorInfo:
 
     @property
     def parameters(self) -> int:
-        """How many numbers it holds (buffers are counted like weights: a file does not tell them apart)."""
+        """How many numbers of a network's weights it holds: none of a buffer, or of weights from before training."""
+        if self.constant or self.name.startswith(UNTRAINED) or is_buffer(self.name, self.dtype):
+            return 0
         return math.prod(self.shape)
+
+    @property
+    def buffers(self) -> int:
+        """How many numbers it holds that are no parameters, and the network's all the same."""
+        return 0 if self.parameters or self.name.startswith(UNTRAINED) else math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,16 @@ class TensorFile:
 
 
 @contextlib.contextmanager
-def open_tensors(path: Path | str) -> Iterator[TensorFile]:
-    """Open a file of tensors as safetensors; one named `.pt` or `.pth` as PyTorch's, unless its content is safetensors.
+def open_tensors(path: Path | str, key: str | None = None, wrapped: bool = False) -> Iterator[TensorFile]:
+    """Open a file of tensors as what its content says it is, or a folder of one: a run's, or shards with their index.
+
+    What wrappers have put before all names of a foreign file (`module.`, `_orig_mod.` …) is taken off, and told in its
+    metadata.
+
+    Args:
+        path: the file or folder.
+        key: where in a PyTorch file the weights are, dotted (default: under a usual key, else everything).
+        wrapped: whether what wrappers have put before all names stays.
 
     Yields:
         The open file; its `pieces` end with the block.
@@ -83,19 +100,50 @@ def open_tensors(path: Path | str) -> Iterator[TensorFile]:
         UnreadableInput: one line that says what is wrong; nothing of a hostile file is executed or allocated.
     """
     path = Path(path)
-    with open_regular(path) as file:
-        if path.suffix.lower() in TORCH_SUFFIXES and not _is_safetensors(file):
-            from probe.inspection.foreign import torch_file  # imports torch, which costs seconds
+    with contextlib.ExitStack() as stack:
+        if path.is_dir() or path.name.endswith(INDEX):
+            from probe.inspection.folders import open_folder
 
-            yield torch_file(file, path)
+            file = stack.enter_context(open_folder(path, key))
         else:
-            yield _safetensors_file(file, path)
+            file = _opened(stack.enter_context(open_regular(path)), path, key)
+        yield file if wrapped else _unwrapped(file)
 
 
-def _is_safetensors(file: BinaryIO) -> bool:
-    start = file.read(9)
+INDEX = ".index.json"
+"""How the names of the indices of weights in several files end."""
+
+
+def _opened(file: BinaryIO, path: Path, key: str | None) -> TensorFile:
+    start = file.read(16)
     file.seek(0)
-    return start[8:] == b"{" and start[:2] not in (b"PK", b"\x80\x02")
+    # The ninth byte of safetensors opens their JSON; of a zip archive it would be a compression that there is not, and
+    # of torch's older files it is a part of a number.
+    torchs = start.startswith((b"PK\x03\x04", b"\x80")) or (path.suffix.lower() in TORCH_SUFFIXES and len(start) < 10)
+    if start[8:9] != b"{" and (torchs or (path.suffix.lower() in TORCH_SUFFIXES and not start.startswith(b"\x89HDF"))):
+        from probe.inspection.foreign import torch_file  # imports torch, which costs seconds
+
+        return torch_file(file, path, key)
+    if key is not None:
+        raise UnreadableInput(
+            f"{visible(str(path))}: --key is for files of torch.save; safetensors hold tensors alone."
+        )
+    return _safetensors_file(file, path)
+
+
+def _unwrapped(file: TensorFile) -> TensorFile:
+    """Return a file of another origin without what wrappers put before all its names."""
+    prefix = "" if file.checkpoint is not None else prefixes_of(tensor.name for tensor in file.tensors)
+    if not prefix:
+        return file
+    rows = file.rows
+    return replace(
+        file,
+        tensors=tuple(replace(tensor, name=tensor.name.removeprefix(prefix)) for tensor in file.tensors),
+        metadata=((PREFIX, visible(prefix, 60)), *file.metadata),
+        pieces=lambda tensor: file.pieces(replace(tensor, name=prefix + tensor.name)),
+        rows=rows and (lambda tensor, row: rows(replace(tensor, name=prefix + tensor.name), row)),
+    )
 
 
 def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
@@ -103,6 +151,8 @@ def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
     ordered = sorted(header.tensors, key=lambda entry: (entry.name.startswith(CLUSTERS), entry.name))
     entries = {entry.name: entry for entry in ordered}
     checkpoint = metadata_of(header, path)
+    named = None if checkpoint is None else checkpoint.network.get("constants")
+    constants = {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
 
     def pieces(tensor: TensorInfo) -> Iterator[memoryview]:
         return _read_pieces(file, path, entries[tensor.name])
@@ -116,7 +166,10 @@ def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
         path=path,
         kind="safetensors" if checkpoint is None else f"metaprobe {checkpoint.kind}",
         size=header.file_size,
-        tensors=tuple(TensorInfo(entry.name, entry.dtype, entry.shape, entry.nbytes) for entry in entries.values()),
+        tensors=tuple(
+            TensorInfo(entry.name, entry.dtype, entry.shape, entry.nbytes, entry.name in constants)
+            for entry in entries.values()
+        ),
         checkpoint=checkpoint,
         metadata=tuple((key, text) for key, text in header.metadata if key != METADATA_KEY),
         pieces=pieces,

@@ -122,6 +122,8 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     if len(inspection.tensors) != inspection.total:
         yield "tensors chosen", len(inspection.tensors)
     yield "parameters", sum(layer.parameters for layer in inspection.layers)
+    if buffers := sum(report.info.buffers for report in inspection.tensors):
+        yield "numbers of buffers beside them", buffers
     if inspection.checkpoint is not None:
         yield "checkpoint id", inspection.checkpoint.checkpoint_id
         yield "fingerprint", inspection.checkpoint.fingerprint

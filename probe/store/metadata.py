@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers.config import Adaptation, NetworkConfig, TrainConfig, from_mapping, to_mapping
+from trainers.config import Adaptation, TrainConfig, from_mapping, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, parse_metadata
 from trainers.formats.strict_json import parse_json
 from trainers.formats.text import visible
+from trainers.network_config import network_from
 
 __all__ = [
     "FORMAT_VERSION",
@@ -105,8 +106,8 @@ class StoreMetadata:
         fingerprint: SHA-256 of the parameters before adaptation, as of a checkpoint.
         checkpoint: what the checkpoint said about itself; None when a network was captured through the Python API.
         adaptation: how the tasks were adapted to.
-        normalisation: whose statistics normalised the queries: "transductive", "non-transductive"; of a foreign module
-            "as in train mode" or "as in eval mode".
+        normalisation: whose statistics normalised the queries: "transductive", "non-transductive", "running" (those
+            that the weights came with); of a foreign module "as in train mode" or "as in eval mode".
         data: name of the image set. data_fingerprint: its hash. split: of it. task_seed: of the tasks. All are empty
             (None) where the caller did not say.
         n_tasks, n_query, n_support, n_way: sizes of the task set.
@@ -197,7 +198,8 @@ def _parse(text: str, path: str) -> StoreMetadata:
         raise ValueError("provenance must be an object")
     told = None if checkpoint is None else parse_metadata(json.dumps(checkpoint), path)
     if told is not None:  # it is believed like a checkpoint's own
-        for kind, values in ((TrainConfig, told.config), (NetworkConfig, told.network), (Adaptation, told.adaptation)):
+        network_from(told.network, f"{path}: checkpoint")
+        for kind, values in ((TrainConfig, told.config), (Adaptation, told.adaptation)):
             from_mapping(kind, values, f"{path}: checkpoint")
     changed = {
         "steps": steps,

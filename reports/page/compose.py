@@ -52,7 +52,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         facts=(
             *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
             ("Data", made.data_name),
-            ("Tasks", f"{made.task}, {made.n_query} queries a class in training, {made.test_queries} in tests"),
+            ("Tasks", f"{made.task}, {_queries(made)}"),
             (
                 "Inner rate",
                 f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)",
@@ -105,13 +105,24 @@ def _rows(name: str, rows: list[Row]) -> Rows | None:
     return Rows(name, tuple(rows)) if rows else None
 
 
+def _queries(made: Made) -> str:
+    if not _trained_here(made):
+        return f"{made.test_queries} queries a class in tests"
+    return f"{made.n_query} queries a class in training, {made.test_queries} in tests"
+
+
+def _trained_here(made: Made) -> bool:
+    """Tell whether any of the learners was trained by a run; tables of earlier versions know no learners."""
+    return not made.learners or any(one.steps for one in made.learners)
+
+
 def _training(evidence: Evidence) -> str:
     """Say how much training stands behind a page; heads on bodies that were trained before are only counted."""
     groups: dict[tuple[bool, int, int], list[str]] = {}
     for one in evidence.made.learners:
         if one.steps:
             groups.setdefault((bool(one.head_of), one.steps, one.tasks), []).append(one.label)
-    told = []
+    told = [] if _trained_here(evidence.made) else ["elsewhere, or none"]
     for (heads, steps, tasks), labels in sorted(groups.items(), key=lambda group: group[0][0]):
         who = f"new heads for {len(labels)} bod{'ies' if len(labels) > 1 else 'y'}" if heads else listed(labels)
         told.append(f"{who}: {count(steps, 'outer step')} of {count(tasks, 'task')}")

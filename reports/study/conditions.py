@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from reports.made import Differs
+from reports.study.imported import ELSEWHERE, UNKNOWN
 from reports.study.options import Options
 from reports.study.study import Study
 
@@ -28,7 +29,7 @@ _OURS = {
 """Options that change what is computed, or on what, not under which conditions; the data have a line of their own."""
 
 
-def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
+def against_paper(study: Study, options: Options, imported: bool = False) -> tuple[Differs, ...]:
     """Return what differs from the paper: first what always does, then the options that are others than in its preset.
 
     Of several presets of a paper it is one of a mixture of data where they are, then of as many ways and shots, else of
@@ -37,6 +38,7 @@ def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
     Args:
         study: its presets whose names begin with "paper" are the paper's conditions.
         options: what the study was asked for, or what the runs of a report were trained and tested with.
+        imported: whether a learner was trained elsewhere, so that its options say nothing of its training.
     """
     presets = [preset for name, preset in study.presets.items() if name.startswith("paper")]
     if not presets:
@@ -53,8 +55,11 @@ def against_paper(study: Study, options: Options) -> tuple[Differs, ...]:
     found = [
         Differs(f.name.replace("_", " "), _told(getattr(theirs, f.name)), _told(getattr(options, f.name)))
         for f in fields(options)
-        if f.name not in _OURS and getattr(theirs, f.name) != getattr(options, f.name)
+        if f.name not in _OURS | (UNKNOWN if imported else set())
+        and getattr(theirs, f.name) != getattr(options, f.name)
     ]
+    if imported:  # of the others nobody knows whether they hold
+        return (*(one for one in study.unlike if one.what == "data"), ELSEWHERE, *found)
     return (*study.unlike, *found)
 
 

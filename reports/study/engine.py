@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from trainers.disk import told_when_full
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.interrupt import Interrupted
+from trainers.user_code import USER_CODE
 
 if TYPE_CHECKING:
     from joblib.externals.loky import ProcessPoolExecutor
@@ -206,7 +207,7 @@ class _Workers:
 
         if self._pool is None:
             threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")}
-            given = (self._data, os.getpid())
+            given = (self._data, os.getpid(), USER_CODE.get())
             self._pool = ProcessPoolExecutor(self._jobs, initializer=_begin_job, initargs=given, env=threads)
         self.running[self._pool.submit(_in_a_job, step.work)] = step
 
@@ -232,7 +233,7 @@ class _Workers:
 _job_data: Any = None  # of a process that does steps: what `_begin_job` was given
 
 
-def _begin_job(data: Data, parent: int) -> None:
+def _begin_job(data: Data, parent: int, code: str | None) -> None:
     """Make a process ready: one thread, the allocator as the command line sets it, progress as a line a minute."""
     import torch
 
@@ -240,6 +241,7 @@ def _begin_job(data: Data, parent: int) -> None:
 
     global _job_data
     _job_data = data
+    USER_CODE.set(code)  # of the thread that does the steps, the only one of this process that does any
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(1)

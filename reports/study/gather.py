@@ -11,6 +11,7 @@ from reports.made import Made, Trained
 from reports.study.cache import Measuring
 from reports.study.conditions import against_paper
 from reports.study.engine import Results
+from reports.study.imported import imported_note, known_settings
 from reports.study.measurements import TEST_QUERIES
 from reports.study.plan import Planned, Run
 from trainers.adapt import layers_of
@@ -71,6 +72,7 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
     runs, images = planned.runs, planned.images
     config, last = runs[0].config, load_checkpoint(runs[0].checkpoint())
     told = {run.label: to_mapping(shown_config(run)) for run in runs}
+    told |= {run.label: known_settings(told[run.label]) for run in runs if run.imported}
     return Made(
         study=planned.study.name,
         data=images.name,
@@ -82,17 +84,25 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
         trained_steps=config.inner_steps,
         inner_lr=config.inner_lr,
         test_steps=getattr(planned.options, "test_steps", 0),
-        differs=against_paper(planned.study, planned.options),
+        differs=against_paper(planned.study, planned.options, any(run.imported for run in runs)),
         layers=layers_of(last.network()),
         learners=tuple(_learner(run) for run in {run.learner.key: run for run in runs}.values()),
         commands=tuple(commands),
         configs=tuple((label, key, str(value)) for label, values in told.items() for key, value in values.items()),
         checkpoints=tuple(_checkpoints(runs, results)),
         versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
-        notes=(f"Trained on {last.provenance['device']}.", *_where_the_data_lie(config.data)),
+        notes=(*_origins(runs), *_where_the_data_lie(config.data)),
         stores=tuple(_stores(runs, results)),
         missing=tuple((name, outcome.ending, outcome.reason) for name, outcome in results.missing()),
     )
+
+
+def _origins(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield where the learners were trained."""
+    last = {run.label: load_checkpoint(run.checkpoint()) for run in runs}
+    yield from (imported_note(run.label, last[run.label]) for run in runs if run.imported)
+    if here := next((last[run.label] for run in runs if not run.imported), None):
+        yield f"Trained on {here.provenance['device']}."
 
 
 def shown_config(run: Run) -> TrainConfig:
@@ -109,7 +119,7 @@ def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[
         ("images", f"{len(images):,} of {images.image_size} × {images.image_size}"),
         ("classes", ", ".join(f"{len(images.classes_of(split)):,} {split}" for split in SPLITS)),
         *((("domains", ", ".join(images.domain_names)),) if images.domains else ()),
-        ("network", f"conv4, {network.filters} filters, {network.downsample}"),
+        ("network", network.told),
         ("normalisation", last.config.norm),
         ("test tasks", "; ".join(f"{kind} {' and '.join(each)}" for kind, each in amounts.items())),
         ("data fingerprint", images.fingerprint[:12]),
@@ -119,7 +129,7 @@ def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[
 def _learner(run: Run) -> Trained:
     """Return what the page is told of a learner; a network that is never trained has taken no steps."""
     size = sum(value.numel() for value in load_checkpoint(run.checkpoint()).params.values())
-    steps = 0 if run.config.algorithm == "random" else run.config.iterations
+    steps = 0 if run.config.algorithm == "random" or run.imported else run.config.iterations
     one = run.learner
     return Trained(one.key, one.label, size, steps, run.config.meta_batch, one.head_of)
 

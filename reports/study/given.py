@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from reports.study.imported import is_imported
 from reports.study.options import Options, train_command
 from reports.study.plan import Run
 from reports.study.study import Learner, Study
@@ -77,7 +78,9 @@ def runs_as(study: Study, options: Options, last: Mapping[Path, Checkpoint]) -> 
             seed = body.seed if learner.head_of else seed
         if other := runs.get((learner.key, seed)):
             raise MetaprobeError(_twice(other, folder))
-        runs[learner.key, seed] = Run(learner, seed, folder, config, labels[folder], base)
+        runs[learner.key, seed] = Run(
+            learner, seed, folder, config, labels[folder], base, imported=is_imported(last[folder])
+        )
     for name in _AGREEING:
         _check_agreement(name, tuple(runs.values()))
     order = [learner.key for learner in learners]

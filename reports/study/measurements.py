@@ -95,6 +95,7 @@ class Kind:
     # key of the learner of the same seed whose last checkpoint it reads too, unless the option "common" names
     # another; "" for none
     common: str = ""
+    training: bool = False  # whether it is of how a run was trained, of which an imported one says nothing
     alone: bool = False  # whether nothing may run beside it, as where it measures time
     check: Callable[[Any, int], None] | None = None  # refuses data, or a number of tasks, that it cannot be made on
 
@@ -162,7 +163,7 @@ KINDS: dict[str, Kind] = {
     "distance": Kind(
         lambda on, test_steps=None: weight_distance(on.inputs[0].path, on.data, on.plan, inner_steps=test_steps)
     ),
-    "curves": Kind(_curves, metrics=True),
+    "curves": Kind(_curves, metrics=True, training=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),
     "embedding": Kind(
@@ -179,6 +180,6 @@ KINDS: dict[str, Kind] = {
         stores=True,
     ),
     "pairs": Kind(_pairs, per="study", stores=True),
-    "timing": Kind(_timing, per="first", alone=True),
+    "timing": Kind(_timing, per="first", alone=True, training=True),
 }
 """What a `Measurement` may ask for, by its kind."""

@@ -34,6 +34,7 @@ class Run:
     config: TrainConfig  # how
     label: str  # what it is called in the names of steps, and on the page
     base: str = ""  # label of the run that it begins with; "" for none
+    imported: bool = False  # whether it was trained elsewhere: nothing of its training can be measured
 
     def checkpoint(self, name: str = "last") -> Path:
         """Return where a checkpoint lies."""
@@ -100,6 +101,7 @@ _Taken = Sequence[tuple[Run, str]]  # checkpoints that a step reads, or whose st
 
 def _taken(measurement: Measurement, kind: Kind, runs: Sequence[Run]) -> Iterator[_Taken]:
     mine = [run for key in measurement.on for run in runs if run.learner.key == key]
+    mine = [run for run in mine if not (kind.training and run.imported)]
     if kind.per == "study":
         if len(mine) > 1:
             yield [(run, measurement.at[0]) for run in mine]

@@ -16,19 +16,21 @@ from reports.study.cache import Measuring, Training, read_note, write_note
 from reports.study.engine import Results, Step, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
+from reports.study.imported import as_run, import_command
 from reports.study.measurements import KINDS
 from reports.study.options import Options, flag_of, option_words, train_command
 from reports.study.plan import Planned, Run, runs_of, steps_of
 from reports.study.study import Study
 from reports.verdicts import Judgement
 from trainers.algorithms import algorithm_named, check_options
-from trainers.checkpoint import Checkpoint
+from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.device import device_named
 from trainers.disk import told_when_full
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
 from trainers.formats.text import visible
 from trainers.tasks.imageset import ImageSet
+from trainers.user_code import USER_CODE
 
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
 
@@ -114,17 +116,20 @@ def report_runs(
     tasks: int | None = None,
     capture_tasks: int | None = None,
     jobs: int = 1,
+    data: str | None = None,
 ) -> Finished:
     """Write the report of training runs, of the one study whose learners they are; measures what is not measured yet.
 
-    Where `tasks` (behind an accuracy) or `capture_tasks` is None, it is what all runs were measured with before, else
-    the full preset's.
+    Imported checkpoints are taken as runs, trained on `data` where they do not say (`reports.study.imported`). Where
+    `tasks` (behind an accuracy) or `capture_tasks` is None, it is what all runs were measured with before, else the
+    full preset's.
 
     Raises:
         MetaprobeError: the runs fit no study, or several; they are unfinished or do not belong together.
     """
     check_jobs(jobs)
-    study, full, runs, images = _fitting(studies, finished_runs(folders), data_root)
+    runs_given = [as_run(folder, data) for folder in folders]
+    study, full, runs, images = _fitting(studies, finished_runs(runs_given), data_root)
     before = [read_note(run.folder, _NOTE) for run in runs]
     options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
     wanted = {name: n for name, n in (("tasks", tasks), ("capture_tasks", capture_tasks)) if n is not None}
@@ -137,14 +142,22 @@ def report_runs(
     results = run_steps(planned.steps, images, jobs)
     asked = {"tasks", "capture_tasks"}
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
-    command = ["metaprobe", "report", *(run.label for run in runs), "--out", out.name]
+    given = (f"{run.label.removesuffix('.run')}.safetensors" if run.imported else run.label for run in runs)
+    command = ["metaprobe", "report", *given, "--out", out.name]
+    command += ["--network", code] if (code := USER_CODE.get()) else []
     command += ["--study", study.name] if len(studies) == 1 else []
     command += option_words({name: value for name, value in amounts.items() if name in asked})
-    commands = [*(train_command(shown_config(run), run.label) for run in runs), shlex.join(command)]
+    commands = [*map(_made_by, runs), shlex.join(command)]
     if rest := [f"{name.replace('_', ' ')} {value}" for name, value in amounts.items() if name not in asked]:
         commands.append(f"# with what the runs were measured with before: {', '.join(rest)}")
     with told_when_full(f"the report {out}"):
         return _finished(planned, results, commands, out)
+
+
+def _made_by(run: Run) -> str:
+    if run.imported:
+        return import_command(load_checkpoint(run.checkpoint()), run.label)
+    return train_command(shown_config(run), run.label)
 
 
 def _fitting(

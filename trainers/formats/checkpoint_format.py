@@ -28,6 +28,7 @@ from trainers.formats.text import visible
 __all__ = [
     "FORMAT_VERSION",
     "METADATA_KEY",
+    "UNTRAINED",
     "CheckpointMetadata",
     "checked_metadata",
     "layout_of",
@@ -40,6 +41,8 @@ __all__ = [
 
 FORMAT_VERSION = 2
 METADATA_KEY = "metaprobe"
+UNTRAINED = "untrained."
+"""Before the names of the weights that training began with, where a checkpoint holds those too."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from trainers.formats.checkpoint_format import UNTRAINED
 from trainers.formats.text import visible
 
 __all__ = ["CENTRES", "CLUSTERS", "INITIALISATIONS", "MEMBERS", "cluster_problems", "layer_of_tensor"]
@@ -23,6 +24,8 @@ _PARTS = (CENTRES, INITIALISATIONS)
 def layer_of_tensor(name: str) -> str:
     """Return the layer that a tensor of a file belongs to: `conv1`, `clusters.centres.conv1`, `clusters.members`."""
     first, second, third, *_ = [*name.split(".", 3), "", ""]
+    if f"{first}." == UNTRAINED and second:
+        return f"{first}.{second}"
     if f"{first}." != CLUSTERS or not second:
         return first
     part = f"{first}.{second}"

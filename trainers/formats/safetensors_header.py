@@ -35,7 +35,8 @@ _SIZE_LIMIT = 2**63  # a size that does not fit int64 cannot be an array's
 _MAGIC = {
     b"\x89PNG": "a PNG image",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
-    b"PK\x03\x04": "a zip archive, as torch.save writes it (such a file is read when its name ends in .pt or .pth)",
+    b"PK\x03\x04": "a zip archive, as torch.save writes it (`metaprobe inspect` shows one, `metaprobe import` makes a "
+    "checkpoint of its weights)",
     b"\x80\x02": "a Python pickle, which is never unpickled here",
     b"\x80\x03": "a Python pickle, which is never unpickled here",
     b"\x80\x04": "a Python pickle, which is never unpickled here",

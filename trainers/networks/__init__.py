@@ -9,16 +9,28 @@ from torch import nn
 
 from trainers.config import NetworkConfig
 from trainers.errors import unknown_name
+from trainers.network_config import AnyNetwork, ModuleConfig
 from trainers.networks.conv4 import Conv, Conv4, NormRelu
-from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of
+from trainers.networks.module_network import ModuleNetwork
+from trainers.networks.named import build_named
+from trainers.networks.task_network import (
+    Parameters,
+    TaskNetwork,
+    folds_tasks,
+    forward_tasks,
+    has_task_axis,
+    layer_of,
+)
 
 __all__ = [
     "NETWORKS",
     "Conv4",
+    "ModuleNetwork",
     "Parameters",
     "TaskNetwork",
     "build_network",
     "convolve_in",
+    "folds_tasks",
     "forward_tasks",
     "has_task_axis",
     "layer_of",
@@ -30,12 +42,15 @@ _NORMS = (NormRelu, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4}
 
 
-def build_network(config: NetworkConfig, seed: int) -> TaskNetwork:
+def build_network(config: AnyNetwork, seed: int) -> TaskNetwork:
     """Build a network with freshly drawn weights: the same ones for the same config and seed.
 
     Raises:
-        MetaprobeError: no network has that name.
+        MetaprobeError: no network has that name, or it is code that the command line has not named.
     """
+    if isinstance(config, ModuleConfig):
+        built = build_named(config.name, config.arguments, config.n_way, config.channels, config.image_size, seed)
+        return ModuleNetwork(built, config.norm, config.channels, config.image_size, config.name)
     if config.name not in NETWORKS:
         raise unknown_name("network", config.name, NETWORKS)
     return NETWORKS[config.name](config, torch.Generator().manual_seed(seed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import torch
@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from trainers.errors import MetaprobeError
 
-__all__ = ["Parameters", "TaskNetwork", "forward_tasks", "has_task_axis", "layer_of"]
+__all__ = ["Parameters", "TaskNetwork", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
 
 Parameters = Mapping[str, Tensor]
 
@@ -24,10 +24,18 @@ class TaskNetwork(nn.Module):
     (task, out, …) becomes (task·out, …), and a layer sees how many tasks there are from the shape of its weight.
     Convolutions turn into grouped ones and batch norms into wider ones, so one task alone is the ordinary network.
 
-    A subclass registers its layers in `layer_names` order; each takes (x, n_context) and keeps the fold.
+    A subclass registers its layers in `layer_names` order; each takes (x, n_context) and keeps the fold. One that
+    cannot fold (`ModuleNetwork`) says how else tasks run.
+
+    Attributes:
+        layer_names: its layers in order, the head last.
+        folds: whether tasks are folded; else they run one by one.
+        linear_head: whether the head is a linear classifier, `weight` (way, feature) and `bias`, of `features`.
     """
 
     layer_names: tuple[str, ...]
+    folds = True
+    linear_head = False
 
     def features(self, maps: Tensor) -> Tensor:
         """Return what the head reads of the output of the layer before it: (…, channel, height, width) → (…, feature).
@@ -51,6 +59,34 @@ class TaskNetwork(nn.Module):
         for name in self.layer_names if layers is None else layers:
             x = self.get_submodule(name)(x, n_context)
         return x
+
+    def run(
+        self,
+        params: Parameters,
+        images: Float[Tensor, "task sample ..."],
+        n_context: int | None,
+        layers: tuple[str, ...],
+    ) -> Float[Tensor, "task sample ..."]:
+        """Run a batch of tasks through a run of layers, each through its own parameters; see `forward_tasks`."""
+        tasks = images.shape[0]
+        folded = {
+            name: (value if has_task_axis(self, name, value) else value.expand(tasks, *value.shape)).flatten(0, 1)
+            for name, value in params.items()
+            if layer_of(name) in layers
+        }
+        out = functional_call(self, folded, (_fold(images), n_context, layers))
+        return _unfold(cast(Tensor, out), tasks)
+
+    def split_at(self, adapted: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Split the layers into those before the first that adapts, whose output stays the same, and the rest."""
+        names = self.layer_names
+        first = next((place for place, name in enumerate(names) if name in adapted), len(names))
+        return names[:first], names[first:]
+
+
+def folds_tasks(network: nn.Module) -> bool:
+    """Tell whether a network takes a whole batch of tasks in one pass."""
+    return isinstance(network, TaskNetwork) and network.folds
 
 
 def layer_of(parameter: str) -> str:
@@ -101,14 +137,7 @@ def forward_tasks(
     """
     tasks = images.shape[0]
     if isinstance(network, TaskNetwork):
-        wanted = network.layer_names if layers is None else layers
-        folded = {
-            name: (value if has_task_axis(network, name, value) else value.expand(tasks, *value.shape)).flatten(0, 1)
-            for name, value in params.items()
-            if layer_of(name) in wanted
-        }
-        out = functional_call(network, folded, (_fold(images), n_context, wanted))
-        return _unfold(cast(Tensor, out), tasks)
+        return network.run(params, images, n_context, network.layer_names if layers is None else layers)
     if n_context is not None or layers is not None:
         raise MetaprobeError(
             f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"

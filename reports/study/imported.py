@@ -1,0 +1,133 @@
+"""Imported checkpoints where runs are meant: each gets a run's folder, with what training began with beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from reports.made import Differs
+from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainers.config import TrainConfig
+from trainers.errors import MetaprobeError
+from trainers.files import alone_in
+from trainers.network_config import AnyNetwork, ModuleConfig
+from trainers.run import RunFolder
+
+__all__ = ["ELSEWHERE", "UNKNOWN", "as_run", "import_command", "imported_note", "is_imported", "known_settings"]
+
+UNKNOWN = frozenset(
+    {
+        "iterations",
+        "meta_batch",
+        "n_query",
+        "schedule",
+        "clip",
+        "outer_lr",
+        "val_tasks",
+        "val_every",
+        "precision",
+        "like",
+    }
+)
+"""Settings of a training that an imported checkpoint does not know; what its config says of them is a default."""
+
+ELSEWHERE = Differs("training", "as in the paper", "elsewhere: its steps, tasks and rates are not known here")
+
+_KNOWN = ("algorithm", "data", "n_way", "n_shot", "seed", "inner_lr", "inner_steps", "norm", "adapt_norm", "image_size")
+_KNOWN += ("colour", "filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_input")
+
+
+def is_imported(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint's weights come from elsewhere."""
+    return "imported" in checkpoint.provenance
+
+
+def as_run(path: Path, data: str | None = None) -> Path:
+    """Return the run's folder that is meant: the one given, that of a checkpoint in one, or one made of an import.
+
+    Of an imported checkpoint `mine.safetensors` it is `mine.run` beside it, whose checkpoint `start` holds the weights
+    before training: those that were given with the import, else those that it has drawn.
+
+    Args:
+        path: a run's folder, or a checkpoint.
+        data: what the imported ones were trained on, where they do not say.
+
+    Raises:
+        UnreadableInput: the checkpoint is damaged.
+        MetaprobeError: it is of a run that is not there, names no data, or its folder is another's.
+    """
+    if not path.is_file():
+        return path
+    checkpoint = load_checkpoint(path)
+    run = path.parent.parent
+    if path.parent.name == "checkpoints" and RunFolder(run).config_file.is_file():
+        return run
+    if not is_imported(checkpoint):
+        raise MetaprobeError(f"{path} is a checkpoint of a run; a report is of runs, name its folder")
+    config = checkpoint.config if data is None else dataclasses.replace(checkpoint.config, data=data)
+    if not config.data:
+        raise MetaprobeError(f"{path} does not say what it was trained on; name a data set with --data")
+    checkpoint = dataclasses.replace(checkpoint, config=config)
+    folder = RunFolder(path.with_name(f"{path.name.removesuffix('.safetensors')}.run"))
+    with alone_in(folder.path):
+        last = folder.checkpoint("last")
+        if last.is_file() and load_checkpoint(last).digest != checkpoint.digest:
+            raise MetaprobeError(
+                f"{folder.path} was made of another checkpoint, or of this one with other data; move it away, so that "
+                "it is made anew"
+            )
+        folder.claim(config)
+        if not last.is_file():
+            save_checkpoint(folder.checkpoint("start"), checkpoint.untrained())
+            save_checkpoint(last, checkpoint)
+    return folder.path
+
+
+def imported_note(label: str, checkpoint: Checkpoint) -> str:
+    """Return what a page says of a learner that was trained elsewhere."""
+    told = checkpoint.provenance
+    return (
+        f"{label} was imported from {told['imported']} (SHA-256 of its tensors {str(told['imported_sha256'])[:12]}…), "
+        f"trained elsewhere, and taken for {checkpoint.config.algorithm}; the untrained network: {told['began']}."
+    )
+
+
+def known_settings(config: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that an imported checkpoint was told, out of all."""
+    return {name: value for name, value in config.items() if name in _KNOWN}
+
+
+def import_command(checkpoint: Checkpoint, out: str) -> str:
+    """Return the command line that imports a checkpoint, as far as the checkpoint knows it."""
+    config, network, told = checkpoint.config, checkpoint.network_config, checkpoint.provenance
+    words = ["metaprobe", "import", str(told["imported"]), *_network_words(network)]
+    words += [
+        "--n-way",
+        str(config.n_way),
+        "--image-size",
+        str(network.image_size),
+        "--channels",
+        str(network.channels),
+    ]
+    words += [
+        "--inner-lr",
+        f"{config.inner_lr:g}",
+        "--inner-steps",
+        str(config.inner_steps),
+        "--n-shot",
+        str(config.n_shot),
+    ]
+    words += ["--algorithm", config.algorithm, "--norm", config.norm, "--data", config.data]
+    words += [] if config.adapt_norm else ["--no-adapt-norm"]
+    words += ["--seed", str(config.seed)] if config.seed != TrainConfig.seed else []
+    if not str(told["began"]).startswith("drawn"):
+        words += ["--start", str(told["began"]).rpartition(" ")[0]]
+    return shlex.join([*words, "--out", f"{out.removesuffix('.run')}.safetensors"])
+
+
+def _network_words(network: AnyNetwork) -> list[str]:
+    words = ["--network", network.name]
+    args = network.arguments if isinstance(network, ModuleConfig) else {}
+    return [*words, "--network-args", *(f"{name}={value!r}" for name, value in args.items())] if args else words
