@@ -17,9 +17,9 @@ import numpy as np
 
 from analyses.arrays.array import Array, ArrayFile, checked, eps_of, unfit
 from analyses.arrays.hdf5 import is_store, read_hdf5
-from analyses.arrays.npy import Found, read_npy, read_npz
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import METADATA_KEY
+from trainers.formats.npy import Found, read_npy, read_npz
 from trainers.formats.safetensors_header import TensorEntry, guess_kind, open_regular, read_header
 from trainers.formats.text import visible
 

@@ -13,10 +13,10 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
-from analyses.arrays.npy import Found
 from probe.store.checking import CANNOT_READ, open_hdf5
 from probe.store.metadata import ROOT_KEY
 from trainers.errors import UnreadableInput
+from trainers.formats.npy import Found
 from trainers.formats.text import visible
 
 __all__ = ["is_store", "read_hdf5"]

@@ -13,14 +13,14 @@ from trainers.checkpoint import load_checkpoint, metadata_for
 from trainers.device import device_named
 from trainers.errors import MetaprobeError
 from trainers.evaluate import sampler_for
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks.data import Data
 
 __all__ = ["capture_checkpoint"]
 
 
 def capture_checkpoint(
     path: Path | str,
-    imageset: ImageSet,
+    data: Data,
     out: Path | str,
     *,
     tasks: int = 100,
@@ -40,7 +40,7 @@ def capture_checkpoint(
 
     Args:
         path: the checkpoint. Of several initialisations each task starts from its own.
-        imageset: where the tasks come from.
+        data: where the tasks come from.
         out: the store.
         tasks: how many.
         layers: glob patterns.
@@ -60,7 +60,7 @@ def capture_checkpoint(
 
     Raises:
         UnreadableInput: the checkpoint cannot be read.
-        MetaprobeError: the images do not fit the network, or as in `probe.capture`.
+        MetaprobeError: the data do not fit the network, or as in `probe.capture`.
     """
     checkpoint = load_checkpoint(path)
     if tasks < 1:
@@ -68,7 +68,7 @@ def capture_checkpoint(
     place, adaptation = device_named(device), checkpoint.adaptation
     if inner_steps is not None:
         adaptation = dataclasses.replace(adaptation, steps=inner_steps)
-    sampler = sampler_for(checkpoint, imageset, split=split, n_query=n_query, seed=seed, device=device)
+    sampler = sampler_for(checkpoint, data, split=split, n_query=n_query, seed=seed, device=device)
     network = checkpoint.network().to(place)
     return capture(
         network,
@@ -84,6 +84,6 @@ def capture_checkpoint(
         sketch_rows=sketch_rows,
         seed=seed,
         chunk=chunk,
-        origin=Origin(metadata_for(checkpoint), imageset.name, imageset.fingerprint, split, seed),
+        origin=Origin(metadata_for(checkpoint), data.name, data.fingerprint, split, seed),
         advance=advance,
     )

@@ -19,7 +19,7 @@ from trainers.files import refuse_special
 if TYPE_CHECKING:
     from analyses.table import Table
     from trainers.config import TrainConfig
-    from trainers.tasks import ImageSet
+    from trainers.tasks import Data, ImageSet
 
 __all__ = [
     "GIVEN",
@@ -37,11 +37,13 @@ __all__ = [
     "comma_separated",
     "finish",
     "load_data",
+    "load_images",
     "show_table",
+    "told",
     "warn_of_few",
 ]
 
-GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN")
+GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN", default=())
 """The command line as it was given, for a command that starts itself in other processes."""
 
 # help_behavior_hint: what tyro would write there, "(default: None)", says nothing; the default is told in words
@@ -69,7 +71,7 @@ DataSet = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="SET",
-        help="glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…",
+        help="glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…, sinusoid, tasks:FILE.npz",
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
@@ -115,11 +117,25 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def load_data(config: TrainConfig, data: str | None, data_root: Path | None, download: bool = False) -> ImageSet:
-    """Return the image set that a command's `--data` names, else the run's own, in the size and colour of the run's."""
+def load_data(config: TrainConfig, data: str | None, data_root: Path | None, download: bool = False) -> Data:
+    """Return the data that a command's `--data` names, else the run's own; images as the run has them."""
+    from trainers.tasks import load_data_for
+
+    return load_data_for(config, data, data_root, download)
+
+
+def load_images(config: TrainConfig, data: str | None, data_root: Path | None) -> ImageSet:
+    """Return what `load_data` does, of images alone."""
     from trainers.tasks import load_for
 
-    return load_for(config, data, data_root, download)
+    return load_for(config, data, data_root)
+
+
+def told(name: str) -> bool:
+    """Return whether the command line names an option, or its opposite, by the name of its argument."""
+    flag = name.replace("_", "-")
+    words = (word.partition("=")[0].replace("_", "-") for word in GIVEN.get())
+    return any(word in (f"--{flag}", f"--no-{flag}") for word in words)
 
 
 def show_table(table: Table, title: str, json_wanted: bool) -> None:

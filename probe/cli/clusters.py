@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import CheckpointPath, DataRoot, DataSet, Device, Json, check_outputs, load_data
+from probe.cli.arguments import CheckpointPath, DataRoot, DataSet, Device, Json, check_outputs, load_images
 from probe.cli.measuring import Csv
 from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
@@ -87,7 +87,7 @@ def clusters(
         raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
     check_whole("embed", embed, 1, MOST_TASKS)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
-    imageset = load_data(loaded.config, data, data_root)
+    imageset = load_images(loaded.config, data, data_root)
     domains = len(domains_of(imageset, plan))
     embed_plan = EmbeddingPlan(seed=seed)
     if embed is not None:

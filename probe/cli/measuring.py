@@ -22,6 +22,7 @@ from probe.cli.arguments import (
     comma_separated,
     finish,
     load_data,
+    told,
 )
 from probe.cli.arrays import compared_arrays, of_arrays
 from probe.cli.comparing import compared
@@ -74,6 +75,7 @@ def capture(
     from trainers.checkpoint import load_checkpoint
     from trainers.device import device_named
     from trainers.progress import ProgressLine
+    from trainers.tasks.data import queries_of
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((out,), (checkpoint,))
@@ -83,11 +85,12 @@ def capture(
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     config = load_checkpoint(checkpoint).config
-    imageset = load_data(config, data, data_root)
+    source = load_data(config, data, data_root)
+    n_query = queries_of(source, n_query, told("n_query"))
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
-            checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
+            checkpoint, source, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
             inner_steps=inner_steps, sketch_rows=sketch_rows, device=device,
             advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
@@ -203,14 +206,16 @@ def distance(
     from analyses.freezing import TestPlan
     from analyses.weight_distance import weight_distance
     from trainers.checkpoint import load_checkpoint
+    from trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints)
     tables = []
     for path in checkpoints:
         config = load_checkpoint(path).config
-        imageset = load_data(config, data, data_root)
-        tables.append(weight_distance(path, imageset, TestPlan(tasks=tasks, seed=seed, device=device), inner_steps))
+        source = load_data(config, data, data_root)
+        plan = TestPlan(tasks=tasks, n_query=queries_of(source, 15, told=False), seed=seed, device=device)
+        tables.append(weight_distance(path, source, plan, inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)
 
 

@@ -10,9 +10,11 @@ from torch import nn
 from trainers.config import NetworkConfig
 from trainers.errors import unknown_name
 from trainers.networks.conv4 import Conv, Conv4, NormRelu
+from trainers.networks.mlp import MLP
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of
 
 __all__ = [
+    "MLP",
     "NETWORKS",
     "Conv4",
     "Parameters",
@@ -27,7 +29,7 @@ __all__ = [
 
 _NORMS = (NormRelu, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
-NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4}
+NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4, "mlp": MLP}
 
 
 def build_network(config: NetworkConfig, seed: int) -> TaskNetwork:

@@ -33,6 +33,7 @@ class Found:
         dtype: by its name. kind: numpy's letter for it.
         shape: of the array.
         blocks: (rows of a block) → the array in order.
+        nbytes: of all of it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Found:
     kind: str
     shape: tuple[int, ...]
     blocks: Callable[[int], Iterator[np.ndarray]]
+    nbytes: int = 0
 
 
 @contextlib.contextmanager
@@ -63,7 +65,7 @@ def read_npy(file: BinaryIO, path: Path) -> Iterator[tuple[Found, ...]]:
         for first in range(0, shape[0], rows):
             yield mapped[first : first + rows]
 
-    yield (Found(path.stem, dtype.name, dtype.kind, shape, blocks),)
+    yield (Found(path.stem, dtype.name, dtype.kind, shape, blocks, claimed),)
 
 
 @contextlib.contextmanager
@@ -97,7 +99,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> Fo
         raise UnreadableInput(f"{where}: its header claims {claimed:,} bytes of an array, {there:,} follow it.")
     if fortran and len(shape) > 1:
         raise UnreadableInput(f"{where}: stored column by column; save numpy.ascontiguousarray(array) to stream it.")
-    return Found(name, dtype.name, dtype.kind, shape, partial(_stream, archive, member, where))
+    return Found(name, dtype.name, dtype.kind, shape, partial(_stream, archive, member, where), claimed)
 
 
 def _stream(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, rows: int) -> Iterator[np.ndarray]:
