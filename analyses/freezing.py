@@ -14,7 +14,7 @@ from analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, me
 from analyses.testing.module_freezing import freeze_module
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks.data import Data
 
 __all__ = [
     "TestPlan",
@@ -32,7 +32,7 @@ __all__ = [
 
 def freeze(
     path: Path | str,
-    imageset: ImageSet,
+    data: Data,
     plan: TestPlan,
     *,
     frozen: Sequence[Sequence[str]] | None = None,
@@ -51,7 +51,7 @@ def freeze(
 
     Args:
         path: the checkpoint.
-        imageset: where test tasks come from.
+        data: where test tasks come from.
         plan: which tasks.
         frozen: sets of layer names (default: `contiguous_blocks`); differences are to the first.
         inner_steps: numbers of test-time steps (default: the trained one).
@@ -65,10 +65,11 @@ def freeze(
 
     Returns:
         Rows "accuracy" (percent), "loss" (nats) and "accuracy_difference" (percentage points), whose `minus` says which
-        set is taken off ("frozen=none"); with `plan.per_task` also "accuracy" of each task.
+        set is taken off ("frozen=none"); with `plan.per_task` also "accuracy" of each task. Of a regression the metric
+        is "mean_squared_error", and less of it is better.
 
     Raises:
-        MetaprobeError: a layer is unknown, or the data do not fit.
+        MetaprobeError: a layer is unknown, the data do not fit, or a regression is to be tested with the NIL head.
     """
     checkpoint = load_checkpoint(path)
     trained = learner_of(checkpoint, plan)
@@ -77,7 +78,7 @@ def freeze(
     learners = (trained, _untrained(checkpoint, plan)) if random_row else (trained,)
     if adapts == "all":
         learners = tuple(adapting_all(learner) for learner in learners)
-    sampler = sampler_of(checkpoint, imageset, plan)
+    sampler = sampler_of(checkpoint, data, plan)
     total, done = plan.tasks * len(learners) * (len(ablation) + nil_head), 0
 
     def advance(tasks: int) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from analyses.table import Row, Table
 from analyses.testing.accuracy import task_rows
-from trainers.errors import UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import read_metadata
 from trainers.intervals import PERCENT, POSITIVE, of_half_width, too_few
 from trainers.run import RunFolder
+from trainers.task_kinds import CLASSIFICATION
 
 __all__ = ["learning_curves"]
 
@@ -29,9 +30,12 @@ def learning_curves(folder: RunFolder) -> Table:
         in every run of the same data, way and shot, where the run noted them down.
 
     Raises:
+        MetaprobeError: its tasks have no classes.
         UnreadableInput: the folder is no run, or damaged, or lines of its metrics.jsonl were lost.
     """
-    config, single = folder.read_config(), folder.read_task_accuracies()
+    config, single = folder.read_config(), folder.read_task_scores()
+    if config.loss != CLASSIFICATION.loss:
+        raise MetaprobeError(f"{folder.path} is a run of tasks without classes, so there is no accuracy to draw")
     rows, since, records, last = [], [], folder.read_metrics(), folder.checkpoint("last")
     if last.is_file() and len(records) < (done := read_metadata(last).iteration):
         raise UnreadableInput(f"{folder.metrics_file} ends at iteration {len(records)}; the run has taken {done}")

@@ -21,6 +21,7 @@ from trainers.errors import MetaprobeError
 from trainers.intervals import PERCENT, POSITIVE
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
 from trainers.parallel import TaskWorkers
+from trainers.task_kinds import CLASSIFICATION
 from trainers.tasks.episodes import Tasks
 from trainers.tasks.imageset import ImageSet
 
@@ -58,13 +59,15 @@ def step_curves(
         "query_accuracy" of each task.
 
     Raises:
-        MetaprobeError: fewer than one step, queries one by one, or the data do not fit.
+        MetaprobeError: fewer than one step, queries one by one, a regression, or the data do not fit.
     """
     if steps < 1:
         raise MetaprobeError(f"curves over inner steps need at least 1 step; got {steps}")
     if plan.norm == "one-query":
         told = "curves over inner steps are not measured with one query at a time, a pass for each query and step"
         raise MetaprobeError(f"{told}; leave the plan's norm open, or choose another")
+    if checkpoint.config.loss != CLASSIFICATION.loss:
+        raise MetaprobeError("curves over inner steps are of loss and accuracy, and a regression has no accuracy")
     learner, sampler = learner_of(checkpoint, plan), sampler_of(checkpoint, imageset, plan)
     learner = dataclasses.replace(learner, adaptation=dataclasses.replace(learner.adaptation, steps=steps))
     firsts = range(0, plan.tasks, plan.chunk)

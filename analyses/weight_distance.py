@@ -20,7 +20,7 @@ from trainers.device import exact_float32
 from trainers.intervals import POSITIVE
 from trainers.networks import Parameters, layer_of
 from trainers.parallel import one_thread
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks.data import Data
 
 __all__ = ["layer_distances", "weight_distance"]
 
@@ -49,12 +49,12 @@ def layer_distances(
     return squared.sqrt(), norms.sqrt()
 
 
-def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan, inner_steps: int | None = None) -> Table:
+def weight_distance(path: Path | str, data: Data, plan: TestPlan, inner_steps: int | None = None) -> Table:
     """Measure how far each layer's weights move when a checkpoint adapts (Raghu et al. 2020, Appendix B.3).
 
     Args:
         path: the checkpoint.
-        imageset: where test tasks come from.
+        data: where test tasks come from.
         plan: which tasks; with the same plan, the ones that accuracies are measured on.
         inner_steps: of the adaptation (default: as many as it was trained with).
 
@@ -70,7 +70,7 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan, inner_
     if inner_steps is not None:
         adaptation = dataclasses.replace(adaptation, steps=inner_steps)
     several = isinstance(start, Clusters)
-    sampler = sampler_of(checkpoint, imageset, plan)
+    sampler = sampler_of(checkpoint, data, plan)
     distances: dict[str, list[np.ndarray]] = {layer: [] for layer in layers_of(network)}
     norms: dict[str, list[np.ndarray]] = {layer: [] for layer in distances}
     with exact_float32(), one_thread():

@@ -133,12 +133,12 @@ def test_the_gradient_equals_plain_autograd(name, norm, downsample):
     ours = gradient_of(name, network, params, tasks, config)
     loss, accuracy, theirs = expected(name, imageset, params, tasks, config, downsample)
     assert float(ours.loss) == pytest.approx(loss, abs=TOLERANCE)
-    assert accuracy is None or float(ours.accuracy) == pytest.approx(accuracy, abs=1e-6)
+    assert accuracy is None or float(ours.score) == pytest.approx(accuracy, abs=1e-6)
     assert set(ours.gradients) == set(theirs)
     if theirs:
         assert worst(ours.gradients, theirs) < TOLERANCE
         assert max(float(g.abs().max()) for g in theirs.values()) > 1e-3  # the agreement is not one of zeros
-    assert not any(value.requires_grad for value in (*ours.gradients.values(), ours.loss, ours.accuracy))
+    assert not any(value.requires_grad for value in (*ours.gradients.values(), ours.loss, ours.score))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -152,7 +152,7 @@ def test_chunks_add_up_and_schemes_agree(name, norm):
         assert list(other.gradients) == list(whole.gradients)
         assert all(torch.allclose(other.gradients[p], whole.gradients[p], rtol=0, atol=1e-10) for p in whole.gradients)
         assert float(other.loss) == pytest.approx(float(whole.loss), abs=TOLERANCE)
-        assert float(other.accuracy) == pytest.approx(float(whole.accuracy), abs=1e-6)
+        assert float(other.score) == pytest.approx(float(whole.score), abs=1e-6)
 
 
 def test_one_step_of_reptile_is_joint_training():

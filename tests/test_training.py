@@ -48,7 +48,7 @@ def test_a_run_leaves_what_it_says(tmp_path, toy):
     records = folder.read_metrics()
     assert [record["iteration"] for record in records] == list(range(1, 10))
     validated = {r["iteration"]: r["val_accuracy"] for r in records if "val_accuracy" in r}
-    assert set(validated) == set(folder.read_task_accuracies()) == {4, 8, 9}
+    assert set(validated) == set(folder.read_task_scores()) == {4, 8, 9}
     best = load_checkpoint(folder.checkpoint("best"))
     assert best.metrics["val_accuracy"] == max(validated.values())
     assert folder.read_config() == tiny()
@@ -194,7 +194,7 @@ def test_metrics_of_single_tasks_are_kept_when_a_run_is_resumed_and_older_runs_h
     folder.append_metrics(RECORD | {"iteration": 3})
     assert folder.rewind_metrics(2) == folder.read_metrics() == [known, known | {"iteration": 2}]
     assert folder.metrics_file.read_bytes() == before
-    assert folder.read_task_accuracies() == {2: [20.0, 13.3333]}
+    assert folder.read_task_scores() == {2: [20.0, 13.3333]}
 
 
 @pytest.mark.parametrize(

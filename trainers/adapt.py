@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.config import Adaptation
 from trainers.errors import unknown_name
+from trainers.losses import output_errors, task_losses
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
 from trainers.networks.conv4 import Head
 from trainers.tasks.episodes import Examples
@@ -29,7 +29,7 @@ class Adapted:
 
     `params` are all parameters: the adapted ones with a leading task axis, the frozen ones as they were given.
     `trajectory`, when asked for, holds the parameters at steps 0 … q, the last being `params`.
-    `support_loss` is the mean cross-entropy on each task's support set before each step, in nats.
+    `support_loss` is the loss on each task's support set before each step (`trainers.losses.task_losses`).
     """
 
     params: dict[str, Tensor]
@@ -59,7 +59,7 @@ def adapt(
     Args:
         network: a `TaskNetwork`, or any module (then run task by task).
         params: the initialisation by name, shared or with a leading task axis.
-        support: images (task, sample, …) and labels (task, sample).
+        support: images (task, sample, …) and labels (task, sample), or what else `trainers.losses` takes.
         layers: names of the layers that adapt (default: all); none is a valid ablation.
         inner_lr: α.
         steps: number of inner steps.
@@ -101,7 +101,7 @@ def adapt(
                 trajectory.append(dict(current))
     if not create_graph:
         trajectory = [{name: value.detach() for name, value in entry.items()} for entry in trajectory]
-    support_loss = torch.stack(losses) if losses else support.images.new_empty(0, tasks)
+    support_loss = torch.stack(losses) if losses else torch.empty(0, tasks, device=support.images.device)
     return Adapted(trajectory[-1], support_loss, tuple(trajectory) if every_step else None)
 
 
@@ -148,12 +148,6 @@ def query_logits(
     return forward_tasks(network, params, both, n_context=n_context)[:, n_context:]
 
 
-def task_losses(logits: Float[Tensor, "task sample way"], labels: Tensor) -> Float[Tensor, " task"]:
-    """Return each task's mean cross-entropy in nats."""
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view_as(labels).mean(dim=1)
-
-
 def layers_of(network: nn.Module) -> tuple[str, ...]:
     """Return the layers that have parameters, in the network's order."""
     if isinstance(network, TaskNetwork):
@@ -179,7 +173,7 @@ def adaptable(
 
 
 def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
-    """Tell whether the parameters that adapt are those of a linear classifier on fixed features."""
+    """Tell whether the parameters that adapt are those of a linear head on fixed features."""
     if not isinstance(network, TaskNetwork):
         return False
     name = network.layer_names[-1]
@@ -199,9 +193,10 @@ def _adapt_linear_head(
 ) -> tuple[list[dict[str, Tensor]], list[Float[Tensor, " task"]]]:
     """Adapt a linear head alone, without differentiating twice.
 
-    With the support features F (sample, feature), logits Z_q = F W_qᵀ + b_q and errors E_q = (softmax(Z_q) − Y)/n, a
-    gradient step is W_{q+1} = W_q − α E_qᵀ F, b_{q+1} = b_q − α E_qᵀ 1, so that logits follow from logits alone:
-    Z_{q+1} = Z_q − α (F Fᵀ + 1) E_q, and W_q = W_0 − α (Σ E)ᵀ F.
+    With the support features F (sample, feature), outputs Z_q = F W_qᵀ + b_q and errors E_q = ∂L/∂Z_q, of
+    cross-entropy (softmax(Z_q) − Y)/n (`trainers.losses.output_errors`), a gradient step is W_{q+1} = W_q − α E_qᵀ F,
+    b_{q+1} = b_q − α E_qᵀ 1, so that outputs follow from outputs alone: Z_{q+1} = Z_q − α (F Fᵀ + 1) E_q, and
+    W_q = W_0 − α (Σ E)ᵀ F.
 
     Returns:
         All parameters at steps 0 … q, or at the last alone, and the support loss before each step.
@@ -212,13 +207,11 @@ def _adapt_linear_head(
     with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
         gram = features @ features.transpose(1, 2) + 1
         logits = torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2))
-        ways = torch.arange(weight.shape[1], device=labels.device)
-        targets = (labels.unsqueeze(-1) == ways).to(logits.dtype)
         errors, losses = torch.zeros_like(logits), []
         summed = [errors]
         for _ in range(steps):
             losses.append(task_losses(logits.detach(), labels))
-            step = (torch.softmax(logits, dim=-1) - targets) / labels.shape[1]
+            step = output_errors(logits, labels)
             logits = logits - inner_lr * (gram @ step)
             errors = errors + step
             summed.append(errors)

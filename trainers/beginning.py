@@ -23,6 +23,7 @@ from trainers.networks import TaskNetwork, build_network, layer_of
 from trainers.progress import ProgressLine
 from trainers.run import RunFolder
 from trainers.saving import refuse_other_origin
+from trainers.tasks.data import Data, input_shape
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["begin_clusters", "begin_network", "check_room", "network_config_for"]
@@ -30,17 +31,37 @@ __all__ = ["begin_clusters", "begin_network", "check_room", "network_config_for"
 _COPIES = 4  # of the weights while they are trained: themselves, their gradient, and Adam's two means
 
 
-def network_config_for(config: TrainConfig, imageset: ImageSet) -> NetworkConfig:
-    """Return the network that a run builds: as its options ask, else its family, else Finn's two variants."""
+def network_config_for(config: TrainConfig, data: Data) -> NetworkConfig:
+    """Return the network that a run builds: as its options ask, else its family, else Finn's two variants.
+
+    Of images it is a conv4, of feature vectors an mlp.
+
+    Raises:
+        MetaprobeError: the data are neither, or an option is not of the network.
+    """
     if config.norm == "running":
         raise MetaprobeError("--norm running is for imported networks; train with transductive or non-transductive")
+    shape = input_shape(data)
+    if not isinstance(data, ImageSet) and data.tokens:
+        raise MetaprobeError(
+            f"the samples of {data.name} are whole numbers, token ids, which the networks here do not embed; bring a "
+            "module that does (probe.capture, analyses.freezing.freeze_module), or store feature vectors as floats"
+        )
+    if len(shape) == 1:
+        own = network_options(config, shape[0], 1, "mlp")
+        return NetworkConfig("mlp", config.n_way, shape[0], 1, norm="transductive", **own)
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise MetaprobeError(
+            f"the samples of {data.name} have shape {shape}; the networks here take feature vectors (feature), or "
+            "images (channel, height, width) with height = width"
+        )
     return NetworkConfig(
         name="conv4",
         n_way=config.n_way,
-        channels=imageset.channels,
-        image_size=imageset.image_size,
+        channels=shape[0],
+        image_size=shape[1],
         norm="transductive" if config.norm == "transductive" else "non-transductive",
-        **network_options(config, imageset.channels, imageset.image_size),
+        **network_options(config, shape[0], shape[1]),
     )
 
 

@@ -87,7 +87,7 @@ def _layers(network: NetworkConfig) -> tuple[str, ...]:
 
 def _chosen(config: TrainConfig, network: NetworkConfig) -> dict[str, tuple[object, object]]:
     """Return what a network says of its family's options, and what its run's config decides of them."""
-    options = network_options(config, network.channels, network.image_size)
+    options = network_options(config, network.channels, network.image_size, network.name)
     wanted = dataclasses.replace(network, **options)
     names = {"norm_affine", "norm_epsilon", "head_start", "reads"}
     names |= set() if config.like is None else set(options) - {"head_input"}

@@ -47,8 +47,8 @@ class CompiledGradient:
             if self._program is None:
                 self._program = self._compile(network, tuple(params), tasks, inputs)
         with torch.no_grad():
-            *gradients, loss, accuracy = self._program(*inputs)
-        return MetaGradient(dict(zip(self._trained, gradients, strict=True)), loss, accuracy)
+            *gradients, loss, score = self._program(*inputs)
+        return MetaGradient(dict(zip(self._trained, gradients, strict=True)), loss, score)
 
     def _compile(self, network: TaskNetwork, names: tuple[str, ...], tasks: Tasks, inputs: list[Tensor]) -> Any:
         def plain(*flat: Tensor) -> list[Tensor]:
@@ -59,7 +59,7 @@ class CompiledGradient:
             chunk = Tasks(support, query, tasks.class_ids, tasks.indices, tasks.groups)
             found = self._algorithm.meta_gradient(network, params, chunk, *self._options)
             self._trained = tuple(found.gradients)
-            return [*found.gradients.values(), found.loss, found.accuracy]
+            return [*found.gradients.values(), found.loss, found.score]
 
         try:
             program = torch.compile(make_fx(plain)(*inputs), fullgraph=True)

@@ -13,6 +13,7 @@ from trainers.formats.text import fits_utf8, visible
 from trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole, fits_float32
 from trainers.network_config import Downsample, HeadInput, HeadStart, NetworkConfig, Norm, NormAffine, TestNorm
 from trainers.plain import LATER, from_mapping, to_mapping
+from trainers.task_kinds import Loss
 
 __all__ = [
     "Adaptation",
@@ -32,6 +33,8 @@ __all__ = [
     "from_mapping",
     "to_mapping",
 ]
+
+_DECIDING = ("sinusoid", "tasks")  # data that decide what a task is
 
 Precision = Literal["float32", "tf32", "bf16"]
 Colour = Literal["grey", "rgb"]
@@ -69,13 +72,14 @@ class TrainConfig:
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
     """maml, anil, nil, multiclass, tsa_maml …; `metaprobe list algorithms` tells more."""
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
-    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, parquet:PATH or mixture:NAME,NAME…"""
+    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…; sinusoid,
+    tasks:FILE.npz"""
     n_way: int = 5
-    """Classes in a task."""
+    """Classes in a task; of a regression, numbers to be told. (Of sinusoid and tasks:FILE.npz the data decide.)"""
     n_shot: int = 1
-    """Support images of a class."""
+    """Support images of a class; of a regression, samples."""
     n_query: int = 15
-    """Query images of a class."""
+    """Query images of a class; of a regression, samples."""
     seed: int = 0
     """Seeds the weights and the order of the training tasks."""
     iterations: int = 10_000
@@ -123,9 +127,9 @@ class TrainConfig:
     filters: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 64 on grey images, 32 on RGB)")
     ] = None
-    """Channels of a convolution."""
+    """Channels of a convolution; units of a hidden layer, where samples are feature vectors (default there: 40)."""
     blocks: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4)")] = None
-    """Convolution blocks; those after the fourth keep the size of their feature map."""
+    """Convolution blocks, those after the fourth keep the size of their feature map; or hidden layers (default: 2)."""
     downsample: Annotated[
         Downsample | None,
         tyro.conf.arg(
@@ -196,6 +200,8 @@ class TrainConfig:
     """Of convolutions (tf32, for GPUs: of matrix products too) in training and its validations."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 …"""
+    loss: Annotated[Loss, tyro.conf.Suppress] = field(default="cross-entropy", metadata=LATER)
+    """What tasks ask for, as the data have it."""
 
     def __post_init__(self) -> None:
         least = {"n_way": 2, "val_tasks": 2, "seed": 0}  # an interval needs two tasks
@@ -203,6 +209,8 @@ class TrainConfig:
             name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
         }
         least |= {"val_query": 1}
+        if self.loss == "mse" or self.data.partition(":")[0] in _DECIDING:
+            least["n_way"] = 1
         least |= {name: 1 for name in ("filters", "blocks", "image_size", "clusters", "cluster_tasks")}
         least |= {"cluster_steps": 1, "label_orders": 1}
         most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}

@@ -1,4 +1,4 @@
-"""Test-time accuracy: adapt to each task's support set, then classify its query set."""
+"""Test-time scores: adapt to each task's support set, then classify its query set, or tell its numbers."""
 
 from __future__ import annotations
 
@@ -12,54 +12,69 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as, query_logits, task_losses
+from trainers.adapt import adapt_as, query_logits
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start, starting_point
-from trainers.config import Adaptation, NetworkConfig
+from trainers.config import Adaptation
 from trainers.device import device_named, exact_float32, memory_of
 from trainers.errors import MetaprobeError
 from trainers.limits import bytes_of_tasks, check_memory
+from trainers.losses import kind_of, task_losses, task_scores
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
 from trainers.networks.heads import nil_log_probabilities, one_query_at_a_time
 from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import EpisodeSampler, Tasks
-from trainers.tasks.imageset import ImageSet
+from trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
+from trainers.tasks.data import Data, TaskSampler, check_data, input_shape, task_sampler
+from trainers.tasks.episodes import Tasks
 
-__all__ = ["Evaluation", "TestHead", "evaluate", "query_scores", "sampler_for", "scores_of"]
+__all__ = ["Evaluation", "TestHead", "evaluate", "query_scores", "refuse_nil", "sampler_for", "scores_of"]
 
 TestHead = Literal["own", "nil"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of each task: query accuracy in percent and mean query loss in nats, both of shape (task,).
+    """What each task's queries say of a learner: the metric of the tasks' kind, and the mean loss.
 
     Attributes:
-        accuracy: percent.
-        loss: nats.
-        queries: how many images of a task an accuracy is the share of.
+        score: accuracy in percent, or mean squared error.
+        loss: nats, or mean squared error.
+        queries: how many samples of a task it is of.
+        kind: of the tasks.
     """
 
-    accuracy: Float[np.ndarray, " task"]
+    score: Float[np.ndarray, " task"]
     loss: Float[np.ndarray, " task"]
     queries: int
+    kind: TaskKind = CLASSIFICATION
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, " task"]:
+        """The score, of tasks with classes.
+
+        Raises:
+            MetaprobeError: it is another metric.
+        """
+        if self.kind is not CLASSIFICATION:
+            raise MetaprobeError(f"{self.kind.name} has no accuracy; its score is the {self.kind.metric}")
+        return self.score
 
 
 def sampler_for(
     checkpoint: Checkpoint,
-    imageset: ImageSet,
+    data: Data,
     *,
     split: str = "test",
     n_query: int = 15,
     seed: int = 0,
     device: str = "cpu",
     group: str | None = None,
-) -> EpisodeSampler:
+) -> TaskSampler:
     """Return tasks of the way and shot that a checkpoint was trained for.
 
     Args:
         checkpoint: the learner.
-        imageset: where the tasks come from.
+        data: where the tasks come from.
         split: "train", "val" or "test".
         n_query: query images of a class.
         seed: names the tasks.
@@ -70,30 +85,38 @@ def sampler_for(
         MetaprobeError: the images do not fit the network, or the split is too small.
     """
     shape = checkpoint.network_config
-    if (imageset.channels, imageset.image_size) != (shape.channels, shape.image_size):
+    wanted = (shape.channels,) if shape.name == "mlp" else (shape.channels, shape.image_size, shape.image_size)
+    if (there := input_shape(data)) != wanted:
         raise MetaprobeError(
-            f"the checkpoint was trained on images of {shape.channels} × {shape.image_size} × {shape.image_size}; "
-            f"{imageset.name} has {imageset.channels} × {imageset.image_size} × {imageset.image_size}; choose the set "
-            f"it was trained on, or bring this one to its shape: {_conversion(imageset, shape)}"
+            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {_called(there)}; choose the set it was "
+            f"trained on, or {_conversion(there, wanted)}"
         )
+    check_data(checkpoint.config, data)
     n_shot = checkpoint.config.n_shot
-    sampler = EpisodeSampler(imageset, split, shape.n_way, n_shot, n_query, seed, device, group=group)
+    sampler = task_sampler(data, split, shape.n_way, n_shot, n_query, seed, device, group)
     need = bytes_of_tasks(shape, n_shot + n_query, tasks=1, at_once=1)
     check_memory(need, "lower --n-query", memory_of(device_named(device)))
     return sampler
 
 
-def _conversion(imageset: ImageSet, shape: NetworkConfig) -> str:
-    """Return the options that bring images to the shape that a network takes."""
-    colour = {1: "grey", 3: "rgb"}.get(shape.channels, "(none has so many channels)")
-    size = f"--image-size {shape.image_size}" if imageset.image_size != shape.image_size else ""
-    return " ".join(filter(None, (size, f"--colour {colour}" if imageset.channels != shape.channels else "")))
+def _conversion(there: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return what brings samples to the shape that a network takes."""
+    if len(there) != 3 or len(wanted) != 3:
+        return "one of the same shape"
+    colour = {1: "grey", 3: "rgb"}.get(wanted[0], "(none has so many channels)")
+    size = f"--image-size {wanted[1]}" if there[1:] != wanted[1:] else ""
+    options = " ".join(filter(None, (size, f"--colour {colour}" if there[0] != wanted[0] else "")))
+    return f"bring this one to its shape: {options}"
+
+
+def _called(shape: tuple[int, ...]) -> str:
+    return ("images of " if len(shape) > 1 else "vectors of ") + " × ".join(map(str, shape))
 
 
 def evaluate(
     network: TaskNetwork,
     start: Start,
-    sampler: EpisodeSampler,
+    sampler: TaskSampler,
     adaptation: Adaptation,
     *,
     tasks: int,
@@ -124,7 +147,7 @@ def evaluate(
         advance: called with the number of tasks just done.
 
     Raises:
-        MetaprobeError: fewer than one task, or a split that is too small.
+        MetaprobeError: fewer than one task, a split that is too small, or the NIL head on tasks without classes.
     """
     if tasks < 1:
         raise MetaprobeError(f"a test needs at least one task; got {tasks}")
@@ -146,8 +169,8 @@ def evaluate(
             scores.append(part)
             if advance:
                 advance(part.shape[1])
-    accuracy, loss = np.concatenate(scores, axis=1)
-    return Evaluation(accuracy, loss, sampler.n_way * sampler.n_query)
+    first_task = sampler.batch([first]).query.labels
+    return Evaluation(*np.concatenate(scores, axis=1), first_task.shape[1], kind_of(first_task))
 
 
 def query_scores(
@@ -158,9 +181,9 @@ def query_scores(
     transductive: bool = True,
     one_query: bool = False,
 ) -> Float[np.ndarray, "2 task"]:
-    """Return each task's query accuracy in percent and mean query loss in nats, with its adapted parameters.
+    """Return each task's metric, in its unit, and mean query loss, with its adapted parameters.
 
-    Where the adapted network's logits are no numbers, because its inner loop diverged, there is no accuracy either: NaN
+    Where the adapted network's outputs are no numbers, as its inner loop diverged, there is no accuracy either: NaN
     stands for both, as the first of several NaN would otherwise count as the class chosen.
 
     Args:
@@ -178,8 +201,17 @@ def query_scores(
 def scores_of(logits: Float[Tensor, "task sample way"], tasks: Tasks) -> Float[np.ndarray, "2 task"]:
     """Return what `query_scores` does, of query logits."""
     loss = task_losses(logits, tasks.query.labels).double()
-    accuracy = 100 * (logits.argmax(-1) == tasks.query.labels).double().mean(dim=1)
-    return torch.stack([accuracy.where(~loss.isnan(), loss), loss]).cpu().numpy()
+    score = kind_of(tasks.query.labels).scale * task_scores(logits.double(), tasks.query.labels)
+    return torch.stack([score.where(~loss.isnan(), loss), loss]).cpu().numpy()
+
+
+def refuse_nil(kind: TaskKind) -> None:
+    """Refuse the NIL head for tasks without classes, as a `MetaprobeError`."""
+    if kind is REGRESSION:
+        raise MetaprobeError(
+            "the NIL head weighs the support set's classes by similarity of features, and a regression has none; test "
+            "the learner's own head"
+        )
 
 
 def _logits(
@@ -189,6 +221,7 @@ def _logits(
         return one_query_at_a_time(lambda images: forward_tasks(network, params, images), tasks)
     if head == "own":
         return query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
+    refuse_nil(kind_of(tasks.query.labels))
     if not isinstance(network, TaskNetwork):
         raise MetaprobeError(
             f"the NIL head reads the features of a TaskNetwork; {type(network).__name__} is none, test its own head"

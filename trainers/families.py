@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainers.errors import MetaprobeError
+
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
 
@@ -107,8 +109,26 @@ def in_family(config: TrainConfig, *, adapt_norm_told: bool = False) -> TrainCon
     return dataclasses.replace(config, adapt_norm=FAMILIES[config.like].adapt_norm)
 
 
-def network_options(config: TrainConfig, channels: int, size: int) -> dict[str, Any]:
-    """Return the fields of `NetworkConfig` that a run's config decides: what it tells, else its family's."""
+def network_options(config: TrainConfig, channels: int, size: int, name: str = "conv4") -> dict[str, Any]:
+    """Return the fields of `NetworkConfig` that a run's config decides: what it tells, else its family's.
+
+    Raises:
+        MetaprobeError: the network is an "mlp", and an option is of images or norms.
+    """
+    if name == "mlp":
+        return _mlp_options(config)
     own = (_of_none if config.like is None else FAMILIES[config.like].network)(channels, size)
     names = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_start", "head_input")
     return {**own, **{name: told for name in names if (told := getattr(config, name)) is not None}}
+
+
+def _mlp_options(config: TrainConfig) -> dict[str, Any]:
+    """Return Finn et al. (2017, section 5.1): two hidden layers of 40 units."""
+    lacking = ("like", "norm_affine", "norm_epsilon", "head_input", "downsample", "image_size", "colour")
+    told = [name for name in lacking if getattr(config, name) is not None]
+    told += ["norm"] * (config.norm != "transductive")
+    if told:
+        option = f"--{told[0].replace('_', '-')}"
+        raise MetaprobeError(f"{option} is of convolutions, and {config.data} trains an mlp; leave it out")
+    own = {"filters": config.filters or 40, "blocks": config.blocks or 2, "head_start": config.head_start or "glorot"}
+    return own | {"downsample": "none"}

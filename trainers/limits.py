@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import struct
@@ -53,8 +54,11 @@ def check_rate(name: str, value: float | None) -> None:
 
 
 def parameters_of(shape: NetworkConfig) -> int:
-    """Return how many numbers the weights of a conv4 network are, by its shape alone; of its head, those of a pixel."""
+    """Return how many numbers the weights of a network are, by its shape alone; of a conv4's head, those of a pixel."""
     filters = shape.filters
+    if shape.name == "mlp":
+        widths = (shape.channels, *[filters] * shape.blocks, shape.n_way)
+        return sum((one + 1) * other for one, other in itertools.pairwise(widths))
     affine = {"both": 2, "shift": 1, "none": 0}[shape.norm_affine]
     body = 9 * shape.channels * filters + (shape.blocks - 1) * 9 * filters**2 + affine * shape.blocks * filters
     return body + shape.n_way * (filters + 1)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as, adaptable, is_linear_head, query_logits, task_losses
+from trainers.adapt import adapt_as, adaptable, is_linear_head, query_logits
 from trainers.algorithms.base import MetaGradient
 from trainers.config import Adaptation
+from trainers.losses import task_losses, task_scores
 from trainers.networks import Parameters
 from trainers.tasks.episodes import Tasks
 
@@ -30,10 +31,10 @@ def unrolled_meta_gradient(
         transductive: how the query set is normalised.
     """
     adapted = adapt_as(network, params, tasks.support, adaptation, create_graph=True)
-    loss, accuracy = _query(network, adapted.params, tasks, transductive)
+    loss, score = _query(network, adapted.params, tasks, transductive)
     trained = {name: value for name, value in params.items() if value.requires_grad}
     gradients = torch.autograd.grad(loss, list(trained.values()))
-    return MetaGradient(dict(zip(trained, gradients, strict=True)), loss.detach(), accuracy)
+    return MetaGradient(dict(zip(trained, gradients, strict=True)), loss.detach(), score)
 
 
 def swept_meta_gradient(
@@ -54,7 +55,7 @@ def swept_meta_gradient(
     path = adapt_as(network, params, tasks.support, adaptation, every_step=True).trajectory
     assert path is not None
     here = _leaves(path[-1], moving)
-    loss, accuracy = _query(network, {**params, **here}, tasks, transductive)
+    loss, score = _query(network, {**params, **here}, tasks, transductive)
     sums = dict(zip([*moving, *fixed], torch.autograd.grad(loss, [*here.values(), *fixed.values()]), strict=True))
     one_step = dataclasses.replace(adaptation, steps=1)
     for at in reversed(path[:-1]):
@@ -68,15 +69,13 @@ def swept_meta_gradient(
         for name, gradient in zip([*moving, *fixed], found, strict=True):
             sums[name] = gradient if name in here else sums[name] + gradient
     gradients = {name: sums[name].sum(0) if name in moving else sums[name] for name in params if name in sums}
-    return MetaGradient(gradients, loss.detach(), accuracy)
+    return MetaGradient(gradients, loss.detach(), score)
 
 
 def _query(network: nn.Module, params: Parameters, tasks: Tasks, transductive: bool) -> tuple[Tensor, Tensor]:
-    """Return the sums over tasks of the query loss and of the share of queries classified correctly."""
+    """Return the sums over tasks of the query loss and of the queries' metric (`trainers.losses.task_scores`)."""
     logits = query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
-    loss = task_losses(logits, tasks.query.labels).sum()
-    hits = (logits.detach().argmax(-1) == tasks.query.labels).float().mean(dim=1).sum()
-    return loss, hits
+    return task_losses(logits, tasks.query.labels).sum(), task_scores(logits, tasks.query.labels).sum()
 
 
 def _leaves(params: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:

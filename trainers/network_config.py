@@ -33,6 +33,9 @@ class NetworkConfig:
     "non-transductive", those of the task's support set, so that no query sees another. ("one-query", the support set
     and that one query as Zhou et al. 2021 have it, is a way of testing, see `trainers.evaluate`.)
 
+    Of an "mlp", `channels` are the features of a sample, `filters` the units of a hidden layer, `blocks` the hidden
+    layers and `n_way` the outputs; `image_size` is 1, and it has no norms.
+
     Attributes:
         norm_affine: the norms' parameters: scale γ and shift β, β alone (the TensorFlow family), or none.
         norm_epsilon: what is added to a variance.

@@ -34,10 +34,11 @@ from trainers.progress import ProgressLine, SilentProgress
 from trainers.provenance import provenance
 from trainers.ranks import RankLost, Ranks
 from trainers.resume import OuterState
-from trainers.run import TASK_ACCURACY, RunFolder
+from trainers.run import RunFolder
 from trainers.saving import Saver
-from trainers.tasks.episodes import EpisodeSampler, Tasks
-from trainers.tasks.imageset import ImageSet
+from trainers.task_kinds import CLASSIFICATION, KINDS
+from trainers.tasks.data import Data, check_data, queries_of, task_sampler
+from trainers.tasks.episodes import Tasks
 
 __all__ = ["Diverged", "train"]
 
@@ -50,14 +51,14 @@ class Diverged(MetaprobeError):
     exit_code = 1
 
 
-def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoint:
+def train(config: TrainConfig, data: Data, out: Path | str) -> Checkpoint:
     """Meta-train, from the start or from where an earlier call in the same folder stopped.
 
     A run that was killed at any moment and called again ends with the same weights, byte for byte, as one left alone.
 
     Args:
         config: the run.
-        imageset: what `config.data` names.
+        data: what `config.data` names.
         out: the run's folder.
 
     Returns:
@@ -73,7 +74,7 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
     folder = RunFolder(Path(out))
     with told_when_full(f"the run {out}"), Ranks.here(config.device) as ranks:
         try:
-            run = _Run(config, imageset, folder, ranks)
+            run = _Run(config, data, folder, ranks)
             with alone_in(folder.path) if ranks.leads else contextlib.nullcontext():
                 return run.to_the_end()
         except torch.OutOfMemoryError as error:
@@ -82,23 +83,25 @@ def train(config: TrainConfig, imageset: ImageSet, out: Path | str) -> Checkpoin
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, imageset: ImageSet, folder: RunFolder, ranks: Ranks) -> None:
-        self.config, self.folder, self.ranks, self.imageset = config, folder, ranks, imageset
+    def __init__(self, config: TrainConfig, data: Data, folder: RunFolder, ranks: Ranks) -> None:
+        self.config, self.folder, self.ranks, self.data = config, folder, ranks, data
+        self.kind = KINDS[config.loss]
         self.algorithm: Algorithm = algorithm_named(config.algorithm)
+        check_data(config, data)
         check_options(self.algorithm, config, ranks.size)
         self.share, self.val_share = ranks.slice_of(config.meta_batch), ranks.slice_of(config.val_tasks)
-        self.tasks = self.algorithm.batches(config, imageset, ranks.device)
-        validation = (config.n_way, config.n_shot, config.val_query, VALIDATION_SEED)
-        self.validation = EpisodeSampler(imageset, "val", *validation, ranks.device)
+        self.tasks = self.algorithm.batches(config, data, ranks.device)
+        validation = (config.n_way, config.n_shot, queries_of(data, config.val_query, told=False), VALIDATION_SEED)
+        self.validation = task_sampler(data, "val", *validation, ranks.device)
         if ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(ranks.device)  # what `peak_memory` tells is of this run
-        self.network_config = network_config_for(config, imageset)
+        self.network_config = network_config_for(config, data)
         check_room(config, self.network_config, len(self.share), ranks.device)
         network, base = begin_network(config, self.algorithm, self.network_config)
         self.network = network.to(ranks.device)
         convolve_in(torch.bfloat16 if config.precision == "bf16" else None, self.network)
         self.adaptation = self.algorithm.adaptation(config, self.network.layer_names)
-        self.provenance = provenance(imageset.fingerprint, config.seed, config.device) | {"precision": config.precision}
+        self.provenance = provenance(data.fingerprint, config.seed, config.device) | {"precision": config.precision}
         self.provenance |= {"base": base} if base else {}
 
     def to_the_end(self) -> Checkpoint:
@@ -131,7 +134,7 @@ class _Run:
         params = dict(self.network.named_parameters())
         search = Search(config, params, self.tasks, self.adaptation, self.workers, self.folder.path)
         clusters = begin_clusters(self.algorithm, search, self.folder, self.provenance, self.stop)
-        beside = self.algorithm.beside(config, self.imageset, self.network)
+        beside = self.algorithm.beside(config, self.data, self.network)
         self.learner = Learner(params, beside, clusters)
         trained = self.learner.params
         self.state = OuterState(trained, torch.optim.Adam(trained.values(), lr=config.outer_lr))
@@ -156,12 +159,12 @@ class _Run:
         self.began, stopping = time.monotonic() - self.saver.seconds, self.ranks.any(self.stop.asked)
         while state.iteration < config.iterations and not stopping:
             try:
-                loss, accuracy, stopping = self._step()
+                loss, score, stopping = self._step()
             except RankLost:
                 self.saver.save_last()  # the iterations before this one; validations that fail are made again
                 raise
-            bar.advance(f"loss {loss:.3f}  accuracy {accuracy:.1f} %")
-            self._record({"train_loss": loss, "train_accuracy": accuracy})
+            bar.advance(f"loss {loss:.3f}" + f"  accuracy {score:.1f} %" * (self.kind is CLASSIFICATION))
+            self._record({"train_loss": loss, f"train_{self.kind.metric}": score})
         if state.iteration < config.iterations:
             self.saver.save_last()
             raise Interrupted(
@@ -211,13 +214,13 @@ class _Run:
             self.saver.save_last()
 
     def _step(self) -> tuple[float, float, bool]:
-        """Take one outer step; return the mean query loss (nats), accuracy (percent), and whether a stop was asked."""
+        """Take one outer step; return the mean query loss, the metric in its unit, and whether a stop was asked."""
         config, state = self.config, self.state
         cluster, tasks = self.stream.take(state.iteration)
         params = self.learner.of(cluster)
         part = self.executor.gradient(params, tasks, self.engine)
         stop = torch.tensor(float(self.stop.asked))  # travels along, so that all ranks stop after the same step
-        *sums, loss, accuracy, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.accuracy, stop])
+        *sums, loss, score, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.score, stop])
         state.optimiser.zero_grad()  # what has no gradient in this step is not stepped
         for name, gradient in zip(part.gradients, sums, strict=True):
             mean = gradient / config.meta_batch
@@ -229,7 +232,7 @@ class _Run:
         self._refuse_non_finite({"loss": float(loss)}, "meta-gradient", gradients)
         state.optimiser.step()
         self._refuse_non_finite({}, "weights", state.params.values())
-        return float(loss) / config.meta_batch, 100 * float(accuracy) / config.meta_batch, bool(stops)
+        return float(loss) / config.meta_batch, self.kind.scale * float(score) / config.meta_batch, bool(stops)
 
     def _set_rate(self) -> None:
         config, progress = self.config, self.state.iteration / self.config.iterations
@@ -265,13 +268,13 @@ class _Run:
             chunk=self.engine.chunk,
             workers=self.workers,
         )
-        accuracy, loss = self.ranks.gather(np.stack([result.accuracy, result.loss]))
+        score, loss = self.ranks.gather(np.stack([result.score, result.loss]))
         metrics = {"val_iteration": self.state.iteration}
-        for name, values in (("val_loss", loss), ("val_accuracy", accuracy)):
+        for name, values in (("val_loss", loss), (f"val_{self.kind.metric}", score)):
             metrics |= {name: float(values.mean()), f"{name}_half_width": half_width(values)}
         self._refuse_non_finite({"validation loss": metrics["val_loss"]})
         self.saver.metrics = metrics
-        if metrics["val_accuracy"] > self.state.best_accuracy:
-            self.state.best_accuracy = metrics["val_accuracy"]
+        if (goodness := self.kind.goodness(metrics[f"val_{self.kind.metric}"])) > self.state.best:
+            self.state.best = goodness
             self.saver.save("best")
-        return metrics | {TASK_ACCURACY: accuracy.round(4).tolist()}
+        return metrics | {f"val_task_{self.kind.metric}": score.round(4).tolist()}

@@ -14,6 +14,7 @@ from torch import Tensor
 from trainers.checkpoint import Checkpoint, metadata_for, read_tensors, write_tensors
 from trainers.clustering.stream import AssignedTasks
 from trainers.errors import UnreadableInput
+from trainers.task_kinds import CLASSIFICATION, KINDS
 
 __all__ = ["OuterState", "load_resume_state", "save_resume_state"]
 
@@ -24,13 +25,14 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class OuterState:
     """What changes while a run trains; with the config it is all that a resumed run needs.
 
-    `tasks`, for runs that do not take them as they come, says which wait; see `trainers.clustering.stream`.
+    `best` is the metric of the best validation, so that more is better (`TaskKind.goodness`). `tasks`, for runs that do
+    not take them as they come, says which wait; see `trainers.clustering.stream`.
     """
 
     params: Mapping[str, Tensor]
     optimiser: torch.optim.Adam
     iteration: int = 0
-    best_accuracy: float = -math.inf
+    best: float = -math.inf
     tasks: AssignedTasks | None = None
 
 
@@ -45,7 +47,8 @@ def save_resume_state(path: Path, state: OuterState, checkpoint: Checkpoint) -> 
     tensors["steps"] = torch.tensor(steps)
     if state.tasks is not None:
         tensors["tasks"] = state.tasks.state
-    best = {} if math.isinf(state.best_accuracy) else {"best_accuracy": state.best_accuracy}
+    kind = KINDS[checkpoint.config.loss]
+    best = {} if math.isinf(state.best) else {f"best_{kind.metric}": kind.goodness(state.best)}
     metadata = metadata_for(checkpoint, "resume state", tensors, best)
     write_tensors(path, tensors, metadata)
 
@@ -72,5 +75,7 @@ def load_resume_state(path: Path, state: OuterState) -> Mapping[str, Any]:
     if state.tasks is not None and tasks is not None:
         state.tasks.state = tasks
     state.iteration = metadata.iteration
-    state.best_accuracy = metadata.metrics.get("best_accuracy", -math.inf)
+    kind = KINDS[metadata.config.get("loss", CLASSIFICATION.loss)]
+    found = metadata.metrics.get(f"best_{kind.metric}")
+    state.best = -math.inf if found is None else kind.goodness(found)
     return metadata.provenance

@@ -18,8 +18,9 @@ from trainers.files import TEMPORARY, remove_abandoned, write_text
 from trainers.formats.safetensors_header import read_regular
 from trainers.formats.strict_json import parse_json
 from trainers.formats.strict_toml import read_toml
+from trainers.task_kinds import CLASSIFICATION, KINDS
 
-__all__ = ["CHECKPOINT_NAMES", "TASK_ACCURACY", "RunFolder"]
+__all__ = ["CHECKPOINT_NAMES", "RunFolder"]
 
 CHECKPOINT_NAMES = ("start", "third", "two-thirds", "best", "last")
 """Checkpoints of a run: untrained, at 1/3 and 2/3, of the best validation accuracy, and of the latest iteration."""
@@ -126,8 +127,10 @@ class RunFolder:
         """
         return [numbers for _, numbers, _ in self._lines()]
 
-    def read_task_accuracies(self) -> dict[int, list[float]]:
-        """Read the accuracy (percent) of each validation task, by iteration; older runs kept means alone.
+    def read_task_scores(self) -> dict[int, list[float]]:
+        """Read the metric (of classes accuracy, in percent) of each validation task, by iteration.
+
+        Older runs kept means alone.
 
         Raises:
             UnreadableInput: as `read_metrics`.
@@ -146,7 +149,7 @@ class RunFolder:
         return [numbers for _, numbers in kept]
 
     def _lines(self) -> list[tuple[bytes, dict[str, float], list[float]]]:
-        """Return each line, its numbers, and the accuracies of single validation tasks, none where it has none."""
+        """Return each line, its numbers, and the metric of single validation tasks, none where it has none."""
         if not self.metrics_file.exists():
             return []
         content = read_regular(self.metrics_file, _MOST_BYTES)
@@ -159,10 +162,9 @@ class RunFolder:
         return found
 
 
-_ALWAYS = ("iteration", "train_loss", "train_accuracy", "seconds")
-_VALIDATION = ("val_iteration", "val_loss", "val_accuracy", "val_loss_half_width", "val_accuracy_half_width")
-TASK_ACCURACY = "val_task_accuracy"
-"""Of each validation task, in percent: tasks are the same in every run, so that runs are compared task by task."""
+_ALWAYS = ("iteration", "train_loss", "train_{metric}", "seconds")
+_VALIDATION = ("val_iteration", "val_loss", "val_{metric}", "val_loss_half_width", "val_{metric}_half_width")
+_SINGLE = "val_task_{metric}"  # of each validation task, the same in every run: so runs are compared task by task
 _OPTIONAL = {"peak_memory_mb"}
 _MOST_BYTES = 512 << 20  # a million iterations have half of it
 _TIMES = {"seconds", "peak_memory_mb"}
@@ -172,11 +174,16 @@ def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
     """Return the numbers of one line of metrics.jsonl, and those of single tasks, checked: all there and finite."""
     try:
         record = parse_json(line.decode(), depth=2)
-        tasks = record.pop(TASK_ACCURACY, []) if "val_iteration" in record else []
+        metric = next(
+            (kind.metric for kind in KINDS.values() if f"train_{kind.metric}" in record), CLASSIFICATION.metric
+        )
+        single = _SINGLE.format(metric=metric)
+        tasks = record.pop(single, []) if "val_iteration" in record else []
         wanted = _ALWAYS + (_VALIDATION if "val_iteration" in record else ())
+        wanted = tuple(name.format(metric=metric) for name in wanted)
         if set(record) - _OPTIONAL != set(wanted):
             raise ValueError(f"expected the names {', '.join(wanted)}")
-        for name, value in (*record.items(), *((TASK_ACCURACY, value) for value in tasks)):
+        for name, value in (*record.items(), *((single, value) for value in tasks)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r}, expected a number")
     except (ValueError, TypeError, AttributeError, OverflowError) as error:  # the last of a number of 400 digits

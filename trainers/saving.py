@@ -18,6 +18,7 @@ from trainers.formats.checkpoint_format import FORMAT_VERSION
 from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
 from trainers.run import CHECKPOINT_NAMES, RunFolder
+from trainers.task_kinds import KINDS
 
 __all__ = ["Saver", "refuse_other_origin"]
 
@@ -117,7 +118,8 @@ class Saver:
         self.state.iteration = newest.iteration
         self.engine_before = str(newest.provenance.get("engine", ""))
         if "best" in found:
-            self.state.best_accuracy = found["best"].metrics["val_accuracy"]
+            kind = KINDS[self.config.loss]
+            self.state.best = kind.goodness(found["best"].metrics[f"val_{kind.metric}"])
         self.lost = True
         self.provenance["resumed"] = f"iteration {newest.iteration} with a new optimiser"
         told += f"; goes on from the newest whole checkpoint, of iteration {newest.iteration}, with a new optimiser"

@@ -17,8 +17,9 @@ from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.evaluate import Evaluation, TestHead, evaluate
-from trainers.intervals import EVERYWHERE, PERCENT, POSITIVE, mean_interval, too_few
-from trainers.tasks.episodes import EpisodeSampler
+from trainers.intervals import EVERYWHERE, POSITIVE, mean_interval, too_few
+from trainers.task_kinds import CLASSIFICATION, TaskKind
+from trainers.tasks.data import Data, TaskSampler
 from trainers.tasks.imageset import ImageSet
 
 __all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "score_rows", "task_rows"]
@@ -26,7 +27,7 @@ __all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed",
 
 def accuracy_of(
     checkpoint: Checkpoint,
-    imageset: ImageSet,
+    data: Data,
     plan: TestPlan,
     *,
     frozen: Sequence[str] = (),
@@ -38,7 +39,7 @@ def accuracy_of(
 
     Args:
         checkpoint: the learner.
-        imageset: where test tasks come from.
+        data: where test tasks come from.
         plan: which tasks.
         frozen: layers that do not adapt.
         inner_steps: test-time steps (default: the trained number; none with the NIL head, which needs no inner loop).
@@ -46,15 +47,16 @@ def accuracy_of(
         advance: called with the number of tasks just done.
 
     Returns:
-        Rows "accuracy" (percent) and "loss" (nats); with `plan.per_task` also "accuracy" of each task.
+        Rows "accuracy" (percent) and "loss" (nats), or "mean_squared_error" of a regression; with `plan.per_task` also
+        the first of each task.
 
     Raises:
-        MetaprobeError: a layer is unknown, or the data do not fit.
+        MetaprobeError: a layer is unknown, the data do not fit, or a regression is to be tested with the NIL head.
     """
     learner = learner_of(checkpoint, plan)
     trained = 0 if head == "nil" else checkpoint.adaptation.steps
     count = trained if inner_steps is None else inner_steps
-    result = evaluated(learner, sampler_of(checkpoint, imageset, plan), plan, tuple(frozen), count, head, advance)
+    result = evaluated(learner, sampler_of(checkpoint, data, plan), plan, tuple(frozen), count, head, advance)
     return Table.of(score_rows(learner.identity, tuple(frozen), count, head, result, plan.task_rows))
 
 
@@ -89,7 +91,7 @@ def group_accuracy(
 
 def evaluated(
     learner: Learner,
-    sampler: EpisodeSampler,
+    sampler: TaskSampler,
     plan: TestPlan,
     frozen: tuple[str, ...],
     steps: int,
@@ -143,7 +145,7 @@ def score_rows(
     tasks: Sequence[int] = (),
     less: tuple[str, Evaluation] | None = None,
 ) -> list[Row]:
-    """Return the rows of one test: means over tasks, then the accuracy of every task that is to have a row.
+    """Return the rows of one test: means over tasks, then the metric of every task that is to have a row.
 
     Args:
         identity: says what was tested.
@@ -152,7 +154,7 @@ def score_rows(
         head: that was tested.
         result: the scores.
         tasks: the index of each task, in the order of the scores, for rows of their own; none for no such rows.
-        less: what the accuracy is to be compared with, in the words of `Row.minus`, and its scores on the same tasks.
+        less: what the metric is to be compared with, in the words of `Row.minus`, and its scores on the same tasks.
     """
     identity = dataclasses.replace(
         identity,
@@ -161,14 +163,15 @@ def score_rows(
         head=head,
         inner_steps=steps,
     )
-    rows = [
-        mean_row(identity, "accuracy", result.accuracy, PERCENT, result.queries),
-        mean_row(identity, "loss", result.loss, POSITIVE),
-    ]
+    kind = result.kind
+    queries = result.queries if kind is CLASSIFICATION else None
+    rows = [mean_row(identity, kind.metric, result.score, kind.limits, queries)]
+    if kind is CLASSIFICATION:  # of a regression, the metric is the loss
+        rows.append(mean_row(identity, "loss", result.loss, POSITIVE))
     if less is not None:
         minus, other = less
-        rows.append(_difference_row(dataclasses.replace(identity, minus=minus), result.accuracy - other.accuracy))
-    return [*rows, *task_rows(identity, "accuracy", result.accuracy, tasks)]
+        rows.append(_difference_row(dataclasses.replace(identity, minus=minus), kind, result.score - other.score))
+    return [*rows, *task_rows(identity, kind.metric, result.score, tasks)]
 
 
 def mean_row(
@@ -206,7 +209,7 @@ def task_rows(identity: Row, measure: str, per_task: Float[np.ndarray, " task"],
         yield mean_row(dataclasses.replace(identity, task=task), measure, value[None])
 
 
-def _difference_row(identity: Row, per_task: Float[np.ndarray, " task"]) -> Row:
-    """Return the row of a paired difference in accuracy, with the interval that every difference has."""
-    row = mean_row(identity, "accuracy" + DIFFERENCE, per_task)
-    return row if row.value is None else filled(row, per_task[None], (-100.0, 100.0))
+def _difference_row(identity: Row, kind: TaskKind, per_task: Float[np.ndarray, " task"]) -> Row:
+    """Return the row of a paired difference in the metric, with the interval that every difference has."""
+    row, most = mean_row(identity, kind.metric + DIFFERENCE, per_task), kind.limits[1] - kind.limits[0]
+    return row if row.value is None else filled(row, per_task[None], (-most, most))

@@ -10,6 +10,7 @@ from analyses.contrasts import contrast
 from analyses.table import Row, Table
 from trainers.errors import MetaprobeError
 from trainers.intervals import PERCENT
+from trainers.task_kinds import REGRESSION
 
 __all__ = ["MARGIN", "learned_table"]
 
@@ -36,6 +37,11 @@ def learned_table(table: Table, n_way: int, test_steps: int) -> Table:
         In percentage points, of each seed and, where there are several, of all (`seed` None): "gain_over_untrained"
         (`head` "nil"), undefined where the untrained network was not tested so, and "gain_over_chance" of each head.
     """
+    if any(row.measure == REGRESSION.metric for row in table.rows):
+        raise MetaprobeError(
+            "gains over an untrained network are told with the NIL head, and over chance; a regression has neither: "
+            "compare the rows of the untrained network instead"
+        )
     tests: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     untrained: dict[str | None, list[Row]] = defaultdict(list)
     for row in table.rows:

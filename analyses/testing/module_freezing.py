@@ -18,7 +18,8 @@ from trainers.checkpoint import fingerprint_of
 from trainers.config import Adaptation
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError, unknown_name
-from trainers.evaluate import Evaluation, TestHead, query_scores, scores_of
+from trainers.evaluate import Evaluation, TestHead, query_scores, refuse_nil, scores_of
+from trainers.losses import kind_of
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
 from trainers.networks.heads import nil_of_features
 from trainers.parallel import one_thread
@@ -43,7 +44,7 @@ def freeze_module(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
-    """Run a freezing ablation on any module that maps (sample, …) to logits, with an untrained control beside it.
+    """Run a freezing ablation on any module that maps (sample, …) to outputs, with an untrained control beside it.
 
     The tests of `analyses.freezing.freeze`, task by task. Layers are the first parts of parameter names
     (`trainers.adapt.layers_of`). The module stays in the train or eval mode it is in and is left as it was found:
@@ -53,7 +54,7 @@ def freeze_module(
         network: the module.
         params: trained weights by name; buffers may be among them (a `state_dict`); what is not named, and with None
             everything, is the module's own.
-        tasks: the tasks.
+        tasks: the tasks, of classes or of numbers (`trainers.losses.kind_of`).
         adaptation: how to adapt with nothing frozen.
         frozen: sets of layers (default: `contiguous_blocks` in the order of the parameters); differences are to the
             first.
@@ -84,6 +85,8 @@ def freeze_module(
             "way (train or eval mode), leave the argument out"
         )
     sets = contiguous_blocks(layers_of(network)) if frozen is None else frozen
+    if nil_head:
+        refuse_nil(kind_of(tasks.query.labels))
     ablation = Ablation.of(sets, inner_steps, adaptation.steps, other_steps)
     learners = [(None, _split(network, params))] + ([("random", _split(network, untrained))] if untrained else [])
     total, done = len(tasks) * len(learners) * (len(ablation) + nil_head), 0
@@ -110,7 +113,8 @@ def freeze_module(
                     done += 1
                     if progress:
                         progress(done, total)
-                return Evaluation(*np.concatenate(scores, axis=1), queries=tasks.query.labels.shape[1])
+                labels = tasks.query.labels
+                return Evaluation(*np.concatenate(scores, axis=1), queries=labels.shape[1], kind=kind_of(labels))
 
             singles = tasks.indices if per_task else ()
             rows += ablation.rows(identity, test, singles)

@@ -15,8 +15,7 @@ from trainers.evaluate import sampler_for
 from trainers.limits import MOST_TASKS, check_whole
 from trainers.networks import TaskNetwork
 from trainers.otherwise import AS_TRAINED, Otherwise
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks.data import Data, TaskSampler
 
 __all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "sampler_of"]
 
@@ -40,7 +39,7 @@ class TestPlan:
         chunk: tasks at once.
         device: where to compute.
         group: take tasks of this domain alone (default: of all).
-        per_task: whether a test gives the accuracy of every task, too, as a row of its own with `task` the sampler's
+        per_task: whether a test gives the metric of every task, too, as a row of its own with `task` the sampler's
             index, no interval and n = 1: what paired differences between learners are made of.
         norm: whose statistics normalise a query (default: as the learner was trained): its batch's own, the support
             set's, or those of the support set and that one query, which is slow (Zhou et al. 2021, §5.2).
@@ -92,11 +91,11 @@ class Learner:
     one_query: bool = False
 
 
-def sampler_of(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan) -> EpisodeSampler:
+def sampler_of(checkpoint: Checkpoint, data: Data, plan: TestPlan) -> TaskSampler:
     """Return the sampler of a plan's tasks, of the way and shot that the checkpoint was trained for or the plan has."""
     return sampler_for(
         as_tested(checkpoint, plan.otherwise),
-        imageset,
+        data,
         split=plan.split,
         n_query=plan.n_query,
         seed=plan.seed,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_draws
 from analyses.table import Row, Table
 from trainers.errors import MetaprobeError
+from trainers.task_kinds import REGRESSION
 
 __all__ = ["reuse_index", "reuse_of_learners", "reuse_table"]
 
@@ -104,9 +105,14 @@ def reuse_table(table: Table, body: Sequence[str], test_steps: int) -> Table:
         learners without the other two tests have none.
 
     Raises:
-        MetaprobeError: the table cannot tell two checkpoints of one seed apart, or the tests of a learner are not of
-            the same tasks.
+        MetaprobeError: the tests are of regressions, the table cannot tell two checkpoints of one seed apart, or the
+            tests of a learner are not of the same tasks.
     """
+    if any(row.measure == REGRESSION.metric for row in table.rows):
+        raise MetaprobeError(
+            "the reuse index is a share of the gain over what the NIL head makes of an untrained body, and a "
+            "regression has no NIL head; compare the rows of the untrained network instead"
+        )
     tests, rows = _tests(table), []
     for learner, frozen, steps in list(tests):
         if frozen or steps != test_steps or learner.algorithm == "random" or learner.head == "nil":

@@ -15,14 +15,14 @@ from trainers.device import device_named
 from trainers.errors import MetaprobeError
 from trainers.evaluate import sampler_for
 from trainers.otherwise import AS_TRAINED, Otherwise
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks.data import Data
 
 __all__ = ["capture_checkpoint"]
 
 
 def capture_checkpoint(
     path: Path | str,
-    imageset: ImageSet,
+    data: Data,
     out: Path | str,
     *,
     tasks: int = 100,
@@ -43,7 +43,7 @@ def capture_checkpoint(
 
     Args:
         path: the checkpoint. Of several initialisations each task starts from its own.
-        imageset: where the tasks come from.
+        data: where the tasks come from.
         out: the store.
         tasks: how many.
         layers: glob patterns.
@@ -64,7 +64,7 @@ def capture_checkpoint(
 
     Raises:
         UnreadableInput: the checkpoint cannot be read.
-        MetaprobeError: the images do not fit the network, or as in `probe.capture`.
+        MetaprobeError: the data do not fit the network, or as in `probe.capture`.
     """
     checkpoint = load_checkpoint(path)
     if tasks < 1:
@@ -73,8 +73,7 @@ def capture_checkpoint(
     place, adaptation = device_named(device), tested.adaptation
     if inner_steps is not None:
         adaptation = dataclasses.replace(adaptation, steps=inner_steps)
-    sampler = sampler_for(tested, imageset, split=split, n_query=n_query, seed=seed, device=device)
-    data = f"{imageset.name}, {told}" if told else imageset.name
+    sampler = sampler_for(tested, data, split=split, n_query=n_query, seed=seed, device=device)
     network = tested.network().to(place)
     return capture(
         network,
@@ -90,6 +89,8 @@ def capture_checkpoint(
         sketch_rows=sketch_rows,
         seed=seed,
         chunk=chunk,
-        origin=Origin(metadata_for(checkpoint), data, imageset.fingerprint, split, seed),
+        origin=Origin(
+            metadata_for(checkpoint), f"{data.name}, {told}" if told else data.name, data.fingerprint, split, seed
+        ),
         advance=advance,
     )

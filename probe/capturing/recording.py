@@ -131,4 +131,6 @@ def _task_arrays(batch: Tasks) -> dict[str, np.ndarray]:
         "support_ids": batch.support.ids,
         "support_labels": batch.support.labels,
     }
-    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    # a store's labels are classes; samples of a regression are all of one
+    labels = {name: t if not t.is_floating_point() else t.new_zeros(t.shape[:2]).long() for name, t in tensors.items()}
+    return {name: tensor.cpu().numpy() for name, tensor in labels.items()}

@@ -20,7 +20,7 @@ from trainers.otherwise import OtherImages, Otherwise
 if TYPE_CHECKING:
     from analyses.table import Table
     from trainers.config import TrainConfig
-    from trainers.tasks import ImageSet
+    from trainers.tasks import Data, ImageSet
 
 __all__ = [
     "GIVEN",
@@ -41,11 +41,13 @@ __all__ = [
     "comma_separated",
     "finish",
     "load_data",
+    "load_images",
     "show_table",
+    "told",
     "warn_of_few",
 ]
 
-GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN")
+GIVEN: ContextVar[tuple[str, ...]] = ContextVar("GIVEN", default=())
 """The command line as it was given, for a command that starts itself in other processes."""
 
 # help_behavior_hint: what tyro would write there, "(default: None)", says nothing; the default is told in words
@@ -75,7 +77,8 @@ DataSet = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="SET",
-        help="glyphs, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…",
+        help="glyphs, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…, sinusoid, "
+        "tasks:FILE.npz",
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
@@ -139,14 +142,31 @@ def load_data(
     data_root: Path | None,
     download: bool = False,
     images: OtherImages | None = None,
-) -> ImageSet:
-    """Return the image set that `--data` names, else the run's own, in the run's size and colour or others."""
-    from trainers.tasks import load_for
+) -> Data:
+    """Return the data that `--data` names, else the run's own; images in the run's size and colour or others."""
+    from trainers.tasks import load_data_for
 
     if not (data or config.data):
         raise MetaprobeError("the checkpoint does not say what it was trained on; name a data set with --data")
     size, colour = (None, None) if images is None else (images.image_size, images.colour)
-    return load_for(config, data, data_root, download, size, colour)
+    return load_data_for(config, data, data_root, download, size, colour)
+
+
+def load_images(
+    config: TrainConfig, data: str | None, data_root: Path | None, images: OtherImages | None = None
+) -> ImageSet:
+    """Return what `load_data` does, of images alone."""
+    from trainers.tasks import load_for
+
+    size, colour = (None, None) if images is None else (images.image_size, images.colour)
+    return load_for(config, data, data_root, False, size, colour)
+
+
+def told(name: str) -> bool:
+    """Return whether the command line names an option, or its opposite, by the name of its argument."""
+    flag = name.replace("_", "-")
+    words = (word.partition("=")[0].replace("_", "-") for word in GIVEN.get())
+    return any(word in (f"--{flag}", f"--no-{flag}") for word in words)
 
 
 def show_table(table: Table, title: str, json_wanted: bool) -> None:

@@ -17,7 +17,7 @@ from probe.cli.arguments import (
     Json,
     OtherImagesAsked,
     check_outputs,
-    load_data,
+    load_images,
 )
 from probe.cli.inputs import opened
 from probe.cli.measuring import Csv
@@ -100,7 +100,7 @@ def clusters(
         raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
     check_whole("embed", embed, 1, MOST_TASKS)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
-    imageset = load_data(loaded.config, data, data_root, images=images)
+    imageset = load_images(loaded.config, data, data_root, images)
     domains = len(domains_of(imageset, plan))
     embed_plan = EmbeddingPlan(seed=seed)
     if embed is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analyses.table import Row, Table
     from reports.blocks.declared import Map
 
-__all__ = ["compared"]
+__all__ = ["check_figure", "compared", "refuse_twice"]
 
 
 def compared(
@@ -49,12 +49,8 @@ def compared(
 
     chosen = phases_named(comma_separated(phases))
     at_least_one(chosen, "phase after --phases")
-    if figure is not None and figure.suffix not in (".svg", ".pdf"):
-        raise MetaprobeError(f"--figure writes SVG or PDF by the file's ending, .svg or .pdf; got {figure.name}")
-    places = [os.path.realpath(store) for store in stores]
-    for store, place in zip(stores, places, strict=True):
-        if places.count(place) > 1:
-            raise MetaprobeError(f"{store} is given twice; name each store once, or compare with itself by --each")
+    check_figure(figure)
+    refuse_twice(stores, "store", ", or compare with itself by --each")
     table = Table()
     for a, b in itertools.combinations(stores, 2):
         with ProgressLine(f"{a.name} and {b.name}", 0, unit="layers") as bar:
@@ -62,6 +58,20 @@ def compared(
     if figure is not None:
         _draw(table, measures[0].name, figure)
     return table
+
+
+def check_figure(figure: Path | None) -> None:
+    """Refuse a figure that is neither SVG nor PDF, before anything is computed, as a `MetaprobeError`."""
+    if figure is not None and figure.suffix not in (".svg", ".pdf"):
+        raise MetaprobeError(f"--figure writes SVG or PDF by the file's ending, .svg or .pdf; got {figure.name}")
+
+
+def refuse_twice(paths: Sequence[Path], kind: str, advice: str = "") -> None:
+    """Refuse a file that is named twice, as a `MetaprobeError`; its message ends with the advice."""
+    places = [os.path.realpath(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise MetaprobeError(f"{path} is given twice; name each {kind} once{advice}")
 
 
 def _draw(table: Table, measure: str, path: Path) -> None:

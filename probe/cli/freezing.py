@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from typing import Annotated, Literal
 
 import tyro
@@ -21,6 +23,7 @@ from probe.cli.arguments import (
     comma_separated,
     finish,
     load_data,
+    told,
     warn_of_few,
 )
 from probe.cli.inputs import opened
@@ -87,6 +90,8 @@ def freeze(
     from analyses.testing.learned import learned_table
     from analyses.testing.reuse import reuse_table
     from trainers.progress import ProgressLine
+    from trainers.task_kinds import CLASSIFICATION
+    from trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints)
@@ -100,14 +105,23 @@ def freeze(
         path, checkpoint = opened(given, network)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
         steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
-        imageset = load_data(checkpoint.config, data, data_root, images=otherwise)
+        source = load_data(checkpoint.config, data, data_root, images=otherwise)
+        classes = checkpoint.config.loss == CLASSIFICATION.loss
+        own = dataclasses.replace(plan, n_query=queries_of(source, n_query, told("n_query")))
         with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
             found = run(
-                path, imageset, plan, frozen=subsets_of(layers[:-1]) if all_subsets else named, inner_steps=inner_steps,
-                other_steps=other_steps, adapts="all" if adapts == "all" else None, nil_head=True,
+                path, source, own, frozen=subsets_of(layers[:-1]) if all_subsets else named, inner_steps=inner_steps,
+                other_steps=other_steps, adapts="all" if adapts == "all" else None, nil_head=classes,
                 progress=bar.reach,
             )  # fmt: skip
         tables.append(found if per_task else Table.of(row for row in found.rows if row.task is None))
+        if not classes:
+            warnings.warn(
+                f"{path}: no reuse index and no gains, which are counted from the NIL head and from chance; a "
+                "regression has neither, read the rows of the untrained network (less is better)",
+                stacklevel=2,
+            )
+            continue
         if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
             tables.append(reuse_table(found, layers[:-1], steps))
         tables.append(learned_table(found, otherwise.n_way or checkpoint.network_config.n_way, steps))

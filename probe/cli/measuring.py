@@ -24,7 +24,9 @@ from probe.cli.arguments import (
     comma_separated,
     finish,
     load_data,
+    told,
 )
+from probe.cli.arrays import compared_arrays, of_arrays
 from probe.cli.comparing import compared
 from probe.cli.inputs import as_stores, opened
 from probe.show import write_line
@@ -80,6 +82,7 @@ def capture(
     from probe.store.metadata import LARGEST_SET
     from trainers.device import device_named
     from trainers.progress import ProgressLine
+    from trainers.tasks.data import queries_of
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((out,), (checkpoint,))
@@ -89,11 +92,12 @@ def capture(
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     checkpoint, loaded = opened(checkpoint, network)
-    imageset = load_data(loaded.config, data, data_root, images=otherwise)
+    source = load_data(loaded.config, data, data_root, images=otherwise)
+    n_query = queries_of(source, n_query, told("n_query"))
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
-            checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
+            checkpoint, source, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
             inner_steps=inner_steps, sketch_rows=sketch_rows, device=device, otherwise=otherwise,
             advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
@@ -115,11 +119,23 @@ def similarity(
         Literal["all", "matching"] | None,
         tyro.conf.arg(metavar="{all,matching}", help_behavior_hint="(default: all)"),
     ] = None,
+    samples: Annotated[
+        Literal["positions", "images"] | None,
+        tyro.conf.arg(metavar="{positions,images}", help_behavior_hint="(arrays; default: positions)"),
+    ] = None,
+    channel_axis: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(arrays; default: 1 of four axes, -1 of three)"),
+    ] = None,
+    groups: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npy", help_behavior_hint="(arrays)")] = None,
     figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE.svg|FILE.pdf", help_behavior_hint="")] = None,
     csv: Csv = None,
     json: Json = False,
 ) -> int:
     """Compare representations: of one store each layer before with after adaptation, of several each two stores.
+
+    Instead of stores, arrays of activations from anywhere: .npy, or .npz, HDF5 and safetensors files with an array a
+    layer, the same samples along the first axis of all. Intervals are then over samples, or groups of them.
 
     Each value has a 95 % interval, from resampled tasks; a layer against the layer of its name also has a null, from
     exchanged images, and the share of the way from there to the largest value ("calibrated"). Stores that are compared
@@ -127,7 +143,7 @@ def similarity(
     size, the coarser one is repeated to the finer one's size.
 
     Args:
-        stores: Activation stores, as `metaprobe capture` writes them.
+        stores: Activation stores, as `metaprobe capture` writes them; or files of arrays.
         measures: Names of `metaprobe list measures`; cca and cka stand for mean_cca and linear_cka. rsa_pearson and
             rsa_spearman read whole images, of a convolution from a store with --raw.
         over: Each task by itself, the mean over tasks (task); or the samples of all tasks together (tasks), which asks
@@ -136,6 +152,10 @@ def similarity(
         phases: Of two stores, the first and the second before (pre) or after (post) adaptation: pre-pre, pre-post,
             post-pre, post-post.
         layers: Of two stores, every layer against every layer, or only against that of the same name.
+        samples: Of arrays (sample, channel, height, width) or (sample, token, feature), each position is a sample, or
+            the whole of it, flattened, is one (images).
+        channel_axis: Where the features of such arrays are, for positions.
+        groups: The group of each sample, whole numbers or text, where samples of a group depend on each other.
         figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
         csv: Also write the table there.
         json: Write JSON.
@@ -143,10 +163,19 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
-    stores = as_stores(stores)
-    check_outputs((csv, figure), stores)
+    stores = stores if of_arrays(stores) else as_stores(stores)
+    check_outputs((csv, figure), (*stores, *([groups] if groups else [])))
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
+    if of_arrays(stores):
+        for option, value in (("--phases", phases is not None), ("--each", each), ("--over tasks", over == "tasks")):
+            if value:
+                raise MetaprobeError(f"{option} is for activation stores; {stores[0]} holds arrays, leave it out")
+        how = (layers or "all", samples or "positions", channel_axis, groups, figure)
+        return finish([compared_arrays(stores, chosen, *how)], "similarity of arrays", csv, json)
+    for option, value in (("--samples", samples), ("--channel-axis", channel_axis), ("--groups", groups)):
+        if value is not None:
+            raise MetaprobeError(f"{option} is for arrays; {stores[0]} is none, a store says of itself what it holds")
     if each or len(stores) == 1:
         for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
             if value is not None:
@@ -190,15 +219,17 @@ def distance(
     """
     from analyses.freezing import TestPlan
     from analyses.weight_distance import weight_distance
+    from trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints)
     tables = []
     for given in checkpoints:
         path, loaded = opened(given, network)
-        imageset = load_data(loaded.config, data, data_root, images=otherwise)
-        plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, otherwise=otherwise)
-        tables.append(weight_distance(path, imageset, plan, inner_steps))
+        source = load_data(loaded.config, data, data_root, images=otherwise)
+        queries = queries_of(source, n_query, told("n_query"))
+        plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, device=device, otherwise=otherwise)
+        tables.append(weight_distance(path, source, plan, inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)
 
 

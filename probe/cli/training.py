@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,6 +21,7 @@ from probe.cli.arguments import (
     comma_separated,
     load_data,
     show_table,
+    told,
     warn_of_few,
 )
 from probe.cli.inputs import opened
@@ -35,6 +35,7 @@ from trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
     from trainers.intervals import Mean
+    from trainers.task_kinds import TaskKind
 
 __all__ = ["COMMANDS"]
 
@@ -60,53 +61,54 @@ def train(
     """
     from trainers.algorithms import algorithm_named
     from trainers.run import RunFolder
+    from trainers.tasks.data import fitted
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
-    words = GIVEN.get()
-    config = completed_from_base(config, told=lambda name: _told(name, words))
-    config = in_family(config, adapt_norm_told=_told("adapt-norm", words))
+    config = completed_from_base(config, told)
+    config = in_family(config, adapt_norm_told=told("adapt_norm"))
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
+    data = load_data(config, None, data_root, download)  # before ranks begin: one fetches
+    config = fitted(config, data, told)
     folder = out or Path("runs") / default_run_name(config)
-    if not _told("val-query", words):
+    if not told("val_query"):
         config = replace(config, val_query=RunFolder(folder).validation_queries() or config.n_query)
-    imageset = load_data(config, None, data_root, download)  # before ranks begin: one fetches
     if workers != 1 and not launched():
         from trainers.launcher import launch
 
-        del imageset  # each rank reads its own
+        del data  # each rank reads its own
         return launch(workers, GIVEN.get())
 
-    from trainers.intervals import PERCENT, of_half_width
+    from trainers.intervals import of_half_width
     from trainers.outer_loop import train
+    from trainers.task_kinds import CLASSIFICATION, KINDS
 
-    checkpoint = train(config, imageset, folder)
+    checkpoint = train(config, data, folder)
     if place_here().rank == 0:
-        value, half = (checkpoint.metrics[name] for name in ("val_accuracy", "val_accuracy_half_width"))
-        accuracy = of_half_width(value, half, config.val_tasks, PERCENT, config.n_way * config.val_query)
+        kind = KINDS[config.loss]
+        value, half = (checkpoint.metrics[name] for name in (f"val_{kind.metric}", f"val_{kind.metric}_half_width"))
+        queries = config.n_way * config.val_query if kind is CLASSIFICATION else None
+        mean = of_half_width(value, half, config.val_tasks, kind.limits, queries)
         warn_of_few(config.val_tasks)
         peak = max(record.get("peak_memory_mb", 0) for record in RunFolder(folder).read_metrics())
         write_line(
-            f"{config.iterations} iterations done: validation accuracy {_percent(accuracy)} "
+            f"{config.iterations} iterations done: validation {kind.metric.replace('_', ' ')} {_told_mean(mean, kind)} "
             f"({config.val_tasks} tasks, 95 %), peak memory {peak:,.0f} MB"
         )
         write_line(visible(str(RunFolder(folder).checkpoint("last"))))
     return 0
 
 
-def _told(flag: str, words: Sequence[str]) -> bool:
-    """Return whether a command line names a flag, or its opposite."""
-    flags = (f"--{flag.replace('_', '-')}", f"--no-{flag.replace('_', '-')}")
-    return any(word.partition("=")[0].replace("_", "-") in flags for word in words)
-
-
-def _percent(mean: Mean) -> str:
-    """Return an accuracy with its interval: as ±, where that is what it comes to at one decimal."""
+def _told_mean(mean: Mean, kind: TaskKind) -> str:
+    """Return a metric with its interval: as ±, where that is what it comes to at its decimals."""
+    digits = 1 if kind.unit else 3
+    value = f"{mean.value:.{digits}f}"
     if mean.low is None or mean.high is None:
-        return f"{mean.value:.1f} %"
-    down, up = f"{mean.value - mean.low:.1f}", f"{mean.high - mean.value:.1f}"
-    return f"{mean.value:.1f} ± {up} %" if down == up else f"{mean.value:.1f} % [{mean.low:.1f}, {mean.high:.1f}]"
+        return f"{value}{kind.unit}"
+    down, up = f"{mean.value - mean.low:.{digits}f}", f"{mean.high - mean.value:.{digits}f}"
+    ends = f"{mean.low:.{digits}f}, {mean.high:.{digits}f}"
+    return f"{value} ± {up}{kind.unit}" if down == up else f"{value}{kind.unit} [{ends}]"
 
 
 def default_run_name(config: TrainConfig) -> str:
@@ -140,7 +142,7 @@ def evaluate(
     device: Device = "cpu",
     json: Json = False,
 ) -> int:
-    """Adapt a checkpoint to test tasks and report its accuracy with a 95 % interval.
+    """Adapt a checkpoint to test tasks and report its accuracy, or squared error, with a 95 % interval.
 
     Args:
         checkpoint: what to test.
@@ -163,17 +165,19 @@ def evaluate(
     """
     from analyses.freezing import TestPlan, accuracy_of
     from trainers.progress import ProgressLine
+    from trainers.tasks.data import queries_of
 
     checkpoint, loaded = opened(checkpoint, network)
-    imageset = load_data(loaded.config, data, data_root, images=otherwise)
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
+    source = load_data(loaded.config, data, data_root, images=otherwise)
+    queries = queries_of(source, n_query, told("n_query"))
+    plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
     warn_of_few(tasks)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(
-            loaded, imageset, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,
+            loaded, source, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,
             advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
-    show_table(table, f"{checkpoint} on {imageset.name}", json)
+    show_table(table, f"{checkpoint} on {source.name}", json)
     return 0
 
 

@@ -45,6 +45,9 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
                 raise MetaprobeError(
                     f"--{name.replace('_', '-')} is an option of {other.name}; {algorithm.name} has none"
                 )
+    if config.loss == "mse" and not algorithm.regression:
+        able = ", ".join(name for name, other in ALGORITHMS.items() if other.regression)
+        raise MetaprobeError(f"{algorithm.name} needs classes, and {config.data} asks for numbers; choose {able}")
     if algorithm.needs_base and config.base is None:
         raise MetaprobeError(f"{algorithm.name} starts from a checkpoint; name one with --base CHECKPOINT")
     if not algorithm.takes_base and config.base is not None:

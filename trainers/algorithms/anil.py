@@ -10,4 +10,5 @@ ANIL = Algorithm(
     citation="Raghu, Raghu, Bengio, Vinyals: Rapid Learning or Feature Reuse?, ICLR 2020, Section 4",
     adaptation=adapt_head,
     meta_gradient=meta_gradient,
+    regression=True,
 )

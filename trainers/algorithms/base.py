@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.config import Adaptation, TrainConfig
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:  # listing the algorithms must not wait for torch
     from trainers.clustering.clusters import Clusters
     from trainers.clustering.finding import Search
     from trainers.networks import Parameters, TaskNetwork
-    from trainers.tasks.episodes import EpisodeSampler, Tasks
-    from trainers.tasks.imageset import ImageSet
+    from trainers.tasks.data import Data, TaskSampler
+    from trainers.tasks.episodes import Tasks
 
 __all__ = ["Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
 
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """The sum over tasks of one outer step's gradient, losses (nats) and correctly classified share of queries.
+    """The sum over tasks of one outer step's gradient, loss and metric of the queries (`trainers.losses.task_scores`).
 
     What has no gradient is left as it is by the outer loop.
     """
 
     gradients: dict[str, Tensor]
     loss: Tensor
-    accuracy: Tensor
+    score: Tensor
 
     def __add__(self, other: MetaGradient) -> MetaGradient:
         gradients = {name: gradient + other.gradients[name] for name, gradient in self.gradients.items()}
-        return MetaGradient(gradients, self.loss + other.loss, self.accuracy + other.accuracy)
+        return MetaGradient(gradients, self.loss + other.loss, self.score + other.score)
 
 
-def episodes(config: TrainConfig, imageset: ImageSet, device: torch.device) -> EpisodeSampler:
+def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampler:
     """Return the tasks that a run's config names, from the train split."""
-    from trainers.tasks.episodes import EpisodeSampler
+    from trainers.tasks.data import task_sampler
 
-    return EpisodeSampler(imageset, "train", config.n_way, config.n_shot, config.n_query, config.seed, device)
+    return task_sampler(data, "train", config.n_way, config.n_shot, config.n_query, config.seed, device)
 
 
 def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
@@ -69,7 +69,7 @@ def meta_gradient(
     return scheme(network, params, tasks, adaptation, transductive)
 
 
-def _nothing(config: TrainConfig, imageset: ImageSet, network: TaskNetwork) -> dict[str, Tensor]:
+def _nothing(config: TrainConfig, data: Data, network: TaskNetwork) -> dict[str, Tensor]:
     """Return no parameters: most algorithms train the network's alone."""
     return {}
 
@@ -95,6 +95,7 @@ class Algorithm:
         cluster: finds clusters of tasks before training, telling how many tasks it has just seen; each cluster then has
             an initialisation of its own.
         options: fields of `TrainConfig` that this algorithm alone takes.
+        regression: whether its tasks may ask for numbers instead of classes.
     """
 
     name: str
@@ -102,11 +103,12 @@ class Algorithm:
     citation: str
     adaptation: Callable[[TrainConfig, tuple[str, ...]], Adaptation]
     meta_gradient: Callable[[nn.Module, Parameters, Tasks, Adaptation, bool, bool], MetaGradient]
-    batches: Callable[[TrainConfig, ImageSet, torch.device], EpisodeSampler] = episodes
-    beside: Callable[[TrainConfig, ImageSet, TaskNetwork], dict[str, Tensor]] = _nothing
+    batches: Callable[[TrainConfig, Any, torch.device], TaskSampler] = episodes  # (of images alone, some)
+    beside: Callable[[TrainConfig, Any, TaskNetwork], dict[str, Tensor]] = _nothing
     head: Literal["own", "nil"] = "own"
     takes_base: bool = True
     needs_base: bool = False
     new_head: bool = False
     cluster: Callable[[Search, Callable[[int], None]], Clusters] | None = None
     options: frozenset[str] = frozenset()
+    regression: bool = False

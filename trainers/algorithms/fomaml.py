@@ -18,4 +18,5 @@ FOMAML = Algorithm(
     citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Section 5.2",
     adaptation=_adaptation,
     meta_gradient=meta_gradient,
+    regression=True,
 )

@@ -10,4 +10,5 @@ MAML = Algorithm(
     citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Algorithm 2",
     adaptation=adapt_all,
     meta_gradient=meta_gradient,
+    regression=True,
 )

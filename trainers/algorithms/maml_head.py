@@ -33,4 +33,5 @@ MAML_HEAD = Algorithm(
     meta_gradient=_of_the_head,
     needs_base=True,
     new_head=True,
+    regression=True,
 )

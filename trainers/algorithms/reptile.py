@@ -24,7 +24,7 @@ def _displacement(
     The paper moves θ towards θ_T, or gives this "gradient" to an adaptive optimiser, as the outer loop here does with
     Adam. Other than there, inner steps are plain gradient descent on the whole batch of support and query images,
     normalised together, and not Adam on minibatches of them. What does not adapt (norms, under --no-adapt-norm) is not
-    trained. Loss and accuracy are those of the adapted weights on the images that they were adapted to: training has
+    trained. Loss and metric are those of the adapted weights on the images that they were adapted to: training has
     no others.
     """
     import torch
@@ -42,7 +42,7 @@ def _displacement(
         moved = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
         gradients = {name: (params[name] - adapted[name]).sum(0) / adaptation.inner_lr for name in moved}
         fit = direct_gradient({}, forward_tasks(network, adapted, everything.images), everything.labels)
-    return MetaGradient(gradients, fit.loss, fit.accuracy)
+    return MetaGradient(gradients, fit.loss, fit.score)
 
 
 REPTILE = Algorithm(
@@ -51,4 +51,5 @@ REPTILE = Algorithm(
     citation="Nichol, Achiam, Schulman: On First-Order Meta-Learning Algorithms, arXiv:1803.02999, 2018, Section 3",
     adaptation=adapt_all,
     meta_gradient=_displacement,
+    regression=True,
 )

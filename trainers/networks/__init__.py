@@ -11,6 +11,7 @@ from trainers.config import NetworkConfig
 from trainers.errors import unknown_name
 from trainers.network_config import AnyNetwork, ModuleConfig
 from trainers.networks.conv4 import Conv, Conv4, NormRelu
+from trainers.networks.mlp import MLP
 from trainers.networks.module_network import ModuleNetwork
 from trainers.networks.named import build_named
 from trainers.networks.task_network import (
@@ -23,6 +24,7 @@ from trainers.networks.task_network import (
 )
 
 __all__ = [
+    "MLP",
     "NETWORKS",
     "Conv4",
     "ModuleNetwork",
@@ -39,7 +41,7 @@ __all__ = [
 
 _NORMS = (NormRelu, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
-NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4}
+NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4, "mlp": MLP}
 
 
 def build_network(config: AnyNetwork, seed: int) -> TaskNetwork:

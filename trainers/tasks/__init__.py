@@ -8,6 +8,7 @@ from trainers.config import Colour, TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.tasks.cifar_fs import load_cifar_fs
 from trainers.tasks.class_folder import load_class_folder
+from trainers.tasks.data import Data
 from trainers.tasks.glyphs import load_glyphs
 from trainers.tasks.imageset import SPLITS, ImageSet, is_plain
 from trainers.tasks.mixture import mixture_loader
@@ -15,18 +16,29 @@ from trainers.tasks.omniglot import load_omniglot
 from trainers.tasks.parquet import load_parquet
 from trainers.tasks.patterns import load_patterns
 from trainers.tasks.shapes import load_shapes
+from trainers.tasks.sinusoid import load_sinusoid
 from trainers.tasks.sources import DATA_ROOT_VARIABLE, DataRequest, Dataset, data_root_or_default
 
 __all__ = [
     "DATASETS",
     "DATA_ROOT_VARIABLE",
     "SPLITS",
+    "Data",
     "DataRequest",
     "Dataset",
     "ImageSet",
+    "load_data",
+    "load_data_for",
     "load_for",
     "load_imageset",
 ]
+
+
+def _load_task_file(request: DataRequest) -> Data:
+    from trainers.tasks.given import load_task_file  # imports torch, which a list of the data sets does without
+
+    return load_task_file(request)
+
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -82,10 +94,28 @@ DATASETS: dict[str, Dataset] = {
         ),
         Dataset(
             "mixture",
-            mixture_loader(lambda: {name: entry.load for name, entry in DATASETS.items() if name != "mixture"}),
+            mixture_loader(
+                lambda: {name: entry.load for name, entry in DATASETS.items() if entry.images and name != "mixture"}
+            ),
             "mixture:NAME,NAME,…, each task from one of several sets or folders of the data root; groups: those",
             "of its parts",
             "of its parts",
+        ),
+        Dataset(
+            "sinusoid",
+            load_sinusoid,
+            "regression of sine waves: amplitude 0.1 … 5, phase 0 … π, inputs −5 … 5; no images: trains an MLP",
+            "Finn, Abbeel & Levine, ICML 2017, section 5.1",
+            "MIT",
+            images=False,
+        ),
+        Dataset(
+            "tasks",
+            _load_task_file,
+            "tasks:FILE.npz, your own tasks as arrays support_x, support_y, query_x, query_y (task, sample, …); split",
+            "yours",
+            "yours",
+            images=False,
         ),
     )
 }
@@ -104,7 +134,20 @@ def load_for(
     return load_imageset(data or config.data, data_root, size, download, wanted)
 
 
-_ARGUMENTS = {"class_folder": ":PATH", "parquet": ":PATH", "mixture": ":NAME,NAME…"}
+def load_data_for(
+    config: TrainConfig,
+    data: str | None = None,
+    data_root: Path | str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    colour: Colour | None = None,
+) -> Data:
+    """Load what a run's config names, or another set; images in its size and colour or others; see `load_data`."""
+    size, wanted = image_size or config.image_size, colour or config.colour
+    return load_data(data or config.data, data_root, size, download, wanted)
+
+
+_ARGUMENTS = {"class_folder": ":PATH", "parquet": ":PATH", "mixture": ":NAME,NAME…", "tasks": ":FILE.npz"}
 
 
 def load_imageset(
@@ -114,17 +157,34 @@ def load_imageset(
     download: bool = False,
     colour: Colour | None = None,
 ) -> ImageSet:
+    """Load a set of images by its name.
+
+    Arguments and errors as `load_data`; a data set without images is an error, too.
+    """
+    found = load_data(spec, data_root, image_size, download, colour)
+    if not isinstance(found, ImageSet):
+        raise MetaprobeError(f"data set {spec!r} has no images, which this is about; choose a set that has some")
+    return found
+
+
+def load_data(
+    spec: str,
+    data_root: Path | str | None = None,
+    image_size: int | None = None,
+    download: bool = False,
+    colour: Colour | None = None,
+) -> Data:
     """Load a data set by its name.
 
     Args:
-        spec: a name of `DATASETS`, `class_folder:PATH`, `parquet:PATH`, or `mixture:NAME,NAME…`.
+        spec: a name of `DATASETS`, `class_folder:PATH`, `parquet:PATH`, `mixture:NAME,NAME…` or `tasks:FILE.npz`.
         data_root: the folder that holds the data sets; None takes `METAPROBE_DATA`.
         image_size: height = width to resize to, in pixels; None for the set's own.
         download: fetch what is missing into the data root.
         colour: "grey" or "rgb"; None for the set's own.
 
     Returns:
-        The set, decoded; a second load takes it from the cache.
+        The set; images are decoded, and a second load takes them from the cache.
 
     Raises:
         MetaprobeError: for an unknown name, or an option that the set does not have.
@@ -142,5 +202,7 @@ def load_imageset(
     if (name in _ARGUMENTS) != bool(argument) or (colon and name not in _ARGUMENTS):
         raise MetaprobeError(f"data set {spec!r}: expected {name}{_ARGUMENTS.get(name, '')}.")
     request = DataRequest(name, argument, data_root_or_default(data_root), image_size, download, colour)
-    imageset = DATASETS[name].load(request)
-    return imageset if colour is None else imageset.in_colour(colour)
+    if not DATASETS[name].images and (image_size, colour) != (None, None):
+        raise MetaprobeError(f"data set {spec!r} has no images to resize or colour; leave both options out")
+    found = DATASETS[name].load(request)
+    return found if colour is None else found.in_colour(colour)

@@ -6,13 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from trainers.config import Colour
 from trainers.errors import MetaprobeError, UnreadableInput
-
-if TYPE_CHECKING:
-    from trainers.tasks.imageset import ImageSet
 
 __all__ = ["DATA_ROOT_VARIABLE", "DataRequest", "Dataset"]
 
@@ -75,13 +72,15 @@ class Dataset:
         summary: one line for `metaprobe list datasets`.
         source: who made the data, to be cited.
         licence: under which terms the data may be used.
+        images: whether it is an ImageSet; if not, a `trainers.tasks.data.TaskSet`.
     """
 
     name: str
-    load: Callable[[DataRequest], ImageSet]
+    load: Callable[[DataRequest], Any]
     summary: str
     source: str
     licence: str
+    images: bool = True
 
 
 def data_root_or_default(given: Path | str | None) -> Path | None:

@@ -1,0 +1,109 @@
+"""What `metaprobe similarity` does with files of arrays: each two of them, as rows and as a figure."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from trainers.errors import MetaprobeError
+
+if TYPE_CHECKING:
+    from analyses.measures.measure import Measure
+    from analyses.table import Row, Table
+
+__all__ = ["compared_arrays", "of_arrays"]
+
+
+def of_arrays(paths: Sequence[Path]) -> bool:
+    """Tell whether files are arrays rather than activation stores, by their content.
+
+    Raises:
+        MetaprobeError: some are and some are not.
+    """
+    from analyses.arrays.files import holds_arrays
+
+    found = {path: holds_arrays(path) for path in paths}
+    if len(set(found.values())) > 1:
+        array = next(path for path, is_array in found.items() if is_array)
+        store = next(path for path, is_array in found.items() if not is_array)
+        raise MetaprobeError(
+            f"{array} holds arrays and {store} does not; compare activation stores with each other, or arrays"
+        )
+    return next(iter(found.values()))
+
+
+def compared_arrays(
+    paths: Sequence[Path],
+    measures: Sequence[Measure],
+    layers: Literal["all", "matching"],
+    samples: Literal["positions", "images"],
+    channel_axis: int | None,
+    groups: Path | None,
+    figure: Path | None,
+) -> Table:
+    """Compare each two of several files of arrays, or the layers of one with each other, and draw that.
+
+    Args:
+        paths: the files.
+        measures: which; the first is what is drawn.
+        layers: every layer against every layer, or only against that of its name.
+        samples: what a sample is of arrays of more than two axes.
+        channel_axis: where their features are; None for the usual place.
+        groups: a .npy file with the group of each sample; None where samples are independent.
+        figure: SVG or PDF to write; None for none.
+
+    Raises:
+        MetaprobeError: the figure is of another kind, a file is given twice, or files do not hold the same samples.
+        UnreadableInput: a file is damaged, or holds no activations.
+    """
+    from analyses.arrays import open_arrays, similarity_of_arrays
+    from analyses.arrays.files import read_groups
+    from analyses.table import Table
+    from probe.cli.comparing import check_figure, refuse_twice
+    from trainers.progress import ProgressLine
+
+    check_figure(figure)
+    refuse_twice(paths, "file")
+    table, titles = Table(), dict[str, str]()
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open_arrays(path)) for path in paths]
+        for reason in itertools.chain.from_iterable(file.left_out for file in files):
+            warnings.warn(f"left out: {reason}", stacklevel=2)
+        own = None if groups is None else read_groups(groups, files[0].arrays[0].samples)
+        if len(files) == 1 and len(files[0].arrays) == 1:
+            raise MetaprobeError(f"{paths[0]} holds one array; give another file to compare it with")
+        for a, b in itertools.combinations(files, 2) if len(files) > 1 else [(files[0], files[0])]:
+            with ProgressLine(f"{a.path.name} and {b.path.name}", 0, unit="layers") as bar:
+                found = similarity_of_arrays(
+                    a, b, measures, layers=layers, samples=samples, channel_axis=channel_axis, groups=own,
+                    progress=bar.reach,
+                )  # fmt: skip
+            titles |= {str(found.rows[0].source): f"{a.path.name} against {b.path.name}"}
+            table += found
+    if figure is not None:
+        _draw(table, measures[0].name, titles, figure)
+    return table
+
+
+def _draw(table: Table, measure: str, titles: dict[str, str], path: Path) -> None:
+    """Draw layers × layers, a map for each two files."""
+    from reports.blocks import draw
+    from reports.blocks.declared import Figure, Map
+    from reports.names import measure_name
+
+    maps: dict[str, list[Row]] = {}
+    for row in table.rows:
+        if row.measure == measure:
+            maps.setdefault(str(row.source), []).append(row)
+    name, panels = measure_name(measure), []
+    for source, rows in maps.items():
+        own, other = titles[source].split(" against ", 1)
+        values = {(str(row.layer), str(row.other_layer)): row.value for row in rows}
+        panels.append(Map(titles[source], name, own, other, values))
+    if (drawn := draw(Figure("similarity", f"{name}, layers against layers", tuple(panels)))) is None:
+        raise MetaprobeError(f"nothing to draw: the table holds no number of {measure}")
+    drawn.write(path)
