@@ -79,7 +79,7 @@ def _claim(found):
 
 def _part(one):
     told = [f"part {one.part.name}: {one.verdict}; {_reading(one.reading)}"]
-    region = "none" if one.region is None else " to ".join(map(_number, one.region))
+    region = " to ".join(map(_number, one.part.rule.region))
     told += [f"in {region}"] + [f"control {_reading(one.control)}"] * (one.control is not None)
     told += [f"printed {' '.join(map(_number, one.part.printed))}"] * bool(one.part.printed)
     return ["; ".join(told)]

@@ -34,7 +34,7 @@ from trainers.progress import ProgressLine, SilentProgress
 from trainers.provenance import provenance
 from trainers.ranks import RankLost, Ranks
 from trainers.resume import OuterState
-from trainers.run import TASK_ACCURACY, RunFolder
+from trainers.run import TASK_ACCURACY, TASK_LOSS, RunFolder
 from trainers.saving import Saver
 from trainers.tasks.episodes import EpisodeSampler, Tasks
 from trainers.tasks.imageset import ImageSet
@@ -275,4 +275,4 @@ class _Run:
         if metrics["val_accuracy"] > self.state.best_accuracy:
             self.state.best_accuracy = metrics["val_accuracy"]
             self.saver.save("best")
-        return metrics | {TASK_ACCURACY: accuracy.round(4).tolist()}
+        return metrics | {TASK_ACCURACY: accuracy.round(4).tolist(), TASK_LOSS: loss.round(6).tolist()}
