@@ -46,7 +46,7 @@ def _block(block):
         case PageFigure():
             with style():
                 drawn = _figure(block.whole.make())
-            entries = [f"legend: {', '.join(_said(label) for _, label in block.legend)}"] if block.legend else []
+            entries = [f"legend: {', '.join(map(_said, block.labels))}"] if block.labels else []
             return [f"-- figure {block.name}", f"caption: {block.caption}", *entries, *drawn]
         case PageTable():
             rows = [line for row in block.rows for line in ("", *map(_cell, row))]
