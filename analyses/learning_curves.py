@@ -12,7 +12,7 @@ from analyses.testing.accuracy import task_rows
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import read_metadata
 from trainers.intervals import PERCENT, POSITIVE, of_half_width, too_few
-from trainers.run import RunFolder
+from trainers.run import TASK_ACCURACY, TASK_LOSS, RunFolder
 from trainers.task_kinds import CLASSIFICATION
 
 __all__ = ["learning_curves"]
@@ -26,16 +26,17 @@ def learning_curves(folder: RunFolder) -> Table:
 
     Returns:
         Rows "train_loss" and "train_accuracy", means over the outer steps since the validation before; "val_loss" and
-        "val_accuracy" with an interval over the validation tasks; and "val_accuracy" of each of those tasks, the same
-        in every run of the same data, way and shot, where the run noted them down.
+        "val_accuracy" with an interval over the validation tasks; and both of each of those tasks, the same in every
+        run of the same data, way and shot, where the run noted them down.
 
     Raises:
         MetaprobeError: its tasks have no classes.
         UnreadableInput: the folder is no run, or damaged, or lines of its metrics.jsonl were lost.
     """
-    config, single = folder.read_config(), folder.read_task_scores()
+    config = folder.read_config()
     if config.loss != CLASSIFICATION.loss:
         raise MetaprobeError(f"{folder.path} is a run of tasks without classes, so there is no accuracy to draw")
+    single = {"loss": folder.read_tasks(TASK_LOSS), "accuracy": folder.read_tasks(TASK_ACCURACY)}
     rows, since, records, last = [], [], folder.read_metrics(), folder.checkpoint("last")
     if last.is_file() and len(records) < (done := read_metadata(last).iteration):
         raise UnreadableInput(f"{folder.metrics_file} ends at iteration {len(records)}; the run has taken {done}")
@@ -65,7 +66,7 @@ def learning_curves(folder: RunFolder) -> Table:
                 dataclasses.replace(identity, measure=f"train_{name}", value=mean, n=len(since) * config.meta_batch),
                 dataclasses.replace(identity, measure=f"val_{name}", value=val.value, n=config.val_tasks, **told),
             ]
-        accuracies = np.array(single.get(iteration, []))
-        rows += task_rows(identity, "val_accuracy", accuracies, range(len(accuracies)))
+            values = np.array(single[name].get(iteration, []))
+            rows += task_rows(identity, f"val_{name}", values, range(len(values)))
         since = []
     return Table.of(rows)

@@ -13,6 +13,7 @@ from torch import Tensor
 from analyses.freezing import TestPlan, mean_row, sampler_of
 from analyses.table import Row, Table
 from analyses.testing import learner_of
+from analyses.testing.accuracy import task_rows
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import load_checkpoint
 from trainers.clustering.clusters import Clusters, starting_point
@@ -61,8 +62,9 @@ def weight_distance(path: Path | str, data: Data, plan: TestPlan, inner_steps: i
     Returns:
         Rows "euclidean_distance", "rms_change" (the root of the mean squared change of a weight, ‖θ_T − θ‖₂/√d for a
         layer of d weights, by which layers of different sizes can be compared) and "relative_distance" (divided by the
-        layer's norm), means over tasks; the relative one is undefined for a layer whose weights are all zero. A learner
-        with several initialisations moves from the one that a task is assigned to, and is measured from there.
+        layer's norm), means over tasks, with `plan.per_task` also of each task; the relative one is undefined for a
+        layer whose weights are all zero. A learner with several initialisations moves from the one that a task is
+        assigned to, and is measured from there.
     """
     checkpoint = load_checkpoint(path)
     learner = learner_of(checkpoint, plan)
@@ -100,12 +102,13 @@ def weight_distance(path: Path | str, data: Data, plan: TestPlan, inner_steps: i
             np.concatenate(found),
             np.concatenate(norms[layer]),
             sizes[layer],
+            plan.task_rows,
         )
     )
 
 
 def _layer_rows(
-    identity: Row, distances: Float[np.ndarray, " task"], norms: Float[np.ndarray, " task"], size: int
+    identity: Row, distances: Float[np.ndarray, " task"], norms: Float[np.ndarray, " task"], size: int, tasks: range
 ) -> list[Row]:
     rows = []
     scales = {
@@ -119,4 +122,5 @@ def _layer_rows(
             rows.append(dataclasses.replace(identity, measure=measure, status="undefined", reason=reason))
             continue
         rows.append(mean_row(identity, measure, distances / scale, POSITIVE))
+        rows += task_rows(identity, measure, distances / scale, tasks)
     return rows

@@ -7,36 +7,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from analyses.readings import Estimate, Reading, Undefined
+from analyses.readings import Estimate, Reading
 from reports.evidence import Evidence
 from reports.quantities import Quantity
 from reports.wording import with_interval
 
-__all__ = ["Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "less_than", "not_below", "within"]
+__all__ = ["Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "not_below", "within"]
 
 Verdict = Literal["holds", "does not hold", "undecided", "not applicable", "not measured"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a part holds, by its whole interval; `above`, `below`, `within` and `less_than` make them."""
+    """When a part holds, by its whole interval; `above`, `below`, `within` and `not_below` make them."""
 
-    # from the evidence, (low, high) in which the interval must lie; None where that was not measured
-    region: Callable[[Evidence], tuple[float, float] | None]
+    region: tuple[float, float]  # (low, high) in which the interval must lie
     holds: str  # words for the parts that hold, "under 2.1 points"
     fails: str  # words for those that do not
+    lenient: bool = False  # whether a part holds, too, whose interval reaches across a bound
 
-    def judge(self, reading: Reading, evidence: Evidence) -> Verdict:
+    def judge(self, reading: Reading) -> Verdict:
         """Judge a reading by its whole interval, never by its value alone."""
-        region = self.region(evidence)
-        if reading is None or region is None:
-            return "not measured"
-        if isinstance(reading, Undefined) or reading.low is None or reading.high is None:
-            return "undecided"
-        low, high = region
-        if (reading.low > low or low == -math.inf) and (reading.high < high or high == math.inf):
-            return "holds"
-        return "does not hold" if reading.high < low or reading.low > high else "undecided"
+        if not isinstance(reading, Estimate):
+            return "not measured" if reading is None else "undecided"
+        low, high = self.region
+        if reading.low is not None and reading.high is not None:
+            if (reading.low > low or low == -math.inf) and (reading.high < high or high == math.inf):
+                return "holds"
+            if reading.high < low or reading.low > high:
+                return "does not hold"
+        return "holds" if self.lenient else "undecided"
 
 
 def above(bound: float, holds: str = "", fails: str = "") -> Rule:
@@ -51,53 +51,12 @@ def below(bound: float, holds: str = "", fails: str = "") -> Rule:
 
 def within(low: float, high: float, holds: str = "", fails: str = "") -> Rule:
     """Return the rule that the whole interval lies between two bounds."""
-    return Rule(
-        lambda _: (low, high), holds or f"within {low:g} to {high:g}", fails or f"not within {low:g} to {high:g}"
-    )
+    return Rule((low, high), holds or f"within {low:g} to {high:g}", fails or f"not within {low:g} to {high:g}")
 
 
 def not_below(bound: float, holds: str, fails: str) -> Rule:
     """Return the rule that fails only where the whole interval lies below a bound."""
-    return _NotBelow(lambda _: (bound, math.inf), holds, fails)
-
-
-def less_than(other: Quantity, holds: str, fails: str) -> Rule:
-    """Return the rule that the interval lies below that of another quantity, and does not touch it.
-
-    It fails where it lies above the other's; in between is undecided.
-    """
-
-    def region(evidence: Evidence) -> tuple[float, float] | None:
-        found = other.read(evidence)
-        if found is None:
-            return None
-        low = found.low if isinstance(found, Estimate) else None
-        return (math.inf, -math.inf) if low is None else (-math.inf, low)
-
-    return _LessThan(region, holds, fails, other)
-
-
-class _NotBelow(Rule):
-    def judge(self, reading: Reading, evidence: Evidence) -> Verdict:
-        found = super().judge(reading, evidence)
-        return "holds" if found == "undecided" and isinstance(reading, Estimate) else found
-
-
-@dataclass(frozen=True)
-class _LessThan(Rule):
-    other: Quantity
-
-    def judge(self, reading: Reading, evidence: Evidence) -> Verdict:
-        found = self.other.read(evidence)
-        if reading is None or found is None:
-            return "not measured"
-        if not isinstance(reading, Estimate) or not isinstance(found, Estimate):
-            return "undecided"
-        if None in (reading.low, reading.high, found.low, found.high):
-            return "undecided"
-        if reading.ends[1] < found.ends[0]:
-            return "holds"
-        return "does not hold" if reading.ends[0] > found.ends[1] else "undecided"
+    return Rule((bound, math.inf), holds, fails, lenient=True)
 
 
 @dataclass(frozen=True)

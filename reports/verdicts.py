@@ -31,7 +31,6 @@ class Judged:
     reading: Reading  # of its quantity
     verdict: Verdict  # on it
     alone: bool  # whether it fails by its own interval, and not by one that is simultaneous over the claim's parts
-    region: tuple[float, float] | None  # in which it holds; None where that is not known
     control: Reading  # reading of the control
 
 
@@ -79,14 +78,14 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
 
 def _judged(part: Part, reading: Reading, of: int, evidence: Evidence) -> Judged:
     """Judge one part `of` so many: it holds by its own interval, and fails by one that is simultaneous over them."""
-    verdict, alone = part.rule.judge(reading, evidence), False
+    verdict, alone = part.rule.judge(reading), False
     if verdict == "does not hold" and isinstance(reading, Estimate):
-        alone = part.rule.judge(reading.simultaneous(of, len(evidence.seeds)), evidence) != "does not hold"
+        alone = part.rule.judge(reading.simultaneous(of, len(evidence.seeds))) != "does not hold"
         verdict = "undecided" if alone else verdict
     if verdict == "holds" and part.clear_of is not None and _inside(reading, part.clear_of.read(evidence)):
         verdict = "undecided"
     control = None if part.control is None else part.control.read(evidence)
-    return Judged(part, reading, verdict, alone, part.rule.region(evidence), control)
+    return Judged(part, reading, verdict, alone, control)
 
 
 def _inside(found: Reading, null: Reading) -> bool:
@@ -125,7 +124,7 @@ def _control(claim: Claim, parts: tuple[Judged, ...], evidence: Evidence) -> str
         return ""
     if all(one.control is None for one in parts):
         return f"{capital(claim.control)} was not tested, so these numbers have nothing to be read against."
-    passed = [one.part.name for one in parts if one.part.rule.judge(one.control, evidence) == "holds"]
+    passed = [one.part.name for one in parts if one.part.rule.judge(one.control) == "holds"]
     return f"{capital(claim.control)} passes the same test for {listed(passed)}: there it shows nothing." * bool(passed)
 
 
@@ -153,9 +152,9 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
     found = one.reading
     if isinstance(found, Undefined):
         return f"Undefined, so nothing of this kind decides it: {found.reason}."
-    if found is None or found.low is None or found.high is None or one.region is None:
+    if found is None or found.low is None or found.high is None:
         return ""
-    bounds = [bound for bound in one.region if math.isfinite(bound)]
+    bounds = [bound for bound in one.part.rule.region if math.isfinite(bound)]
     bound = min(bounds, key=lambda bound: abs(bound - found.value), default=math.inf)
     if one.alone:
         return ""

@@ -46,7 +46,7 @@ def _block(block):
         case PageFigure():
             with style():
                 drawn = _figure(block.whole.make())
-            entries = [f"legend: {', '.join(_said(label) for _, label in block.legend)}"] if block.legend else []
+            entries = [f"legend: {', '.join(map(_said, block.labels))}"] if block.labels else []
             return [f"-- figure {block.name}", f"caption: {block.caption}", *entries, *drawn]
         case PageTable():
             rows = [line for row in block.rows for line in ("", *map(_cell, row))]
@@ -79,7 +79,7 @@ def _claim(found):
 
 def _part(one):
     told = [f"part {one.part.name}: {one.verdict}; {_reading(one.reading)}"]
-    region = "none" if one.region is None else " to ".join(map(_number, one.region))
+    region = " to ".join(map(_number, one.part.rule.region))
     told += [f"in {region}"] + [f"control {_reading(one.control)}"] * (one.control is not None)
     told += [f"printed {' '.join(map(_number, one.part.printed))}"] * bool(one.part.printed)
     return ["; ".join(told)]

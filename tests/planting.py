@@ -105,7 +105,7 @@ def moved(part: Part, claim: Claim, evidence: Evidence, wanted: Verdict) -> Evid
     """Return evidence whose rows that a part reads are moved until it has a verdict; as it is where none does."""
     with evidence.recording() as rows:
         part.quantity.read(evidence)
-    for move in _moves(part.rule.region(evidence) or (-math.inf, 0.0), wanted):
+    for move in _moves(part.rule.region, wanted):
         found = _changed(evidence, {row: move(row) for row in rows if not row.measure.endswith("_null")})
         if verdict_of(part, claim, found) == wanted:
             return found

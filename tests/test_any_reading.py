@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from analyses.readings import Estimate, Undefined
 from reports.blocks import build
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
-from reports.claims import Claim, Part, Told, above, below, less_than, not_below, within
+from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.page.files import _claims
 from reports.page.page import Page, render
 from reports.page.parts import ClaimsList, Section
@@ -52,7 +52,6 @@ rules = st.one_of(
     st.builds(below, bounds),
     st.builds(within, bounds, bounds),
     st.builds(lambda bound: not_below(bound, "none", "some"), bounds),
-    st.builds(lambda reading: less_than(Fixed(reading), "below", "not below"), readings),
 )
 
 

@@ -18,7 +18,7 @@ VALIDATED = {
 }
 
 
-@pytest.mark.parametrize("single", [{}, {"val_task_accuracy": [50.0, 70.0]}])
+@pytest.mark.parametrize("single", [{}, {"val_task_accuracy": [50.0, 70.0], "val_task_loss": [0.5, 1.0]}])
 def test_a_point_a_validation_and_means_of_training_between(tmp_path, single):
     folder = RunFolder(tmp_path)
     folder.claim(tiny(iterations=5, val_every=2, seed=3, meta_batch=4, val_tasks=8))
@@ -45,15 +45,17 @@ def test_a_point_a_validation_and_means_of_training_between(tmp_path, single):
         ("val_loss", 0.75, *map(pytest.approx, ends[0]), 8),
     ]
     tasks = [(row.iteration, row.task, row.measure, row.value, row.n) for row in curves.rows if row.task is not None]
-    expected = [(at, task, "val_accuracy", value, 1) for at in (2, 4, 5) for task, value in enumerate((50.0, 70.0))]
+    numbers = {"val_loss": (0.5, 1.0), "val_accuracy": (50.0, 70.0)}
+    expected = [(at, i, name, x, 1) for at in (2, 4, 5) for name, each in numbers.items() for i, x in enumerate(each)]
     assert tasks == (expected if single else [])
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "anil"])
 def test_a_run_notes_down_each_validation_task(tmp_path, toy, algorithm):
     train(tiny(algorithm), toy, tmp_path / "run")
-    rows = [row for row in learning_curves(RunFolder(tmp_path / "run")).rows if row.measure == "val_accuracy"]
+    rows = [row for row in learning_curves(RunFolder(tmp_path / "run")).rows if row.measure.startswith("val")]
     for mean in (row for row in rows if row.task is None):
-        tasks = [row for row in rows if row.iteration == mean.iteration and row.task is not None]
+        alike = [row for row in rows if (row.iteration, row.measure) == (mean.iteration, mean.measure)]
+        tasks = [row for row in alike if row.task is not None]
         assert [row.task for row in tasks] == list(range(mean.n))
         assert np.mean([row.value for row in tasks]) == pytest.approx(mean.value, abs=1e-4)

@@ -1,5 +1,6 @@
 """The outer loop: learning, checkpoints, interruption, divergence."""
 
+import hashlib
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from trainers.evaluate import Evaluation
 from trainers.files import alone_in, replacing
 from trainers.interrupt import Interrupted
 from trainers.outer_loop import Diverged, train
-from trainers.run import CHECKPOINT_NAMES, RunFolder
+from trainers.run import CHECKPOINT_NAMES, TASK_ACCURACY, TASK_LOSS, RunFolder
 
 
 def tiny(algorithm="maml", **changes):
@@ -48,7 +49,7 @@ def test_a_run_leaves_what_it_says(tmp_path, toy):
     records = folder.read_metrics()
     assert [record["iteration"] for record in records] == list(range(1, 10))
     validated = {r["iteration"]: r["val_accuracy"] for r in records if "val_accuracy" in r}
-    assert set(validated) == set(folder.read_task_scores()) == {4, 8, 9}
+    assert set(validated) == set(folder.read_tasks(TASK_ACCURACY)) == set(folder.read_tasks(TASK_LOSS)) == {4, 8, 9}
     best = load_checkpoint(folder.checkpoint("best"))
     assert best.metrics["val_accuracy"] == max(validated.values())
     assert folder.read_config() == tiny()
@@ -189,12 +190,19 @@ def test_metrics_with_a_torn_last_line(tmp_path):
 def test_metrics_of_single_tasks_are_kept_when_a_run_is_resumed_and_older_runs_have_none(tmp_path):
     folder, known = RunFolder(tmp_path), RECORD | VALIDATED
     folder.append_metrics(known)
-    folder.append_metrics(known | {"iteration": 2, "val_task_accuracy": [20.0, 13.3333]})
+    folder.append_metrics(known | {"iteration": 2, TASK_ACCURACY: [20.0, 13.3333]})
+    digest = folder.metrics_digest()
+    told = {name: value for name, value in known.items() if name != "seconds"}
+    lines = [[told, []], [told | {"iteration": 2}, [20.0, 13.3333]]]  # as ever: what was measured on older runs stays
+    assert digest == hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()
+    folder.append_metrics(known | {"iteration": 3, TASK_ACCURACY: [20.0, 13.3333], TASK_LOSS: [1.5, 1.25]})
+    assert folder.metrics_digest() != digest
     before = folder.metrics_file.read_bytes()
-    folder.append_metrics(RECORD | {"iteration": 3})
-    assert folder.rewind_metrics(2) == folder.read_metrics() == [known, known | {"iteration": 2}]
+    folder.append_metrics(RECORD | {"iteration": 4})
+    assert folder.rewind_metrics(3) == folder.read_metrics() == [known | {"iteration": at} for at in (1, 2, 3)]
     assert folder.metrics_file.read_bytes() == before
-    assert folder.read_task_scores() == {2: [20.0, 13.3333]}
+    assert folder.read_tasks(TASK_ACCURACY) == {2: [20.0, 13.3333], 3: [20.0, 13.3333]}
+    assert folder.read_tasks(TASK_LOSS) == {3: [1.5, 1.25]}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +223,7 @@ def test_metrics_of_single_tasks_are_kept_when_a_run_is_resumed_and_older_runs_h
         json.dumps(RECORD | {"val_task_accuracy": [20.0]}).encode(),
         json.dumps(RECORD | VALIDATED | {"val_task_accuracy": [20.0, None]}).encode(),
         json.dumps(RECORD | VALIDATED | {"val_task_accuracy": 20.0}).encode(),
+        json.dumps(RECORD | VALIDATED | {"val_task_loss": [1.5, "no"]}).encode(),
     ],
 )
 def test_damaged_metrics_are_told_with_their_line(tmp_path, line):

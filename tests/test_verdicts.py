@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from analyses.readings import Estimate, Undefined
-from reports.claims import Claim, Part, Told, above, below, less_than, not_below, within
+from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.quantities import Computed, q
 from reports.verdicts import all_of, judge
 from tests.evidence_rows import accuracy, evidence_of, of_tasks
@@ -31,10 +31,6 @@ CASES = [
     (within(-1, 1), (0, -0.5, 0.5), "holds"), (within(-1, 1), (1.5, 1.2, 2), "does not hold"),
     (within(-1, 1), (-3, -4, -2), "does not hold"), (within(-1, 1), (0.9, 0.5, 1.5), "undecided"),
     (within(-1, 1), (0, -2, 2), "undecided"), (above(2), (3, None, None), "undecided"), (above(2), (), "not measured"),
-    (less_than(fixed(5, 4, 6), "below", "not below"), (3, 2, 3.5), "holds"),
-    (less_than(fixed(5, 4, 6), "below", "not below"), (3, 2, 4.5), "undecided"),
-    (less_than(fixed(5, 4, 6), "below", "not below"), (7, 6.5, 8), "does not hold"),
-    (less_than(fixed(), "below", "not below"), (7, 6.5, 8), "not measured"),
     (not_below(0, "no loss", "a loss"), (-1, -2, 0.5), "holds"),
     (not_below(0, "no loss", "a loss"), (-1, -2, -0.5), "does not hold"),
     (not_below(0, "no loss", "a loss"), (), "not measured"),

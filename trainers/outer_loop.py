@@ -34,7 +34,7 @@ from trainers.progress import ProgressLine, SilentProgress
 from trainers.provenance import provenance
 from trainers.ranks import RankLost, Ranks
 from trainers.resume import OuterState
-from trainers.run import RunFolder
+from trainers.run import TASK_LOSS, RunFolder, task_metric
 from trainers.saving import Saver
 from trainers.task_kinds import CLASSIFICATION, KINDS
 from trainers.tasks.data import Data, check_data, queries_of, task_sampler
@@ -277,4 +277,4 @@ class _Run:
         if (goodness := self.kind.goodness(metrics[f"val_{self.kind.metric}"])) > self.state.best:
             self.state.best = goodness
             self.saver.save("best")
-        return metrics | {f"val_task_{self.kind.metric}": score.round(4).tolist()}
+        return metrics | {task_metric(self.kind): score.round(4).tolist(), TASK_LOSS: loss.round(6).tolist()}

@@ -18,9 +18,9 @@ from trainers.files import TEMPORARY, remove_abandoned, write_text
 from trainers.formats.safetensors_header import read_regular
 from trainers.formats.strict_json import parse_json
 from trainers.formats.strict_toml import read_toml
-from trainers.task_kinds import CLASSIFICATION, KINDS
+from trainers.task_kinds import CLASSIFICATION, KINDS, TaskKind
 
-__all__ = ["CHECKPOINT_NAMES", "RunFolder"]
+__all__ = ["CHECKPOINT_NAMES", "TASK_ACCURACY", "TASK_LOSS", "RunFolder", "task_metric"]
 
 CHECKPOINT_NAMES = ("start", "third", "two-thirds", "best", "last")
 """Checkpoints of a run: untrained, at 1/3 and 2/3, of the best validation accuracy, and of the latest iteration."""
@@ -127,19 +127,24 @@ class RunFolder:
         """
         return [numbers for _, numbers, _ in self._lines()]
 
-    def read_task_scores(self) -> dict[int, list[float]]:
-        """Read the metric (of classes accuracy, in percent) of each validation task, by iteration.
+    def read_tasks(self, name: str) -> dict[int, list[float]]:
+        """Read a number of each validation task, by iteration; older runs kept means alone, or no losses.
 
-        Older runs kept means alone.
+        Args:
+            name: `TASK_ACCURACY` (percent), `TASK_LOSS` (nats), or `task_metric` of a kind of tasks.
 
         Raises:
             UnreadableInput: as `read_metrics`.
         """
-        return {int(numbers["iteration"]): tasks for _, numbers, tasks in self._lines() if tasks}
+        return {int(numbers["iteration"]): tasks[name] for _, numbers, tasks in self._lines() if name in tasks}
 
     def metrics_digest(self) -> str:
         """Return the SHA-256 of what metrics.jsonl says, but for times and memory, which no two runs share."""
-        kept = [[{k: v for k, v in numbers.items() if k not in _TIMES}, tasks] for _, numbers, tasks in self._lines()]
+        kept = []
+        for _, numbers, tasks in self._lines():
+            known = {name: value for name, value in numbers.items() if name not in _TIMES}
+            metric = next((values for name, values in tasks.items() if name != TASK_LOSS), [])
+            kept.append([known, metric, *tasks.get(TASK_LOSS, [])])  # older runs have no losses
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
     def rewind_metrics(self, iteration: int) -> list[dict[str, float]]:
@@ -148,8 +153,8 @@ class RunFolder:
         write_text(self.metrics_file, "".join(f"{line.decode()}\n" for line, _ in kept))
         return [numbers for _, numbers in kept]
 
-    def _lines(self) -> list[tuple[bytes, dict[str, float], list[float]]]:
-        """Return each line, its numbers, and the metric of single validation tasks, none where it has none."""
+    def _lines(self) -> list[tuple[bytes, dict[str, float], dict[str, list[float]]]]:
+        """Return each line, its numbers, and those of single validation tasks by their names."""
         if not self.metrics_file.exists():
             return []
         content = read_regular(self.metrics_file, _MOST_BYTES)
@@ -162,30 +167,35 @@ class RunFolder:
         return found
 
 
+def task_metric(kind: TaskKind) -> str:
+    """Return what metrics.jsonl calls the metric of single validation tasks."""
+    return f"val_task_{kind.metric}"
+
+
 _ALWAYS = ("iteration", "train_loss", "train_{metric}", "seconds")
 _VALIDATION = ("val_iteration", "val_loss", "val_{metric}", "val_loss_half_width", "val_{metric}_half_width")
-_SINGLE = "val_task_{metric}"  # of each validation task, the same in every run: so runs are compared task by task
+TASK_ACCURACY, TASK_LOSS = task_metric(CLASSIFICATION), "val_task_loss"
+"""Of each validation task: tasks are the same in every run, so that runs are compared task by task."""
 _OPTIONAL = {"peak_memory_mb"}
 _MOST_BYTES = 512 << 20  # a million iterations have half of it
 _TIMES = {"seconds", "peak_memory_mb"}
 
 
-def _record(line: bytes, where: str) -> tuple[dict[str, float], list[float]]:
+def _record(line: bytes, where: str) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return the numbers of one line of metrics.jsonl, and those of single tasks, checked: all there and finite."""
     try:
         record = parse_json(line.decode(), depth=2)
-        metric = next(
-            (kind.metric for kind in KINDS.values() if f"train_{kind.metric}" in record), CLASSIFICATION.metric
-        )
-        single = _SINGLE.format(metric=metric)
-        tasks = record.pop(single, []) if "val_iteration" in record else []
-        wanted = _ALWAYS + (_VALIDATION if "val_iteration" in record else ())
-        wanted = tuple(name.format(metric=metric) for name in wanted)
+        kind = next((kind for kind in KINDS.values() if f"train_{kind.metric}" in record), CLASSIFICATION)
+        validated = "val_iteration" in record
+        names = (task_metric(kind), TASK_LOSS)
+        tasks = {name: record.pop(name) for name in names if validated and name in record}
+        wanted = tuple(name.format(metric=kind.metric) for name in _ALWAYS + (_VALIDATION if validated else ()))
         if set(record) - _OPTIONAL != set(wanted):
             raise ValueError(f"expected the names {', '.join(wanted)}")
-        for name, value in (*record.items(), *((single, value) for value in tasks)):
+        single = ((name, value) for name, values in tasks.items() for value in values)
+        for name, value in (*record.items(), *single):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r}, expected a number")
     except (ValueError, TypeError, AttributeError, OverflowError) as error:  # the last of a number of 400 digits
         raise UnreadableInput(f"{where}: not a metrics record: {error}") from error
-    return record, list(tasks)
+    return record, {name: list(values) for name, values in tasks.items()}

@@ -42,15 +42,18 @@ def on_page(block: _Block, evidence: Evidence) -> PageFigure | None:
     shown = block.draw(evidence) if isinstance(block, declared.Custom) else sketches(block, evidence)
     if not shown:
         return None
-    width = _PANEL.get(block.columns, _NARROW)
-    with style():
-        figures = [Figure(figsize=(width, _height(sketch, width))) for sketch in shown]
-        _paint(block, shown, figures)
-        named = ((f"{block.name}-{place}", sketch.title or block.name) for place, sketch in enumerate(shown, 1))
-        panels = tuple(svg_of(figure, *name) for figure, name in zip(figures, named, strict=True))
-        legend = tuple((_mark(key, f"{block.name}-key-{i}"), key.label) for i, key in enumerate(_keys(shown), 1))
-    row = round(block.columns * (96 * width + _GAP))
-    return PageFigure(block.name, block.caption, panels, legend, row, drawing(block, shown))
+    width, keys = _PANEL.get(block.columns, _NARROW), _keys(shown)
+
+    def draw() -> tuple[tuple[str, ...], tuple[str, ...]]:
+        with style():
+            figures = [Figure(figsize=(width, _height(sketch, width))) for sketch in shown]
+            _paint(block, shown, figures)
+            named = ((f"{block.name}-{place}", sketch.title or block.name) for place, sketch in enumerate(shown, 1))
+            panels = tuple(svg_of(figure, *name) for figure, name in zip(figures, named, strict=True))
+            return panels, tuple(_mark(key, f"{block.name}-key-{i}") for i, key in enumerate(keys, 1))
+
+    labels, row = tuple(key.label for key in keys), round(block.columns * (96 * width + _GAP))
+    return PageFigure(block.name, block.caption, draw, labels, row, drawing(block, shown))
 
 
 def drawing(block: _Block, shown: Sequence[Sketch]) -> Drawing:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from analyses.table import Row
@@ -70,11 +72,25 @@ class PageFigure(_Named):
     """A figure: inline on the page, and as SVG and PDF files."""
 
     caption: str  # what it shows and how to read it, with citations
-    panels: tuple[str, ...]  # SVG elements, which stand beside or under each other as there is room
-    legend: tuple[tuple[str, str], ...]  # (mark, an SVG element; its label) of each entry
+    draw: Callable[[], tuple[tuple[str, ...], tuple[str, ...]]]  # draws its panels and the marks of its legend
+    labels: tuple[str, ...]  # of the legend
     width: int  # of a row of panels with the gaps between them, in pixels
     whole: Drawing  # all panels in one, for the files
     behind: Rows | None = None  # what it draws
+
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """SVG elements, which stand beside or under each other as there is room."""
+        return self._drawn[0]
+
+    @property
+    def legend(self) -> tuple[tuple[str, str], ...]:
+        """(Mark, an SVG element; its label) of each entry."""
+        return tuple(zip(self._drawn[1], self.labels, strict=True))
+
+    @cached_property
+    def _drawn(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.draw()  # only when asked for: most of the time that a page takes
 
 
 @dataclass(frozen=True)

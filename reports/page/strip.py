@@ -66,7 +66,7 @@ def _told(one: Judged, claim: Claim, reading: Reading, of: str = "") -> str:
 
 
 def _scale(ones: Sequence[Judged]) -> Scale:
-    bounds = {bound for one in ones for bound in one.region or () if math.isfinite(bound)}
+    bounds = {bound for one in ones for bound in one.part.rule.region if math.isfinite(bound)}
     core = [value for one in ones for value in one.part.printed]
     core += [v for one in ones if isinstance(one.reading, Estimate) for v in (one.reading.value, *one.reading.ends)]
     wide = [one.control.value for one in ones if isinstance(one.control, Estimate)]
@@ -76,10 +76,9 @@ def _scale(ones: Sequence[Judged]) -> Scale:
 def _lane(one: Judged, claim: Claim, y: float, height: float, scale: Scale) -> str:
     """Return a part at its place; y is the middle of its lane."""
     name, named, radius = one.part.name, height >= _NAMED, min(3.0, height / 2 - 0.4)
-    low, high = one.region or (math.inf, -math.inf)
+    left, right = (scale.place(bound)[0] for bound in one.part.rule.region)
     drawn = ""
-    if low < high:
-        (left, _), (right, _) = scale.place(low), scale.place(high)
+    if left < right:
         box = f'x="{left:.1f}" y="{y - height / 2 + 0.3:.1f}" width="{right - left:.1f}" height="{height - 0.6:.1f}"'
         drawn += _titled(f"where it holds for {name}: {one.part.rule.holds}", f'<rect {box} fill="{_REGION}"/>')
     if named:

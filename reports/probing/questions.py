@@ -42,7 +42,7 @@ def untaught(evidence: Evidence, margin: float, *learners: str, control: bool = 
     for who in learners:
         for over, gain in list(gains(who, evidence).items())[not control:]:
             found = gain.read(evidence)
-            if above(margin).judge(found, evidence) not in ("holds", "not measured"):
+            if above(margin).judge(found) not in ("holds", "not measured"):
                 told = with_interval(found, signed=True, unit=" points")
                 return (f"{labels.get(who) or label_of(who)} is not shown to have learned what could be reused: its "
                         f"gain {over} is {told}, and not clear of {margin} points.")

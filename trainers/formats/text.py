@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 __all__ = ["fits_utf8", "typeset", "visible"]
@@ -36,17 +37,15 @@ def typeset(text: str) -> str:
     Control characters, which XML cannot hold, direction marks, which show a name as another, and half surrogate pairs
     become `\x1b`, `\u202e`, `\udcff`. Spaces of any width, tabs, line ends and backslashes stay.
     """
-    if text.isprintable():
-        return text
-    return "".join(letter if letter in "\n\t" or _is_space(letter) else _escape_unprinted(letter) for letter in text)
+    return _SUSPECT.sub(_escape_unprinted, text)
 
 
-def _is_space(character: str) -> bool:
-    return unicodedata.category(character) == "Zs"
+_SUSPECT = re.compile(r"[^\n\t\x20-\x7e]")  # may not print
 
 
-def _escape_unprinted(character: str) -> str:
-    return character if character.isprintable() else _escape(character)
+def _escape_unprinted(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if character.isprintable() or unicodedata.category(character) == "Zs" else _escape(character)
 
 
 def _escape(character: str) -> str:

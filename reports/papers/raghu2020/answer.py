@@ -48,8 +48,8 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     freezing = all_of(one.verdict for one in blocks[-1:])
     similarity = all_of(one.verdict for one in judged["R2"].parts if one.part.clear_of is not None)
     lead, over_chance = (gain.read(evidence) for gain in gains("maml", evidence).values())
-    learned = learned_by(lead, over_chance, evidence)
-    untrained = {one.part.name: one.part.rule.judge(one.control, evidence) for one in blocks}
+    learned = learned_by(lead, over_chance)
+    untrained = {one.part.name: one.part.rule.judge(one.control) for one in blocks}
     found = {verdict: [one.part.name for one in blocks if one.verdict == verdict] for verdict in _COSTS}
     reused = [name for name in found["holds"] if name != full and untrained[name] == "does not hold"]
     passed = [name for name, verdict in untrained.items() if verdict == "holds"]
@@ -70,9 +70,9 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     every = (*_numbers(evidence), *_tension(freezing, similarity, learned), f"{capital('; '.join(told))}.")
     return Answer(classify(freezing, similarity, learned, bool(reused)), every, _RULES, figure)
 
-def learned_by(lead: Reading, over_chance: Reading, evidence: Evidence) -> Verdict:
+def learned_by(lead: Reading, over_chance: Reading) -> Verdict:
     """Return whether both gains are shown to be above the margin; "not measured" without an untrained network."""
-    verdicts = [above(COST).judge(gain, evidence) for gain in (lead, over_chance)]
+    verdicts = [above(COST).judge(gain) for gain in (lead, over_chance)]
     if "not measured" in verdicts:
         return "not measured"
     return "holds" if set(verdicts) == {"holds"} else "does not hold" if "does not hold" in verdicts else "undecided"

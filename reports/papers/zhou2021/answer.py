@@ -65,7 +65,7 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
                f"former show the domains, as the paper says, {_OPEN.get(verdict, verdict)}.")
     order = "unchanged_by_label_order"
     stay, chance = (q(name, learner=main, view="all").read(evidence) for name in (order, f"{order}_null"))
-    if below(0.9).judge(stay, evidence) == "holds":  # else the order of the labels is not worth a sentence
+    if below(0.9).judge(stay) == "holds":  # else the order of the labels is not worth a sentence
         yield (f"A share of {with_interval(stay, 2)} of tasks stay in their cluster when only the labels of their "
                f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters follow "
                "the order of the labels.")
@@ -81,7 +81,7 @@ def _symmetric(evidence: Evidence) -> Iterator[str]:
         rand = q("adjusted_rand", learner=key, view="assignment").read(evidence)
         if over is None:
             return
-        word = _GAINS.get(above(0).judge(over, evidence), "neither gains nor loses clearly")
+        word = _GAINS.get(above(0).judge(over), "neither gains nor loses clearly")
         agrees = f" (clusters agree with the domains to {with_interval(rand, 2)})" * isinstance(rand, Estimate)
         told.append(f"with {by} it {word}, {with_interval(over, 1, ' points', signed=True)}{agrees}")
     yield (f"TSA-MAML against MAML trained on for as long: {'; '.join(told)}. The latter, where the order of labels "
