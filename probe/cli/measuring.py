@@ -163,10 +163,10 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
-    stores = stores if of_arrays(stores) else as_stores(stores)
-    check_outputs((csv, figure), (*stores, *([groups] if groups else [])))
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
+    stores = stores if of_arrays(stores) else as_stores(stores)
+    check_outputs((csv, figure), (*stores, *([groups] if groups else [])))
     if of_arrays(stores):
         for option, value in (("--phases", phases is not None), ("--each", each), ("--over tasks", over == "tasks")):
             if value:
