@@ -43,7 +43,6 @@ def freeze(
     other_steps: Literal["ends", "all"] = "ends",
     adapts: Literal["trained", "all"] = "trained",
     per_task: Flag = False,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     data_root: DataRoot = None,
@@ -68,7 +67,6 @@ def freeze(
         adapts: Let the layers adapt that the learner was trained to adapt, or all that are not frozen (for ANIL and
             maml_head, whose body takes no steps as trained).
         per_task: Give the accuracy of every task a row, too.
-        n_query: Query images of a class.
         otherwise: than in training.
         seed: Names the tasks.
         data_root: Folder of the data sets.
@@ -90,7 +88,14 @@ def freeze(
     if sets and all_subsets:
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True, otherwise=otherwise)
+    plan = TestPlan(
+        tasks=tasks,
+        n_query=otherwise.queries,
+        seed=seed,
+        device=device,
+        per_task=True,
+        otherwise=otherwise,
+    )
     warn_of_few(tasks)
     tables = []
     for path in checkpoints:

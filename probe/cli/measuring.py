@@ -46,7 +46,6 @@ def capture(
     raw: Flag = False,
     float16: Flag = False,
     zstd: Flag = False,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     data_root: DataRoot = None,
@@ -66,7 +65,6 @@ def capture(
         raw: Also store every activation, not only moments and a sketch.
         float16: Store raw activations in half precision; one that overflows is an error.
         zstd: Compress raw activations (needs hdf5plugin).
-        n_query: Query images of a class.
         otherwise: than in training.
         seed: Names the tasks.
         data_root: Folder of the data sets.
@@ -81,7 +79,7 @@ def capture(
     device_named(device)  # what is not there is told before data are read
     check_outputs((out,), (checkpoint,))
     check_whole("tasks", tasks, 1, LARGEST_SET)  # what a store's reader takes
-    check_whole("n_query", n_query, 1, LARGEST_SET)
+    check_whole("n_query", otherwise.n_query, 1, LARGEST_SET)
     check_whole("sketch_rows", sketch_rows, 1, LARGEST_SET)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
@@ -90,9 +88,9 @@ def capture(
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
-            checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
-            inner_steps=inner_steps, sketch_rows=sketch_rows, device=device, otherwise=otherwise,
-            advance=lambda done: bar.advance(steps=done),
+            checkpoint, imageset, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed,
+            n_query=otherwise.queries, otherwise=otherwise, inner_steps=inner_steps, sketch_rows=sketch_rows,
+            device=device, advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
     write_line(visible(str(out)))
     return 0
@@ -159,7 +157,6 @@ def distance(
     data: DataSet = None,
     tasks: int = 100,
     inner_steps: InnerSteps = None,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     data_root: DataRoot = None,
@@ -174,7 +171,6 @@ def distance(
         data: the data set.
         tasks: How many tasks.
         inner_steps: Steps on each support set.
-        n_query: Query images of a class, which do not count here: with the same, tasks are those of other commands.
         otherwise: than in training.
         seed: Names the tasks.
         data_root: Folder of the data sets.
@@ -192,7 +188,7 @@ def distance(
     for path in checkpoints:
         config = load_checkpoint(path).config
         imageset = load_data(config, data, data_root, images=otherwise)
-        plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, otherwise=otherwise)
+        plan = TestPlan(tasks=tasks, n_query=otherwise.queries, seed=seed, device=device, otherwise=otherwise)
         tables.append(weight_distance(path, imageset, plan, inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)
 

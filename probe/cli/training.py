@@ -123,7 +123,6 @@ def evaluate(
         int | None,
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
     ] = None,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     norm: Annotated[
         TestNorm | None,
@@ -146,7 +145,6 @@ def evaluate(
         head: Its own adapted head, or none (nil): support labels weighted by cosine similarity of features.
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
-        n_query: Query images of a class.
         otherwise: than in training.
         norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
             that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more).
@@ -162,7 +160,15 @@ def evaluate(
 
     loaded = load_checkpoint(checkpoint)
     imageset = load_data(loaded.config, data, data_root, images=otherwise)
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
+    plan = TestPlan(
+        tasks=tasks,
+        n_query=otherwise.queries,
+        seed=seed,
+        split=split,
+        device=device,
+        norm=norm,
+        otherwise=otherwise,
+    )
     warn_of_few(tasks)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
         table = accuracy_of(
