@@ -68,6 +68,7 @@ def test_rows_say_what_is_otherwise_and_keep_the_checkpoints_name(path: Path) ->
     for otherwise, told in (
         (Otherwise(n_way=4), "4 ways under a new head, drawn with seed 5 (trained: 3)"),
         (Otherwise(n_shot=1), "1 shots (trained: 2)"),
+        (Otherwise(n_query=2), "2 queries a class (trained: 3)"),
         (Otherwise(inner_lr=0.3), "inner rate 0.3 (trained: 0.1)"),
         (Otherwise(image_size=8, colour="grey"), "images brought to 8 × 8 and turned grey"),
     ):
@@ -82,7 +83,7 @@ def test_rows_say_what_is_otherwise_and_keep_the_checkpoints_name(path: Path) ->
 
 def test_a_capture_and_its_similarities_say_it_too(path: Path, tmp_path: Path) -> None:
     for otherwise, told in ((AS_TRAINED, None), (Otherwise(n_way=2, n_shot=3, inner_lr=0.2, image_size=8), "2 ways")):
-        out = capture_checkpoint(path, IMAGESET, tmp_path / "store.h5", tasks=3, n_query=2, otherwise=otherwise)
+        out = capture_checkpoint(path, IMAGESET, tmp_path / "store.h5", tasks=3, n_query=3, otherwise=otherwise)
         rows = similarity(out, replicates=0, permutations=0).rows
         assert all(told in str(row.reason) if told else "ways" not in str(row.reason) for row in rows)
     assert "3 shots (trained: 2); inner rate 0.2 (trained: 0.1); images brought to 8 × 8" in str(rows[0].reason)

@@ -13,7 +13,7 @@ from trainers.limits import check_rate, check_whole
 if TYPE_CHECKING:
     from trainers.checkpoint import Checkpoint
 
-__all__ = ["AS_TRAINED", "OtherImages", "Otherwise"]
+__all__ = ["AS_TRAINED", "TEST_QUERIES", "OtherImages", "Otherwise"]
 
 _AS_TRAINED = "(default: as in training)"
 
@@ -50,13 +50,21 @@ class Otherwise(OtherImages):
     heads, with the seed of the run."""
     n_shot: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_AS_TRAINED)] = None
     """Support images of a class."""
+    n_query: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 15)")] = None
+    """Query images of a class."""
     inner_lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_AS_TRAINED)] = None
     """Step size of the inner loop, on the mean loss."""
 
     def __post_init__(self) -> None:
         check_whole("n_way", self.n_way, 2)
         check_whole("n_shot", self.n_shot, 1)
+        check_whole("n_query", self.n_query, 1)
         check_rate("inner_lr", self.inner_lr)
+
+    @property
+    def queries(self) -> int:
+        """Query images of a class, as told or as tests have them."""
+        return TEST_QUERIES if self.n_query is None else self.n_query
 
     def told(self, checkpoint: Checkpoint) -> str:
         """Return what of a test is otherwise than a checkpoint was trained, in words; "" for nothing."""
@@ -66,10 +74,15 @@ class Otherwise(OtherImages):
             parts.append(f"{self.n_way} ways under a new head, drawn with seed {trained.seed} (trained: {shape.n_way})")
         if self.n_shot not in (None, trained.n_shot):
             parts.append(f"{self.n_shot} shots (trained: {trained.n_shot})")
+        if self.n_query not in (None, trained.n_query):
+            parts.append(f"{self.n_query} queries a class (trained: {trained.n_query})")
         if self.inner_lr not in (None, checkpoint.adaptation.inner_lr):
             parts.append(f"inner rate {self.inner_lr:g} (trained: {checkpoint.adaptation.inner_lr:g})")
         return "; ".join(filter(None, (*parts, self.told_of_images(checkpoint))))
 
+
+TEST_QUERIES = 15
+"""Query images of a class in tests that are not told how many; rows say nothing of them then."""
 
 AS_TRAINED = Otherwise()
 """A test of what was trained, as it was trained."""

@@ -23,7 +23,6 @@ from probe.cli.arguments import (
     comma_separated,
     finish,
     load_data,
-    told,
     warn_of_few,
 )
 from probe.cli.inputs import opened
@@ -48,7 +47,6 @@ def freeze(
     other_steps: Literal["ends", "all"] = "ends",
     adapts: Literal["trained", "all"] = "trained",
     per_task: Flag = False,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     network: Network = None,
@@ -74,7 +72,6 @@ def freeze(
         adapts: Let the layers adapt that the learner was trained to adapt, or all that are not frozen (for ANIL and
             maml_head, whose body takes no steps as trained).
         per_task: Give the accuracy of every task a row, too.
-        n_query: Query images of a class.
         otherwise: than in training.
         seed: Names the tasks.
         network: What the checkpoints are of, where that is code of yours.
@@ -98,7 +95,14 @@ def freeze(
     if sets and all_subsets:
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None
-    plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, device=device, per_task=True, otherwise=otherwise)
+    plan = TestPlan(
+        tasks=tasks,
+        n_query=otherwise.queries,
+        seed=seed,
+        device=device,
+        per_task=True,
+        otherwise=otherwise,
+    )
     warn_of_few(tasks)
     tables = []
     for given in checkpoints:
@@ -107,7 +111,7 @@ def freeze(
         steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested
         source = load_data(checkpoint.config, data, data_root, images=otherwise)
         classes = checkpoint.config.loss == CLASSIFICATION.loss
-        own = dataclasses.replace(plan, n_query=queries_of(source, n_query, told("n_query")))
+        own = dataclasses.replace(plan, n_query=queries_of(source, otherwise.queries, otherwise.n_query is not None))
         with ProgressLine(f"freeze {path.name}", 0, unit="tasks") as bar:
             found = run(
                 path, source, own, frozen=subsets_of(layers[:-1]) if all_subsets else named, inner_steps=inner_steps,

@@ -24,7 +24,6 @@ from probe.cli.arguments import (
     comma_separated,
     finish,
     load_data,
-    told,
 )
 from probe.cli.arrays import compared_arrays, of_arrays
 from probe.cli.comparing import compared
@@ -50,7 +49,6 @@ def capture(
     raw: Flag = False,
     float16: Flag = False,
     zstd: Flag = False,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     network: Network = None,
@@ -71,7 +69,6 @@ def capture(
         raw: Also store every activation, not only moments and a sketch.
         float16: Store raw activations in half precision; one that overflows is an error.
         zstd: Compress raw activations (needs hdf5plugin).
-        n_query: Query images of a class.
         otherwise: than in training.
         seed: Names the tasks.
         network: What it is of, where that is code of yours.
@@ -87,17 +84,17 @@ def capture(
     device_named(device)  # what is not there is told before data are read
     check_outputs((out,), (checkpoint,))
     check_whole("tasks", tasks, 1, LARGEST_SET)  # what a store's reader takes
-    check_whole("n_query", n_query, 1, LARGEST_SET)
+    check_whole("n_query", otherwise.n_query, 1, LARGEST_SET)
     check_whole("sketch_rows", sketch_rows, 1, LARGEST_SET)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     checkpoint, loaded = opened(checkpoint, network)
     source = load_data(loaded.config, data, data_root, images=otherwise)
-    n_query = queries_of(source, n_query, told("n_query"))
+    queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)
     options = RawOptions("float16" if float16 else "as computed", zstd) if raw else False
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
-            checkpoint, source, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=n_query,
+            checkpoint, source, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=queries,
             inner_steps=inner_steps, sketch_rows=sketch_rows, device=device, otherwise=otherwise,
             advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
@@ -192,7 +189,6 @@ def distance(
     data: DataSet = None,
     tasks: int = 100,
     inner_steps: InnerSteps = None,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     seed: int = 0,
     network: Network = None,
@@ -208,7 +204,6 @@ def distance(
         data: the data set.
         tasks: How many tasks.
         inner_steps: Steps on each support set.
-        n_query: Query images of a class, which do not count here: with the same, tasks are those of other commands.
         otherwise: than in training.
         seed: Names the tasks.
         network: What it is of, where that is code of yours.
@@ -227,7 +222,7 @@ def distance(
     for given in checkpoints:
         path, loaded = opened(given, network)
         source = load_data(loaded.config, data, data_root, images=otherwise)
-        queries = queries_of(source, n_query, told("n_query"))
+        queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)
         plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, device=device, otherwise=otherwise)
         tables.append(weight_distance(path, source, plan, inner_steps))
     return finish(tables, "weight distance before and after adaptation", csv, json)

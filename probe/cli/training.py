@@ -127,7 +127,6 @@ def evaluate(
         int | None,
         tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
     ] = None,
-    n_query: int = 15,
     otherwise: OtherwiseAsked = AS_TRAINED,
     norm: Annotated[
         TestNorm | None,
@@ -151,7 +150,6 @@ def evaluate(
         head: Its own adapted head, or none (nil): support labels weighted by cosine similarity of features.
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
-        n_query: Query images of a class.
         otherwise: than in training.
         norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
             that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more); of an
@@ -169,7 +167,7 @@ def evaluate(
 
     checkpoint, loaded = opened(checkpoint, network)
     source = load_data(loaded.config, data, data_root, images=otherwise)
-    queries = queries_of(source, n_query, told("n_query"))
+    queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)
     plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
     warn_of_few(tasks)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from probe.store.metadata import StoreMetadata
+from trainers.otherwise import TEST_QUERIES
 
 __all__ = ["captured_otherwise"]
 
 
 def captured_otherwise(metadata: StoreMetadata) -> str:
-    """Return in which ways, shots and rate a capture's tasks differ from its checkpoint's training, in words.
+    """Return in which ways, shots, queries and rate a capture's tasks differ from its checkpoint's training, in words.
 
     "" where they do not, or the store does not know its checkpoint. What was done with the images is in its `data`.
     """
@@ -19,6 +20,9 @@ def captured_otherwise(metadata: StoreMetadata) -> str:
         parts.append(f"{metadata.n_way} ways under a new head (trained: {way})")
     if shots != (shot := trained.config["n_shot"]):
         parts.append(f"{shots} shots (trained: {shot})")
+    queries = metadata.n_query // metadata.n_way
+    if queries not in (TEST_QUERIES, query := trained.config["n_query"]):
+        parts.append(f"{queries} queries a class (trained: {query})")
     if metadata.adaptation.inner_lr != (rate := trained.adaptation["inner_lr"]):
         parts.append(f"inner rate {metadata.adaptation.inner_lr:g} (trained: {rate:g})")
     _, _, images = metadata.data.partition(", images ")
