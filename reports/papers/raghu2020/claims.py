@@ -37,11 +37,11 @@ _AHEAD = above(-GAP, f"less than {GAP} points behind, or ahead", f"more than {GA
 
 # fmt: off
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
-    """Return the claims that the study answers, of these layers, steps and stages, by number."""
+    """Return the claims that the study answers, of these layers, steps and stages: the paper's by number, then G1."""
     found = (*_inside(evidence), *_learners(), *_regimes(), *_pairs())
     claims = (replace(claim, presupposes=_taught(*PRESUPPOSED[claim.id])) if claim.id in PRESUPPOSED else claim
               for claim in found)
-    return tuple(sorted(claims, key=lambda claim: int(claim.id[1:])))
+    return tuple(sorted(claims, key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
 
 def _taught(*learners: str) -> Callable[[Evidence], str]:
     return lambda evidence: untaught(evidence, COST, *learners)
@@ -50,7 +50,7 @@ def _percent(name: str, quantity: Quantity) -> Told:
     return Told(name, quantity, unit=" %", signed=False)
 
 def _inside(evidence: Evidence) -> tuple[Claim, ...]:
-    """R1, R2, R3 and R9: what the inner loop does to MAML, layer by layer."""
+    """R1, R2, R3, R9 and G1: what the inner loop does to MAML, layer by layer."""
     body, head, full, name = evidence.body, evidence.head, evidence.full, block_name(evidence.full)
     free, kept = above(-COST, f"cost under {COST} points", f"cost over {COST} points"), above(SIMILAR)
     at = found if len(found := stages(evidence, "maml")) > 1 else ()
@@ -99,7 +99,18 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               beside=(*(Told(k, one) for k, one in moved.items()),
                       *(Told(f"{k}, a weight (root of the mean square)", of_layer("rms_change", k, "maml"), 5)
                         for k in moved),
-                      *(Told(f"{k}, relative to its norm", of_layer("relative_distance", k, "maml")) for k in moved))))
+                      *(Told(f"{k}, relative to its norm", of_layer("relative_distance", k, "maml")) for k in moved))),
+        Claim("G1", "Which images are alike says the same: adaptation leaves the body as it was",
+              "RSA of each layer, MAML: correlation of the dissimilarities of images before and after adaptation",
+              "reuse prevails, yet inner steps change representations more broadly than meta-training does",
+              "Goerttler and Obermayer (2021), abstract", "few-shot images; a later reading of the question of R2",
+              f"every layer of the body lies above {SIMILAR} and stands out from its null, by value and by ranks (the "
+              "bound of R2; no figure is printed)",
+              tuple(Part(f"{told} of {k}", of_layer(m, k, "maml"), kept, of_layer(f"{m}_null", k, "maml"))
+                    for m, told in paper.DISSIMILARITIES.items() for k in body),
+              "The study holds no dissimilarities of images before and after adaptation.", ("similarities",), digits=2,
+              beside=tuple(Told(f"{told} of {head}", of_layer(m, head, "maml"))
+                           for m, told in paper.DISSIMILARITIES.items())))
 
 def _learners() -> tuple[Claim, ...]:
     """R4, R5, R7 and R11: MAML against ANIL, and ANIL without a head."""
