@@ -67,8 +67,8 @@ def dissimilarity(
                 x, y = (blocks[layer][place].flatten(1).cpu().numpy() for blocks in (before, last))
                 generator = np.random.default_rng([plan.seed, first + place])
                 (other,) = ring_orders(len(x), generator, 1)
-                for ending, rows in (("", y), (_NULL, y[other])):
-                    pair = Pair.of_arrays(x, rows, reduced=False)
+                for ending, beside in (("", y), (_NULL, y[other])):
+                    pair = Pair.of_arrays(x, beside, reduced=False)
                     for measure in _MEASURES:
                         found.setdefault((layer, measure.name + ending), []).append(measure.apply(pair))
             if advance:
