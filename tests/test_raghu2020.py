@@ -257,7 +257,7 @@ def test_a_study_without_maml_says_why_nothing_was_judged(other, name):
 
 
 def test_what_is_of_learners_that_adapt_is_the_same_with_other_regimes_beside_them():
-    regimes = {"regimes-figure", "regimes-table", "freezing"}  # the last with the NIL head of the untrained network
+    regimes = {"regimes-figure", "regimes-table", "learned", "freezing"}  # the last: the untrained NIL head
     with_them, alone = (evidence_of(tuple(rows)) for rows in (full_rows(), study_rows()))
     rows = [{block.name: read(block, one) for block in blocks_of(RAGHU2020, one)} for one in (with_them, alone)]
     assert {name for name in rows[1] if rows[0][name] != rows[1][name]} <= regimes
