@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from analyses.readings import Estimate, Reading
@@ -60,30 +60,25 @@ def not_below(bound: float, holds: str, fails: str) -> Rule:
 
 
 @dataclass(frozen=True)
-class Part:
+class Told:
+    """A number that is told beside a claim and not judged."""
+
+    name: str  # what it is of, as sentences say it
+    quantity: Quantity  # the number
+    # as in the claim where None: decimals, unit (parts of another have a scale of their own), whether with a sign
+    digits: int | None = field(default=None, kw_only=True)
+    unit: str | None = field(default=None, kw_only=True)
+    signed: bool | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Part(Told):
     """One thing that must hold for a claim to hold."""
 
-    name: str  # what it is of, as its sentences say it
-    quantity: Quantity  # what is judged
     rule: Rule  # when it holds
     clear_of: Quantity | None = None  # its null: where the part holds but does not stand out from it, it is undecided
     control: Quantity | None = None  # the same of the control (an untrained network), for which it should not hold
     printed: tuple[float, ...] = ()  # the paper's figures for it
-    # of its number, as in the claim where None: decimals, unit (those of another have a scale of their own), a sign
-    digits: int | None = None
-    unit: str | None = None
-    signed: bool | None = None
-
-
-@dataclass(frozen=True)
-class Told:
-    """A number that is told beside a claim and not judged."""
-
-    name: str
-    quantity: Quantity
-    digits: int | None = None
-    unit: str | None = None
-    signed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -113,11 +108,11 @@ class Claim:
     remark: Callable[[Evidence], str] | None = None  # from the evidence, a sentence that no rule gives, or ""
     counted: str = "tasks"  # what n counts, for what would decide it
 
-    def unit_of(self, one: Part | Told) -> str:
+    def unit_of(self, one: Told) -> str:
         """Return the unit of a number: its own, or that of the claim."""
         return self.unit if one.unit is None else one.unit
 
-    def words(self, one: Part | Told, found: Reading) -> str:
+    def words(self, one: Told, found: Reading) -> str:
         """Return a reading of one of its numbers as its sentences say it: "conv1: −0.8 points [−1.2, −0.4]"."""
         digits = self.digits if one.digits is None else one.digits
         signed = self.signed if one.signed is None else one.signed

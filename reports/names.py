@@ -32,7 +32,7 @@ _LEARNERS: dict[str, tuple[str, str]] = {
 """Label and colour, from Okabe and Ito's palette for colour-blind readers; the last two are from Tol's."""
 
 _MEASURES = {"mean_cca": "Mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear_cka": "CKA"}
-_MEASURES |= {"debiased_cka": "Debiased CKA"}
+_MEASURES |= {"debiased_cka": "Debiased CKA", "rsa_pearson": "RSA", "rsa_spearman": "RSA by ranks"}
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy"), (0.0, 100.0)),
     **dict.fromkeys(("euclidean_distance", "relative_distance", "loss", "query_loss", "val_loss"), (0.0, math.inf)),

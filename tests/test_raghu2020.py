@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from analyses.readings import Estimate
@@ -127,6 +129,40 @@ def test_curves_are_judged_by_what_their_gap_can_be(gaps, half, verdict):
     assert judged(rows)["R5"].verdict == verdict
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_layers_and_the_head_are_compared_on_the_same_tasks(seeds):
+    rng = np.random.default_rng(1)
+    hard = rng.gamma(2.0, 1.0, size=(seeds, 30))  # what all layers share: plain intervals overlap
+    found = {layer: hard + (0.2 if layer == "head" else 0.01 * place) for place, layer in enumerate(LAYERS)}
+    what = {"learner": "maml", "iteration": 6000, "phase": "pre-post", "step": 5, "inner_steps": 5}
+    rows = []
+    for (layer, every), seed in itertools.product(found.items(), range(seeds)):
+        mine = what | {"layer": layer, "seed": seed, "checkpoint": f"m{seed}"}
+        rows.append(row("euclidean_distance", every[seed].mean(), 0.5, n=30, **mine))
+        rows += [row("euclidean_distance", value, task=task, n=1, **mine) for task, value in enumerate(every[seed])]
+    told = judged(rows)["R9"]
+    assert told.verdict == "holds" and "independent" not in told.why
+    for place, one in enumerate(told.parts):
+        assert one.reading.value == pytest.approx(0.01 * place - 0.2) and one.reading.n == 30
+        assert one.reading.high < -0.1
+    assert judged(one for one in rows if one.task is None)["R9"].verdict == "undecided"
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_gaps_of_curves_are_paired_where_runs_noted_their_tasks_down(single):
+    rows = []
+    for who, shift in (("maml", 0.0), ("anil", 1.0)):
+        each = np.linspace(20.0, 80.0, 30) + shift
+        for measure, values in (("val_accuracy", each), ("val_loss", each / 50)):
+            mine = {"learner": who, "seed": 0, "iteration": 100}
+            rows.append(row(measure, values.mean(), 6.0, n=30, **mine))
+            rows += [row(measure, v, task=task, n=1, **mine) for task, v in enumerate(values) if single]
+    told = judged(rows)["R5"]
+    assert told.verdict == ("holds" if single else "undecided") and ("independent" in told.why) != single
+    assert "loss, told and not judged: 0.02 nats" in told.ours[0]
+    assert ("[0.02,\xa00.02]" in told.ours[0]) == single  # else as wide as both of the learners'
+
+
 def test_networks_that_began_alike_decide_nothing_of_r13():
     pairs = [{"learner": one, "other_learner": "maml", "seed": 0, "other_seed": 0} for one in ("multiclass", "random")]
     rows = [row("mean_cca", 0.5, 0.01, layer="conv1", **pair) for pair in pairs]
@@ -221,7 +257,7 @@ def test_a_study_without_maml_says_why_nothing_was_judged(other, name):
 
 
 def test_what_is_of_learners_that_adapt_is_the_same_with_other_regimes_beside_them():
-    regimes = {"regimes-figure", "regimes-table", "freezing"}  # the last with the NIL head of the untrained network
+    regimes = {"regimes-figure", "regimes-table", "learned", "freezing"}  # the last: the untrained NIL head
     with_them, alone = (evidence_of(tuple(rows)) for rows in (full_rows(), study_rows()))
     rows = [{block.name: read(block, one) for block in blocks_of(RAGHU2020, one)} for one in (with_them, alone)]
     assert {name for name in rows[1] if rows[0][name] != rows[1][name]} <= regimes

@@ -14,8 +14,8 @@ from reports.registry import STUDIES
 from reports.study.cache import read_note
 from reports.study.given import finished_runs, run_labels, runs_as
 from reports.study.options import train_command
-from reports.study.run import report_runs, run_study
-from tests.tiny_study import THIRD, files_of, planned_third, working_in, write_pictures
+from reports.study.run import report_runs
+from tests.tiny_study import THIRD, files_of, made_once, make_third, without_pdf, working_in
 from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
@@ -27,9 +27,8 @@ RUNS = ("maml-seed0", "nil-seed0", "maml_head-nil-seed0")
 def place(tmp_path_factory):
     """A folder to work in, with the third study made in it."""
     base = tmp_path_factory.mktemp("report")
-    write_pictures(base)
-    with working_in(base):
-        run_study(planned_third(Path("first")))
+    shutil.copytree(made_once(tmp_path_factory, "third", make_third), base, dirs_exist_ok=True)
+    (base / "made").rename(base / "first")
     return base
 
 
@@ -37,7 +36,8 @@ def place(tmp_path_factory):
 def work(place):
     """A copy of its runs, to be harmed; the working folder."""
     shutil.copytree(place / "first", place / "work")
-    with working_in(place):
+    with working_in(place) as patch:
+        without_pdf(patch)
         yield Path("work")
     shutil.rmtree(place / "work")
 

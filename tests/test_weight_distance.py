@@ -85,6 +85,18 @@ def test_distances_are_the_norms_of_what_adapt_changes(tmp_path, adapt_norm):
     assert (row.step, row.inner_steps) == (3, 3)
 
 
+def test_each_task_has_rows_where_the_plan_asks_for_them(tmp_path):
+    path, params = written(tmp_path / "a.safetensors")
+    table, expected = weight_distance(path, IMAGESET, dataclasses.replace(PLAN, per_task=True)), moved(params)
+    assert [row for row in table.rows if row.task is None] == list(weight_distance(path, IMAGESET, PLAN).rows)
+    for measure in ("euclidean_distance", "rms_change", "relative_distance"):
+        for layer, distances in expected.items():
+            found = [row for row in table.rows if (row.measure, row.layer) == (measure, layer) and row.task is not None]
+            assert [(row.task, row.n, row.low) for row in found] == [(task, 1, None) for task in range(PLAN.tasks)]
+            scale = found[0].value / distances[0]
+            assert [row.value for row in found] == pytest.approx(scale * distances, rel=1e-4)
+
+
 def test_more_steps_than_it_was_trained_with(tmp_path):
     path, _ = written(tmp_path / "a.safetensors")
     longer, trained = (written(tmp_path / f"{steps}.safetensors", steps=steps)[0] for steps in (7, 3))

@@ -2,13 +2,17 @@
 
 import contextlib
 import dataclasses
+import fcntl
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from analyses.measures.measure import MEASURES
 from probe.cli import main
+from reports.blocks.canvas import Drawing
 from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
 from reports.claims import Claim, Part, above, below, within
 from reports.quantities import q
@@ -137,3 +141,36 @@ def planned_third(out, **changes):
     from reports.study.run import plan_study
 
     return plan_study(THIRD, dataclasses.replace(THIRD.preset("quick"), **changes), out)
+
+
+def made_once(tmp_path_factory, name, make):
+    """Return a folder that `make` fills once in a run of the suite, also where its tests run in several processes.
+
+    Whoever wants to write there takes a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"once-{name}"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = Path(f"{folder}.{os.getpid()}")
+            making.mkdir()
+            write_pictures(making)
+            make(making)
+            making.rename(folder)
+    return folder
+
+
+def make_third(base):
+    """Make the third study in base/made, with PDF files of nothing: all of its steps are done."""
+    from reports.study.run import run_study
+
+    with working_in(base) as patch:
+        without_pdf(patch)
+        results = run_study(planned_third(Path("made"))).results
+    assert {outcome.ending for outcome in results.outcomes.values()} == {"done"}
+
+
+def without_pdf(patch):
+    """Write PDF files of nothing, as they take a third of a page's time; `metaprobe study third` writes real ones."""
+    patch.setattr(Drawing, "pdf", lambda self: b"%PDF-")

@@ -98,6 +98,7 @@ def _agreement(seed: int, key: str = "m3") -> Iterator[Row]:
         yield row("purity", 1 / 3 + 2 / 3 * value, 0.02, **what)
         if view in ("all", "body", "head"):
             yield row("unchanged_by_label_order", {"all": 0.9, "body": 0.97, "head": 0.3}[view], 0.02, **what)
+            yield row("unchanged_by_label_order_null", 0.34, 0.02, **what)
     for pair, value in (("all~body", 0.9), ("all~head", 0.04), ("body~head", 0.03)):
         yield row("adjusted_rand_between", value, 0.03, view=pair, n=3000, **_who(key, seed))
 

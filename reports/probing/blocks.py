@@ -12,6 +12,7 @@ from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, L
 from reports.evidence import Evidence
 from reports.names import INK, colour_of, label_of, layer_colour, mark_of, measure_name
 from reports.page.parts import Cell
+from reports.probing.curves import ITERATION
 from reports.probing.questions import JUDGED, accuracy, change, cost, further_steps, headings, lowest, of_layer, quarter
 from reports.probing.questions import stages as stages_of
 from reports.quantities import ANY, Quantity, q
@@ -21,7 +22,7 @@ from reports.wording import DASH, block_name, capital, count, listed
 _Test = tuple[str, dict[str, Any]]  # what it is called, and what is asked for
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of similarities of the body, and of the head
 _Read = Callable[[str], Iterable[Quantity]]
-_FROZEN, _ITERATION = "Layers frozen in the inner loop", "Training iteration"  # names of axes
+_FROZEN = "Layers frozen in the inner loop"  # name of an axis
 _LIMITS = (-0.03, 1.03)  # of axes of similarities
 OTHER = "#cc79a7"  # beside the ink: apart from it in lightness too, for readers who see no colours
 BLANK = Cell(DASH, number=True)
@@ -50,18 +51,6 @@ def by_block(blocks: Iterable[str], who: str, **how: Any) -> tuple[Said, ...]:
     """Return cells of accuracy with blocks frozen, under each its change against nothing frozen."""
     return tuple(Said(accuracy(who, b, **how), under=(Under(cost(who, b, **how), "Δ", 1, True, True),) * bool(b))
                  for b in blocks)
-
-def learning_curves(evidence: Evidence, learners: Iterable[str]) -> Figure:
-    """Return the figure of accuracy and loss over training."""
-    def curve(measure: str, who: str) -> Curve:
-        points = ((float(i), q(measure, learner=who, at=i)) for i in evidence.distinct("iteration", measure, who))
-        faint = measure.startswith("train")
-        return Curve("" if faint else label_of(who), colour_of(who), tuple(points), faint)
-    return Figure("learning-curves", "Validation; faint: training, averaged since the last one. Thin lines: seeds.",
-                  tuple(Curves(title, _ITERATION, tuple(curve(f"{split}_{k}", who) for who in learners
-                                                        for split in ("train", "val")))
-                        for k, title in (("accuracy", "Accuracy (%)"), ("loss", "Loss (nats)"))),
-                  ("Learning curves", "The table holds no training or validation rows."))
 
 def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str, margin: float,
              printed: Sequence[float], lines: Iterable[Line]) -> Section:
@@ -115,7 +104,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
 def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: str, ranges: Ranges) -> Section:
     """Return the section on representations before and after adaptation."""
     measures = [measure for measure in MEASURES if evidence.measured_layers(measure)]
-    sizes = sorted({n for m in measures for n in evidence.distinct("n", f"{m}_null", other_layer="")})
+    sizes = sorted({n for m in JUDGED for n in evidence.distinct("n", f"{m}_null", other_layer="")})
     nulls = f" (n = {' to '.join(f'{n:,}' for n in sorted({*sizes[:1], *sizes[-1:]}))} samples)" * bool(sizes)
     alone = "task" in evidence.distinct("over", "mean_cca")
     over = ("A value is of each task by itself, in the mean over tasks: each has parameters and an order of labels of "
@@ -135,6 +124,8 @@ def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: 
         (("CCA", "mean correlation of what varies together in two sets of features; 1: each a linear map of the other"),
          ("CKA", "whether the same samples are alike in both; debiased: 0 for unrelated features, however few samples"),
          ("null", "what chance gives: each image of one side beside another image of the other, positions kept"),
+         *[("RSA", "correlation of two matrices of how unlike images are; of whole images, by value or by ranks")]
+         * ("rsa_pearson" in measures),
          *[("calibrated", "(value − null) / (1 − null), of the samples of the null: 0 is chance, 1 alike")] * alone),
         (Figure("similarity-figure",
                 f"Mean CCA {cite('mean_cca')} and debiased CKA {cite('debiased_cka')}. Dashes: the null{nulls}.",
@@ -181,7 +172,7 @@ def weights(evidence: Evidence, learners: Sequence[str], who: str, claims: str) 
     return Section("weights", "How far the weights move",
         (f"The distance of each layer's weights before to after the inner loop, mean over tasks ({claims}).",), (),
         (Figure("weight-distance", f"How far {label_of(who)}'s weights move in the inner loop, over training.",
-                tuple(Curves(title, _ITERATION, tuple(curve(m, k) for k in layers), (0.0, None),
+                tuple(Curves(title, ITERATION, tuple(curve(m, k) for k in layers), (0.0, None),
                              ticks=tuple(map(float, stages))) for m, title in kinds.items()),
                 ("Weight distance", f"The table holds no weight distances of {label_of(who)}.")),),
         (Grid("distances", "Euclidean distance by iteration of training; last column: over the norm before.",
@@ -232,3 +223,16 @@ def reuse_index(evidence: Evidence, learners: Iterable[str], names: Mapping[str,
         tuple(Line(capital(names.get(who, who)), (*(index(who, n) for n in steps), index(who, 0, "nil")))
               for who in learners), ("Reuse index", "The table holds no test that it needs."),
         (f"Test tasks behind a row: {listed([str(n) for n in tasks])}.",) * (len(tasks) > 1))
+
+def learned(evidence: Evidence, names: Mapping[str, str], margin: float,
+            own: Callable[[str], Quantity] = accuracy) -> Grid:
+    """Return the table of what training gave learners; `names`: what they are called, `own`: their own tests."""
+    nil, chance = {who: accuracy(who, head="nil") for who in (*names, "random")}, 100 / evidence.n_way
+    columns: dict[str, Callable[[str], Quantity]] = {"Over chance, own head": lambda who: own(who) - chance}
+    if "nil" in evidence.distinct("head", "accuracy"):
+        columns = {"Over untrained features, NIL head": lambda who: nil[who] - nil["random"], **columns,
+                   "Over chance, NIL head": lambda who: nil[who] - chance}
+    return Grid("learned", f"What training gave, in points; a gain that is not clear of {margin} points does not show "
+        "that something was learned that could be reused.", ("Learner", *columns),
+        tuple(Line(capital(name), tuple(Said(gain(who), signed=True) for gain in columns.values()))
+              for who, name in names.items()), ("What was learned", ""))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from analyses.clustering.bound import bound_terms
 from analyses.clustering.clusters import agreement
 from analyses.clustering.embedding import EmbeddingPlan, embedding
+from analyses.dissimilarity import dissimilarity
 from analyses.freezing import all_subsets, freeze
 from analyses.learning_curves import learning_curves
 from analyses.pairs import Comparisons, StoreOf, compare_trainings
@@ -162,6 +163,11 @@ KINDS: dict[str, Kind] = {
     "freezing": Kind(_freezing),
     "distance": Kind(
         lambda on, test_steps=None: weight_distance(on.inputs[0].path, on.data, on.plan, inner_steps=test_steps)
+    ),
+    "dissimilarity": Kind(
+        lambda on, test_steps=None: dissimilarity(
+            on.inputs[0].path, on.data, on.plan, test_steps, advance=on.counted(on.tasks)
+        )
     ),
     "curves": Kind(_curves, metrics=True, training=True),
     "steps": Kind(partial(_tested, step_curves)),

@@ -37,11 +37,11 @@ _AHEAD = above(-GAP, f"less than {GAP} points behind, or ahead", f"more than {GA
 
 # fmt: off
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
-    """Return the claims that the study answers, of these layers, steps and stages, by number."""
+    """Return the claims that the study answers, of these layers, steps and stages: the paper's by number, then G1."""
     found = (*_inside(evidence), *_learners(), *_regimes(), *_pairs())
     claims = (replace(claim, presupposes=_taught(*PRESUPPOSED[claim.id])) if claim.id in PRESUPPOSED else claim
               for claim in found)
-    return tuple(sorted(claims, key=lambda claim: int(claim.id[1:])))
+    return tuple(sorted(claims, key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
 
 def _taught(*learners: str) -> Callable[[Evidence], str]:
     return lambda evidence: untaught(evidence, COST, *learners)
@@ -50,7 +50,7 @@ def _percent(name: str, quantity: Quantity) -> Told:
     return Told(name, quantity, unit=" %", signed=False)
 
 def _inside(evidence: Evidence) -> tuple[Claim, ...]:
-    """R1, R2, R3 and R9: what the inner loop does to MAML, layer by layer."""
+    """R1, R2, R3, R9 and G1: what the inner loop does to MAML, layer by layer."""
     body, head, full, name = evidence.body, evidence.head, evidence.full, block_name(evidence.full)
     free, kept = above(-COST, f"cost under {COST} points", f"cost over {COST} points"), above(SIMILAR)
     at = found if len(found := stages(evidence, "maml")) > 1 else ()
@@ -82,7 +82,7 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               "freezing conv1–4: 61.3 → 59.7, 63.0 → 61.3, 63.1 → 61.0; CCA as in R2", "Figure 3",
               f"5-way 5-shot {_MIN}; iterations 10,000, 20,000, 30,000",
               f"the rules of R1 ({name}) and of R2 (every layer of the body) hold at each of the three",
-              (*(Part(f"{name} at {i:,}", cost("maml", full, at=i), free, None, None, figures, 1, **_POINTS)
+              (*(Part(f"{name} at {i:,}", cost("maml", full, at=i), free, None, None, figures, digits=1, **_POINTS)
                  for i, figures in zip(at, ((-1.6,), (-1.7,), (-2.1,)), strict=False)),
                *(Part(f"{t} at {i:,}", lowest(m, "maml", i, clear_over=SIMILAR), kept)
                  for m, t in JUDGED.items() for i in at),
@@ -97,9 +97,20 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               "The study holds no weight distances of MAML's body and head.", ("weight-distance",), digits=3,
               lead="distances, and those of the body less the head's:",
               beside=(*(Told(k, one) for k, one in moved.items()),
-                      *(Told(f"{k}, a weight (root of the mean square)", of_layer("rms_change", k, "maml"), 5)
+                      *(Told(f"{k}, a weight (root of the mean square)", of_layer("rms_change", k, "maml"), digits=5)
                         for k in moved),
-                      *(Told(f"{k}, relative to its norm", of_layer("relative_distance", k, "maml")) for k in moved))))
+                      *(Told(f"{k}, relative to its norm", of_layer("relative_distance", k, "maml")) for k in moved))),
+        Claim("G1", "Which images are alike says the same: adaptation leaves the body as it was",
+              "RSA of each layer, MAML: correlation of the dissimilarities of images before and after adaptation",
+              "reuse prevails, yet inner steps change representations more broadly than meta-training does",
+              "Goerttler and Obermayer (2021), abstract", "few-shot images; a later reading of the question of R2",
+              f"every layer of the body lies above {SIMILAR} and stands out from its null, by value and by ranks (the "
+              "bound of R2; no figure is printed)",
+              tuple(Part(f"{told} of {k}", of_layer(m, k, "maml"), kept, of_layer(f"{m}_null", k, "maml"))
+                    for m, told in paper.DISSIMILARITIES.items() for k in body),
+              "The study holds no dissimilarities of images before and after adaptation.", ("similarities",), digits=2,
+              beside=tuple(Told(f"{told} of {head}", of_layer(m, head, "maml"))
+                           for m, told in paper.DISSIMILARITIES.items())))
 
 def _learners() -> tuple[Claim, ...]:
     """R4, R5, R7 and R11: MAML against ANIL, and ANIL without a head."""
@@ -119,7 +130,8 @@ def _learners() -> tuple[Claim, ...]:
               (Part("mean |ANIL − MAML|", _mean_gap("val_accuracy"), below(5, "under 5 points", "over 5 points")),),
               "The study holds no validation accuracies of MAML and ANIL at the same iterations.",
               ("learning-curves",), unit=" points", counted="validation tasks", remark=_largest_gap,
-              beside=(Told("mean |ANIL − MAML| of the loss, told and not judged", _mean_gap("val_loss"), 2, " nats"),)),
+              beside=(Told("mean |ANIL − MAML| of the loss, told and not judged", _mean_gap("val_loss"),
+                           digits=2, unit=" nats"),)),
         Claim("R7", "After ANIL training, no head is needed at test time", "test accuracy of ANIL with two heads",
               "own 46.7 and 61.5, NIL 48.0 and 62.2 (mini-ImageNet 5-way, 1- and 5-shot); own 96.2 and 98.0, NIL 96.7 "
               "and 98.0 (Omniglot 20-way)", "Table 4", "3 seeds, ±0.04–0.7",

@@ -19,6 +19,7 @@ CHANGED = 0.5  # what the head lies below in it
 RANGES = ((SIMILAR, 1.0), (0.0, CHANGED))  # of it: convolutions, head
 MARGINS = {"mean_cca": 0.03, "debiased_cka": 0.04}  # the least gap that Table 8 calls one: MAML to multiclass
 PAIRINGS = {"pre-post": "before/after", "post-pre": "after/before", "post-post": "after/after"}
+DISSIMILARITIES = {"rsa_pearson": "RSA", "rsa_spearman": "RSA by ranks"}
 VIEWS = {"paper": "1 task, 1 query image", "ordinary": "an outer step of the run"}
 
 BASES = ("maml", "fomaml", "anil")
@@ -28,7 +29,7 @@ NAMES = {name: label_of(name) for name in (*BASES, *REGIMES)} | {"random": "rand
 MAML, ANIL, BOTH = ("maml", "maml"), ("anil", "anil"), ("anil", "maml")
 ORDER = ("maml", "multiclass", "random", "multitask")  # as like MAML as Table 8 finds them
 PRESUPPOSED = {  # who must have learned something for a claim to be about anything; R8 asks it, R11 is about times
-    **dict.fromkeys(("R1", "R2", "R3", "R4", "R5", "R9", "R10", "R12", "R13"), ("maml",)),
+    **dict.fromkeys(("R1", "R2", "R3", "R4", "R5", "R9", "R10", "R12", "R13", "G1"), ("maml",)),
     "R6": ("maml", "anil"), "R7": ("anil",)}
 COMPARED = (  # what is compared, by part of the network: claim R6, then R13
     *(("body", pair) for pair in (MAML, ANIL, BOTH)),

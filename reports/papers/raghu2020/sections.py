@@ -13,6 +13,7 @@ from reports.papers.raghu2020 import paper
 from reports.papers.raghu2020.paper import COMPARED, COST, GAP, MAML, NAMES, RANGES, REGIMES, adapting, alike, headed
 from reports.probing import blocks as shared
 from reports.probing.blocks import BLANK, OTHER
+from reports.probing.curves import learning_curves
 from reports.probing.questions import JUDGED, accuracy, headings
 from reports.quantities import ANY, Quantity, q
 from reports.study.study import Cite, Section
@@ -46,7 +47,7 @@ def _learning(evidence: Evidence) -> Section:
         ("Does the inner loop of the body matter in training? ANIL does without it (claims R4 and R5).",),
         (("MAML", "trains an initialisation from which a few gradient steps on a task's support images solve the task"),
          ("ANIL", "the same, but those inner steps change the last layer (the head) alone, never the body before it")),
-        (shared.learning_curves(evidence, learners),),
+        (learning_curves(evidence, learners),),
         (Grid("accuracy", f"Test accuracy in percent after {count(evidence.test_steps, 'inner step')}.",
               ("", "MAML", "ANIL", "ANIL − MAML (points)", *map(label_of, more)),
               (Line("This study", (Said(maml), Said(anil), Said(anil - maml, signed=True),
@@ -64,7 +65,8 @@ def _reusing(evidence: Evidence) -> Section:
          "F with all layers adapting, A with the body frozen, U of the NIL head on the untrained body; 1: the frozen "
          "body does all that the adapted one does, 0: no more than random features. (Pages made before took U of the "
          "untrained network's own head, which cannot read its features: their indices are higher.)",), (),
-        (shared.reuse_index(evidence, learners, NAMES),),
+        (shared.learned(evidence, {who: NAMES.get(who, who) for who in learners if who != "random"}, COST, headed),
+         shared.reuse_index(evidence, learners, NAMES)),
         (Grid("freezing-regimes",
               "Test accuracy in percent when learners that were trained to adapt the head alone adapt all layers but "
               f"the frozen ones, at {count(evidence.test_steps, 'step')}; Δ: change against nothing frozen.",

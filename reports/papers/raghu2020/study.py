@@ -1,4 +1,4 @@
-"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": R1–R13 on MAML, ANIL and four other training regimes."""
+"""Raghu et al. 2020, "Rapid Learning or Feature Reuse?": R1–R13 and G1 on MAML, ANIL and four other regimes."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
         Measurement("freezing", ("fomaml",), amount=tasks, options=more),
         Measurement("freezing", ("anil", *_HEADS), amount=some, options={**more, "adapts": "all"}),
         Measurement("distance", BASES, ("start", *early, "last"), some, tests),
+        Measurement("dissimilarity", ("maml",), amount=some, options=tests),
         Measurement("curves", BASES), Measurement("capture", ("maml", "fomaml"), early, some, tests),
         Measurement("capture", BASES, amount=some, options={**tests, "steps": "all"}),
         Measurement("capture", HEADLESS, amount=some, options=tests),

@@ -10,6 +10,7 @@ from reports.claims import Verdict, above, below
 from reports.evidence import Evidence
 from reports.papers.zhou2021 import claims as of
 from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, main_of, plain_of, series
+from reports.probing.clusters import of_one_domain
 from reports.quantities import q
 from reports.study.study import Answer
 from reports.verdicts import Judgement
@@ -23,20 +24,20 @@ _UNTAUGHT = "Nothing is shown to have been learned that initialisations could im
 
 def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
-    if of.of_one_domain(evidence) and judged["Z6"].verdict == "not applicable":
-        return Answer(_UNTAUGHT, tuple(_sentences(evidence, judged)), judged["Z6"].why, _figure(evidence))
-    if of.of_one_domain(evidence):
-        found = _outcome("an initialisation for each cluster", "helps", "does not help", judged["Z6"].verdict)
-        rules = "Claim Z6 decides whether initialisations by cluster help: on data of one domain, transductive."
-        return Answer(capital(found) + ", on one domain", tuple(_sentences(evidence, judged)), rules, _figure(evidence))
-    helps, finds = judged["Z1"].verdict, judged["Z4"].verdict
+    alone = of_one_domain(evidence)
+    decides = "Z6" if alone else "Z1"
+    helps, finds = judged[decides].verdict, judged["Z4"].verdict
+    headline = capital(_outcome("an initialisation for each cluster", "helps", "does not help", helps))
+    rules = f"Claim {decides} decides whether initialisations by cluster help"
     if "not applicable" in (helps, finds):
-        return Answer(_UNTAUGHT, tuple(_sentences(evidence, judged)), judged["Z1"].why, _figure(evidence))
-    first = _outcome("an initialisation for each cluster", "helps", "does not help", helps)
-    bridge = ", and " if (helps == "holds") == (finds == "holds") else "; "
-    second = _outcome("the clusters", "are the domains", "are not the domains", finds)
-    rules = "Claim Z1 decides whether initialisations by cluster help, claim Z4 whether the clusters are the domains."
-    return Answer(capital(first) + bridge + second, tuple(_sentences(evidence, judged)), rules, _figure(evidence))
+        headline, rules = _UNTAUGHT, judged[decides].why
+    elif alone:
+        headline, rules = f"{headline}, on one domain", f"{rules}: on data of one domain, transductive."
+    else:
+        bridge = ", and " if (helps == "holds") == (finds == "holds") else "; "
+        headline += bridge + _outcome("the clusters", "are the domains", "are not the domains", finds)
+        rules += ", claim Z4 whether the clusters are the domains."
+    return Answer(headline, tuple(_sentences(evidence, judged)), rules, _figure(evidence))
 
 def _outcome(subject: str, yes: str, no: str, verdict: Verdict) -> str:
     if verdict in _OPEN:
@@ -48,7 +49,7 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
     gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
     told = [f"{with_interval(found, 1, ' points', signed=True)} over {over}" for over, found in gains.items() if found]
     own = with_interval(q("accuracy", learner=main).read(evidence), 1, " %")
-    over = "" if of.of_one_domain(evidence) else " over all domains"
+    over = "" if of_one_domain(evidence) else " over all domains"
     several = " Only the gain over MAML, continued, is that of several initialisations alone." * (len(told) > 1)
     yield f"On {made.task} tasks of {made.data_name}, " + (
         f"{label_of(main)} is right on {own} of queries{over}: {' and '.join(told)}.{several}" if told

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
-from analyses.readings import Estimate, Reading, Undefined, pool
-from analyses.table import Row
+from analyses.readings import Estimate, Reading, Undefined
 from reports.blocks.declared import Series
 from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
 from reports.names import colour_of
+from reports.probing.clusters import apart, favourite, of_one_domain
 from reports.probing.questions import untaught
 from reports.quantities import Computed, Quantity, Query, q
 from reports.wording import number
@@ -25,9 +26,12 @@ DISTANCES = {"estimated_squared_distance": "own optimum",
 _AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity
 _USAGE = 0.9  # share of a domain's tasks on one initialisation that counts as nearly all: the paper prints 0.99 – 1
 _LEAST, _MOST = 3, 11  # numbers of initialisations between which the paper finds accuracy relatively stable
-_MARGIN = 2.0  # points within which accuracies count as stable over m: the paper prints a figure only
+MARGIN = 2.0  # points within which accuracies count as stable over m: the paper prints a figure only
 _EARLY = 4  # inner steps in which the paper's loss falls fast
 _SHORT = {CONTINUED: "continued", BASE: "MAML"}
+_GAIN: dict[str, Any] = {"lead": "gain over MAML, and over MAML (continued)", "unit": " points", "signed": True}
+_RULE = ("TSA-MAML's gain over the MAML that it starts from, and over that MAML trained on for as many outer steps, is "
+         "above 0")
 _SYMMETRIC = "-symmetric"  # what the key of TSA-MAML with clusters found under a symmetric head ends in
 _OF_SEVERAL, _OF_ONE = ("Z1", "Z2", "Z4"), ("Z5", "Z6")  # claims on data of several domains, and of one
 _GAINS = {"Z5": {(5, 1): 1.09, (5, 5): 2.46, (10, 1): 1.29, (10, 5): 2.81},
@@ -61,10 +65,6 @@ def swept(evidence: Evidence) -> list[str]:
     """Return the learners with clusters as the paper has them, and MAML continued, which has one."""
     return [key for key in evidence.learners if key[1:].isdigit()]
 
-def of_one_domain(evidence: Evidence) -> bool:
-    """Return whether accuracies were measured, and none of a single domain: there is but one."""
-    return bool(evidence.distinct("learner", "accuracy")) and not evidence.distinct("group", "accuracy")
-
 def main_of(evidence: Evidence) -> str:
     """Return the TSA-MAML that all but the sweep is measured on: the first of several initialisations."""
     return next((key for key in (*evidence.made.learner_keys, *evidence.learners) if m_of(key) > 1), "m3")
@@ -95,7 +95,7 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
         if claim.id in lacking:
             nobody = (replace(claim.parts[0], quantity=_NOBODY),)
             return replace(claim, parts=nobody, beside=(), evidence=(), needs=told)
-        learned = None if claim.id == "Z10" else lambda asked: untaught(asked, _MARGIN, BASE, control=False)
+        learned = None if claim.id == "Z10" else lambda asked: untaught(asked, MARGIN, BASE, control=False)
         return replace(claim, presupposes=learned)  # (Z10 is of a formula)
     return tuple(map(put, found))
 
@@ -105,15 +105,12 @@ def _of_domains(evidence: Evidence) -> Iterator[Claim]:
     yield Claim("Z1", "An initialisation for each cluster makes MAML more accurate on tasks from several domains",
         "mean test accuracy", "63.86 → 68.17 (Aircraft, Birds, Fungi), 56.25 → 59.98 (Cars, Birds, Fungi)",
         "Table 1", "5-way 5-shot, transductive, 84×84, 40,000 iterations, 600 tasks a domain",
-        "TSA-MAML's gain over the MAML that it starts from, and over that MAML trained on for as many outer steps, "
-        "is above 0 on all domains together and on no single one below 0",
+        f"{_RULE} on all domains together and on no single one below 0",
         tuple(Part(f"{at or 'all'} ({told})", gain(main, over, at), not_below(0, "no loss", "loses") if at else _UP,
                    printed=(4.31, 3.73) if (at, over) == ("", BASE) else ())
               for at in ("", *domains) for over, told in _SHORT.items()),
         "The study holds no accuracy of TSA-MAML and MAML on the same tasks.", ("accuracy-figure", "accuracy"),
-        lead="gain over MAML, and over MAML (continued)", unit=" points", signed=True,
-        beside=tuple(Told(label_of(key), q("accuracy", learner=key), unit=" %", signed=False)
-                     for key in dict.fromkeys((BASE, plain, main))))
+        beside=_levels(evidence), **_GAIN)
     yield Claim("Z2", "Adapted parameters show which domain a task is from, sample features do not",
         "adjusted Rand index of k-means clusters of tasks with their domains",
         "features mixed, adapted parameters in groups by domain", "Figure 1", "tasks in the plane, no number",
@@ -132,9 +129,8 @@ def _of_domains(evidence: Evidence) -> Iterator[Claim]:
     yield Claim("Z4", "Tasks of one domain start from one initialisation",
         "share of a domain's tasks on the initialisation that most of them start from", "0.99 – 1.00", "Figure 3",
         "1,000 tasks a domain, m = 3", f"it is above {_USAGE:g} on every domain, and no two domains share theirs",
-        (*(Part(at, Computed(lambda found, at=at: pool([own[at] for own in _favourites(found) if at in own], (0, 1))),
-                above(_USAGE), printed=(0.99, 1.0)) for at in domains),
-         Part("domains on their own", Computed(_apart), above(0.99, "all of them", "not all of them"))),
+        (*(Part(at, favourite(main, at), above(_USAGE), printed=(0.99, 1.0)) for at in domains),
+         Part("domains on their own", apart(main), above(0.99, "all of them", "not all of them"))),
         "The study holds no count of the initialisations that tasks start from.", ("usage-heatmap",), digits=2,
         remark=lambda _: f"With {m_of(main)} initialisations some have to share." * (m_of(main) < len(domains)))
 
@@ -151,12 +147,13 @@ def _of_one(evidence: Evidence) -> Iterator[Claim]:
         parts = (Part(told, gain(main, over, view=view) if asked else _NOBODY, _UP,
                       printed=(printed,) if printed and over == BASE else ()) for over, told in _SHORT.items())
         yield Claim(name, title, f"test accuracy, each query normalised with {by}", paper, "Table 2",
-            "CIFAR-FS, 5-way 1-, 5-shot, 10-way 1-, 5-shot; 600 tasks", "TSA-MAML's gain over the MAML that it starts "
-            "from, and over that MAML trained on for as many outer steps, is above 0", tuple(parts),
+            "CIFAR-FS, 5-way 1-, 5-shot, 10-way 1-, 5-shot; 600 tasks", _RULE, tuple(parts),
             f"The study holds no accuracy of TSA-MAML and MAML with each query normalised with {by}.",
-            lead="gain over MAML, and over MAML (continued)", unit=" points", signed=True,
-            beside=tuple(Told(label_of(key), q("accuracy", learner=key, view=view), unit=" %", signed=False)
-                         for key in dict.fromkeys((BASE, plain_of(evidence), main)) if asked))
+            beside=_levels(evidence, view) * asked, **_GAIN)
+
+def _levels(evidence: Evidence, view: str = "") -> tuple[Told, ...]:
+    keys = dict.fromkeys((BASE, plain_of(evidence), main_of(evidence)))
+    return tuple(Told(label_of(k), q("accuracy", learner=k, view=view), unit=" %", signed=False) for k in keys)
 
 def _of_learners(evidence: Evidence) -> Iterator[Claim]:
     main, plain = main_of(evidence), plain_of(evidence)
@@ -166,7 +163,7 @@ def _of_learners(evidence: Evidence) -> Iterator[Claim]:
     yield Claim("Z7", "The number of initialisations matters little from 3 to 11, and one is worse",
         "gain over m = 1, and change from the first m", "stable for m = 3 … 11; m = 1 is MAML", "Figure 4",
         "CIFAR-FS, 10-way 1-shot", f"for every m from {_LEAST} to {_MOST}, at least two, the gain is above 0 and the "
-        f"change within ±{_MARGIN:g} points", _sweep(evidence),
+        f"change within ±{MARGIN:g} points", _sweep(evidence),
         f"The study holds no m from {_LEAST} to {_MOST} beside m = 1.", ("sweep",), unit=" points", signed=True)
     yield Claim("Z8", "A larger network does not make up for it", "gain of MAML with a larger network over TSA-MAML",
         "72.68, 69.73, 54.18 against 72.84, 74.80, 56.86", "Section 5.1",
@@ -201,21 +198,9 @@ def _curve(evidence: Evidence, key: str) -> tuple[Part, Part]:
             Part(f"{name}, steps {early}–{last}", end - low if last > early else _NOBODY,
                  above(0, "rises", "does not rise")))
 
-def _favourites(evidence: Evidence) -> list[dict[str, Row]]:
-    """Return of each training, by domain, the row of the initialisation that most tasks start from."""
-    rows = evidence.where("usage_frequency", main_of(evidence), view="assignment")
-    rows = sorted(reversed(rows), key=lambda row: row.value or 0.0)
-    return [{row.group: row for row in rows if row.group and row.seed == seed} for seed in evidence.seeds]
-
-def _apart(evidence: Evidence) -> Reading:
-    """Return the share of domains whose favourite is no other domain's, in the training where it is least."""
-    taken = [[row.cluster for row in own.values()] for own in _favourites(evidence) if own]
-    least = min((sum(own.count(one) == 1 for one in own) / len(own) for own in taken), default=None)
-    return None if least is None else Estimate(least, least, least)
-
 def _sweep(evidence: Evidence) -> tuple[Part, ...]:
     flat = [key for key in swept(evidence) if _LEAST <= m_of(key) <= _MOST]
-    stable = within(-_MARGIN, _MARGIN, "stable", "not stable")
+    stable = within(-MARGIN, MARGIN, "stable", "not stable")
     return (*(Part(f"gain with m = {m_of(key)}", gain(key, CONTINUED), _UP) for key in flat),
             *(Part(f"change to m = {m_of(key)}", gain(key, flat[0]), stable) for key in flat[1:]),
             *([Part("change to another m", _NOBODY, stable)] if len(flat) == 1 else []))

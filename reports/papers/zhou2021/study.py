@@ -10,6 +10,7 @@ from reports.made import Differs
 from reports.papers.zhou2021.answer import answer
 from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, claims, label_of, symmetric_of
 from reports.papers.zhou2021.sections import sections
+from reports.probing.clusters import WORKS
 from reports.study.options import Numbers, Options, Switch
 from reports.study.study import Learner, Measurement, Study
 from reports.wording import DASH
@@ -23,16 +24,7 @@ if TYPE_CHECKING:
 # fmt: off
 _WORKS = (Work("zhou2021task", "inproceedings", ("Zhou, Pan", "Zou, Yingtian", "Yuan, Xiaotong", "Feng, Jiashi",
          "Xiong, Caiming", "Hoi, Steven"), "Task Similarity Aware Meta Learning: Theory-inspired Improvement on {MAML}",
-         "Conference on Uncertainty in Artificial Intelligence", 2021), MAML,
-    Work("hubert1985comparing", "article", ("Hubert, Lawrence", "Arabie, Phipps"),
-         "Comparing partitions", "Journal of Classification", 1985),
-    Work("vandermaaten2008visualizing", "article", ("van der Maaten, Laurens", "Hinton, Geoffrey"),
-         "Visualizing Data using {t-SNE}", "Journal of Machine Learning Research", 2008),
-    Work("mcinnes2018umap", "article", ("McInnes, Leland", "Healy, John", "Melville, James"),
-         "{UMAP}: Uniform Manifold Approximation and Projection for Dimension Reduction", "arXiv:1802.03426", 2018),
-    Work("venna2001neighborhood", "inproceedings", ("Venna, Jarkko", "Kaski, Samuel"),
-         "Neighborhood Preservation in Nonlinear Projection Methods: An Experimental Study",
-         "International Conference on Artificial Neural Networks", 2001))
+         "Conference on Uncertainty in Artificial Intelligence", 2021), MAML, *WORKS)
 _FIT = 2000  # most training tasks that k-means sees when clusters are compared with domains
 
 @dataclass(frozen=True, kw_only=True)
