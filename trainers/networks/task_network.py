@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trainers.errors import MetaprobeError
+from trainers.networks.outputs import first_tensor
 
 __all__ = ["Parameters", "TaskNetwork", "forward_tasks", "has_task_axis", "layer_of"]
 
@@ -94,7 +96,8 @@ def forward_tasks(
         layers: a run of neighbouring layers of a `TaskNetwork` (default: all).
 
     Returns:
-        The output of the last of those layers, with the task axis in front.
+        The output of the last of those layers, with the task axis in front. Of a module that gives more than a tensor,
+        the first tensor in it, with a warning that says which.
 
     Raises:
         MetaprobeError: a parameter fits neither shape, or `n_context`/`layers` is asked of another module.
@@ -114,11 +117,22 @@ def forward_tasks(
             f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"
         )
     axes = {name: has_task_axis(network, name, value) for name, value in params.items()}
-    outputs = [
-        functional_call(network, {name: v[task] if axes[name] else v for name, v in params.items()}, (images[task],))
-        for task in range(tasks)
-    ]
+    outputs = []
+    for task in range(tasks):
+        own = {name: value[task] if axes[name] else value for name, value in params.items()}
+        # a copy, for a forward that works in place on what it is given
+        outputs.append(_logits_in(network, functional_call(network, own, (images[task].clone(),))))
     return torch.stack(outputs)
+
+
+def _logits_in(network: nn.Module, output: object) -> Tensor:
+    found = first_tensor(output)
+    if found is None:
+        raise MetaprobeError(f"{type(network).__name__} gives {type(output).__name__} with no tensor, expected logits")
+    if found[1]:
+        given = f"{type(network).__name__} gives {type(output).__name__}"
+        warnings.warn(f"{given}; its first tensor, output{found[1]}, is taken as the logits", stacklevel=2)
+    return found[0]
 
 
 def _fold(x: Tensor) -> Tensor:
