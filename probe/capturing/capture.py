@@ -99,9 +99,9 @@ def capture(
         transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
         raw: also store whole activations.
         n_tasks: how many tasks a stream holds; needed when it has no length.
-        channel_axis: where features are in outputs of more than two axes, counted with the samples in front: an axis for
-            all, or by names and globs of layers, `{"blocks.*": -1}`. Else it goes by rule: 1 after a convolution, −1 of
-            tokens (`probe.capturing.describing`).
+        channel_axis: where features are in outputs of more than two axes, counted with the samples in front: an axis
+            for all, or by names and globs of layers, `{"blocks.*": -1}`. Else it goes by rule: 1 after a convolution,
+            −1 of tokens (`probe.capturing.describing`).
         sketch_rows: most rows of a sketch.
         seed: picks the sketch's rows, together with the tasks, and seeds what is random in a module (dropout).
         chunk: tasks at once; the knob for memory.

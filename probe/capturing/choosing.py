@@ -15,7 +15,7 @@ from trainers.networks.naming import is_glob
 __all__ = ["ChannelAxis", "choose", "told"]
 
 ChannelAxis = int | Mapping[str, int] | None
-"""Where features are in outputs of more than two axes, counted with the samples in front: for all, by pattern, by rule."""
+"""Where features are in outputs of more than two axes, the samples in front: one axis for all, by pattern, by rule."""
 
 _MOST_FEATURES = 4096  # the scatter of [x|y] is then half a GB for each task and step
 _TOLD = 6  # names in a warning
@@ -64,8 +64,9 @@ def choose(
             left_out[name] = info
     if isinstance(channel_axis, Mapping) and (idle := [pattern for pattern in channel_axis if pattern not in used]):
         many = [info.name for info in infos if len(info.shape) > 1]
+        known = ", ".join(many) or "none"
         raise MetaprobeError(
-            f"channel_axis: {idle[0]!r} is no captured layer of more than two axes; these have: {', '.join(many) or 'none'}"
+            f"channel_axis: {idle[0]!r} is no captured layer of more than two axes; these have: {known}"
         )
     if not infos:
         raise MetaprobeError(f"no layer can be captured: {told(left_out)}")
@@ -102,7 +103,7 @@ def _given(pattern: str, blocks: Mapping[str, Tensor], aliases: Mapping[str, Seq
 
 
 def _asked(channel_axis: ChannelAxis, name: str, aliases: Mapping[str, Sequence[str]]) -> tuple[int | None, str]:
-    """Return the axis that is asked for, None for that of the rule, and the pattern that asks: the last that matches."""
+    """Return the axis that is asked for, None for that of the rule, and the pattern that asks, the last to match."""
     if not isinstance(channel_axis, Mapping):
         return channel_axis, ""
     found = [(axis, pattern) for pattern, axis in channel_axis.items() if wants(pattern, name, aliases)]

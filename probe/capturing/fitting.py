@@ -101,7 +101,7 @@ def check_tasks(network: nn.Module, params: Parameters, tasks: Tasks) -> None:
         )
     if logits.shape[2] > ways:
         warnings.warn(
-            f"the head of {name} tells {logits.shape[2]} classes apart, a task has {ways}: the others can only be wrong",
+            f"the head of {name} tells {logits.shape[2]} classes apart, a task has {ways}; the others are wrong always",
             stacklevel=3,
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from probe.capturing.activations import tapped
 from probe.capturing.choosing import ChannelAxis, choose
 from probe.capturing.describing import Output, described
-from probe.capturing.fitting import check_tasks
+from probe.capturing.fitting import check_module, check_tasks
 from probe.layers import modules_chosen
 from probe.store.metadata import LayerInfo
 from trainers.adapt import adapt_as
@@ -80,6 +80,7 @@ class Passes:
         self._rewind(seed)
         start = starting_point(self._network, self._start, batch.support)
         if not self.layers:
+            check_module(self._network, batch)
             check_tasks(self._network, start, batch)
         return self._activations(start, batch, seed), self._after(start, batch, seed)
 

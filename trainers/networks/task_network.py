@@ -117,12 +117,28 @@ def forward_tasks(
             f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"
         )
     axes = {name: has_task_axis(network, name, value) for name, value in params.items()}
-    outputs = []
+    places, outputs = _places(network), []
     for task in range(tasks):
-        own = {name: value[task] if axes[name] else value for name, value in params.items()}
-        # a copy, for a forward that works in place on what it is given
-        outputs.append(_logits_in(network, functional_call(network, own, (images[task].clone(),))))
+        own = {
+            place: value[task] if axes[name] else value
+            for name, value in params.items()
+            for place in places.get(name, (name,))
+        }
+        inputs = (images[task].clone(),)  # for a forward that works in place on what it is given
+        outputs.append(_logits_in(network, functional_call(network, own, inputs, tie_weights=False)))
     return torch.stack(outputs)
+
+
+def _places(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return of every parameter the places where it is kept, one of each module that has it.
+
+    Not all its names: where a submodule has two, torch's own tying puts weights into it twice, and takes out but one.
+    """
+    found: dict[int, list[str]] = {}
+    for at, module in network.named_modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            found.setdefault(id(parameter), []).append(f"{at}.{name}" if at else name)
+    return {names[0]: tuple(names) for names in found.values()}
 
 
 def _logits_in(network: nn.Module, output: object) -> Tensor:
