@@ -7,15 +7,16 @@ call's index: `relu`, then `relu#1`, `relu#2` …
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from trainers.errors import MetaprobeError
 from trainers.networks import TaskNetwork
+from trainers.networks.naming import is_named
+from trainers.networks.outputs import first_tensor
 
-__all__ = ["layers_chosen", "modules_chosen", "patterns_of", "taps"]
+__all__ = ["layers_chosen", "module_names", "modules_chosen", "patterns_of", "taps", "wants"]
 
 
 def patterns_of(layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -32,52 +33,77 @@ def patterns_of(layers: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def modules_chosen(network: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the dotted names of the submodules that glob patterns choose, in the network's order.
+    """Return the dotted names of the submodules that names and globs choose, in the network's order.
 
-    A pattern is matched against every submodule's name, `*` reaching over dots. On a `TaskNetwork` a pattern without a
-    dot means its own layers (conv1 … head) only: `conv*` is the four blocks, `conv*.conv` the convolutions inside them.
-    What follows a `#` chooses among the calls of one module and is left to `layers_chosen`.
+    A pattern is matched against every submodule's name, `*` reaching over dots (`trainers.networks.naming.is_named`);
+    of a submodule with two names against both, and it goes by the first. On a `TaskNetwork` a pattern without a dot
+    means its own layers (conv1 … head) only: `conv*` is the four blocks, `conv*.conv` the convolutions inside them.
+    Lists of modules, which are never called, are no layers. What follows a `#` chooses among the calls of one module
+    and is left to `layers_chosen`.
 
     Raises:
         MetaprobeError: a pattern matches nothing.
     """
-    every = [name for name, _ in network.named_modules() if name]
+    names = module_names(network)
+    every = list(names)
     top = list(network.layer_names) if isinstance(network, TaskNetwork) else every
     chosen: set[str] = set()
     for pattern in patterns:
         known = every if "." in pattern else top
         module = pattern.partition("#")[0]
-        found = {name for name in known if fnmatchcase(name, module)}
+        found = {name for name in known if any(is_named(alias, module) for alias in names[name])}
         if not found:
+            if any(name == module for name, _ in network.named_modules()):
+                told = f"layer pattern {pattern!r} names a list of modules, which gives nothing itself"
+                raise MetaprobeError(f"{told}; name those in it, {pattern}.*")
             raise _nothing_matches(pattern, known)
         chosen |= found
     return tuple(name for name in every if name in chosen)
 
 
-def layers_chosen(outputs: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+def module_names(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return every submodule that can be called by its first name, with all the names that it has."""
+    found: dict[int, list[str]] = {}
+    for name, module in network.named_modules(remove_duplicate=False):
+        if name and not isinstance(module, nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict):
+            found.setdefault(id(module), []).append(name)
+    return {aliases[0]: tuple(aliases) for aliases in found.values()}
+
+
+def layers_chosen(
+    outputs: Iterable[str], patterns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None
+) -> tuple[str, ...]:
     """Return which of the outputs that a pass gave are wanted, in their order.
 
     Args:
         outputs: names of outputs of the modules that `modules_chosen` gave, with call indices.
         patterns: the same patterns.
+        aliases: all names of each module that has several.
 
     Raises:
-        MetaprobeError: a pattern has no output: its modules were not called, or returned something else than one
-            floating tensor with a row for each sample.
+        MetaprobeError: a pattern has no output: its modules were not called, or returned no floating tensor with a row
+            for each sample.
     """
     known = list(outputs)
     for pattern in patterns:
-        if not any(_wants(pattern, name) for name in known):
+        if not any(wants(pattern, name, aliases) for name in known):
             raise _nothing_matches(pattern, known, "gives no tensor with a row for each sample")
-    return tuple(name for name in known if any(_wants(pattern, name) for pattern in patterns))
+    return tuple(name for name in known if any(wants(pattern, name, aliases) for pattern in patterns))
+
+
+def wants(pattern: str, output: str, aliases: Mapping[str, Sequence[str]] | None = None) -> bool:
+    """Tell whether a pattern chooses an output, by the name of its module or with the call's index."""
+    module, mark, call = output.partition("#")
+    every = (aliases or {}).get(module, (module,))
+    return any(is_named(name + mark + call, pattern) or is_named(name, pattern) for name in every)
 
 
 @contextlib.contextmanager
 def taps(network: nn.Module, modules: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """Take the outputs of submodules in every forward pass within the block; the hooks come off whatever happens.
 
-    Outputs are copied on the spot, before an in-place operation further down can overwrite them. What is not a tensor
-    is passed over.
+    Outputs are copied on the spot, before an in-place operation further down can overwrite them. Of an output that is
+    no tensor the first one in it is taken; one that holds none is passed over.
 
     Yields:
         A mapping that fills up in the order of the calls: `name` → output, then `name#1` … for further calls.
@@ -89,8 +115,8 @@ def taps(network: nn.Module, modules: Iterable[str]) -> Iterator[dict[str, Tenso
     def tap(name: str, output: object) -> None:
         call = calls.get(name, 0)
         calls[name] = call + 1
-        if isinstance(output, Tensor):
-            taken[f"{name}#{call}" if call else name] = output.detach().clone()
+        if (found := first_tensor(output)) is not None:
+            taken[f"{name}#{call}" if call else name] = found[0].detach().clone()
 
     try:
         for name in modules:
@@ -100,10 +126,6 @@ def taps(network: nn.Module, modules: Iterable[str]) -> Iterator[dict[str, Tenso
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _wants(pattern: str, output: str) -> bool:
-    return fnmatchcase(output, pattern) or fnmatchcase(output.partition("#")[0], pattern)
 
 
 def _nothing_matches(pattern: str, known: Sequence[str], what: str = "matches no layer") -> MetaprobeError:

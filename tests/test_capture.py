@@ -303,7 +303,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     frozen = Adaptation((), 0.1, 2)
     attempt("layer 'conv3', task 0, x before adaptation and y after inner step 2.*NaN", None, broken, None, frozen)
     wide = nn.Sequential(nn.Flatten(), nn.Linear(256, 5000), nn.Linear(5000, 3)).double()
-    attempt("layer '1' has 5000 features", network=wide, adaptation=Adaptation(("2",), 0.1, 1))
+    attempt("layer '1' has 5000 features", network=wide, layers="1", adaptation=Adaptation(("2",), 0.1, 1))
 
 
 def test_float16_overflow_names_layer_value_and_way_out(tmp_path):

@@ -68,7 +68,8 @@ def test_calls_of_one_module_are_told_apart_and_in_place_operations_do_not_reach
     before = network.first(x)
     with taps(network, ("first", "second", "relu", "pair", "idle")) as taken:
         out = network(x)
-    assert list(taken) == ["first", "relu", "second", "relu#1"]
+    assert list(taken) == ["first", "relu", "pair", "second", "relu#1"]
+    assert torch.equal(taken["pair"], taken["relu"])  # of a tuple the first tensor
     assert torch.equal(taken["first"], before)
     assert (before < 0).any()
     assert torch.equal(taken["relu"], before.relu())

@@ -5,7 +5,8 @@ MAML, FOMAML, ANIL and every freezing ablation are this one call with other `lay
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +14,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.config import Adaptation
-from trainers.errors import unknown_name
 from trainers.losses import output_errors, task_losses
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
 from trainers.networks.conv4 import Head
+from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import UpdateRule, sgd
 
 __all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "is_linear_head", "layers_of", "query_logits", "task_losses"]
+
+_TOLD = 6  # names in a warning
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def adapt(
         network: a `TaskNetwork`, or any module (then run task by task).
         params: the initialisation by name, shared or with a leading task axis.
         support: images (task, sample, …) and labels (task, sample), or what else `trainers.losses` takes.
-        layers: names of the layers that adapt (default: all); none is a valid ablation.
+        layers: names or globs of what adapts, at any depth (`trainers.networks.naming`; default: all); none is a valid
+            ablation.
         inner_lr: α.
         steps: number of inner steps.
         first_order: treat inner gradients as constants (FOMAML).
@@ -71,6 +75,8 @@ def adapt(
 
     Raises:
         MetaprobeError: a layer is unknown, or a parameter's shape does not fit.
+
+    A parameter that the output does not depend on takes no step, and a warning names it.
     """
     tasks = support.images.shape[0]
     moving = adaptable(network, params, layers, adapt_norm)
@@ -93,8 +99,8 @@ def adapt(
                 with torch.enable_grad():
                     loss = task_losses(forward_tasks(network, current, inputs, layers=rest), support.labels)
                     keep = create_graph and not first_order
-                    gradients = torch.autograd.grad(loss.sum(), [current[name] for name in moving], create_graph=keep)
-                for name, gradient in zip(moving, gradients, strict=True):
+                    gradients = _gradients(network, loss.sum(), {name: current[name] for name in moving}, keep)
+                for name, gradient in gradients.items():
                     stepped = rule(current[name], gradient, inner_lr)
                     current[name] = stepped if create_graph else stepped.detach().requires_grad_()
                 losses.append(loss.detach())
@@ -148,28 +154,26 @@ def query_logits(
     return forward_tasks(network, params, both, n_context=n_context)[:, n_context:]
 
 
-def layers_of(network: nn.Module) -> tuple[str, ...]:
-    """Return the layers that have parameters, in the network's order."""
-    if isinstance(network, TaskNetwork):
-        return network.layer_names
-    return tuple(dict.fromkeys(layer_of(name) for name, _ in network.named_parameters()))
-
-
 def adaptable(
     network: nn.Module, params: Parameters, layers: Collection[str] | None, adapt_norm: bool = True
 ) -> tuple[str, ...]:
     """Return the names of the parameters that adapt, given the layers that do.
 
+    A warning tells of parameters that these layers mean and that stay as they are, because of `requires_grad=False`
+    (`trainers.networks.naming`).
+
     Raises:
         MetaprobeError: a layer is unknown.
     """
-    known = layers_of(network)
-    chosen = known if layers is None else layers
-    for layer in chosen:
-        if layer not in known:
-            raise unknown_name("layer", layer, known)
+    chosen = set(chosen_parameters(network, layers))
+    if held := held_parameters(network, layers):
+        warnings.warn(
+            f"{_listed(held)} of {type(network).__name__} stay as they are, by requires_grad=False; to adapt them, "
+            "name them among the layers",
+            stacklevel=3,
+        )
     fixed = () if adapt_norm else norm_parameters(network)
-    return tuple(name for name in params if layer_of(name) in chosen and name not in fixed)
+    return tuple(name for name in params if name in chosen and name not in fixed)
 
 
 def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
@@ -179,6 +183,26 @@ def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
     name = network.layer_names[-1]
     linear = network.linear_head or isinstance(network.get_submodule(name), Head)
     return linear and set(moving) == {f"{name}.weight", f"{name}.bias"}
+
+
+def _gradients(network: nn.Module, loss: Tensor, params: Parameters, keep: bool) -> dict[str, Tensor]:
+    """Return the gradient by each parameter that the loss depends on; a warning tells of the others."""
+    found: tuple[Tensor | None, ...] = (None,) * len(params)
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, list(params.values()), create_graph=keep, allow_unused=True)
+    if unused := [name for name, gradient in zip(params, found, strict=True) if gradient is None]:
+        warnings.warn(
+            f"{_listed(names_of(network, unused))} of {type(network).__name__} take no inner step: the output does not "
+            "depend on them",
+            stacklevel=3,
+        )
+    return {name: gradient for name, gradient in zip(params, found, strict=True) if gradient is not None}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in words, the first few of many."""
+    told = ", ".join(names[:_TOLD])
+    return told if len(names) <= _TOLD else f"{told} and {len(names) - _TOLD} more"
 
 
 def _adapt_linear_head(

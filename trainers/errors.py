@@ -20,18 +20,19 @@ class UnreadableInput(MetaprobeError):
     exit_code = 3
 
 
-def unknown_name(kind: str, got: str, known: Iterable[str]) -> MetaprobeError:
+def unknown_name(kind: str, got: str, known: Iterable[str], near: Iterable[str] | None = None) -> MetaprobeError:
     """Build the error for a name that is not known, with its close matches and the full list.
 
     Args:
         kind: what was named, in the singular ("algorithm", "layer").
         got: the name that was given.
-        known: every name that would have been accepted.
+        known: the names that would have been accepted; all of them, but where there are more in `near`.
+        near: where close matches are looked for (default: in `known`).
 
     Returns:
         The error, for the caller to raise.
     """
     names = list(known)
-    close = difflib.get_close_matches(got, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(got, names if near is None else list(near), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return MetaprobeError(f"unknown {kind} {got!r}.{hint} Known: {', '.join(names)}.")

@@ -68,7 +68,9 @@ class Side:
         eps_store² alone would take for real). At most n−1 are kept: centred samples have no more.
         """
         tall = len(self.unit) >= self.live
-        found = _by_products(self.unit, self.unit.T @ self.unit, lambda spread: len(spread)) if tall else None
+        products = self.unit.T @ self.unit if tall else None
+        skewed = products is None or _is_skewed(products)
+        found = None if skewed else _by_products(self.unit, products, lambda spread: len(spread))
         u, spread, v = _by_rotations(self.unit) if found is None else found
         floor = spread[0] * max(max(*self.unit.shape, self.height) * EPS, self.eps**2)
         real = (spread > floor) & (spread > self.noise @ v**2)
@@ -123,7 +125,7 @@ def _by_products(a: np.ndarray, products: np.ndarray, count: Callable[[np.ndarra
         products: AᵀA.
         count: how many directions are wanted, from the squared singular values.
     """
-    if len(a) < a.shape[1] or _is_skewed(products):
+    if len(a) < a.shape[1]:
         return None
     values, vectors = np.linalg.eigh(products)
     kept = slice(0, count(values[::-1]))

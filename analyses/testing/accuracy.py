@@ -12,12 +12,12 @@ from torch import nn
 from analyses.contrasts import DIFFERENCE, filled
 from analyses.table import Row, Table
 from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of
-from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation
-from trainers.errors import MetaprobeError, unknown_name
+from trainers.errors import MetaprobeError
 from trainers.evaluate import Evaluation, TestHead, evaluate
 from trainers.intervals import EVERYWHERE, POSITIVE, mean_interval, too_few
+from trainers.networks.naming import without
 from trainers.task_kinds import CLASSIFICATION, TaskKind
 from trainers.tasks.data import Data, TaskSampler
 from trainers.tasks.imageset import ImageSet
@@ -121,18 +121,14 @@ def evaluated(
 
 
 def narrowed(network: nn.Module, adaptation: Adaptation, frozen: Sequence[str], steps: int) -> Adaptation:
-    """Return an adaptation without the frozen layers, and with another number of steps.
+    """Return an adaptation without the frozen layers (names or globs, at any depth), and with another number of steps.
 
     Raises:
         MetaprobeError: a layer is unknown, or the number of steps is below 0.
     """
-    known = layers_of(network)
-    for layer in frozen:
-        if layer not in known:
-            raise unknown_name("layer", layer, known)
     if steps < 0:
         raise MetaprobeError(f"inner steps must be at least 0; got {steps}")
-    kept = tuple(layer for layer in adaptation.layers if layer not in frozen)
+    kept = without(network, adaptation.layers, frozen)
     return dataclasses.replace(adaptation, layers=kept, steps=steps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from analyses.table import Row, Table
 from analyses.testing.ablation import Ablation, OtherSteps, contiguous_blocks
 from analyses.testing.accuracy import narrowed, score_rows
+from probe.capturing.fitting import check_module, check_tasks, split_weights
 from probe.capturing.untouched import untouched
 from trainers.adapt import adapt_as, layers_of
 from trainers.checkpoint import fingerprint_of
 from trainers.config import Adaptation
 from trainers.device import exact_float32
-from trainers.errors import MetaprobeError, unknown_name
+from trainers.errors import MetaprobeError
 from trainers.evaluate import Evaluation, TestHead, query_scores, refuse_nil, scores_of
 from trainers.losses import kind_of
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
@@ -46,8 +47,8 @@ def freeze_module(
 ) -> Table:
     """Run a freezing ablation on any module that maps (sample, …) to outputs, with an untrained control beside it.
 
-    The tests of `analyses.freezing.freeze`, task by task. Layers are the first parts of parameter names
-    (`trainers.adapt.layers_of`). The module stays in the train or eval mode it is in and is left as it was found:
+    The tests of `analyses.freezing.freeze`, task by task. Layers are named at any depth, by name or glob
+    (`trainers.networks.naming`). The module stays in the train or eval mode it is in and is left as it was found:
     buffers, flags and torch's random state are put back, and every test starts from the same buffers.
 
     Args:
@@ -56,8 +57,8 @@ def freeze_module(
             everything, is the module's own.
         tasks: the tasks, of classes or of numbers (`trainers.losses.kind_of`).
         adaptation: how to adapt with nothing frozen.
-        frozen: sets of layers (default: `contiguous_blocks` in the order of the parameters); differences are to the
-            first.
+        frozen: sets of layers (default: `contiguous_blocks` of `trainers.adapt.layers_of`, in the order of the
+            parameters); differences are to the first.
         inner_steps: numbers of steps (default: the adaptation's).
         other_steps: which sets are tested at numbers of steps other than the first.
         transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
@@ -79,6 +80,7 @@ def freeze_module(
     """
     if not len(tasks):
         raise MetaprobeError("a freezing ablation needs at least one task; got none")
+    check_module(network, tasks)
     if not transductive and not isinstance(network, TaskNetwork):
         raise MetaprobeError(
             f"transductive=False asks for the support set's statistics; {type(network).__name__} normalises in its own "
@@ -88,12 +90,16 @@ def freeze_module(
     if nil_head:
         refuse_nil(kind_of(tasks.query.labels))
     ablation = Ablation.of(sets, inner_steps, adaptation.steps, other_steps)
-    learners = [(None, _split(network, params))] + ([("random", _split(network, untrained))] if untrained else [])
+    learners = [(None, split_weights(network, params))] + (
+        [("random", split_weights(network, untrained))] if untrained else []
+    )
     total, done = len(tasks) * len(learners) * (len(ablation) + nil_head), 0
     rows = []
     for algorithm, (start, buffers) in learners:
         identity = Row(checkpoint=fingerprint_of(start)[:12], algorithm=algorithm, measure="", value=None)
         with exact_float32(), one_thread(), untouched(network, buffers) as rewind:
+            rewind(seed)
+            check_tasks(network, start, tasks[:1])
 
             def test(
                 names: tuple[str, ...],
@@ -138,7 +144,7 @@ def _last_input(
 ) -> Float[Tensor, "1 sample feature"]:
     """Return what a module's last layer reads of each sample, as the features of its body."""
     last, read = layers_of(network)[-1], list[tuple[Tensor, ...]]()
-    layer = dict(network.named_children()).get(last)
+    layer = dict(network.named_modules(remove_duplicate=False)).get(last)
     tap = layer and layer.register_forward_pre_hook(lambda _, given: read.append(given))
     try:
         forward_tasks(network, params, images)
@@ -151,23 +157,3 @@ def _last_input(
             f"with the features of {images.shape[1]} samples; leave nil_head out"
         )
     return read[0][0].flatten(1).unsqueeze(0)
-
-
-def _split(network: nn.Module, given: Parameters | None) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:
-    """Return copies of all parameters, and of those of the buffers that were given.
-
-    Raises:
-        MetaprobeError: a name or a shape is not the module's.
-    """
-    own = dict(network.named_parameters())
-    places = dict(network.named_buffers(remove_duplicate=False))
-    known = own | places
-    for name, value in (given or {}).items():
-        if name not in known:
-            raise unknown_name("parameter", name, known)
-        if value.shape != known[name].shape:
-            raise MetaprobeError(
-                f"parameter {name!r} has shape {tuple(value.shape)}, the network expects {tuple(known[name].shape)}"
-            )
-    copies = {name: value.detach().clone() for name, value in (own | dict(given or {})).items()}
-    return {name: copies[name] for name in own}, {name: copies[name] for name in copies if name in places}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probe.capturing.describing import Output
 from probe.layers import taps
 from trainers.adapt import query_logits
 from trainers.networks import Parameters, folds_tasks
@@ -15,7 +18,12 @@ __all__ = ["rows_of", "tapped"]
 
 
 def tapped(
-    network: nn.Module, params: Parameters, tasks: Tasks, modules: tuple[str, ...], transductive: bool
+    network: nn.Module,
+    params: Parameters,
+    tasks: Tasks,
+    modules: tuple[str, ...],
+    transductive: bool,
+    outputs: Mapping[str, Output] | None = None,
 ) -> dict[str, Float[Tensor, "task sample ..."]]:
     """Return the outputs of modules for the query samples of each task, under the task's parameters.
 
@@ -25,6 +33,7 @@ def tapped(
         tasks: the batch.
         modules: dotted names.
         transductive: normalise the query set with its own statistics, else with those of the support set.
+        outputs: where the samples are in what each module gives; None for in front.
 
     Returns:
         By name, with call index, in the order of the calls: outputs that are floating tensors with a row for each
@@ -36,10 +45,11 @@ def tapped(
         query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
     found = {}
     for name, output in taken.items():
-        if output.ndim < 2 or output.shape[0] != n_samples or not output.is_floating_point():
+        axis = 0 if outputs is None else outputs[name].sample_axis if name in outputs else 0
+        if output.ndim < 2 or output.shape[axis] != n_samples or not output.is_floating_point():
             continue
         folded = folds_tasks(network)
-        block = output.unflatten(1, (len(tasks), -1)).transpose(0, 1) if folded else output[None]
+        block = output.unflatten(1, (len(tasks), -1)).transpose(0, 1) if folded else output.movedim(axis, 0)[None]
         found[name] = block[:, n_context:]
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Literal
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from probe.capturing.choosing import ChannelAxis, told
+from probe.capturing.fitting import check_module, split_weights
 from probe.capturing.passes import Passes
-from probe.capturing.recording import Recorder, layer_infos
+from probe.capturing.recording import Recorder
 from probe.capturing.untouched import untouched
 from probe.layers import patterns_of
 from probe.store.metadata import MOST_PARTS, RawOptions, StoreMetadata
@@ -24,11 +27,12 @@ from trainers.clustering.clusters import Clusters, Start
 from trainers.clustering.file import cluster_tensors
 from trainers.config import Adaptation, TrainConfig
 from trainers.device import exact_float32
-from trainers.errors import MetaprobeError, unknown_name
+from trainers.errors import MetaprobeError
 from trainers.files import replacing
 from trainers.formats.checkpoint_format import CheckpointMetadata
 from trainers.interrupt import Interrupted, StopRequest, stop_on_interrupt
 from trainers.networks import ModuleNetwork, TaskNetwork, folds_tasks
+from trainers.networks.naming import chosen_parameters, is_within
 from trainers.parallel import one_thread
 from trainers.provenance import provenance
 from trainers.tasks.episodes import Tasks
@@ -65,7 +69,7 @@ def capture(
     transductive: bool = True,
     raw: bool | RawOptions = False,
     n_tasks: int | None = None,
-    channel_axis: int = 1,
+    channel_axis: ChannelAxis = None,
     sketch_rows: int = 20_000,
     seed: int = 0,
     chunk: int = 4,
@@ -86,14 +90,18 @@ def capture(
             the network's own. None: all its own. `Clusters`: of each task the initialisation that it is assigned to.
         tasks: a batch, or a stream of batches of which one at a time is held.
         out: the store, written whole or not at all.
-        adaptation: how to adapt, at least one step; its `layers` are first parts of parameter names. None: all layers,
-            with the inner rate and steps that `TrainConfig` has by default.
-        layers: glob patterns, as text with commas or a sequence; see `probe.layers.modules_chosen`.
+        adaptation: how to adapt, at least one step; its `layers` are names or globs at any depth
+            (`trainers.networks.naming`). None: all layers, with the inner rate and steps that `TrainConfig` has by
+            default.
+        layers: names or globs, as text with commas or a sequence; see `probe.layers.modules_chosen`. What a glob
+            chooses and cannot be captured is left out, with a warning; it and the reason are kept in the store.
         steps: moments after the last inner step only, or after each.
         transductive: normalise queries with their own statistics, else with the support set's (`TaskNetwork` only).
         raw: also store whole activations.
         n_tasks: how many tasks a stream holds; needed when it has no length.
-        channel_axis: where features are in outputs of more than two axes; −1 for (sample, token, feature).
+        channel_axis: where features are in outputs of more than two axes, counted with the samples in front: an axis
+            for all, or by names and globs of layers, `{"blocks.*": -1}`. Else it goes by rule: 1 after a convolution,
+            −1 of tokens (`probe.capturing.describing`).
         sketch_rows: most rows of a sketch.
         seed: picks the sketch's rows, together with the tasks, and seeds what is random in a module (dropout).
         chunk: tasks at once; the knob for memory.
@@ -108,8 +116,9 @@ def capture(
             store cannot be written.
         Interrupted: Ctrl-C or SIGTERM; nothing of the store is left.
     """
+    check_module(network, tasks if isinstance(tasks, Tasks) else None)
     if adaptation is None:
-        adaptation = Adaptation(layers_of(network), TrainConfig.inner_lr, TrainConfig.inner_steps)
+        adaptation = Adaptation(_moving(network), TrainConfig.inner_lr, TrainConfig.inner_steps)
     _refuse_impossible(network, adaptation, transductive)
     total, patterns = _count(tasks, n_tasks), patterns_of(layers)
     start, buffers = _copies(network, params)
@@ -146,9 +155,9 @@ def capture(
         stop_on_interrupt() as stop,
         replacing(out) as temporary,
     ):
-        passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind)
+        passes = Passes(network, start, adaptation, patterns, wanted, transductive, seed, rewind, channel_axis)
         batches = _chunks(tasks, chunk if folds_tasks(network) else 1)
-        _stream(batches, passes, plan, channel_axis, temporary, advance, stop)
+        _stream(batches, passes, plan, temporary, advance, stop)
     if stop.asked:  # during the last task: whoever asked wants what comes after it to stop, too
         raise Interrupted(f"stopped; {out} had just been captured, and is whole")
     return Path(out)
@@ -158,7 +167,6 @@ def _stream(
     batches: Iterator[Tasks],
     passes: Passes,
     plan: StoreMetadata,
-    channel_axis: int,
     path: Path,
     advance: Callable[[int], None] | None,
     stop: StopRequest,
@@ -176,16 +184,19 @@ def _stream(
                     n_query=batch.query.images.shape[1],
                     n_support=batch.support.images.shape[1],
                     n_way=batch.class_ids.shape[1],
-                    layers=layer_infos(before, channel_axis),
+                    layers=passes.layers,
+                    left_out=passes.left_out,
                 )
+                if passes.left_out:
+                    warnings.warn(f"the capture leaves out {told(passes.left_out)}", stacklevel=3)
                 recorder = Recorder(stack.enter_context(StoreWriter(path, metadata, stop)), metadata)
             recorder.record(done, batch, before, after)
             done += len(batch)
             if advance:
                 advance(len(batch))
             if stop.asked and done < plan.n_tasks:
-                told = f"stopped after {done} of {plan.n_tasks} tasks"
-                raise Interrupted(f"{told}; nothing is left of this capture, the same command begins it anew")
+                so_far = f"stopped after {done} of {plan.n_tasks} tasks"
+                raise Interrupted(f"{so_far}; nothing is left of this capture, the same command begins it anew")
         if done < plan.n_tasks:
             raise MetaprobeError(f"the stream ended after {done} tasks; n_tasks={plan.n_tasks} were announced")
 
@@ -222,27 +233,21 @@ def _chunks(tasks: Tasks | Iterable[Tasks], chunk: int) -> Iterator[Tasks]:
 
 def _copies(network: nn.Module, params: Start | None) -> tuple[Start, dict[str, Tensor]]:
     """Return copies of all parameters before adaptation, and of the buffers that were given; clusters as they are."""
-    own = dict(network.named_parameters())
     if isinstance(params, Clusters):
+        own = dict(network.named_parameters())
         found, expected = ({n: tuple(v.shape) for n, v in part.items()} for part in (params.base, own))
         if found != expected:
             name = min(set(found.items()) ^ set(expected.items()))[0]
-            told = f"{name} is {found.get(name, 'not there')}, expected {expected.get(name, 'no such parameter')}"
-            raise MetaprobeError(f"the clusters do not fit the network: {told}")
+            differs = f"{name} is {found.get(name, 'not there')}, expected {expected.get(name, 'no such parameter')}"
+            raise MetaprobeError(f"the clusters do not fit the network: {differs}")
         return params, {}
-    places = dict(network.named_buffers(remove_duplicate=False))
-    shapes = {name: tensor.shape for name, tensor in (own | places).items()}
-    given = dict(params or {})
-    for name, value in given.items():
-        if name not in shapes:
-            raise unknown_name("parameter", name, shapes)
-        if value.shape != shapes[name]:
-            raise MetaprobeError(
-                f"parameter {name!r} has shape {tuple(value.shape)}, the network expects {tuple(shapes[name])}; a "
-                "capture starts from one initialisation for all tasks"
-            )
-    copies = {name: value.detach().clone() for name, value in (own | given).items()}
-    return {name: copies[name] for name in own}, {name: copies[name] for name in given if name in places}
+    return split_weights(network, params)
+
+
+def _moving(network: nn.Module) -> tuple[str, ...]:
+    """Return the layers that adapt where none are named: those with a parameter that may move."""
+    moving = chosen_parameters(network, None)
+    return tuple(layer for layer in layers_of(network) if any(is_within(name, layer) for name in moving))
 
 
 def _normalisation(network: nn.Module, transductive: bool) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from probe.capturing.capture import Origin, capture
+from probe.capturing.choosing import ChannelAxis
 from probe.store.metadata import RawOptions
 from trainers.as_tested import as_tested
 from trainers.checkpoint import load_checkpoint, metadata_for
@@ -33,6 +34,7 @@ def capture_checkpoint(
     seed: int = 0,
     split: str = "test",
     n_query: int = 15,
+    channel_axis: ChannelAxis = None,
     sketch_rows: int = 20_000,
     chunk: int = 4,
     device: str = "cpu",
@@ -53,6 +55,7 @@ def capture_checkpoint(
         seed: of the tasks and of the sketch's rows.
         split: "train", "val" or "test".
         n_query: query images of a class.
+        channel_axis: where features are, as in `probe.capture`.
         sketch_rows: most rows of a sketch.
         chunk: tasks at once; the knob for memory.
         device: where to compute.
@@ -86,6 +89,7 @@ def capture_checkpoint(
         transductive=checkpoint.config.norm != "non-transductive",
         raw=raw,
         n_tasks=tasks,
+        channel_axis=channel_axis,
         sketch_rows=sketch_rows,
         seed=seed,
         chunk=chunk,

@@ -13,46 +13,12 @@ from torch import Tensor
 from probe.capturing.activations import rows_of
 from probe.capturing.passes import Blocks
 from probe.moments import JointMoments, moments_of
-from probe.store.metadata import EPS, LayerInfo, StoreMetadata
+from probe.store.metadata import LayerInfo, StoreMetadata
 from probe.store.writing import StoreWriter
 from trainers.errors import MetaprobeError
 from trainers.tasks.episodes import Tasks
 
-__all__ = ["Recorder", "layer_infos"]
-
-_MOST_FEATURES = 4096  # the scatter of [x|y] is then half a GB for each task and step
-
-
-def layer_infos(blocks: Blocks, channel_axis: int) -> tuple[LayerInfo, ...]:
-    """Return what the layers of a pass look like.
-
-    Args:
-        blocks: activations (task, sample, …) by layer.
-        channel_axis: of an output with its sample axis, as in `rows_of`.
-
-    Raises:
-        MetaprobeError: a layer has too many features for moments, or no such axis.
-    """
-    return tuple(_layer_info(name, block, channel_axis) for name, block in blocks.items())
-
-
-def _layer_info(name: str, block: Tensor, channel_axis: int) -> LayerInfo:
-    shape, dtype = tuple(block.shape[2:]), str(block.dtype).removeprefix("torch.")
-    if dtype not in EPS:
-        raise MetaprobeError(f"layer {name!r} computes in {dtype}; a capture reads {', '.join(EPS)}, leave it out")
-    rank = len(shape) + 1
-    axis = 0 if rank == 2 else (channel_axis + rank if channel_axis < 0 else channel_axis) - 1
-    if not 0 <= axis < len(shape):
-        raise MetaprobeError(
-            f"channel_axis={channel_axis}: layer {name!r} gives (sample, {', '.join(map(str, shape))}), which has no "
-            "such axis beside the samples"
-        )
-    if shape[axis] > _MOST_FEATURES:
-        raise MetaprobeError(
-            f"layer {name!r} has {shape[axis]} features, its moments would take {(2 * shape[axis]) ** 2 * 8 / 1e9:.1f} "
-            f"GB a task and step; up to {_MOST_FEATURES} can be captured, name other layers"
-        )
-    return LayerInfo(name, shape, axis, dtype)
+__all__ = ["Recorder"]
 
 
 class Recorder:

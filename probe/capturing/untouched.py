@@ -10,13 +10,17 @@ from torch import Tensor, nn
 
 __all__ = ["untouched"]
 
+_OWNED = ("_parameters", "_modules", "_forward_hooks", "_forward_pre_hooks")  # where a module keeps these
+
 
 @contextlib.contextmanager
 def untouched(network: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[Callable[[int], None]]:
-    """Lend a module for passes that may change it; afterwards buffers, training flags and random state are as before.
+    """Lend a module for passes that may change it; afterwards buffers, attributes and random state are as before.
 
-    Train-mode norms write their running statistics even under `no_grad`, dropout draws from torch's global generator.
-    Parameters are not looked after: passes run on copies of them through `functional_call`.
+    Train-mode norms write their running statistics even under `no_grad`, dropout draws from torch's global generator,
+    and a forward may set what it likes (a counter, its last output): every attribute is what it was, training flags
+    and hooks among them, and none is left that was not there. What an attribute holds, as a list does, is not looked
+    into. Values of parameters are not looked after: passes run on copies of them through `functional_call`.
 
     Args:
         network: any module.
@@ -27,7 +31,8 @@ def untouched(network: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[Cal
         a pass is the same whatever ran before it.
     """
     modules = dict(network.named_modules())
-    flags = {name: module.training for name, module in modules.items()}
+    attributes = {name: dict(vars(module)) for name, module in modules.items()}
+    owned = {name: [dict(vars(module)[kind]) for kind in _OWNED] for name, module in modules.items()}
     references = {name: dict(module._buffers) for name, module in modules.items()}
     found = _contents(references)
     start = found | dict(buffers)
@@ -52,9 +57,13 @@ def untouched(network: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[Cal
         try:
             yield rewind
         finally:
-            restore(found)
             for name, module in modules.items():
-                module.training = flags[name]
+                vars(module).clear()
+                vars(module).update(attributes[name])
+                for kind, held in zip(_OWNED, owned[name], strict=True):
+                    vars(module)[kind].clear()
+                    vars(module)[kind].update(held)
+            restore(found)
 
 
 def _contents(references: Mapping[str, Mapping[str, Tensor | None]]) -> dict[str, Tensor]:

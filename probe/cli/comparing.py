@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +27,7 @@ def compared(
     layers: Literal["all", "matching"],
     figure: Path | None,
     over: Over,
+    amount: Mapping[str, int],
 ) -> Table:
     """Compare each two of several stores, and draw that.
 
@@ -37,6 +38,7 @@ def compared(
         layers: every layer against every layer, or only against that of its name.
         figure: SVG or PDF to write; None for none.
         over: each task by itself, or all tasks together.
+        amount: how many replicates and permutations.
 
     Raises:
         MetaprobeError: a phase is unknown, the figure is of another kind, a store is given twice, or two stores do not
@@ -54,7 +56,7 @@ def compared(
     table = Table()
     for a, b in itertools.combinations(stores, 2):
         with ProgressLine(f"{a.name} and {b.name}", 0, unit="layers") as bar:
-            table += compare(a, b, measures, phases=chosen, layers=layers, over=over, progress=bar.reach)
+            table += compare(a, b, measures, phases=chosen, layers=layers, over=over, progress=bar.reach, **amount)
     if figure is not None:
         _draw(table, measures[0].name, figure)
     return table

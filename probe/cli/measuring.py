@@ -36,6 +36,8 @@ from trainers.otherwise import AS_TRAINED
 
 __all__ = ["COMMANDS"]
 
+_MOST_DRAWS = 100_000  # resamples or orders; beyond that an interval shows no difference
+
 
 def capture(
     checkpoint: CheckpointPath,
@@ -45,6 +47,9 @@ def capture(
     layers: str = "*",
     steps: Literal["last", "all"] = "last",
     inner_steps: InnerSteps = None,
+    channel_axis: Annotated[
+        str | None, tyro.conf.arg(metavar="LAYERS=AXIS,…", help_behavior_hint="(default: by the kind of layer)")
+    ] = None,
     sketch_rows: int = 20_000,
     raw: Flag = False,
     float16: Flag = False,
@@ -62,9 +67,12 @@ def capture(
         out: The store to write.
         data: the data set.
         tasks: How many tasks.
-        layers: Layers by name or glob, such as 'conv*,head'.
+        layers: Layers by name or glob, such as 'conv*,head'. What a glob chooses and cannot be captured is left out,
+            and told.
         steps: Compare the start with the last inner step only, or with each.
         inner_steps: Steps on each support set.
+        channel_axis: The axis of the features in outputs of more than two axes, such as 'blocks.*=-1', the samples
+            being in front.
         sketch_rows: Rows of a layer that all tasks keep together, for nulls and to compare checkpoints with each other.
         raw: Also store every activation, not only moments and a sketch.
         float16: Store raw activations in half precision; one that overflows is an error.
@@ -86,6 +94,7 @@ def capture(
     check_whole("tasks", tasks, 1, LARGEST_SET)  # what a store's reader takes
     check_whole("n_query", otherwise.n_query, 1, LARGEST_SET)
     check_whole("sketch_rows", sketch_rows, 1, LARGEST_SET)
+    axes = _axes(channel_axis)
     if (float16 or zstd) and not raw:
         raise MetaprobeError("--float16 and --zstd say how whole activations are stored; ask for those with --raw")
     checkpoint, loaded = opened(checkpoint, network)
@@ -95,11 +104,22 @@ def capture(
     with ProgressLine(f"capture {checkpoint.name}", tasks, unit="tasks") as bar:
         capture_checkpoint(
             checkpoint, source, out, tasks=tasks, layers=layers, steps=steps, raw=options, seed=seed, n_query=queries,
-            inner_steps=inner_steps, sketch_rows=sketch_rows, device=device, otherwise=otherwise,
+            inner_steps=inner_steps, channel_axis=axes, sketch_rows=sketch_rows, device=device, otherwise=otherwise,
             advance=lambda done: bar.advance(steps=done),
         )  # fmt: skip
     write_line(visible(str(out)))
     return 0
+
+
+def _axes(text: str | None) -> dict[str, int] | None:
+    """Return the axis of each pattern of "blocks.*=-1,stem=1"."""
+    found: dict[str, int] = {}
+    for word in comma_separated(text or ""):
+        pattern, mark, axis = word.rpartition("=")
+        if not mark or not pattern or not axis.removeprefix("-").isdecimal():
+            raise MetaprobeError(f"--channel-axis takes LAYERS=AXIS, such as 'blocks.*=-1'; got {word!r}")
+        found[pattern] = int(axis)
+    return found or None
 
 
 def similarity(
@@ -125,6 +145,8 @@ def similarity(
         tyro.conf.arg(metavar="INT", help_behavior_hint="(arrays; default: 1 of four axes, -1 of three)"),
     ] = None,
     groups: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npy", help_behavior_hint="(arrays)")] = None,
+    replicates: int = 200,
+    permutations: int = 40,
     figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE.svg|FILE.pdf", help_behavior_hint="")] = None,
     csv: Csv = None,
     json: Json = False,
@@ -153,6 +175,8 @@ def similarity(
             the whole of it, flattened, is one (images).
         channel_axis: Where the features of such arrays are, for positions.
         groups: The group of each sample, whole numbers or text, where samples of a group depend on each other.
+        replicates: Resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
+        permutations: Orders of the images behind a null, 0 for none; fewer than 39 give it no ends.
         figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
         csv: Also write the table there.
         json: Write JSON.
@@ -160,6 +184,9 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
+    check_whole("replicates", replicates, 0, _MOST_DRAWS)
+    check_whole("permutations", permutations, 0, _MOST_DRAWS)
+    amount = {"replicates": replicates, "permutations": permutations}
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
     stores = stores if of_arrays(stores) else as_stores(stores)
@@ -177,10 +204,10 @@ def similarity(
         for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
             if value is not None:
                 raise MetaprobeError(f"{option} is for comparing stores with each other; give two, without --each")
-        tables = [similarity(store, chosen, over=over) for store in stores]
+        tables = [similarity(store, chosen, over=over, **amount) for store in stores]
         return finish(tables, "similarity before and after adaptation", csv, json)
     phases = "pre-pre,post-post" if phases is None else phases
-    table = compared(stores, chosen, phases, layers or "all", figure, over)
+    table = compared(stores, chosen, phases, layers or "all", figure, over, amount)
     return finish([table], "similarity of two checkpoints", csv, json)
 
 

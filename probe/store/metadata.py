@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainers.config import Adaptation, TrainConfig, from_mapping, to_mapping
@@ -65,12 +65,14 @@ class LayerInfo:
         shape: of one sample's output, such as (channel, height, width).
         channel_axis: which of those axes holds the features.
         dtype: that the network computed in.
+        part: where it stands in what the module gave, as "[0]" of a tuple; "" for all of it.
     """
 
     name: str
     shape: tuple[int, ...]
     channel_axis: int
     dtype: str
+    part: str = ""
 
     @property
     def samples(self) -> Samples:
@@ -116,6 +118,7 @@ class StoreMetadata:
         layers: in the order of their outputs.
         raw: how whole activations are stored; None when they are not.
         provenance: versions, device, threads, seed.
+        left_out: why other outputs were not captured that the patterns chose, by name.
         format: version of the format.
     """
 
@@ -137,6 +140,7 @@ class StoreMetadata:
     layers: tuple[LayerInfo, ...]
     raw: RawOptions | None
     provenance: Mapping[str, Any]
+    left_out: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT_VERSION
 
     @property
@@ -149,6 +153,9 @@ def metadata_to_json(metadata: StoreMetadata) -> str:
     """Return the JSON text, keys sorted, so that equal metadata give equal bytes."""
     content = dataclasses.asdict(dataclasses.replace(metadata, checkpoint=None))
     content |= {"kind": "activations", "adaptation": to_mapping(metadata.adaptation)}
+    content["layers"] = [{key: value for key, value in one.items() if value != ""} for one in content["layers"]]
+    if not metadata.left_out:  # what there is nothing to say of is not said: as files have it that were written before
+        del content["left_out"]
     if metadata.checkpoint is not None:
         content["checkpoint"] = json.loads(metadata_json(metadata.checkpoint))
     return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -175,6 +182,7 @@ def _parse(text: str, path: str) -> StoreMetadata:
     if version > FORMAT_VERSION:
         raise ValueError(f"written in store format {version}, newer than {FORMAT_VERSION}; update metaprobe")
     names = {field.name for field in dataclasses.fields(StoreMetadata)}
+    content.setdefault("left_out", {})
     if wrong := names ^ set(content):
         raise ValueError(f"{'missing' if min(wrong) in names else 'unknown'} key {min(wrong)!r}")
     for name in ("fingerprint", "normalisation", "data", "data_fingerprint", "split"):
@@ -194,6 +202,9 @@ def _parse(text: str, path: str) -> StoreMetadata:
     if not layers or len({layer.name for layer in layers}) != len(layers):
         raise ValueError("there must be layers, each once")
     checkpoint = content["checkpoint"]
+    lost = content["left_out"]
+    if not isinstance(lost, dict) or not all(isinstance(why, str) for why in lost.values()):
+        raise ValueError("left_out must give a reason for each name")
     if not isinstance(content["provenance"], dict):
         raise ValueError("provenance must be an object")
     told = None if checkpoint is None else parse_metadata(json.dumps(checkpoint), path)
@@ -212,8 +223,14 @@ def _parse(text: str, path: str) -> StoreMetadata:
 
 
 def _layer(entry: Mapping[str, Any]) -> LayerInfo:
-    layer = LayerInfo(entry["name"], tuple(entry["shape"]), entry["channel_axis"], entry["dtype"])
-    if len(entry) != 4 or not isinstance(layer.name, str) or not layer.name:
+    named = (entry["name"], tuple(entry["shape"]), entry["channel_axis"], entry["dtype"])
+    layer = LayerInfo(*named, entry.get("part", ""))
+    if (
+        len(entry) != 4 + ("part" in entry)
+        or not isinstance(layer.part, str)
+        or not isinstance(layer.name, str)
+        or not layer.name
+    ):
         raise ValueError(f"not a layer: {entry!r}")
     if not 1 <= len(layer.shape) <= 16 or math.prod(_count(size, "a size") for size in layer.shape) > _LARGEST:
         raise ValueError(f"layer {layer.name!r} has the impossible shape {layer.shape}")

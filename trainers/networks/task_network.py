@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trainers.errors import MetaprobeError
+from trainers.networks.outputs import first_tensor
 
 __all__ = ["Parameters", "TaskNetwork", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
 
@@ -130,7 +132,8 @@ def forward_tasks(
         layers: a run of neighbouring layers of a `TaskNetwork` (default: all).
 
     Returns:
-        The output of the last of those layers, with the task axis in front.
+        The output of the last of those layers, with the task axis in front. Of a module that gives more than a tensor,
+        the first tensor in it, with a warning that says which.
 
     Raises:
         MetaprobeError: a parameter fits neither shape, or `n_context`/`layers` is asked of another module.
@@ -143,11 +146,38 @@ def forward_tasks(
             f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"
         )
     axes = {name: has_task_axis(network, name, value) for name, value in params.items()}
-    outputs = [
-        functional_call(network, {name: v[task] if axes[name] else v for name, v in params.items()}, (images[task],))
-        for task in range(tasks)
-    ]
+    places, outputs = _places(network), []
+    for task in range(tasks):
+        own = {
+            place: value[task] if axes[name] else value
+            for name, value in params.items()
+            for place in places.get(name, (name,))
+        }
+        inputs = (images[task].clone(),)  # for a forward that works in place on what it is given
+        outputs.append(_logits_in(network, functional_call(network, own, inputs, tie_weights=False)))
     return torch.stack(outputs)
+
+
+def _places(network: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return of every parameter the places where it is kept, one of each module that has it.
+
+    Not all its names: where a submodule has two, torch's own tying puts weights into it twice, and takes out but one.
+    """
+    found: dict[int, list[str]] = {}
+    for at, module in network.named_modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            found.setdefault(id(parameter), []).append(f"{at}.{name}" if at else name)
+    return {names[0]: tuple(names) for names in found.values()}
+
+
+def _logits_in(network: nn.Module, output: object) -> Tensor:
+    found = first_tensor(output)
+    if found is None:
+        raise MetaprobeError(f"{type(network).__name__} gives {type(output).__name__} with no tensor, expected logits")
+    if found[1]:
+        given = f"{type(network).__name__} gives {type(output).__name__}"
+        warnings.warn(f"{given}; its first tensor, output{found[1]}, is taken as the logits", stacklevel=2)
+    return found[0]
 
 
 def _fold(x: Tensor) -> Tensor:
