@@ -139,10 +139,10 @@ def similarity(
     from analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
-    stores = as_stores(stores)
-    check_outputs((csv, figure), stores)
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
+    stores = as_stores(stores)
+    check_outputs((csv, figure), stores)
     if each or len(stores) == 1:
         for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
             if value is not None:

@@ -78,7 +78,7 @@ def build_named(name: str, args: Mapping[str, Any], n_way: int, channels: int, i
     factory, called = _factory(name, args)
     given = _fitting(factory, args, {"n_way": n_way, "channels": channels, "image_size": image_size})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         try:
             built = factory(**given, **args)
         except MetaprobeError:
