@@ -34,6 +34,13 @@ def mynet(tmp_path, monkeypatch):
     sys.modules.pop("mynet", None)
 
 
+@pytest.fixture(autouse=True)
+def _no_code():
+    token = USER_CODE.set(None)
+    yield
+    USER_CODE.reset(token)
+
+
 def own_net(width=4):
     import mynet
 
@@ -98,6 +105,15 @@ def test_weights_are_found_in_what_people_save(how, name, mynet, tmp_path):
     images = torch.rand(6, 1, 28, 28)
     network.drop.eval()
     assert torch.allclose(checkpoint.network()(images), network(images), atol=1e-6)
+
+
+def test_of_weights_under_two_keys_one_must_be_named(mynet, tmp_path):
+    one, other = own_net().state_dict(), shaken(own_net(), 3).state_dict()
+    torch.save({"model": one, "net": other}, tmp_path / "w")
+    with pytest.raises(MetaprobeError, match="under model and under net; say which with --key"):
+        import_weights(tmp_path / "w", wanted(network=mynet))
+    found = import_weights(tmp_path / "w", wanted(network=mynet, key="net")).checkpoint
+    assert torch.equal(found.params["head.weight"], other["head.weight"])
 
 
 def test_an_optimiser_beside_is_no_weight_and_half_becomes_float32(mynet, tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor
 from probe.importing.matching import Fit, fit_to
 from probe.importing.reading import Weights, read_weights
 from probe.importing.recognising import Recognised, recognised
+from probe.importing.telling import fit_facts, module_facts
 from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation, Colour, NetworkConfig, TrainConfig, from_mapping, to_mapping
@@ -106,7 +107,7 @@ def import_weights(path: Path | str, wanted: Wanted) -> Imported:
         wanted.network, wanted.n_way, wanted.channels, wanted.image_size, wanted.norm, network.layer_names,
         *names, args=json.dumps(dict(wanted.args), sort_keys=True),
     )  # fmt: skip
-    facts = [*_fit_facts(fit), *_module_facts(network)]
+    facts = [*fit_facts(fit), *module_facts(network)]
     return _made(weights, start, wanted, shape, network.layer_names, fit.tensors, begun, facts)
 
 
@@ -159,7 +160,7 @@ def _as_conv4(weights: Weights, start: Weights | None, wanted: Wanted) -> Import
             told = again.told if again else "nobody's that is known"
             raise MetaprobeError(f"{start.name}: these are weights of {told}, the trained ones of {found.told}")
         begun = _own_fit(network, again, start, False).tensors
-    facts = [("network", f"{found.told}, as {shape.told}, head reads {shape.reads}"), *_fit_facts(fit)]
+    facts = [("network", f"{found.told}, as {shape.told}, head reads {shape.reads}"), *fit_facts(fit)]
     return _made(weights, start, wanted, shape, network.layer_names, fit.tensors, begun, facts)
 
 
@@ -261,35 +262,3 @@ def _layers(adapts: str, layers: tuple[str, ...]) -> tuple[str, ...]:
             raise unknown_name("layer", pattern, layers)
         chosen |= found
     return tuple(name for name in layers if name in chosen)
-
-
-def _fit_facts(fit: Fit) -> list[tuple[str, str]]:
-    facts = [("fits", f"{len(fit.tensors) - len(fit.drawn)} tensors")]
-    if fit.prefix or fit.added:
-        what = f"{visible(fit.prefix, 60)} taken off" if fit.prefix else f"{visible(fit.added, 60)} put before"
-        facts.append(("names of the file", what))
-    if fit.drawn:
-        facts.append(("drawn freshly", ", ".join(fit.drawn)))
-    if fit.left:
-        more = f" and {len(fit.left) - 8} more" if len(fit.left) > 8 else ""
-        facts.append(("left out, no place for", ", ".join(visible(name, 80) for name in fit.left[:8]) + more))
-    return facts
-
-
-_NORMS: dict[ModuleNorm, str] = {
-    "transductive": "normalise with each batch's own statistics; running statistics are kept and not read",
-    "non-transductive": "normalise with the support set's statistics; running statistics are kept and not read",
-    "running": "normalise with the running statistics of the file, which nothing changes",
-}
-
-
-def _module_facts(network: ModuleNetwork) -> list[tuple[str, str]]:
-    seen = network.seen
-    facts = [("layers", ", ".join(seen.layers)), ("mode", "as in evaluation: no dropout")]
-    if network.norms:
-        facts.append((f"{network.norms} batch norms", _NORMS[network.norm]))
-    if seen.unused:
-        facts.append(("weights that reach no output, never adapted", ", ".join(seen.unused[:8])))
-    if seen.kind:
-        facts.append(("output", f"a {seen.kind}, whose logits or first tensor are taken"))
-    return facts

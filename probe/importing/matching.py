@@ -59,7 +59,7 @@ def fit_to(network: nn.Module, given: Mapping[str, Tensor], head: str, called: s
         MetaprobeError: a weight is missing, or of another shape.
     """
     wanted, aliases = kept_of(network), _aliases(network)
-    prefix, added = _prefixes(given, wanted)
+    prefix, added = _prefixes(given, wanted, called)
     found = {added + name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
     tensors, drawn = dict[str, Tensor](), list[str]()
     for name, own in wanted.items():
@@ -99,8 +99,12 @@ def _under(name: str, aliases: tuple[str, ...], found: Mapping[str, Tensor], cal
     return found[there[0]] if there else None
 
 
-def _prefixes(given: Collection[str], wanted: Collection[str]) -> tuple[str, str]:
-    """Return what to take off the file's names and what to put before them, so that most of them fit."""
+def _prefixes(given: Collection[str], wanted: Collection[str], called: str) -> tuple[str, str]:
+    """Return what to take off the file's names and what to put before them, so that most of them fit.
+
+    Raises:
+        MetaprobeError: as many fit under one key as under another.
+    """
     heads = {""} | {"".join(f"{part}." for part in name.split(".")[:n]) for name in given for n in (1, 2)}
     adds = {""} | {f"{name.split('.')[0]}." for name in wanted if "." in name}
 
@@ -110,7 +114,12 @@ def _prefixes(given: Collection[str], wanted: Collection[str]) -> tuple[str, str
         return len(names & set(wanted)), -len(prefix) - len(added)
 
     pairs = [(prefix, "") for prefix in sorted(heads)] + [("", added) for added in sorted(adds)]
-    return max(pairs, key=fitting)
+    best = max(pairs, key=fitting)
+    for other in (prefix for prefix, added in pairs if not added and fitting((prefix, ""))[0] == fitting(best)[0] > 0):
+        if not other.startswith(best[0]) and not best[0].startswith(other):
+            told = f"weights that fit are under {visible(best[0][:-1], 60)} and under {visible(other[:-1], 60)}"
+            raise MetaprobeError(f"{called}: {told}; say which with --key")
+    return best
 
 
 def _misfit(

@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 import functools
 import io
-import reprlib
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from probe.inspection.finding import SHORT, choose, is_tensor, leaves
 from probe.inspection.pickle_listing import PICKLE_LIMIT, RefusedError, list_pickle
 from probe.inspection.tensor_files import PIECE, TensorFile, TensorInfo
-from probe.inspection.wrapping import USUAL
 from trainers.errors import UnreadableInput
 from trainers.formats.safetensors_header import guess_kind
 from trainers.formats.text import visible
@@ -30,14 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["torch_file"]
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number that opens files from before torch 1.6
-_CONTAINERS = (Mapping, list, tuple, argparse.Namespace)
 _PLAIN_CLASSES = [argparse.Namespace]  # of the standard library, and no more than a dictionary
 _ZIP_DAMAGE = (
     *(zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError),
     *(struct.error, LookupError, OverflowError),
 )
-_DEPTH_LIMIT = 16
-_LEAF_LIMIT = 200_000
 _DTYPES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
@@ -58,12 +54,12 @@ def torch_file(file: BinaryIO, path: Path, wanted: str | None = None) -> TensorF
     """
     try:
         _check_before_loading(file)
-        key, weights, beside = _choose(_load(file, path), wanted)
-        leaves = _leaves(weights)
-        tensors = {name: value for name, value in leaves if _is_tensor(value)}
+        key, weights, beside = choose(_load(file, path), wanted)
+        found = leaves(weights)
+        tensors = {name: value for name, value in found if is_tensor(value)}
         size = file.seek(0, io.SEEK_END)
         infos = tuple(_info(name, tensor, size) for name, tensor in sorted(tensors.items()))
-        plain = [(name, value) for name, value in leaves if name not in tensors] + (_leaves(beside) if beside else [])
+        plain = [(name, value) for name, value in found if name not in tensors] + (leaves(beside) if beside else [])
     except RefusedError as error:
         raise UnreadableInput(f"{visible(str(path))}: not a readable PyTorch file: {error}.") from None
     checked = functools.cache(lambda: _check_sums(file, path))  # reads the whole file: for values, not for shapes
@@ -146,7 +142,7 @@ def _load(file: BinaryIO, path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice to whoever saved the file (sparse tensors, old storages)
             with torch.serialization.safe_globals(_PLAIN_CLASSES):
-                if is_zip:
+                if is_zip and path.suffix != ".safetensors":  # which torch would take for what it is called
                     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
                 return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises of every kind on damaged bytes
@@ -158,103 +154,11 @@ def _load(file: BinaryIO, path: Path) -> object:
         raise RefusedError(f"torch cannot load it ({visible(reason, 120)})") from None
 
 
-def _is_tensor(value: object) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
-
-
-def _choose(content: object, key: str | None) -> tuple[str, object, dict[str, object]]:
-    """Return the key that the weights are under, the weights, and what lies beside them.
-
-    Args:
-        content: of the file.
-        key: what was asked for, dotted; None for what is usual.
-
-    Raises:
-        RefusedError: there is no such key.
-    """
-    if key is not None:
-        return _asked(content, key)
-    if not isinstance(content, Mapping):
-        return "", content, {}
-    usual = [key for key in USUAL if isinstance(content.get(key), Mapping) and _has_tensors(content[key])]
-    if "param_groups" in content:  # an optimiser by itself
-        usual = []
-    if len(usual) != 1:
-        return "", content, {}
-    own = usual[0]
-    beside = {_key(other): value for other, value in content.items() if other != own}
-    inner, weights, more = _choose(content[own], None)  # as some save {"model": {"state_dict": …, "epoch": …}}
-    return (f"{own}.{inner}" if inner else own), weights, beside | more
-
-
-def _asked(content: object, key: str) -> tuple[str, object, dict[str, object]]:
-    found, beside = content, dict[str, object]()
-    for part in key.split("."):
-        inner = {_key(name): value for name, value in _inner(found) or []}
-        if part not in inner:
-            known = ", ".join(visible(name, 40) for name in list(inner)[:20]) or "none"
-            raise RefusedError(f"there is no {visible(key, 60)!r} in it: {visible(part, 40)!r} is not among {known}")
-        beside |= {name: value for name, value in inner.items() if name != part}
-        found = inner[part]
-    return key, found, beside
-
-
-def _has_tensors(content: object) -> bool:
-    return any(_is_tensor(leaf) for _, leaf in _leaves(content))
-
-
-def _key(key: object) -> str:
-    return key if isinstance(key, str) else _SHORT.repr(key)  # of a tuple of tuples of … no more than a line
-
-
-def _leaves(content: object) -> list[tuple[str, Any]]:
-    """Return every tensor and plain value in nested containers, named by its dotted path."""
-    found: dict[str, Any] = {}
-    waiting: list[tuple[str, object, int]] = [("", content, 0)]
-    while waiting:
-        name, value, depth = waiting.pop()
-        inner = _inner(value)
-        if depth > _DEPTH_LIMIT or len(found) + len(waiting) > _LEAF_LIMIT:  # a few shared references can be 2^n paths
-            raise RefusedError(f"its content is nested more than {_DEPTH_LIMIT} deep or has over {_LEAF_LIMIT:,} parts")
-        if inner is None:
-            if name in found:
-                raise RefusedError(f"it holds two things named {visible(name, 80)!r}")
-            found[name or "(content)"] = value
-        else:
-            waiting += [
-                (f"{name}.{_key(key)}" if name else _key(key), each, depth + 1) for key, each in reversed(inner)
-            ]
-    return list(found.items())
-
-
-def _inner(value: object) -> list[tuple[object, object]] | None:
-    if isinstance(value, argparse.Namespace):
-        return list(vars(value).items())
-    if isinstance(value, Mapping):
-        return list(value.items())
-    if type(value) in (list, tuple) and any(_is_tensor(each) or isinstance(each, _CONTAINERS) for each in value):  # type: ignore[attr-defined]
-        return list(enumerate(value))  # type: ignore[call-overload]
-    return None  # a list of plain values, such as a loss history, is one value
-
-
 def _describe(value: object) -> str:
-    if _is_tensor(value):
+    if is_tensor(value):
         tensor: Any = value
         return f"tensor {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-    return _SHORT.repr(value)
-
-
-class _Short(reprlib.Repr):
-    """A few words about a value; of strange objects (a bare storage of gigabytes) the type alone."""
-
-    def repr_instance(self, x: object, level: int) -> str:
-        return super().repr_instance(x, level) if type(x).__name__ in _SIMPLE else f"<{type(x).__name__}>"
-
-
-_SIMPLE = {"float", "bool", "NoneType", "complex", "bytes", "dtype", "Size", "device"}
-_SHORT = _Short()
+    return SHORT.repr(value)
 
 
 def _info(name: str, tensor: torch.Tensor, file_size: int) -> TensorInfo:

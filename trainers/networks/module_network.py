@@ -165,7 +165,7 @@ class ModuleNetwork(TaskNetwork):
         ]
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                torch.manual_seed(0)  # of what is random in a module
+                torch.default_generator.manual_seed(0)  # of what is random in a module
                 out = module(images)
                 if lazy:
                     return Seen((), False, False, (), 0, "")

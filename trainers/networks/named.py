@@ -33,7 +33,7 @@ _GIVEN = {  # what factories call what the command line knows
     "channels": ("in_channels", "in_chans", "channels", "n_channels", "num_channels"),
     "image_size": ("image_size", "img_size", "input_size"),
 }
-_FETCHING = ("pretrained", "weights", "checkpoint", "path", "file", "url", "cache", "progress", "script", "export")
+_FETCHING = ("pretrained", "weights", "checkpoint", "cache", "progress", "script", "export", "file", "url", "path")
 
 
 def network_arguments(words: Sequence[str]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def build_named(name: str, args: Mapping[str, Any], n_way: int, channels: int, i
     factory, called = _factory(name, args)
     given = _fitting(factory, args, {"n_way": n_way, "channels": channels, "image_size": image_size})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         try:
             built = factory(**given, **args)
         except MetaprobeError:
@@ -101,7 +101,7 @@ def _factory(name: str, args: Mapping[str, Any]) -> tuple[Callable[..., Any], st
         return BUILT_IN[name], name
     if not is_code(name):
         for key in args:
-            if any(part in key.lower() for part in _FETCHING):
+            if key.lower().startswith(_FETCHING):
                 raise MetaprobeError(f"--network-args {key}: weights come from a file of yours, nothing is fetched")
         return (_torchvision if library == "torchvision" else _timm)(inner), name
     allowed = USER_CODE.get()

@@ -1,0 +1,128 @@
+"""Imported checkpoints on the command line: every command takes them, code of the user's is named each time."""
+
+import re
+import sys
+
+import pytest
+import torch
+
+from probe.cli import main
+from tests.foreign import USER_CODE as MYNET
+from tests.foreign import L2LOmniglot, shaken
+from trainers.networks.resnet12 import ResNet12
+
+SHAPE = ("--n-way", "5", "--image-size", "28", "--channels", "1", "--inner-lr", "0.1", "--inner-steps", "1")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mynet.py").write_text(MYNET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("mynet", None)
+    yield tmp_path
+    sys.modules.pop("mynet", None)
+
+
+def imported(name, weights, *options):
+    torch.save({"state_dict": weights}, f"{name}.ckpt")
+    assert main(["import", f"{name}.ckpt", *SHAPE, "--data", "glyphs", *options, "--out", f"{name}.safetensors"]) == 0
+    return f"{name}.safetensors"
+
+
+def own_weights():
+    import mynet
+
+    return shaken(mynet.Net(5, 1)).state_dict()
+
+
+def test_every_command_takes_a_module_of_the_users(folder, capsys):
+    path = imported("mine", own_weights(), "--network", "mynet:build", "--network-args", "width=4")
+    assert main(["evaluate", path, "--tasks", "2"]) == 2
+    assert "no file names code to run: add --network mynet:build" in capsys.readouterr().err
+    code = ("--network", "mynet:build")
+    few = ("--tasks", "3", "--n-query", "2")
+    for command in (
+        ["evaluate", path, *few, *code],
+        ["evaluate", path, *few, *code, "--head", "nil"],
+        ["evaluate", path, *few, *code, "--norm", "non-transductive"],
+        ["evaluate", path, *few, *code, "--norm", "running", "--freeze", "stem"],
+        ["freeze", path, *few, *code, "--inner-steps", "2"],
+        ["capture", path, *few, *code, "--out", "s.h5"],
+        ["distance", path, "--tasks", "2", *code],
+        ["similarity", "s.h5", "--measures", "linear_cka"],
+        ["inspect", path],  # without code
+        ["inspect", "s.h5"],
+        ["diff", path, path],
+    ):
+        assert main(command) == 0, command
+    out = capsys.readouterr().out
+    assert "random" in out and "kind\tactivation store" in out and "untrained.stem" in out
+    assert main(["evaluate", path, *few, "--network", "torchvision:resnet18"]) == 2
+    assert "is of network mynet:build, --network says torchvision:resnet18" in capsys.readouterr().err
+
+
+def test_networks_of_libraries_are_built_by_what_the_file_says(folder, capsys):
+    from torchvision.models import squeezenet1_1
+
+    torch.manual_seed(0)
+    options = ("--network", "torchvision:squeezenet1_1", "--image-size", "32", "--channels", "3", "--adapts", "head")
+    path = imported("squeeze", squeezenet1_1(num_classes=5).state_dict(), *options)
+    assert main(["evaluate", path, "--tasks", "2", "--n-query", "1"]) == 0
+    torch.save(squeezenet1_1(num_classes=7).state_dict(), "seven")
+    assert main(["import", "seven", *SHAPE, *options, "--out", "o.safetensors"]) == 2
+    assert re.search(r"classifier.1.weight is \(7, .*--new-head", capsys.readouterr().err)
+
+
+def test_a_conv4_of_learn2learn_needs_no_network(folder, capsys):
+    path = imported("l2l", shaken(L2LOmniglot()).state_dict())
+    assert "learn2learn OmniglotCNN, as conv4" in capsys.readouterr().out
+    assert main(["freeze", path, "--tasks", "2", "--n-query", "1"]) == 0
+
+
+def test_a_checkpoint_without_data_asks_for_them(folder, capsys):
+    torch.save(L2LOmniglot().state_dict(), "w")
+    assert main(["import", "w", *SHAPE, "--out", "c.safetensors"]) == 0
+    for command in (["evaluate"], ["freeze"], ["capture", "--out", "s.h5"], ["report", "--out", "r.html"]):
+        assert main([command[0], "c.safetensors", *command[1:]]) == 2
+        assert re.search("does not say what it was trained on; name a data set with --data", capsys.readouterr().err)
+    assert main(["evaluate", "c.safetensors", "--tasks", "2", "--n-query", "1", "--data", "glyphs"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--network-args", "width"), "'width' is no key=value"),
+        (("--network-args", "width=[1"), "neither JSON nor a Python literal"),
+        (("--network-args", "width=1", "width=2"), "is given twice"),
+        (("--network-args", "depth=3"), r"mynet:build\(num_classes=5, in_channels=1, depth=3\) failed: TypeError"),
+        (("--network", "mynet"), "unknown network 'mynet'"),
+        (("--adapts", "conv1"), "unknown layer 'conv1'"),
+        (("--algorithm", "anil", "--adapts", "all"), "anil adapts head, --adapts says stem, norm, head"),
+        (("--algorithm", "mamml"), "unknown algorithm 'mamml'. Did you mean"),
+        (("--channels", "3"), "stem.weight is .*expects"),
+        (("--key", "model"), "there is no 'model' in it"),
+        (("--data", ""), ""),
+    ],
+)
+def test_what_is_asked_wrongly_is_a_sentence(words, told, folder, capsys):
+    torch.save({"state_dict": own_weights()}, "w")
+    status = main(["import", "w", *SHAPE, "--network", "mynet:build", *words, "--out", "o.safetensors"])
+    err = capsys.readouterr().err
+    assert status == (2 if told and "--key" not in words else 3 if told else 0), err
+    assert re.search(told, err) and err.count("\n") == bool(told)
+
+
+def test_a_report_of_an_import_alone(folder, capsys):
+    weights = ResNet12(5, 1, widths=(2, 2, 2, 2)).state_dict()
+    path = imported("net", weights, "--network", "resnet12", "--network-args", "widths=[2,2,2,2]")
+    options = ("--study", "raghu2020", "--tasks", "3", "--capture-tasks", "2")
+    assert main(["report", path, *options, "--out", "page/report.html"]) == 0
+    page = (folder / "page" / "report.html").read_text()
+    assert "net.run was imported from net.ckpt" in page and "trained elsewhere" in page
+    assert "metaprobe import net.ckpt --network resnet12 --network-args" in page
+    assert "outer step" not in page.partition("References")[0].partition("Training behind this")[2][:60]
+    assert main(["freeze", "net.run", "--tasks", "2", "--n-query", "1"]) == 0  # a run, its last checkpoint
+    assert main(["similarity", "net.run", "--measures", "linear_cka"]) == 0
+    told = capsys.readouterr().err
+    assert "its last checkpoint is taken" in told and "captures/last.h5" in told
