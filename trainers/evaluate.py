@@ -191,7 +191,8 @@ def query_scores(
 def scores_of(logits: Float[Tensor, "task sample way"], tasks: Tasks) -> Float[np.ndarray, "2 task"]:
     """Return what `query_scores` does, of query logits."""
     loss = task_losses(logits, tasks.query.labels).double()
-    score = kind_of(tasks.query.labels).scale * task_scores(logits.double(), tasks.query.labels)
+    kind = kind_of(tasks.query.labels)
+    score = loss if kind is REGRESSION else kind.scale * task_scores(logits.double(), tasks.query.labels)
     return torch.stack([score.where(~loss.isnan(), loss), loss]).cpu().numpy()
 
 
