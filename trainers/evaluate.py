@@ -144,7 +144,7 @@ def evaluate(
     end = first + tasks
     batches = (sampler.batch(range(start, min(start + chunk, end))) for start in range(first, end, chunk))
 
-    def score(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
+    def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
         params = starting_point(own, start, batch.support)
         adapted = adapt_as(own, params, batch.support, adaptation).params
         return query_scores(own, adapted, batch, head, transductive, one_query)
@@ -155,12 +155,13 @@ def evaluate(
         if chosen is None:
             stack.enter_context(exact_float32())
             chosen = stack.enter_context(TaskWorkers(network))
-        for part in chosen.map(score, batches):
+        for part in chosen.map(scored, batches):
             scores.append(part)
             if advance:
                 advance(part.shape[1])
     first_task = sampler.batch([first]).query.labels
-    return Evaluation(*np.concatenate(scores, axis=1), first_task.shape[1], kind_of(first_task))
+    score, loss = np.concatenate(scores, axis=1)
+    return Evaluation(score, loss, first_task.shape[1], kind_of(first_task))
 
 
 def query_scores(

@@ -113,7 +113,10 @@ def _blocks(read: Callable[[int], Iterator[np.ndarray]], where: str, size: int) 
 
 def _digest(file: BinaryIO) -> str:
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 _Reader = Callable[[BinaryIO, Path], contextlib.AbstractContextManager[tuple[Found, ...]]]

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -55,12 +55,13 @@ def read_hdf5(file: BinaryIO, path: Path) -> Iterator[tuple[Found, ...]]:
 
 def _datasets(file: h5py.File, shown: str) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield the datasets by path, groups in the order of their names; each group is entered once."""
-    waiting, entered = [("", file["/"])], set()
+    waiting: list[tuple[str, Any]] = [("", file["/"])]
+    entered: set[h5py.Group] = set()  # equal where they are one group
     while waiting:
         prefix, group = waiting.pop()
-        if (place := h5py.h5o.get_info(group.id).addr) in entered:
+        if group in entered:
             continue
-        entered.add(place)
+        entered.add(group)
         if len(entered) > _MOST_GROUPS:
             raise UnreadableInput(f"{shown}: has more than {_MOST_GROUPS:,} groups.")
         inside = []

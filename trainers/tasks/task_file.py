@@ -18,6 +18,7 @@ from trainers.formats.npy import Found, read_npz
 from trainers.formats.safetensors_header import open_regular
 from trainers.formats.text import visible
 from trainers.task_kinds import Loss
+from trainers.tasks.data import TaskSet
 from trainers.tasks.episodes import Examples, Tasks
 from trainers.tasks.given import PARTS, tasks_of_arrays
 from trainers.tasks.imageset import SPLITS
@@ -26,7 +27,7 @@ from trainers.tasks.sources import DataRequest
 __all__ = ["TaskFile", "load_task_file"]
 
 
-class TaskFile:
+class TaskFile(TaskSet):
     """Tasks of a .npz file: `support_x`, `support_y`, `query_x`, `query_y`, as `tasks_of_arrays` takes them.
 
     An array `split` of the words train, val and test, one a task, says where each belongs; without it all are test
@@ -45,7 +46,7 @@ class TaskFile:
         arrays = _read(self.path, shown)
         split = arrays.pop("split", None)
         try:
-            self.tasks = tasks_of_arrays(**arrays, group=self.name)
+            self.tasks = tasks_of_arrays(*(arrays[name] for name in PARTS), group=self.name)
         except MetaprobeError as error:
             raise UnreadableInput(f"{shown}: {error}") from error
         self._splits = np.full(len(self.tasks), "test") if split is None else split
@@ -65,9 +66,13 @@ class TaskFile:
         self.settings: Mapping[str, Any] = {"n_way": ways, "n_shot": shots[0], "n_query": shots[1]}
         self.fixed = ("n_way", "n_shot", "n_query")
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the tasks and their splits."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256("\n".join(self._splits.tolist()).encode())
         for part in (self.tasks.support, self.tasks.query):
             for tensor in (part.images, part.labels):
