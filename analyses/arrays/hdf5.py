@@ -17,9 +17,13 @@ from probe.store.checking import CANNOT_READ, open_hdf5
 from probe.store.metadata import ROOT_KEY
 from trainers.errors import UnreadableInput
 from trainers.formats.npy import Found
+from trainers.formats.safetensors_header import open_regular
 from trainers.formats.text import visible
 
-__all__ = ["is_store", "read_hdf5"]
+__all__ = ["MAGIC", "is_store", "read_hdf5"]
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+"""What HDF5 files begin with."""
 
 _FILTERS = frozenset(
     {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
@@ -29,12 +33,15 @@ _MOST_GROUPS = 10_000
 
 
 def is_store(path: Path | str) -> bool:
-    """Tell whether an HDF5 file is an activation store, whole or not; what cannot be read counts as one."""
+    """Tell whether a file is an activation store, whole or not; HDF5 that cannot be read counts as one."""
     try:
-        with open_hdf5(path) as file:
-            return ROOT_KEY in file.attrs or "complete" in file.attrs
+        with open_regular(path) as file:
+            if not file.read(8).startswith(MAGIC):
+                return False
+        with open_hdf5(path) as opened:
+            return ROOT_KEY in opened.attrs or "complete" in opened.attrs
     except (UnreadableInput, *CANNOT_READ):
-        return True
+        return os.path.exists(path)
 
 
 @contextlib.contextmanager
