@@ -154,7 +154,7 @@ def evaluate(
     end = first + tasks
     batches = (sampler.batch(range(start, min(start + chunk, end))) for start in range(first, end, chunk))
 
-    def score(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
+    def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
         params = starting_point(own, start, batch.support)
         adapted = adapt_as(own, params, batch.support, adaptation).params
         return query_scores(own, adapted, batch, head, transductive, one_query)
@@ -165,12 +165,13 @@ def evaluate(
         if chosen is None:
             stack.enter_context(exact_float32())
             chosen = stack.enter_context(TaskWorkers(network))
-        for part in chosen.map(score, batches):
+        for part in chosen.map(scored, batches):
             scores.append(part)
             if advance:
                 advance(part.shape[1])
     first_task = sampler.batch([first]).query.labels
-    return Evaluation(*np.concatenate(scores, axis=1), first_task.shape[1], kind_of(first_task))
+    score, loss = np.concatenate(scores, axis=1)
+    return Evaluation(score, loss, first_task.shape[1], kind_of(first_task))
 
 
 def query_scores(
@@ -201,7 +202,8 @@ def query_scores(
 def scores_of(logits: Float[Tensor, "task sample way"], tasks: Tasks) -> Float[np.ndarray, "2 task"]:
     """Return what `query_scores` does, of query logits."""
     loss = task_losses(logits, tasks.query.labels).double()
-    score = kind_of(tasks.query.labels).scale * task_scores(logits.double(), tasks.query.labels)
+    kind = kind_of(tasks.query.labels)
+    score = loss if kind is REGRESSION else kind.scale * task_scores(logits.double(), tasks.query.labels)
     return torch.stack([score.where(~loss.isnan(), loss), loss]).cpu().numpy()
 
 

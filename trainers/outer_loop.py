@@ -84,8 +84,7 @@ def train(config: TrainConfig, data: Data, out: Path | str) -> Checkpoint:
 
 class _Run:
     def __init__(self, config: TrainConfig, data: Data, folder: RunFolder, ranks: Ranks) -> None:
-        self.config, self.folder, self.ranks, self.data = config, folder, ranks, data
-        self.kind = KINDS[config.loss]
+        self.config, self.folder, self.ranks, self.data, self.kind = config, folder, ranks, data, KINDS[config.loss]
         self.algorithm: Algorithm = algorithm_named(config.algorithm)
         check_data(config, data)
         check_options(self.algorithm, config, ranks.size)
@@ -228,7 +227,7 @@ class _Run:
             params[name].grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
         self._set_rate()
         state.iteration += 1
-        gradients = [parameter.grad for parameter in state.params.values() if parameter.grad is not None]
+        gradients = [value.grad for value in state.params.values() if value.grad is not None]
         self._refuse_non_finite({"loss": float(loss)}, "meta-gradient", gradients)
         state.optimiser.step()
         self._refuse_non_finite({}, "weights", state.params.values())

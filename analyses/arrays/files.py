@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from analyses.arrays.array import Array, ArrayFile, checked, eps_of, unfit
-from analyses.arrays.hdf5 import is_store, read_hdf5
+from analyses.arrays.hdf5 import MAGIC, is_store, read_hdf5
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.formats.checkpoint_format import METADATA_KEY
 from trainers.formats.npy import Found, read_npy, read_npz
@@ -25,7 +25,6 @@ from trainers.formats.text import visible
 
 __all__ = ["holds_arrays", "open_arrays", "read_groups"]
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _MOST_ARRAYS = 10_000
 
@@ -40,7 +39,7 @@ def holds_arrays(path: Path | str) -> bool:
             start = file.read(16)
     except UnreadableInput:
         return False
-    return not is_store(path) if start.startswith(_HDF5) else _reader(start) is not None
+    return not is_store(path) if start.startswith(MAGIC) else _reader(start) is not None
 
 
 @contextlib.contextmanager
@@ -62,7 +61,7 @@ def open_arrays(path: Path | str) -> Iterator[ArrayFile]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
         start = file.read(16)
-        reader = read_hdf5 if start.startswith(_HDF5) else _reader(start)
+        reader = read_hdf5 if start.startswith(MAGIC) else _reader(start)
         if reader is None:
             kind = guess_kind(start) or ("an unknown kind of file" if start else "an empty file")
             raise UnreadableInput(f"{shown}: expected arrays (.npy, .npz, HDF5, safetensors), got {kind}.")
@@ -113,7 +112,10 @@ def _blocks(read: Callable[[int], Iterator[np.ndarray]], where: str, size: int) 
 
 def _digest(file: BinaryIO) -> str:
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 _Reader = Callable[[BinaryIO, Path], contextlib.AbstractContextManager[tuple[Found, ...]]]

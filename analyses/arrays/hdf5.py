@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -17,9 +17,13 @@ from probe.store.checking import CANNOT_READ, open_hdf5
 from probe.store.metadata import ROOT_KEY
 from trainers.errors import UnreadableInput
 from trainers.formats.npy import Found
+from trainers.formats.safetensors_header import open_regular
 from trainers.formats.text import visible
 
-__all__ = ["is_store", "read_hdf5"]
+__all__ = ["MAGIC", "is_store", "read_hdf5"]
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+"""What HDF5 files begin with."""
 
 _FILTERS = frozenset(
     {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
@@ -29,12 +33,15 @@ _MOST_GROUPS = 10_000
 
 
 def is_store(path: Path | str) -> bool:
-    """Tell whether an HDF5 file is an activation store, whole or not; what cannot be read counts as one."""
+    """Tell whether a file is an activation store, whole or not; HDF5 that cannot be read counts as one."""
     try:
-        with open_hdf5(path) as file:
-            return ROOT_KEY in file.attrs or "complete" in file.attrs
+        with open_regular(path) as file:
+            if not file.read(8).startswith(MAGIC):
+                return False
+        with open_hdf5(path) as opened:
+            return ROOT_KEY in opened.attrs or "complete" in opened.attrs
     except (UnreadableInput, *CANNOT_READ):
-        return True
+        return os.path.exists(path)
 
 
 @contextlib.contextmanager
@@ -55,12 +62,13 @@ def read_hdf5(file: BinaryIO, path: Path) -> Iterator[tuple[Found, ...]]:
 
 def _datasets(file: h5py.File, shown: str) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield the datasets by path, groups in the order of their names; each group is entered once."""
-    waiting, entered = [("", file["/"])], set()
+    waiting: list[tuple[str, Any]] = [("", file["/"])]
+    entered: set[h5py.Group] = set()  # equal where they are one group
     while waiting:
         prefix, group = waiting.pop()
-        if (place := h5py.h5o.get_info(group.id).addr) in entered:
+        if group in entered:
             continue
-        entered.add(place)
+        entered.add(group)
         if len(entered) > _MOST_GROUPS:
             raise UnreadableInput(f"{shown}: has more than {_MOST_GROUPS:,} groups.")
         inside = []

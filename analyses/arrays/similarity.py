@@ -160,8 +160,8 @@ def _nulls(pair: Together, measures: Sequence[Measure], permutations: int) -> li
     if count > x.shape[1] + y.shape[1] and all(measure.needs == "moments" for measure in measures):
         one = np.zeros(count, np.int64)
         sample, position = np.divmod(np.arange(count), positions)
-        sketches = (Sketch(rows, one, sample, position, sample, one) for rows in (x, y))
-        return list(image_null(*sketches, measures, generator, permutations))
+        left, right = (Sketch(rows, one, sample, position, sample, one) for rows in (x, y))
+        return list(image_null(left, right, measures, generator, permutations))
     own = Pair.of_arrays(x, y, eps=pair.eps, reduced=False)
     results = []
     for order in ring_orders(len(chosen), generator, permutations):

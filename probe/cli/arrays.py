@@ -23,15 +23,21 @@ def of_arrays(paths: Sequence[Path]) -> bool:
 
     Raises:
         MetaprobeError: some are and some are not.
+        UnreadableInput: some are, and another is neither.
     """
+    from analyses.arrays import open_arrays
     from analyses.arrays.files import holds_arrays
+    from analyses.arrays.hdf5 import is_store
 
     found = {path: holds_arrays(path) for path in paths}
     if len(set(found.values())) > 1:
         array = next(path for path, is_array in found.items() if is_array)
         store = next(path for path, is_array in found.items() if not is_array)
+        if not is_store(store):
+            with open_arrays(store):  # says what is wrong with it
+                pass
         raise MetaprobeError(
-            f"{array} holds arrays and {store} does not; compare activation stores with each other, or arrays"
+            f"{array} holds arrays and {store} is an activation store; compare stores with each other, or arrays"
         )
     return next(iter(found.values()))
 

@@ -61,7 +61,7 @@ def train(
     """
     from trainers.algorithms import algorithm_named
     from trainers.run import RunFolder
-    from trainers.tasks.data import fitted
+    from trainers.tasks.data import fitted, queries_of
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
@@ -88,7 +88,8 @@ def train(
     if place_here().rank == 0:
         kind = KINDS[config.loss]
         value, half = (checkpoint.metrics[name] for name in (f"val_{kind.metric}", f"val_{kind.metric}_half_width"))
-        queries = config.n_way * config.val_query if kind is CLASSIFICATION else None
+        each = queries_of(data, config.val_query, told=False)
+        queries = config.n_way * each if kind is CLASSIFICATION else None
         mean = of_half_width(value, half, config.val_tasks, kind.limits, queries)
         warn_of_few(config.val_tasks)
         peak = max(record.get("peak_memory_mb", 0) for record in RunFolder(folder).read_metrics())

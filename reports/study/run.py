@@ -29,6 +29,7 @@ from trainers.disk import told_when_full
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import write_text
 from trainers.formats.text import visible
+from trainers.task_kinds import CLASSIFICATION
 from trainers.tasks.imageset import ImageSet
 from trainers.user_code import USER_CODE
 
@@ -125,7 +126,8 @@ def report_runs(
     full preset's.
 
     Raises:
-        MetaprobeError: the runs fit no study, or several; they are unfinished or do not belong together.
+        MetaprobeError: the runs are of regressions, fit no study, or several; they are unfinished or do not belong
+            together.
     """
     check_jobs(jobs)
     runs_given = [as_run(folder, data) for folder in folders]
@@ -166,6 +168,9 @@ def _fitting(
     from trainers.tasks import load_for
 
     configs = [found.config for found in last.values()]
+    for folder, config in zip(last, configs, strict=True):
+        if config.loss != CLASSIFICATION.loss:
+            raise MetaprobeError(f"a report is of runs on tasks with classes; {folder}, on {config.data}, has none")
     fitting, reasons, images = [], dict[str, MetaprobeError](), None
     for study in studies:
         try:

@@ -6,22 +6,27 @@ from typing import TYPE_CHECKING
 
 from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
 from trainers.config import Adaptation, HeadStart, TrainConfig
+from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from trainers.networks import Parameters, TaskNetwork
+    from trainers.tasks.data import Data
     from trainers.tasks.episodes import EpisodeSampler, Tasks
     from trainers.tasks.imageset import ImageSet
 
 __all__ = ["MULTICLASS"]
 
 
-def _minibatches(config: TrainConfig, imageset: ImageSet, device: torch.device) -> EpisodeSampler:
+def _minibatches(config: TrainConfig, imageset: Data, device: torch.device) -> EpisodeSampler:
     """Return minibatches of as many images as a task of the config's has, labelled by class."""
+    from trainers.tasks.imageset import ImageSet
     from trainers.tasks.minibatches import MinibatchSampler
 
+    if not isinstance(imageset, ImageSet):
+        raise MetaprobeError(f"multiclass trains on the classes of a set of images; {imageset.name} has tasks alone")
     return MinibatchSampler(imageset, config.n_way * (config.n_shot + config.n_query), config.seed, device)
 
 

@@ -20,7 +20,8 @@ from trainers.clustering.vectors import TaskVectors
 from trainers.config import Adaptation, TrainConfig
 from trainers.networks import Parameters, TaskNetwork, norm_parameters
 from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import EpisodeSampler, Tasks
+from trainers.tasks.data import TaskSampler
+from trainers.tasks.episodes import Tasks
 
 __all__ = ["Search", "find_clusters"]
 
@@ -42,7 +43,7 @@ class Search:
 
     config: TrainConfig
     base: Parameters
-    tasks: EpisodeSampler
+    tasks: TaskSampler
     adaptation: Adaptation
     workers: TaskWorkers[TaskNetwork]
     scratch: Path

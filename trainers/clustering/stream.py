@@ -9,7 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from trainers.errors import UnreadableInput
-from trainers.tasks.episodes import EpisodeSampler, Tasks
+from trainers.tasks.data import TaskSampler
+from trainers.tasks.episodes import Tasks
 
 __all__ = ["AssignedTasks", "ConsecutiveTasks"]
 
@@ -23,7 +24,7 @@ class ConsecutiveTasks:
         share: the part of them that this process computes.
     """
 
-    def __init__(self, sampler: EpisodeSampler, meta_batch: int, share: range) -> None:
+    def __init__(self, sampler: TaskSampler, meta_batch: int, share: range) -> None:
         self._sampler, self._meta_batch, self._share = sampler, meta_batch, share
 
     def take(self, iteration: int) -> tuple[int, Tasks]:
@@ -47,7 +48,7 @@ class AssignedTasks:
 
     def __init__(
         self,
-        sampler: EpisodeSampler,
+        sampler: TaskSampler,
         meta_batch: int,
         clusters: int,
         assign: Callable[[Tasks], Sequence[int]],

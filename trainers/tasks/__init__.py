@@ -35,7 +35,7 @@ __all__ = [
 
 
 def _load_task_file(request: DataRequest) -> Data:
-    from trainers.tasks.given import load_task_file  # imports torch, which a list of the data sets does without
+    from trainers.tasks.task_file import load_task_file  # imports torch, which a list of the data sets does without
 
     return load_task_file(request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,12 +33,11 @@ class TaskSampler(Protocol):
         ...
 
 
-class TaskSet(Protocol):
+class TaskSet(ABC):
     """Tasks that are not drawn from labelled images.
 
     Attributes:
         name: as a checkpoint's config has it.
-        fingerprint: SHA-256 of what decides a task.
         loss: of its tasks.
         input_shape: of a sample: (feature,), (token,) or (channel, height, width).
         tokens: whether samples are token ids, which a network must embed.
@@ -46,13 +46,18 @@ class TaskSet(Protocol):
     """
 
     name: str
-    fingerprint: str
     loss: Loss
     input_shape: tuple[int, ...]
-    tokens: bool
+    tokens: bool = False
     settings: Mapping[str, Any]
-    fixed: tuple[str, ...]
+    fixed: tuple[str, ...] = ()
 
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides a task, 64 hexadecimal digits."""
+
+    @abstractmethod
     def sampler(
         self, split: str, n_way: int, n_shot: int, n_query: int, seed: int, device: torch.device | str
     ) -> TaskSampler:
@@ -61,7 +66,6 @@ class TaskSet(Protocol):
         Raises:
             MetaprobeError: there are no such tasks.
         """
-        ...
 
 
 Data = ImageSet | TaskSet
@@ -134,8 +138,9 @@ def fitted(config: TrainConfig, data: Data, told: Callable[[str], bool]) -> Trai
 
 def queries_of(data: Data, asked: int, told: bool) -> int:
     """Return how many queries (of a class) a test has: as asked, but where tasks are given and nothing was told."""
-    given = not isinstance(data, ImageSet) and "n_query" in data.fixed
-    return int(data.settings["n_query"]) if given and not told else asked
+    if isinstance(data, ImageSet) or "n_query" not in data.fixed or told:
+        return asked
+    return int(data.settings["n_query"])
 
 
 def check_data(config: TrainConfig, data: Data) -> None:

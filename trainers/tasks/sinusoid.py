@@ -11,6 +11,7 @@ import numpy as np
 
 from trainers.errors import MetaprobeError
 from trainers.task_kinds import Loss
+from trainers.tasks.data import TaskSet
 from trainers.tasks.imageset import SPLITS
 from trainers.tasks.sources import DataRequest
 
@@ -26,7 +27,7 @@ PHASE = (0.0, math.pi)
 INPUTS = (-5.0, 5.0)
 
 
-class Sinusoid:
+class Sinusoid(TaskSet):
     """y = A sin(x − φ): A from U[0.1, 5], φ from U[0, π] a task, x from U[−5, 5] (Finn et al. 2017, section 5.1).
 
     The splits are of tasks: no two have a task in common but by chance. Settings are the paper's, K = 10.
@@ -35,7 +36,6 @@ class Sinusoid:
     name = "sinusoid"
     loss: Loss = "mse"
     input_shape = (1,)
-    tokens = False
     settings: Mapping[str, Any] = {
         "n_way": 1, "n_shot": 10, "n_query": 10, "inner_lr": 0.01, "inner_steps": 1, "meta_batch": 25
     }  # fmt: skip
