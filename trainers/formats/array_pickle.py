@@ -8,10 +8,8 @@ types and arrays of numbers or text, made here from bytes whose number fits thei
 
 from __future__ import annotations
 
-import math
 import os
 import pickletools
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +18,7 @@ import numpy as np
 import psutil
 
 from trainers.errors import UnreadableInput
+from trainers.formats.pickled_arrays import Array, DType, RefusedError, array_of
 from trainers.formats.safetensors_header import open_regular
 from trainers.formats.text import visible
 
@@ -27,7 +26,6 @@ __all__ = ["read_array_pickle"]
 
 _INSTRUCTIONS = 20_000_000
 _DEPTH = 8  # of containers in each other
-_DTYPES = re.compile(r"(b1|[iu][1248]|f[248]|[SUa][1-9][0-9]{0,3})")
 _NUMPY = ("numpy.core", "numpy._core")  # before NumPy 2, and since
 _NAMES = {
     "numpy ndarray": "type",
@@ -42,46 +40,11 @@ _NAMES = {
 }
 
 
-class _RefusedError(Exception):
-    """Why a file is not read."""
-
-
 class _Name:
     """A name of `_NAMES`, by what is made of it."""
 
     def __init__(self, role: str) -> None:
         self.role = role
-
-
-class _DType:
-    """The type of an array's elements."""
-
-    def __init__(self, code: object) -> None:
-        if not isinstance(code, str) or not _DTYPES.fullmatch(code):
-            raise _RefusedError(f"an array is of {visible(repr(code), 40)}, not of numbers or text")
-        self.code, self.order = code, "="
-
-    def build(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
-            raise _RefusedError("an array is of a type with parts")
-        self.order = state[1]
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.dtype(self.order + self.code)
-
-
-class _Array:
-    """An array that is told first that it is one, then what is in it."""
-
-    def __init__(self) -> None:
-        self.values: np.ndarray | None = None
-
-    def build(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise _RefusedError("an array does not say what is in it")
-        _, shape, kind, fortran, content = state
-        self.values = _values(content, kind, shape, "F" if fortran else "C")
 
 
 def read_array_pickle(path: Path | str) -> Any:
@@ -97,7 +60,7 @@ def read_array_pickle(path: Path | str) -> Any:
             raise UnreadableInput(f"{shown}: {size / 1e9:,.1f} GB are too much for this machine's memory.")
         try:
             return _plain(_Reader().read(file, size), _DEPTH)
-        except _RefusedError as error:
+        except RefusedError as error:
             raise UnreadableInput(f"{shown}: {error}; nothing of it was executed.") from None
         except (ValueError, LookupError, TypeError, OverflowError, MemoryError, UnicodeError) as error:
             raise UnreadableInput(f"{shown}: its pickle is damaged ({visible(str(error), 80)}).") from None
@@ -134,13 +97,13 @@ class _Reader:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(_Bounded(file, size))):  # type: ignore[arg-type]
             name = instruction.name
             if count > _INSTRUCTIONS:
-                raise _RefusedError(f"its pickle has more than {_INSTRUCTIONS:,} instructions")
+                raise RefusedError(f"its pickle has more than {_INSTRUCTIONS:,} instructions")
             if name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name](argument))
             elif name in _STEPS:
                 _STEPS[name](self, argument)
             elif name not in ("PROTO", "FRAME", "STOP"):
-                raise _RefusedError(f"its pickle does more than hold arrays in plain containers ({name})")
+                raise RefusedError(f"its pickle does more than hold arrays in plain containers ({name})")
         return self.stack.pop()
 
     def since_mark(self) -> list[Any]:
@@ -160,21 +123,21 @@ class _Reader:
             own, module = self.stack.pop(), self.stack.pop()
             argument = f"{module} {own}"
         if argument not in _NAMES:
-            raise _RefusedError(f"it holds more than arrays in plain containers ({visible(str(argument), 80)})")
+            raise RefusedError(f"it holds more than arrays in plain containers ({visible(str(argument), 80)})")
         self.stack.append(_Name(_NAMES[argument]))
 
     def reduce(self, _: Any) -> None:
         """Make what a name stands for."""
         arguments, name = self.stack.pop(), self.stack.pop()
         if not isinstance(name, _Name) or not isinstance(arguments, tuple) or name.role not in _MADE:
-            raise _RefusedError("it makes more than arrays in plain containers")
+            raise RefusedError("it makes more than arrays in plain containers")
         self.stack.append(_MADE[name.role](*arguments))
 
     def build(self, _: Any) -> None:
         """Tell an array, or the type of one, what it is."""
         state = self.stack.pop()
-        if not isinstance(self.stack[-1], _Array | _DType):
-            raise _RefusedError("it sets up objects that are no arrays")
+        if not isinstance(self.stack[-1], Array | DType):
+            raise RefusedError("it sets up objects that are no arrays")
         self.stack[-1].build(state)
 
     def set_items(self, items: list[Any]) -> None:
@@ -184,7 +147,7 @@ class _Reader:
             raise ValueError("keys and values without a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | bytes | int | float | None):
-                raise _RefusedError("a dict has keys that are no text or numbers")
+                raise RefusedError("a dict has keys that are no text or numbers")
             target[key] = value
 
     def dict_of(self, items: list[Any]) -> None:
@@ -243,10 +206,10 @@ _STEPS: Mapping[str, Callable[[_Reader, Any], Any]] = {
     "TUPLE3": lambda own, _: own.tuple_of(3),
 }
 _MADE: Mapping[str, Callable[..., Any]] = {
-    "array": lambda *_: _Array(),  # what of, it is told next
-    "buffer": lambda content, kind, shape, order: _values(content, kind, shape, order),
-    "scalar": lambda kind, content: _values(content, kind, (), "C"),
-    "dtype": lambda code, *_: _DType(code),
+    "array": lambda *_: Array(),  # what of, it is told next
+    "buffer": lambda content, kind, shape, order: array_of(content, kind, shape, order),
+    "scalar": lambda kind, content: array_of(content, kind, (), "C"),
+    "dtype": lambda code, *_: DType(code),
     "bytes": lambda text="", *_: _bytes(text),
     "dict": lambda *_: {},
 }
@@ -259,25 +222,11 @@ def _bytes(text: object) -> bytes:
     return text.encode("latin-1")
 
 
-def _values(content: object, kind: object, shape: object, order: object) -> np.ndarray:
-    """Return an array of bytes, after checking that there are as many of them as it needs."""
-    content = content.encode("latin-1") if isinstance(content, str) else content
-    if not isinstance(content, bytes | bytearray) or not isinstance(kind, _DType):
-        raise _RefusedError("an array holds objects, not numbers or text")
-    whole = isinstance(shape, tuple) and len(shape) <= 8 and all(type(size) is int and size >= 0 for size in shape)
-    if not whole or order not in ("C", "F"):
-        raise ValueError("an array has no shape")
-    sizes: tuple[int, ...] = shape  # type: ignore[assignment]
-    if math.prod(sizes) * kind.dtype.itemsize != len(content):
-        raise ValueError(f"an array of {sizes} and {kind.code} is told in {len(content):,} bytes")
-    return np.frombuffer(content, kind.dtype).reshape(sizes, order=order)  # type: ignore[call-overload]
-
-
 def _plain(value: Any, depth: int) -> Any:
     """Return a value with arrays in place of what was told of them."""
     if depth < 0:
-        raise _RefusedError(f"its containers are more than {_DEPTH} deep in each other")
-    if isinstance(value, _Array) and value.values is not None:
+        raise RefusedError(f"its containers are more than {_DEPTH} deep in each other")
+    if isinstance(value, Array) and value.values is not None:
         return value.values
     if isinstance(value, dict):
         return {key: _plain(one, depth - 1) for key, one in value.items()}
@@ -285,4 +234,4 @@ def _plain(value: Any, depth: int) -> Any:
         return [_plain(one, depth - 1) for one in value]
     if value is None or isinstance(value, str | bytes | bytearray | int | float | np.ndarray):
         return value
-    raise _RefusedError("it holds an array without content, or a name")
+    raise RefusedError("it holds an array without content, or a name")
