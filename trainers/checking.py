@@ -50,7 +50,10 @@ def contradiction(config: TrainConfig, network: NetworkConfig, adaptation: Adapt
     for name in ("filters", "blocks", "downsample", "image_size"):
         asked = getattr(config, name)
         pairs += [] if asked is None else [(f"network {name}", getattr(network, name), asked)]
-    pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
+    try:
+        pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
+    except MetaprobeError as error:  # an option that such a network does not have
+        return str(error)
     if config.algorithm in ALGORITHMS:
         layers = tuple(dict.fromkeys(map(layer_of, _shapes(network))))
         asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))
