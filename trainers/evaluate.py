@@ -87,8 +87,9 @@ def sampler_for(
     shape = checkpoint.network_config
     wanted = (shape.channels,) if shape.name == "mlp" else (shape.channels, shape.image_size, shape.image_size)
     if (there := input_shape(data)) != wanted:
+        told = " × ".join(map(str, there)) if len(there) == len(wanted) else _called(there)
         raise MetaprobeError(
-            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {_called(there)}; choose the set it was "
+            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {told}; choose the set it was "
             "trained on, or one of the same shape"
         )
     check_data(checkpoint.config, data)
