@@ -224,8 +224,7 @@ def test_entries_that_are_no_numbers_name_their_sample(tmp_path, pair, monkeypat
 def test_commands(tmp_path, pair, capsys):
     a, b = map(str, pair)
     assert main(["similarity", a, b, "--measures", "cka", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["measure"] for row in rows] == ["linear_cka", "linear_cka_null"]
+    assert [row["measure"] for row in json.loads(capsys.readouterr().out)] == ["linear_cka", "linear_cka_null"]
     x, y = drawn()
     np.savez(tmp_path / "l.npz", l1=x, l2=y, labels=np.arange(60))
     figure = tmp_path / "map.svg"

@@ -482,7 +482,7 @@ def asked(capsys, *words):
 
 @pytest.fixture
 def toy_data(monkeypatch):
-    monkeypatch.setattr("trainers.tasks.load_for", lambda *_, **__: IMAGESET)
+    monkeypatch.setattr("trainers.tasks.load_data_for", lambda *_, **__: IMAGESET)
 
 
 @pytest.mark.usefixtures("toy_data")

@@ -92,11 +92,11 @@ def test_a_test_set_that_no_memory_holds(toy, checkpoint, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "capture", "distance", "freeze", "clusters"])
-def test_commands_take_a_million_tasks_at_most(command, tmp_path, capsys, checkpoint, monkeypatch):
+def test_commands_take_a_million_tasks_at_most(command, tmp_path, capsys, checkpoint, toy, monkeypatch):
     monkeypatch.setattr("trainers.checkpoint.load_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr("analyses.clustering.clusters.clusters_of", lambda *_: None)
-    for module in ("training", "measuring", "clusters"):
-        monkeypatch.setattr(f"probe.cli.{module}.load_data", lambda *_, **__: None)  # no task is drawn from it
+    for place in ("training.load_data", "measuring.load_data", "clusters.load_images"):
+        monkeypatch.setattr(f"probe.cli.{place}", lambda *_, **__: toy)  # no task is drawn from it
     more = ["--out", str(tmp_path / "store.h5")] if command == "capture" else []
     for tasks in ("1000001", "99999999999999999999", "0"):
         assert main([command, "last.safetensors", "--tasks", tasks, *more]) == 2

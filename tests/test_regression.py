@@ -18,9 +18,9 @@ from probe import capture, open_store
 from probe.cli import main
 from trainers.adapt import adapt
 from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import load_checkpoint
+from trainers.checkpoint import load_checkpoint, metadata_for, write_tensors
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.losses import output_errors, task_losses
 from trainers.networks import build_network
 from trainers.outer_loop import train
@@ -120,8 +120,8 @@ def test_sinusoids_are_those_of_the_paper():
     basis = torch.stack([x.sin(), x.cos()], dim=-1)
     found = torch.linalg.lstsq(basis, y.unsqueeze(-1))
     assert (basis @ found.solution - y.unsqueeze(-1)).abs().max() < 1e-5
-    cosine, sine = found.solution[:, 0, 0], -found.solution[:, 1, 0]
-    amplitude, phase = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
+    cosine, sine = found.solution[..., 0].T
+    amplitude, phase = torch.hypot(cosine, sine), torch.atan2(-sine, cosine)
     assert 0.1 <= amplitude.min() < 0.4 and 4.7 < amplitude.max() <= 5.0001
     assert -1e-4 <= phase.min() < 0.1 and 3.0 < phase.max() <= math.pi + 1e-4
     sampler = data.sampler("test", 1, 5, 5, 0)
@@ -147,6 +147,18 @@ def test_a_run_notes_its_own_metric_and_keeps_its_kind(run):
     assert (checkpoint.config.loss, checkpoint.network_config.name) == ("mse", "mlp")
     losses = {i["iteration"]: i["val_loss"] for i in run.read_metrics() if "val_loss" in i}
     assert load_checkpoint(run.checkpoint("best")).iteration == min(losses, key=losses.get)  # less is better
+
+
+@pytest.mark.parametrize(("old", "new"), [('"mlp"', '"conv4"'), ('"image_size":1', '"image_size":9'), ("config", "")])
+def test_a_file_that_contradicts_itself_is_unreadable(run, tmp_path, old, new):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    metadata = metadata_for(checkpoint)
+    config = dict(metadata.config) | ({"like": "finn2017"} if old == "config" else {})
+    network = json.loads(json.dumps(dict(metadata.network), separators=(",", ":")).replace(old, new))
+    path, changed = tmp_path / "c.safetensors", dataclasses.replace(metadata, config=config, network=network)
+    write_tensors(path, checkpoint.tensors(), changed)
+    with pytest.raises(UnreadableInput, match=str(path)):
+        load_checkpoint(path)
 
 
 def test_a_run_is_resumed_with_the_same_bytes(run, tmp_path):
@@ -217,11 +229,9 @@ def test_the_python_way_takes_numbers_vectors_and_token_ids(tmp_path):
     x, y = generator.normal(size=(4, 9, 3)), generator.normal(size=(4, 9, 2))
     numbers = tasks_of_arrays(x[:, :4], y[:, :4], x[:, 4:], y[:, 4:])
     adaptation = Adaptation(("0", "2"), 0.05, 2)
-    path = capture(body, None, numbers, adaptation=adaptation, out=tmp_path / "a.h5")
-    with open_store(path) as store:
+    with open_store(capture(body, None, numbers, adaptation=adaptation, out=tmp_path / "a.h5")) as store:
         assert store.metadata.n_query == 5 and "0" in store.layers
-    table = freeze_module(body, None, numbers, adaptation)
-    assert [row.measure for row in table.rows][:1] == ["mean_squared_error"]
+    assert freeze_module(body, None, numbers, adaptation).rows[0].measure == "mean_squared_error"
     with pytest.raises(MetaprobeError, match="NIL head"):
         freeze_module(body, None, numbers, adaptation, nil_head=True)
 

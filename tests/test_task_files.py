@@ -146,7 +146,7 @@ def test_commands(tmp_path, capsys):
         ("evaluate", last): "has 4 test tasks, and more were asked for; give --tasks 4 or fewer",
         ("evaluate", last, "--tasks", "4", "--n-query", "9"): "have n_query 3; got 9",
         ("evaluate", last, "--data", f"tasks:{images}"): "trained on vectors of 4",
-        ("evaluate", last, "--data", "sinusoid"): "trained on vectors of 4; sinusoid has vectors of 1",
+        ("evaluate", last, "--data", "sinusoid"): "trained on vectors of 4; sinusoid has 1",
         ("train", "maml", "--data", f"tasks:{tokens}", "--val-tasks", "2", "--out", out + "2"): "token ids",
         ("train", "maml", "--data", vectors, "--n-shot", "9", "--out", out + "3"): "n_shot 2; got --n-shot 9",
         ("train", "multiclass", "--data", vectors, "--out", out + "4"): "tasks alone",

@@ -67,7 +67,10 @@ def contradiction(config: TrainConfig, network: AnyNetwork, adaptation: Adaptati
         asked = getattr(config, name)
         pairs += [] if asked is None else [(f"network {name}", getattr(network, name), asked)]
     if isinstance(network, NetworkConfig):
-        pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
+        try:
+            pairs += [(f"network {name}", *values) for name, values in _chosen(config, network).items()]
+        except MetaprobeError as error:  # an option that such a network does not have
+            return str(error)
     if config.algorithm in ALGORITHMS:
         layers = network.layers if isinstance(network, ModuleConfig) else _layers(network)
         asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))

@@ -127,9 +127,9 @@ class TrainConfig:
     filters: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 64 on grey images, 32 on RGB)")
     ] = None
-    """Channels of a convolution; units of a hidden layer, where samples are feature vectors (default there: 40)."""
+    """Channels of a convolution; units of a hidden layer, where samples are feature vectors (40 there)."""
     blocks: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4)")] = None
-    """Convolution blocks, those after the fourth keep the size of their feature map; or hidden layers (default: 2)."""
+    """Convolution blocks, those after the fourth keep the size of their feature map; or hidden layers (2)."""
     downsample: Annotated[
         Downsample | None,
         tyro.conf.arg(

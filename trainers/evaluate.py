@@ -87,9 +87,10 @@ def sampler_for(
     shape = checkpoint.network_config
     wanted = (shape.channels,) if shape.name == "mlp" else (shape.channels, shape.image_size, shape.image_size)
     if (there := input_shape(data)) != wanted:
+        told = " × ".join(map(str, there)) if len(there) == len(wanted) else _called(there)
         raise MetaprobeError(
-            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {_called(there)}; choose the set it was "
-            f"trained on, or {_conversion(there, wanted)}"
+            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {told}; choose the set it was trained on, "
+            f"or {_conversion(there, wanted)}"
         )
     check_data(checkpoint.config, data)
     n_shot = checkpoint.config.n_shot

@@ -62,6 +62,9 @@ class NetworkConfig:
         for name, most in most_of.items():
             if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
                 raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
+        if self.name == "mlp" and (self.image_size, self.downsample) != (1, "none"):
+            got = f"got {self.image_size} and {self.downsample!r}"
+            raise MetaprobeError(f"an mlp's image_size is 1 and its downsample 'none', it takes vectors; {got}")
         if not fits_float32(self.norm_epsilon):
             told = f"must be above 0 and finite in float32; got {self.norm_epsilon}"
             raise MetaprobeError(f"a network's norm_epsilon {told}")

@@ -163,7 +163,7 @@ def load_imageset(
     """
     found = load_data(spec, data_root, image_size, download, colour)
     if not isinstance(found, ImageSet):
-        raise MetaprobeError(f"data set {spec!r} has no images, which this is about; choose a set that has some")
+        raise MetaprobeError(f"data set {spec!r} has no images, which are needed here; choose a set of images")
     return found
 
 
