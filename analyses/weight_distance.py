@@ -17,7 +17,8 @@ from trainers.checkpoint import load_checkpoint
 from trainers.clustering.clusters import Clusters, starting_point
 from trainers.device import device_named, exact_float32
 from trainers.intervals import POSITIVE
-from trainers.networks import Parameters, layer_of
+from trainers.networks import Parameters
+from trainers.networks.naming import is_within
 from trainers.parallel import one_thread
 from trainers.tasks.imageset import ImageSet
 
@@ -38,7 +39,7 @@ def layer_distances(
     """
     squared, norms = torch.zeros(2, tasks, dtype=torch.float64)
     for name, value in before.items():
-        if layer_of(name) != layer:
+        if not is_within(name, layer):
             continue
         own = value if per_task else value.unsqueeze(0)
         end = after[name] if per_task or after[name].dim() > value.dim() else own
@@ -91,7 +92,7 @@ def weight_distance(path: Path | str, imageset: ImageSet, plan: TestPlan, inner_
     )
     sizes = dict.fromkeys(distances, 0)
     for name, value in network.named_parameters():
-        sizes[layer_of(name)] += value.numel()
+        sizes[next(layer for layer in sizes if is_within(name, layer))] += value.numel()
     return Table.of(
         row
         for layer, found in distances.items()

@@ -234,9 +234,6 @@ def table():
         "|---|---|---|---|---|",
     ]
     for name in CASES:
-        import time
-
-        c = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             rows.append(tried(name, Path(folder)))
     return rows
