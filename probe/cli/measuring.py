@@ -152,7 +152,7 @@ def similarity(
             post-pre, post-post.
         layers: Of two stores, every layer against every layer, or only against that of the same name.
         replicates: Resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
-        permutations: Orders of the images behind a null, 0 for none; fewer than 39 give it no ends.
+        permutations: Orders of the images behind a null, 0 for none.
         figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
         csv: Also write the table there.
         json: Write JSON.
