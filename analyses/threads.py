@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 
@@ -25,4 +25,5 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
     BLAS and LAPACK release Python's lock, so threads are enough; pin them to one thread each (`threadpool_limits`).
     """
-    return iter(joblib.Parallel(cores(), backend="threading", return_as="generator")(map(joblib.delayed(work), items)))
+    found: Any = joblib.Parallel(cores(), backend="threading", return_as="generator")(map(joblib.delayed(work), items))
+    return iter(found)

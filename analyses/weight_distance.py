@@ -19,7 +19,8 @@ from trainers.checkpoint import load_checkpoint
 from trainers.clustering.clusters import Clusters, starting_point
 from trainers.device import exact_float32
 from trainers.intervals import POSITIVE
-from trainers.networks import Parameters, layer_of
+from trainers.networks import Parameters
+from trainers.networks.naming import is_within
 from trainers.parallel import one_thread
 from trainers.tasks.data import Data
 
@@ -40,7 +41,7 @@ def layer_distances(
     """
     squared, norms = torch.zeros(2, tasks, dtype=torch.float64)
     for name, value in before.items():
-        if layer_of(name) != layer:
+        if not is_within(name, layer):
             continue
         own = value if per_task else value.unsqueeze(0)
         end = after[name] if per_task or after[name].dim() > value.dim() else own
@@ -93,7 +94,7 @@ def weight_distance(path: Path | str, data: Data, plan: TestPlan, inner_steps: i
     )
     sizes = dict.fromkeys(distances, 0)
     for name, value in network.named_parameters():
-        sizes[layer_of(name)] += value.numel()
+        sizes[next(layer for layer in sizes if is_within(name, layer))] += value.numel()
     return Table.of(
         row
         for layer, found in distances.items()

@@ -16,12 +16,14 @@ from torch import nn
 import probe
 from analyses.freezing import freeze_module
 from analyses.similarity import measures_named, similarity
+from probe.capturing.choosing import told as told_of
 from tests.captures import state_of
 from tests.conftest import make_imageset
 from trainers.config import Adaptation
 from trainers.tasks.episodes import EpisodeSampler
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
+MARK, END = "<!-- tried: written by tests/networks_tried.py -->", "<!-- end -->"
 WAY = 3
 
 
@@ -142,10 +144,12 @@ def google():
     return torchvision.models.GoogLeNet(num_classes=WAY, aux_logits=True, init_weights=False)
 
 
-MLP = nn.Sequential, (nn.Flatten, lambda: nn.Linear(256, 12), nn.ReLU, lambda: nn.Linear(12, WAY))
+def perceptron():
+    return nn.Sequential(nn.Flatten(), nn.Linear(256, 12), nn.ReLU(), nn.Linear(12, WAY))
+
 
 CASES = {
-    "MLP": Case(lambda: MLP[0](*(part() for part in MLP[1])), "*", ("1",)),
+    "MLP": Case(perceptron, "*", ("1",)),
     "ResNet-12": Case(resnet12, "0.?,0.?.short,3", ("0.0", "0.1.body.0", "0.*.short")),
     "ResNet-18 (torchvision)": Case(
         lambda: torchvision.models.resnet18(num_classes=WAY), "layer[34],fc", ("layer1.0.conv2", "layer?"), 32, 3, 1
@@ -212,7 +216,7 @@ def row_of(name, case, metadata, told):
     captured = "; ".join(f"{few(names)}: {where}" for where, names in kinds.items())
     words = dict.fromkeys(message.partition(": ")[2] for message in told)
     words = [word for word in words if not word.startswith(("the capture leaves out", "interval"))]
-    lost = "; ".join(f"{one}: {why}" for one, why in metadata.left_out.items()) or "nothing"
+    lost = told_of(metadata.left_out) or "nothing"
     frozen = ", ".join(f"`{one}`" for one in case.frozen)
     return f"| {name} | {captured} | {lost} | {frozen} | {'; '.join(words) or 'nothing'} |"
 
@@ -230,15 +234,18 @@ def table():
         "|---|---|---|---|---|",
     ]
     for name in CASES:
-        import sys
-        import time
-
-        c = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             rows.append(tried(name, Path(folder)))
-        print(name, time.process_time() - c, file=sys.stderr)
     return rows
 
 
+def written():
+    """Return the rows of the page, by the network's name."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("| ")}
+
+
 if __name__ == "__main__":
-    print("\n".join(table()))
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = (text.partition(mark)[place] for mark, place in ((MARK, 0), (END, 2)))
+    PAGE.write_text("\n".join([before + MARK, *table(), END + after]), encoding="utf-8")

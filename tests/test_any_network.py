@@ -143,8 +143,8 @@ def test_a_parameter_that_the_output_does_not_use_takes_no_step_and_is_told(tmp_
         found = adapt(network, dict(network.named_parameters()), TASKS.support, inner_lr=0.1, steps=2).params
     assert torch.equal(found["idle.weight"][1], network.idle.weight)
     assert not torch.equal(found["used.weight"][1], network.used.weight)
+    adaptation = Adaptation(("idle",), 0.1, 1)
     with pytest.warns(UserWarning, match="idle of Branch take no inner step"):
-        adaptation = Adaptation(("idle",), 0.1, 1)
         out = probe.capture(network, None, TASKS, out=tmp_path / "s.h5", adaptation=adaptation, layers="used")
     with pytest.warns(UserWarning, match=r"the capture leaves out idle \(is not called\)"):
         probe.capture(network, None, TASKS, out=out, adaptation=Adaptation(("used",), 0.1, 1))

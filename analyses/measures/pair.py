@@ -15,26 +15,22 @@ The matrices are small: callers that run many of these in parallel jobs should p
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float, Int
 
+from analyses.measures.factors import by_gram, factor_of, root_of, rotated
 from analyses.measures.result import Similarity
-from analyses.measures.side import CONDITION, EPS, Side
+from analyses.measures.side import Side
 from probe.moments import JointMoments
 from probe.paired import checked_pair
 
 __all__ = ["Pair"]
 
 _DEAD = 8  # a column is dead if its spread is within so many roundings of its largest magnitude
-_ROWS = 1024  # rows a QR step: they stay in the cache
 _DEAD_SHARE = 1e-10  # of the variance, above which dead columns would show in sums that cannot leave them out
-_CONDITION_OF_CROSS = 1e8  # κ² of UᵀV up to which its smallest singular value has 8 digits by its square
-_ORTHONORMAL = 1e-13  # what products of a frame's columns may miss
 _TINY = 1e-70  # fourth powers of less underflow
 
 
@@ -99,9 +95,9 @@ class Pair:
         z /= norms[live]
         quartic = (squares @ squares.T)[[0, 0, 1], [0, 1, 1]]
         if reduced:
-            sides = _sides(n, _factor(z, cut, max(stored)), norms, noise, live, p, stored)
+            sides = _sides(n, factor_of(z, cut, max(stored)), norms, noise, live, p, stored)
             return cls(n, *sides, quartic=quartic, arrays=(x, y))
-        one, two = (_rotated(side) for side in _sides(n, z, norms, noise, live, p, stored))
+        one, two = (rotated(side) for side in _sides(n, z, norms, noise, live, p, stored))
         return cls(n, one[0], two[0], quartic, arrays=(x, y), frames=(one[1], two[1]), squares=squares)
 
     @classmethod
@@ -115,7 +111,7 @@ class Pair:
         norms = np.sqrt(np.diag(moments.scatter).clip(min=0.0))
         live, noise = _alive(n, norms, largest, np.repeat(moments.eps, (p, q)))
         inverse = 1 / norms[live]
-        factor = _root(moments.scatter[np.ix_(live, live)] * inverse[:, None] * inverse)
+        factor = root_of(moments.scatter[np.ix_(live, live)] * inverse[:, None] * inverse)
         left, right = _exponent(norms[:p]), _exponent(norms[p:])
         norms = np.ldexp(norms, -np.repeat([left, right], (p, q)))
         quartic = np.ldexp(moments.quartic, -2 * np.array([2 * left, left + right, 2 * right]))
@@ -148,7 +144,7 @@ class Pair:
     @functools.cached_property
     def canonical(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Singular vectors and values of UᵀV: canonical directions and correlations."""
-        if self.order is not None and (found := _by_gram(self.joint)):
+        if self.order is not None and (found := by_gram(self.joint)):
             return found
         left, correlations, right = np.linalg.svd(self.joint, full_matrices=False)
         return left, correlations, right
@@ -220,56 +216,6 @@ def _sides(
     return x, Side(n, len(live) - p, eps[1], factor[:, cut:], norms[cut:], noise[cut:])
 
 
-def _rotated(side: Side) -> tuple[Side, np.ndarray | None]:
-    """Return a tall side with no more rows than columns, and the frame that carries these to the samples.
-
-    Cholesky's factor of the products, taken twice, is as good as Householder's R up to κ² = 1/eps (Yamamoto et al.
-    2015) and costs a third.
-    """
-    if len(side.unit) <= side.live or not side.live:
-        return side, None
-    frame, factor = side.unit, np.eye(side.live)
-    with contextlib.suppress(np.linalg.LinAlgError):  # of a matrix that is singular within rounding
-        for _ in range(2):
-            one = np.linalg.cholesky(frame.T @ frame)
-            frame = scipy.linalg.solve_triangular(one, frame.T, lower=True, check_finite=False).T
-            factor = one.T @ factor
-    if np.abs(frame.T @ frame - np.eye(side.live)).max() > _ORTHONORMAL:
-        frame, factor = np.linalg.qr(side.unit)
-    return dataclasses.replace(side, unit=factor, height=len(side.unit)), np.ascontiguousarray(frame)
-
-
-def _factor(z: np.ndarray, cut: int, eps: float) -> np.ndarray:
-    """Return F with FᵀF = ZᵀZ for unit columns, by the cheaper way that keeps the digits of data stored to `eps`."""
-    if len(z) <= z.shape[1]:
-        return z
-    correlation = z.T @ z
-    if eps > EPS or all(_well_conditioned(block) for block in (correlation[:cut, :cut], correlation[cut:, cut:])):
-        return _root(correlation)
-    r = z[:0]
-    for start in range(0, len(z), _ROWS):
-        r = np.asarray(np.linalg.qr(np.concatenate([r, z[start : start + _ROWS]]), mode="r"))
-    return r
-
-
-def _well_conditioned(correlation: np.ndarray) -> bool:
-    values = np.linalg.eigvalsh(correlation)
-    return not values.size or bool(values[-1] < CONDITION * values[0])
-
-
-def _root(correlation: np.ndarray) -> np.ndarray:
-    """Return F with FᵀF = the correlation matrix; eigenvalues that rounding made negative count as zero.
-
-    Where Cholesky's factor exists it is as exact as the symmetric root, and costs a tenth.
-    """
-    if not correlation.size:
-        return correlation
-    with contextlib.suppress(np.linalg.LinAlgError):  # of a matrix that is singular within rounding
-        return np.ascontiguousarray(np.linalg.cholesky(correlation).T)
-    values, vectors = scipy.linalg.eigh(correlation, driver="evd")
-    return np.sqrt(values.clip(min=0.0))[:, None] * vectors.T
-
-
 def _balanced(array: np.ndarray) -> np.ndarray:
     """Return the array in float64, scaled by a power of two to at most 1: exact, and squares cannot overflow."""
     values = array.astype(np.float64)
@@ -278,19 +224,6 @@ def _balanced(array: np.ndarray) -> np.ndarray:
 
 def _exponent(values: np.ndarray) -> int:
     return int(np.frexp(np.abs(values).max())[1])
-
-
-def _by_gram(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return A's singular vectors and values from AAᵀ, at half the cost; or None where that would cost digits."""
-    if len(a) > a.shape[1]:
-        found = _by_gram(a.T)
-        return None if found is None else (found[2].T, found[1], found[0].T)
-    squares, left = np.linalg.eigh(a @ a.T)
-    if not squares.size or not squares[0] * _CONDITION_OF_CROSS > squares[-1]:
-        return None
-    squares, left = squares[::-1], left[:, ::-1]
-    values = np.sqrt(squares)
-    return left, values, (left.T @ a) / values[:, None]
 
 
 def _flaw(name: str, norms: np.ndarray, live: np.ndarray, largest: np.ndarray) -> str:

@@ -68,9 +68,9 @@ class Side:
         eps_store² alone would take for real). At most n−1 are kept: centred samples have no more.
         """
         tall = len(self.unit) >= self.live
-        products = self.unit.T @ self.unit if tall else None
-        skewed = products is None or _is_skewed(products)
-        found = None if skewed else _by_products(self.unit, products, lambda spread: len(spread))
+        found = None
+        if tall and not _is_skewed(products := self.unit.T @ self.unit):
+            found = _by_products(self.unit, products, len)
         u, spread, v = _by_rotations(self.unit) if found is None else found
         floor = spread[0] * max(max(*self.unit.shape, self.height) * EPS, self.eps**2)
         real = (spread > floor) & (spread > self.noise @ v**2)

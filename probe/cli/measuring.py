@@ -176,7 +176,7 @@ def similarity(
         channel_axis: Where the features of such arrays are, for positions.
         groups: The group of each sample, whole numbers or text, where samples of a group depend on each other.
         replicates: Resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
-        permutations: Orders of the images behind a null, 0 for none; fewer than 39 give it no ends.
+        permutations: Orders of the images behind a null, 0 for none.
         figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
         csv: Also write the table there.
         json: Write JSON.

@@ -118,7 +118,7 @@ def names_of(network: nn.Module, parameters: Iterable[str]) -> tuple[str, ...]:
     wanted = set(left)
     moving: dict[str, set[str]] = {}
     while left:
-        parts = next(iter(left)).split(".")
+        parts, name = next(iter(left)).split("."), ""
         for size in range(1, len(parts) + 1):
             name = ".".join(parts[:size])
             if name not in moving:
