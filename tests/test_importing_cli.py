@@ -1,5 +1,6 @@
 """Imported checkpoints on the command line: every command takes them, code of the user's is named each time."""
 
+import json
 import re
 import sys
 
@@ -72,6 +73,13 @@ def test_networks_of_libraries_are_built_by_what_the_file_says(folder, capsys):
     torch.save(squeezenet1_1(num_classes=7).state_dict(), "seven")
     assert main(["import", "seven", *SHAPE, *options, "--out", "o.safetensors"]) == 2
     assert re.search(r"classifier.1.weight is \(7, .*--new-head", capsys.readouterr().err)
+
+
+def test_what_was_done_is_told_as_json_too(folder, capsys):
+    torch.save(L2LOmniglot().state_dict(), "w")
+    assert main(["import", "w", *SHAPE, "--json", "--out", "c.safetensors"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == "c.safetensors" and len(told["checkpoint"]) == 12 and "OmniglotCNN" in told["network"]
 
 
 def test_a_conv4_of_learn2learn_needs_no_network(folder, capsys):

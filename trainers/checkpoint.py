@@ -33,7 +33,7 @@ from trainers.formats.checkpoint_format import (
 from trainers.formats.safetensors_header import open_regular, read_header
 from trainers.network_config import AnyNetwork, ModuleConfig, network_from
 from trainers.networks import TaskNetwork, build_network
-from trainers.networks.filling import fill
+from trainers.networks.filling import check_claimed, fill
 
 __all__ = [
     "Checkpoint",
@@ -111,6 +111,7 @@ class Checkpoint:
         """
         config = self.network_config
         if isinstance(config, ModuleConfig):
+            check_claimed(config, {**self.params, **self.constants})
             wanted = config.norm if norm in (None, "one-query") else norm
             network = build_network(dataclasses.replace(config, norm=wanted), self.config.seed)
             fill(network, self.params, self.constants, config.told)

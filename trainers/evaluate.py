@@ -89,8 +89,8 @@ def sampler_for(
     if (there := input_shape(data)) != wanted:
         told = " × ".join(map(str, there)) if len(there) == len(wanted) else _called(there)
         raise MetaprobeError(
-            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {told}; choose the set it was trained on, "
-            f"or {_conversion(there, wanted)}"
+            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {told}; choose the set it was trained "
+            f"on, or {_conversion(there, wanted)}"
         )
     check_data(checkpoint.config, data)
     n_shot = checkpoint.config.n_shot

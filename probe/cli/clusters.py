@@ -25,6 +25,7 @@ from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.limits import MOST_TASKS, check_memory, check_whole, parameters_of
+from trainers.network_config import NetworkConfig
 from trainers.otherwise import OtherImages
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def clusters(
     checkpoint, loaded = opened(checkpoint)
     clusters_of(loaded, checkpoint)
     check_whole("fit_tasks", fit_tasks, 1, MOST_TASKS)
+    assert isinstance(loaded.network_config, NetworkConfig)  # of others there are no clusters
     numbers = 4 * fit_tasks * parameters_of(loaded.network_config) + 20 * fit_tasks**2  # as `collect_views` says
     check_memory(numbers, "lower --fit-tasks")
     if figure is not None and figure.suffix not in (".svg", ".pdf"):

@@ -92,7 +92,7 @@ def import_(
     found = import_weights(weights, wanted)
     save_checkpoint(out, found.checkpoint)
     if json:
-        write_line(as_json(dict(found.facts) | {"checkpoint": found.checkpoint.checkpoint_id, "path": str(out)}))
+        write_line(as_json(dict(found.facts) | {"checkpoint": found.checkpoint.fingerprint[:12], "path": str(out)}))
         return 0
     rows: tuple[tuple[Cell, ...], ...] = (*found.facts, ("checkpoint", found.checkpoint.fingerprint[:12]))
     show((Grid("imported", ("what", "value"), rows),))

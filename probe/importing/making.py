@@ -18,7 +18,7 @@ from probe.importing.recognising import Recognised, recognised
 from probe.importing.telling import fit_facts, module_facts
 from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import Checkpoint
-from trainers.config import Adaptation, Colour, NetworkConfig, TrainConfig, from_mapping, to_mapping
+from trainers.config import Adaptation, Colour, NetworkConfig, TrainConfig, from_mapping
 from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
 from trainers.formats.checkpoint_format import UNTRAINED
 from trainers.formats.cluster_format import CLUSTERS
@@ -215,10 +215,9 @@ def _constants(shape: NetworkConfig | ModuleConfig) -> tuple[str, ...]:
 
 def _config(wanted: Wanted, shape: NetworkConfig | ModuleConfig) -> TrainConfig:
     adapts = wanted.adapts or "all"
-    own = {name: to_mapping(shape).get(name) for name in _OWN_OPTIONS} if isinstance(shape, NetworkConfig) else {}
+    own: dict[str, Any] = {}
     if isinstance(shape, NetworkConfig):
-        own |= {name: getattr(shape, name) for name in ("norm_affine", "norm_epsilon", "head_start")}
-        own["head_input"] = shape.reads
+        own = {name: getattr(shape, name) for name in _OWN_OPTIONS} | {"head_input": shape.reads}
     return TrainConfig(
         algorithm=wanted.algorithm or _BY_ADAPTED.get(adapts, UNNAMED),
         data=wanted.data,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["torch_file"]
 
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the number that opens files from before torch 1.6
-_PLAIN_CLASSES = [argparse.Namespace]  # of the standard library, and no more than a dictionary
+_PLAIN_CLASSES: list[Any] = [argparse.Namespace]  # of the standard library, and no more than a dictionary
 _ZIP_DAMAGE = (
     *(zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError),
     *(struct.error, LookupError, OverflowError),

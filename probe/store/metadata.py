@@ -209,9 +209,9 @@ def _parse(text: str, path: str) -> StoreMetadata:
         raise ValueError("provenance must be an object")
     told = None if checkpoint is None else parse_metadata(json.dumps(checkpoint), path)
     if told is not None:  # it is believed like a checkpoint's own
+        from_mapping(TrainConfig, told.config, f"{path}: checkpoint")
         network_from(told.network, f"{path}: checkpoint")
-        for kind, values in ((TrainConfig, told.config), (Adaptation, told.adaptation)):
-            from_mapping(kind, values, f"{path}: checkpoint")
+        from_mapping(Adaptation, told.adaptation, f"{path}: checkpoint")
     changed = {
         "steps": steps,
         "layers": layers,

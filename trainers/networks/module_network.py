@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import UninitializedParameter
 
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
@@ -73,7 +74,7 @@ class ModuleNetwork(TaskNetwork):
         module.eval()
         self.norms = take_statistics(module, norm)
         images = torch.rand(_SEEN, channels, image_size, image_size, generator=torch.Generator().manual_seed(0))
-        if any(isinstance(value, nn.parameter.UninitializedTensorMixin) for value in module.parameters()):
+        if any(isinstance(value, UninitializedParameter) for value in module.parameters()):
             self._look(images, lazy=True)  # lazy modules have their sizes from a first pass
         self.seen = self._look(images)
         for weight in (name for name, value in module.named_parameters() if not value.requires_grad):

@@ -27,6 +27,11 @@ class ResNet12(nn.Module):
         slope: of the leaky ReLU.
     """
 
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     def __init__(self, n_way: int = 5, channels: int = 3, widths: Sequence[int] = _WIDTHS, slope: float = 0.1) -> None:
         super().__init__()
         if len(widths) != len(_WIDTHS):
@@ -44,6 +49,13 @@ class ResNet12(nn.Module):
 
 class _Block(nn.Module):
     """Three convolutions with batch norm beside a 1×1 convolution with batch norm, their sum, and a 2×2 max-pool."""
+
+    conv1: nn.Module
+    conv2: nn.Module
+    conv3: nn.Module
+    bn1: nn.Module
+    bn2: nn.Module
+    bn3: nn.Module
 
     def __init__(self, channels: int, width: int, slope: float) -> None:
         super().__init__()
