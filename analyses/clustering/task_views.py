@@ -173,7 +173,7 @@ def mean_features(viewer: Viewer, network: TaskNetwork, tasks: Tasks) -> Float[T
     return summed / (support.shape[1] + query.shape[1])
 
 
-def batches_of(sampler: EpisodeSampler, tasks: int, chunk: int) -> Iterator[Tasks]:
+def batches_of(sampler: TaskSampler, tasks: int, chunk: int) -> Iterator[Tasks]:
     """Yield a sampler's first tasks in batches of `chunk`."""
     for first in range(0, tasks, chunk):
         yield sampler.batch(range(first, min(first + chunk, tasks)))
