@@ -19,7 +19,8 @@ from trainers.device import device_named, exact_float32
 from trainers.errors import MetaprobeError
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, layer_of, norm_parameters
 from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
+from trainers.tasks.data import TaskSampler
+from trainers.tasks.episodes import Examples, Tasks
 
 __all__ = [
     "PARAMETER_VIEWS",
