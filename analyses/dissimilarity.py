@@ -20,6 +20,7 @@ from probe.capturing.passes import Passes
 from probe.capturing.untouched import untouched
 from trainers.checkpoint import load_checkpoint
 from trainers.device import device_named, exact_float32
+from trainers.networks import folds_tasks
 from trainers.parallel import one_thread
 from trainers.tasks.imageset import ImageSet
 
@@ -57,10 +58,11 @@ def dissimilarity(
     network, sampler = checkpoint.network().to(device), sampler_of(checkpoint, imageset, plan)
     found: dict[tuple[str, str], list[Similarity]] = {}
     with exact_float32(), one_thread(), threadpool_limits(1), untouched(network, {}) as rewind:
-        how = (("*",), (steps,), checkpoint.config.norm == "transductive", plan.seed, rewind)
+        how = (("*",), (steps,), checkpoint.config.norm != "non-transductive", plan.seed, rewind)
         passes = Passes(network, checkpoint.start(device), adaptation, *how)
-        for first in range(0, plan.tasks, plan.chunk):
-            batch = sampler.batch(range(first, min(first + plan.chunk, plan.tasks)))
+        chunk = plan.chunk if folds_tasks(network) else 1
+        for first in range(0, plan.tasks, chunk):
+            batch = sampler.batch(range(first, min(first + chunk, plan.tasks)))
             before, after = passes.of(batch)
             last = next(iter(after))
             for layer, place in ((layer, place) for layer in before for place in range(len(batch))):

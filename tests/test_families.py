@@ -50,6 +50,11 @@ EXPECTED = [
 class Shaped:
     channels: int
     image_size: int
+    tokens = False
+
+    @property
+    def input_shape(self):
+        return (self.channels, self.image_size, self.image_size)
 
 
 @pytest.mark.parametrize(("family", "channels", "size", "expected"), EXPECTED)

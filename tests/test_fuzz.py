@@ -95,7 +95,7 @@ def own(campaign):
 
 def test_a_reader_that_ignores_damage_is_found_out(own, monkeypatch):
     reads(monkeypatch, lambda: {"weights": load_file("mine.safetensors")})  # the library's own checks no sum
-    counts = Counter(own.judge(own.mutant("careless", seed))[0].kind for seed in range(60))
+    counts = Counter(own.judge(own.mutant("careless", seed))[0].kind for seed in range(90))
     assert counts[OTHER] > 3 and counts[TRACEBACK] > 3
     assert counts[SAME] > 3  # metadata, which it does not read
 

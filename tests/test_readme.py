@@ -15,7 +15,18 @@ from safetensors.torch import save_file
 from analyses import MEASURES
 from analyses.similarity import measures_named, similarity
 from analyses.table import Table
-from probe.cli import clusters, files, freezing, listing, main, measuring, reporting, training
+from probe.cli import (
+    clusters,
+    converting,
+    files,
+    freezing,
+    importing,
+    listing,
+    main,
+    measuring,
+    reporting,
+    training,
+)
 from reports.registry import STUDIES
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
@@ -127,7 +138,9 @@ def test_own_study(tmp_path, monkeypatch):
 
 def test_every_command_that_it_names_exists():
     known = {
-        name for room in (training, files, measuring, freezing, clusters, reporting, listing) for name in room.COMMANDS
+        name
+        for room in (training, importing, files, measuring, freezing, clusters, converting, reporting, listing)
+        for name in room.COMMANDS
     }
     named = set(re.findall(r"`metaprobe (\w+)", README))
     assert named <= known

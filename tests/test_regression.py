@@ -24,7 +24,8 @@ from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.losses import output_errors, task_losses
 from trainers.networks import build_network
 from trainers.outer_loop import train
-from trainers.run import RunFolder
+from trainers.run import RunFolder, task_metric
+from trainers.task_kinds import REGRESSION
 from trainers.tasks import load_data, load_imageset
 from trainers.tasks.given import tasks_of_arrays
 
@@ -142,7 +143,7 @@ def test_a_run_notes_its_own_metric_and_keeps_its_kind(run):
     (*_, last) = run.read_metrics()
     assert last["val_mean_squared_error"] == pytest.approx(last["val_loss"])
     assert not any("accuracy" in name for name in last)
-    assert [len(tasks) for tasks in run.read_task_scores().values()] == [3, 3]
+    assert [len(tasks) for tasks in run.read_tasks(task_metric(REGRESSION)).values()] == [3, 3]
     checkpoint = load_checkpoint(run.checkpoint("last"))
     assert (checkpoint.config.loss, checkpoint.network_config.name) == ("mse", "mlp")
     losses = {i["iteration"]: i["val_loss"] for i in run.read_metrics() if "val_loss" in i}

@@ -220,8 +220,12 @@ def test_metrics_that_are_cut_doubled_or_changed_under_the_curves_are_told(work)
     later = [line.replace('"seconds": ', '"seconds": 1') for line in lines]
     run.metrics_file.write_text("".join(later))
     assert curves.is_done(data)  # times are no two runs' own
+    changed_line = lines[0].replace('loss": ', 'loss": 1', 1)
     cases = {
-        r"metrics.jsonl has changed since curves.csv was made": [lines[0].replace('loss": ', 'loss": 1'), *lines[1:]],
+        r"metrics.jsonl has changed since curves.csv was made": [
+            lines[0].replace('loss": ', 'loss": 1', 1),
+            *lines[1:],
+        ],
         r"metrics.jsonl has changed": lines[:-1],
         r"metrics.jsonl:\d+: iteration \d+, expected \d+; lines were lost": [*lines, lines[-1]],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,6 +50,7 @@ def compared_arrays(
     channel_axis: int | None,
     groups: Path | None,
     figure: Path | None,
+    amount: Mapping[str, int],
 ) -> Table:
     """Compare each two of several files of arrays, or the layers of one with each other, and draw that.
 
@@ -61,6 +62,7 @@ def compared_arrays(
         channel_axis: where their features are; None for the usual place.
         groups: a .npy file with the group of each sample; None where samples are independent.
         figure: SVG or PDF to write; None for none.
+        amount: how many `replicates` and `permutations`.
 
     Raises:
         MetaprobeError: the figure is of another kind, a file is given twice, or files do not hold the same samples.
@@ -86,7 +88,7 @@ def compared_arrays(
             with ProgressLine(f"{a.path.name} and {b.path.name}", 0, unit="layers") as bar:
                 found = similarity_of_arrays(
                     a, b, measures, layers=layers, samples=samples, channel_axis=channel_axis, groups=own,
-                    progress=bar.reach,
+                    progress=bar.reach, **amount,
                 )  # fmt: skip
             titles |= {str(found.rows[0].source): f"{a.path.name} against {b.path.name}"}
             table += found

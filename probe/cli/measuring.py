@@ -175,7 +175,8 @@ def similarity(
             the whole of it, flattened, is one (images).
         channel_axis: Where the features of such arrays are, for positions.
         groups: The group of each sample, whole numbers or text, where samples of a group depend on each other.
-        replicates: Resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
+        replicates: Resamples of tasks (of arrays: halves of the samples) behind an interval, 0 for none; fewer than 39
+            give none.
         permutations: Orders of the images behind a null, 0 for none.
         figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
         csv: Also write the table there.
@@ -189,17 +190,18 @@ def similarity(
     amount = {"replicates": replicates, "permutations": permutations}
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
-    stores = stores if of_arrays(stores) else as_stores(stores)
     check_outputs((csv, figure), (*stores, *([groups] if groups else [])))
     if of_arrays(stores):
         for option, value in (("--phases", phases is not None), ("--each", each), ("--over tasks", over == "tasks")):
             if value:
                 raise MetaprobeError(f"{option} is for activation stores; {stores[0]} holds arrays, leave it out")
         how = (layers or "all", samples or "positions", channel_axis, groups, figure)
-        return finish([compared_arrays(stores, chosen, *how)], "similarity of arrays", csv, json)
+        return finish([compared_arrays(stores, chosen, *how, amount)], "similarity of arrays", csv, json)
     for option, value in (("--samples", samples), ("--channel-axis", channel_axis), ("--groups", groups)):
         if value is not None:
             raise MetaprobeError(f"{option} is for arrays; {stores[0]} is none, a store says of itself what it holds")
+    stores = as_stores(stores)
+    check_outputs((csv, figure), stores)  # a run's store is known only now
     if each or len(stores) == 1:
         for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
             if value is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from torch.nn.parameter import UninitializedParameter
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
 from trainers.network_config import ModuleNorm
+from trainers.networks.outputs import first_tensor
 from trainers.networks.statistics import context_of, take_statistics
 from trainers.networks.task_network import Parameters, TaskNetwork, has_task_axis, layer_of
 
-__all__ = ["ModuleNetwork", "Seen", "first_tensor"]
+__all__ = ["ModuleNetwork", "Seen"]
 
 _SEEN = 2  # images of the pass that a network is looked at in
 
@@ -98,7 +99,7 @@ class ModuleNetwork(TaskNetwork):
     def forward(self, x: Tensor, n_context: int | None = None, layers: tuple[str, ...] | None = None) -> Tensor:
         """Run the whole module; see `TaskNetwork.forward`."""
         with context_of(self.inner, n_context):
-            return first_tensor(self.inner(x), self._called)
+            return _logits(self.inner(x), self._called)
 
     def features(self, maps: Tensor) -> Tensor:
         """Return what the head reads of each sample as one row."""
@@ -130,10 +131,10 @@ class ModuleNetwork(TaskNetwork):
         body, head = self.layer_names[:-1], self.layer_names[-1]
         with context_of(self.inner, n_context):
             if layers == self.layer_names:
-                return first_tensor(functional_call(self.inner, own, (images,)), self._called)
+                return _logits(functional_call(self.inner, own, (images,)), self._called)
             if layers == (head,) and self.seen.splits:
                 weights = {name.partition(".")[2]: value for name, value in own.items() if layer_of(name) == head}
-                return first_tensor(functional_call(self.get_submodule(head), weights, (images,)), self._called)
+                return _logits(functional_call(self.get_submodule(head), weights, (images,)), self._called)
             if layers == body:
                 return self._head_reads(own, images)
         raise MetaprobeError(f"{self._called} runs whole or up to its head, {head!r}; not {', '.join(layers)} alone")
@@ -170,7 +171,7 @@ class ModuleNetwork(TaskNetwork):
                 out = module(images)
                 if lazy:
                     return Seen((), False, False, (), 0, "")
-                logits = first_tensor(out, self._called)
+                logits = _logits(out, self._called)
                 weights = {name: value for name, value in module.named_parameters() if value.requires_grad}
                 if not weights or not logits.requires_grad:
                     raise MetaprobeError(f"no weight of {self._called} reaches its output, so nothing could adapt")
@@ -194,36 +195,23 @@ class ModuleNetwork(TaskNetwork):
         unused = tuple(name for name, found in zip(weights, reached, strict=True) if found is None)
         layers = _in_order([layer_of(name) for name in weights if name not in unused], list(calls))
         mine, head = calls.get(layers[-1], []), dict(module.named_children()).get(layers[-1])
-        splits = len(mine) == 1 and len(mine[0][0]) == 1 and _first(mine[0][1]) is logits
+        splits = len(mine) == 1 and len(mine[0][0]) == 1 and _gives(mine[0][1], logits)
         splits = splits and isinstance(mine[0][0][0], Tensor) and len(mine[0][0][0]) == _SEEN
         linear = splits and type(head) is nn.Linear and head.bias is not None and mine[0][0][0].ndim == 2
         kind = "" if isinstance(out, Tensor) else type(out).__name__
         return Seen(layers, splits, linear, unused, logits.shape[1], kind)
 
 
-def first_tensor(out: Any, called: str) -> Tensor:
-    """Return the logits among what a module gives: the tensor, `logits`, or the first tensor of several.
+def _gives(out: object, logits: Tensor) -> bool:
+    found = first_tensor(out)
+    return found is not None and found[0] is logits
 
-    Raises:
-        MetaprobeError: there is none.
-    """
-    found = _first(out)
+
+def _logits(out: object, called: str) -> Tensor:
+    found = first_tensor(out)
     if found is None:
         raise MetaprobeError(f"{called} gives a {type(out).__name__} without a tensor; expected logits (sample, n_way)")
-    return found
-
-
-def _first(out: Any) -> Tensor | None:
-    if isinstance(out, Tensor):
-        return out
-    if isinstance(logits := getattr(out, "logits", None), Tensor):
-        return logits
-    inner: Iterator[Any] = iter(())
-    if isinstance(out, dict):
-        inner = iter((out["logits"],) if "logits" in out else out.values())
-    elif isinstance(out, tuple | list):
-        inner = iter(out)
-    return next((found for each in inner if (found := _first(each)) is not None), None)
+    return found[0]
 
 
 def _in_order(registered: list[str], called: list[str]) -> tuple[str, ...]:

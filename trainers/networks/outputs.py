@@ -13,6 +13,8 @@ __all__ = ["first_tensor"]
 def first_tensor(output: object) -> tuple[Tensor, str] | None:
     """Return the first tensor in what a module gave, and where it stands in it, as it would be written behind it.
 
+    What is called `logits` comes before all else: a loss may stand in front of it.
+
     Args:
         output: a tensor (which stands at ""), or tuples ("[0]"), named tuples and dataclasses (".logits") and mappings
             ("['out']"), within each other too.
@@ -30,9 +32,14 @@ def first_tensor(output: object) -> tuple[Tensor, str] | None:
 
 def _parts(output: object) -> Iterator[tuple[str, object]]:
     if isinstance(output, Mapping):
-        yield from ((f"[{key!r}]", part) for key, part in output.items())
+        found = [(f"[{key!r}]", part, key) for key, part in output.items()]
     elif isinstance(output, tuple | list):
         names = getattr(output, "_fields", None)
-        yield from ((f".{names[i]}" if names else f"[{i}]", part) for i, part in enumerate(output))
+        found = [(f".{names[i]}" if names else f"[{i}]", part, names and names[i]) for i, part in enumerate(output)]
     elif dataclasses.is_dataclass(output):
-        yield from ((f".{field.name}", getattr(output, field.name)) for field in dataclasses.fields(output))
+        names = [field.name for field in dataclasses.fields(output)]
+        found = [(f".{name}", getattr(output, name), name) for name in names]
+    else:
+        found = []
+    for place, part, _ in sorted(found, key=lambda one: one[2] != "logits"):  # stable: else in their order
+        yield place, part
