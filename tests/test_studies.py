@@ -222,10 +222,7 @@ def test_metrics_that_are_cut_doubled_or_changed_under_the_curves_are_told(work)
     assert curves.is_done(data)  # times are no two runs' own
     changed_line = lines[0].replace('loss": ', 'loss": 1', 1)
     cases = {
-        r"metrics.jsonl has changed since curves.csv was made": [
-            lines[0].replace('loss": ', 'loss": 1', 1),
-            *lines[1:],
-        ],
+        r"metrics.jsonl has changed since curves.csv was made": [changed_line, *lines[1:]],
         r"metrics.jsonl has changed": lines[:-1],
         r"metrics.jsonl:\d+: iteration \d+, expected \d+; lines were lost": [*lines, lines[-1]],
     }
