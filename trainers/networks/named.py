@@ -127,7 +127,7 @@ def _torchvision(name: str) -> Callable[..., Any]:
 
 def _timm(name: str) -> Callable[..., Any]:
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise MetaprobeError(f"--network timm:{name} needs timm: pip install 'metaprobe[timm]'") from error
     if name not in (known := timm.list_models()):  # else it would be looked for on the network
