@@ -19,6 +19,7 @@ from trainers.errors import MetaprobeError
 MUTANTS = {
     "checkpoint": 30, "clusters": 12, "store": 24, "raw store": 8, "zstd store": 8, "similarity": 2, "state dict": 16,
     "safetensors": 12, "zip": 16, "tar": 12, "tar.gz": 12, "images": 12, "run": 10, "image cache": 16,
+    "activations": 12, "tasks": 12, "pickled": 12, "parquet": 8, "weights": 8,
 }  # fmt: skip
 """How many of each subject; a whole study is too slow for here."""
 

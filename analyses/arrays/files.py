@@ -65,7 +65,6 @@ def open_arrays(path: Path | str) -> Iterator[ArrayFile]:
         if reader is None:
             kind = guess_kind(start) or ("an unknown kind of file" if start else "an empty file")
             raise UnreadableInput(f"{shown}: expected arrays (.npy, .npz, HDF5, safetensors), got {kind}.")
-        digest = _digest(file)
         found = stack.enter_context(reader(file, path))
         if len(found) > _MOST_ARRAYS:
             raise UnreadableInput(f"{shown}: holds {len(found):,} arrays; at most {_MOST_ARRAYS:,} are compared.")
@@ -80,6 +79,7 @@ def open_arrays(path: Path | str) -> Iterator[ArrayFile]:
             arrays.append(Array(where, one.name, one.shape, eps, partial(_blocks, one.blocks, where)))
         if not arrays:
             raise UnreadableInput(left_out[0] if left_out else f"{shown}: holds no array.")
+        digest = _digest(file)  # of what is known to be arrays: a damaged file may be of any size
         yield ArrayFile(path, digest, tuple(arrays), tuple(left_out))
 
 

@@ -18,7 +18,7 @@ def _edited(change):
         try:
             with h5py.File(path, "r+") as file:
                 return change(file, rng, size)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:  # or nothing there to choose from
             raise Inapplicable from error
 
     return mutate

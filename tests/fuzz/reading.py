@@ -6,6 +6,8 @@ import contextlib
 import gzip
 import io
 import json
+import struct
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -157,6 +159,26 @@ def a_whole_tar(reader: str, numbers: Any) -> bool:
         return _agree(numbers, dict(_members(content)))
     except (OSError, EOFError, ValueError, zlib.error):
         return False
+
+
+def a_whole_zip(reader: str, numbers: Any) -> bool:
+    """Return whether the mutant is a whole zip, by its own rules, and what was read is what its folder lists.
+
+    A member that is added to a damaged archive makes it whole again, without what the damage had hidden.
+    """
+    content = Path("set.zip").read_bytes()
+    end = content.rfind(b"PK\x05\x06")
+    if end < 0 or end + 22 != len(content):
+        return False
+    here, in_all, size, place = struct.unpack("<HHLL", content[end + 8 : end + 20])
+    at, entries = place, 0
+    while content[at : at + 4] == b"PK\x01\x02":
+        at += 46 + sum(struct.unpack("<HHH", content[at + 28 : at + 34]))
+        entries += 1
+    if not at == place + size == end or not entries == here == in_all:
+        return False
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return _agree(numbers, {name: archive.read(name) for name in archive.namelist()})
 
 
 def _members(content: bytes) -> Iterator[tuple[str, bytes]]:

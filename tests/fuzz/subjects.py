@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz import mutate_archives, mutate_bytes, mutate_hdf5, mutate_text, reading, writing
+from tests.fuzz import arrays, mutate_archives, mutate_bytes, mutate_hdf5, mutate_text, reading, writing
 from tests.fuzz.mutation import Mutator, Targets
 
 FAMILIES: dict[str, dict[str, Mutator]] = {
@@ -72,7 +72,9 @@ SUBJECTS: dict[str, Subject] = {
         writing.safetensors, (("foreign.safetensors", (*_ANY, "safetensors")),), reading.SAFETENSORS,
         another=reading.as_the_library_reads,
     ),
-    "zip": Subject(writing.zipped, (("set.zip", (*_ANY, "zip", "zip")),), reading.ZIP),
+    "zip": Subject(
+        writing.zipped, (("set.zip", (*_ANY, "zip", "zip")),), reading.ZIP, another=reading.a_whole_zip,
+    ),
     "tar": Subject(
         writing.tarred, (("set.tar", _TARRED),), reading.TAR, another=reading.a_whole_tar,
     ),
@@ -97,5 +99,17 @@ SUBJECTS: dict[str, Subject] = {
          ("third/*/captures/*", (*_ANY, "hdf5"))),
         reading.MEASURED, weight=1,
     ),
+    "activations": Subject(
+        arrays.activations,
+        (("a.npy", _ANY), ("b.npz", (*_ANY, "zip")), ("c.h5", _STORED)), arrays.ACTIVATIONS, another=arrays.any_numbers,
+    ),
+    "tasks": Subject(
+        arrays.tasks, (("tasks.npz", (*_ANY, "zip")),), arrays.TASKS, another=arrays.any_numbers,
+    ),
+    "pickled": Subject(arrays.pickled, (("*.pkl", _ANY),), arrays.PICKLED, another=arrays.any_numbers),
+    "parquet": Subject(
+        arrays.parquet, (("set/*", _ANY),), arrays.PARQUET, another=arrays.any_numbers,
+    ),
+    "weights": Subject(arrays.weights, (("w.pt", (*_ANY, "zip")),), arrays.WEIGHTS, another=arrays.any_numbers),
 }  # fmt: skip
 """Every subject, by name."""

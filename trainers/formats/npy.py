@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import tokenize
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -127,7 +128,7 @@ def _header(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dt
             if read is None:
                 raise ValueError(f"version {version} of the format, which is for records alone")
             shape, fortran, dtype = read(stream)
-    except (*_DAMAGE, UserWarning, SyntaxError, TypeError) as error:
+    except (*_DAMAGE, UserWarning, SyntaxError, TypeError, tokenize.TokenError) as error:
         reason = visible(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
         raise UnreadableInput(f"{where}: not a readable NumPy array: {reason}.") from error
     if dtype.hasobject:

@@ -88,7 +88,13 @@ def open_regular(path: Path | str) -> BinaryIO:
         os.close(descriptor)
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise UnreadableInput(f"{shown}: expected a file, got {kind}.")
-    return os.fdopen(descriptor, "rb")
+    file = os.fdopen(descriptor, "rb")
+    try:
+        file.peek(1)  # what /proc has instead of files may be opened and not read
+    except OSError as error:
+        file.close()
+        raise UnreadableInput(f"{shown}: cannot be read: {error.strerror}.") from error
+    return file
 
 
 def read_regular(path: Path | str, most: int) -> bytes:
