@@ -198,3 +198,9 @@ def test_labels_move_apart_and_keep_their_order_and_are_dark_enough():
     assert _spread([0.5, 0.52, 0.9], 0.1) == pytest.approx([0.46, 0.56, 0.9])
     assert _spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55]) and _spread([1, 1], 0.1) == pytest.approx([0.9, 1])
     assert contrast(_dark("#f0e442"), (1.0, 1.0, 1.0)) >= 4.5
+
+
+def test_a_panel_of_curves_that_are_all_undefined_says_so():
+    curves = Curves("Accuracy (%)", "Step", (Curve("MAML", "#0072b2", ((1.0, maml("conv2")),)),))
+    (svg,) = built(curves).panels
+    assert "undefined" in texts(svg)

@@ -210,8 +210,8 @@ def _steps(axes: Axes, panel: Curves, *, marked: bool) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    if not marked:
-        left, right = axes.dataLim.intervalx
+    left, right = axes.dataLim.intervalx
+    if not marked and left <= right:  # infinite the wrong way round where nothing was drawn
         axes.set_xlim(min(0.0, left), right if right > left else left + 1.0)
     if panel.line is not None:
         dotted(axes, *panel.line, "#888888", upright=True)
