@@ -361,7 +361,21 @@ def cli(capsys, *words):
 def test_the_command_compares_every_two_stores(stores, capsys, tmp_path):
     third = capture(tmp_path / "c.h5", 3)
     csv, figure = tmp_path / "t.csv", tmp_path / "t.svg"
-    words = (*stores, third, "--measures", "cka", "--phases", "pre-pre", "--csv", csv, "--figure", figure, "--json")
+    words = (
+        *stores,
+        third,
+        "--measures",
+        "cka",
+        "--phases",
+        "pre-pre",
+        "--csv",
+        csv,
+        "--figure",
+        figure,
+        "--json",
+        "--replicates",
+        "39",
+    )
     status, out, _ = cli(capsys, *words)
     found = json.loads(out)
     assert status == 0
