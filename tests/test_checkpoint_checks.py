@@ -55,6 +55,13 @@ def test_what_the_header_alone_says_of_tensors_is_checked_without_them(path, old
         read_metadata(path)
 
 
+def test_our_metadata_under_another_key_are_no_foreign_file(path):
+    save_checkpoint(path, checkpoint())
+    path.write_bytes(path.read_bytes().replace(b'"metaprobe":', b'"metaproce":', 1))
+    with pytest.raises(UnreadableInput, match="its 'metaprobe' metadata lie under 'metaproce'; it was changed"):
+        read_metadata(path)
+
+
 def test_what_decides_a_number_is_in_the_digest_and_all_that_is_told_in_the_checksum(path):
     one = checkpoint()
     rate = dataclasses.replace(one.adaptation, inner_lr=0.5)

@@ -117,8 +117,8 @@ class Saver:
                 parameter.copy_(newest.params[name])
         self.state.iteration = newest.iteration
         self.engine_before = str(newest.provenance.get("engine", ""))
-        if "best" in found:
-            kind = KINDS[self.config.loss]
+        kind = KINDS[self.config.loss]
+        if "best" in found and f"val_{kind.metric}" in found["best"].metrics:  # else it is another one's file
             self.state.best = kind.goodness(found["best"].metrics[f"val_{kind.metric}"])
         self.lost = True
         self.provenance["resumed"] = f"iteration {newest.iteration} with a new optimiser"

@@ -48,6 +48,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")
 _DECIDING = ("kind", "iteration", "config", "network", "adaptation")  # a number
 _KEYS = frozenset({"format", "kind", "fingerprint", "iteration", "checksum", *_OBJECTS})
+_LOOKS_LIKE_OURS = '{"adaptation":{'  # as our JSON begins, whose keys are sorted
 _OPTIONAL = frozenset({"layout"})  # a store keeps its checkpoint's metadata and no tensors
 
 
@@ -134,6 +135,9 @@ def metadata_of(header: Header, path: Path | str) -> CheckpointMetadata | None:
     """
     text = dict(header.metadata).get(METADATA_KEY)
     if text is None:
+        if other := next((key for key, value in header.metadata if _LOOKS_LIKE_OURS in value), None):
+            told = f"its {METADATA_KEY!r} metadata lie under {visible(other, 60)!r}"
+            raise UnreadableInput(f"{visible(str(path))}: {told}; it was changed after it was written.")
         return None
     metadata = parse_metadata(text, path)
     if metadata.layout not in (None, layout_of((each.name, each.dtype, each.shape) for each in header.tensors)):
