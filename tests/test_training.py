@@ -303,6 +303,8 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_so(tmp_path, to
         with pytest.raises(UnreadableInput, match=r"last.resume.* is damaged .* no checkpoint holds classes.weight"):
             train(tiny(algorithm, val_every=5), toy, tmp_path / "run")
         return
+    start = folder.checkpoint("start").read_bytes()
+    folder.checkpoint("best").write_bytes(start)  # which no validation has measured
     with pytest.warns(UserWarning, match=r"goes on from the newest whole checkpoint, of iteration 6, with a new opt"):
         train(tiny(val_every=5), toy, tmp_path / "run")
     last = load_checkpoint(folder.checkpoint("last"))
