@@ -15,6 +15,7 @@ from tests.networks_tried import Shared, Tied
 from trainers.adapt import query_logits
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
+from trainers.networks import ModuleNetwork, forward_tasks
 
 TASKS = some_tasks(2, dtype=torch.float32)
 ALL = Adaptation(("*",), inner_lr=0.1, steps=1)
@@ -147,3 +148,30 @@ def test_a_store_that_has_nothing_to_tell_is_as_it_always_was(tmp_path):
         told = metadata_to_json(store.metadata)
     assert "left_out" not in told and "part" not in told
     assert small_network().layer_names[0] == "conv1"
+
+
+class InPlace(nn.Module):
+    """Works in place on its input, and has one layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(16, 16)
+        self.again = self.body
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, images):
+        return self.head(self.again(torch.relu(self.body(images.sub_(0.5).flatten(1)))))
+
+
+def test_an_imported_network_gets_copies_of_the_images_and_keeps_its_names():
+    torch.manual_seed(0)
+    plain, images = InPlace(), torch.rand(2, 4, 1, 4, 4)
+    network, before = ModuleNetwork(copy.deepcopy(plain), "transductive", 1, 4, "mine"), images.clone()
+    stacked = {name: torch.stack([value, 2 * value]) for name, value in network.named_parameters()}
+    found = forward_tasks(network, stacked, images)
+    assert torch.equal(images, before)
+    for task, scale in enumerate((1, 2)):
+        other = copy.deepcopy(plain)
+        other.load_state_dict({name: scale * value for name, value in plain.state_dict().items()})
+        torch.testing.assert_close(found[task], other(images[task].clone()))
+    assert network.inner.again is network.inner.body

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parameter import UninitializedParameter
 
 from trainers.errors import MetaprobeError
@@ -17,7 +16,7 @@ from trainers.formats.text import visible
 from trainers.network_config import ModuleNorm
 from trainers.networks.outputs import first_tensor
 from trainers.networks.statistics import context_of, take_statistics
-from trainers.networks.task_network import Parameters, TaskNetwork, has_task_axis, layer_of
+from trainers.networks.task_network import Parameters, TaskNetwork, call_module, has_task_axis, layer_of
 
 __all__ = ["ModuleNetwork", "Seen"]
 
@@ -131,10 +130,10 @@ class ModuleNetwork(TaskNetwork):
         body, head = self.layer_names[:-1], self.layer_names[-1]
         with context_of(self.inner, n_context):
             if layers == self.layer_names:
-                return _logits(functional_call(self.inner, own, (images,)), self._called)
+                return _logits(call_module(self.inner, own, images), self._called)
             if layers == (head,) and self.seen.splits:
                 weights = {name.partition(".")[2]: value for name, value in own.items() if layer_of(name) == head}
-                return _logits(functional_call(self.get_submodule(head), weights, (images,)), self._called)
+                return _logits(call_module(self.get_submodule(head), weights, images), self._called)
             if layers == body:
                 return self._head_reads(own, images)
         raise MetaprobeError(f"{self._called} runs whole or up to its head, {head!r}; not {', '.join(layers)} alone")
@@ -145,7 +144,7 @@ class ModuleNetwork(TaskNetwork):
         layer = dict(self.inner.named_children()).get(head)
         tap = layer and layer.register_forward_pre_hook(lambda _, given: read.append(given))
         try:
-            functional_call(self.inner, own, (images,))
+            call_module(self.inner, own, images)
         finally:
             if tap:
                 tap.remove()

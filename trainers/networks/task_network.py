@@ -14,7 +14,7 @@ from torch.func import functional_call
 from trainers.errors import MetaprobeError
 from trainers.networks.outputs import first_tensor
 
-__all__ = ["Parameters", "TaskNetwork", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
+__all__ = ["Parameters", "TaskNetwork", "call_module", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
 
 Parameters = Mapping[str, Tensor]
 
@@ -146,16 +146,21 @@ def forward_tasks(
             f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"
         )
     axes = {name: has_task_axis(network, name, value) for name, value in params.items()}
-    places, outputs = _places(network), []
+    outputs = []
     for task in range(tasks):
-        own = {
-            place: value[task] if axes[name] else value
-            for name, value in params.items()
-            for place in places.get(name, (name,))
-        }
-        inputs = (images[task].clone(),)  # for a forward that works in place on what it is given
-        outputs.append(_logits_in(network, functional_call(network, own, inputs, tie_weights=False)))
+        own = {name: value[task] if axes[name] else value for name, value in params.items()}
+        outputs.append(_logits_in(network, call_module(network, own, images[task])))
     return torch.stack(outputs)
+
+
+def call_module(module: nn.Module, params: Parameters, images: Float[Tensor, "sample ..."]) -> object:
+    """Return what any module gives for one task's samples under parameters of its own, wherever it keeps them.
+
+    It is given a copy of the samples, as it may work in place on them.
+    """
+    places = _places(module)
+    own = {place: value for name, value in params.items() for place in places.get(name, (name,))}
+    return functional_call(module, own, (images.clone(),), tie_weights=False)
 
 
 def _places(network: nn.Module) -> dict[str, tuple[str, ...]]:
