@@ -150,7 +150,7 @@ def test_a_store_that_has_nothing_to_tell_is_as_it_always_was(tmp_path):
     assert small_network().layer_names[0] == "conv1"
 
 
-class InPlace(nn.Module):
+class TwoNames(nn.Module):
     """Works in place on its input, and has one layer under two names."""
 
     def __init__(self):
@@ -165,7 +165,7 @@ class InPlace(nn.Module):
 
 def test_an_imported_network_gets_copies_of_the_images_and_keeps_its_names():
     torch.manual_seed(0)
-    plain, images = InPlace(), torch.rand(2, 4, 1, 4, 4)
+    plain, images = TwoNames(), torch.rand(2, 4, 1, 4, 4)
     network, before = ModuleNetwork(copy.deepcopy(plain), "transductive", 1, 4, "mine"), images.clone()
     stacked = {name: torch.stack([value, 2 * value]) for name, value in network.named_parameters()}
     found = forward_tasks(network, stacked, images)
