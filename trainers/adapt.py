@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from trainers.config import Adaptation
 from trainers.losses import output_errors, task_losses
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
-from trainers.networks.conv4 import Head
 from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import UpdateRule, sgd
@@ -181,8 +180,7 @@ def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
     if not isinstance(network, TaskNetwork):
         return False
     name = network.layer_names[-1]
-    linear = network.linear_head or isinstance(network.get_submodule(name), Head)
-    return linear and set(moving) == {f"{name}.weight", f"{name}.bias"}
+    return network.linear_head and set(moving) == {f"{name}.weight", f"{name}.bias"}
 
 
 def _gradients(network: nn.Module, loss: Tensor, params: Parameters, keep: bool) -> dict[str, Tensor]:

@@ -39,6 +39,8 @@ class Conv4(TaskNetwork):
         MetaprobeError: nothing is left of the images after the max-pools.
     """
 
+    linear_head = True
+
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         channels, size = config.channels, config.image_size

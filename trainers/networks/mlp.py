@@ -24,6 +24,8 @@ class MLP(TaskNetwork):
         generator: draws the initial weights.
     """
 
+    linear_head = True
+
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         hidden = tuple(f"hidden{number}" for number in range(1, config.blocks + 1))

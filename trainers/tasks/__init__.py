@@ -129,9 +129,8 @@ def load_for(
     image_size: int | None = None,
     colour: Colour | None = None,
 ) -> ImageSet:
-    """Load the images that a run's config names, or another set, in its size and colour or others: `load_imageset`."""
-    size, wanted = image_size or config.image_size, colour or config.colour
-    return load_imageset(data or config.data, data_root, size, download, wanted)
+    """Load what `load_data_for` does, of images alone; a data set without images is an error, too."""
+    return _of_images(load_data_for(config, data, data_root, download, image_size, colour), data or config.data)
 
 
 def load_data_for(
@@ -161,7 +160,10 @@ def load_imageset(
 
     Arguments and errors as `load_data`; a data set without images is an error, too.
     """
-    found = load_data(spec, data_root, image_size, download, colour)
+    return _of_images(load_data(spec, data_root, image_size, download, colour), spec)
+
+
+def _of_images(found: Data, spec: str) -> ImageSet:
     if not isinstance(found, ImageSet):
         raise MetaprobeError(f"data set {spec!r} has no images, which are needed here; choose a set of images")
     return found
