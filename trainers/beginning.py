@@ -99,7 +99,8 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
         told = f"--base {config.base} has {base.clusters.count} initialisations"
         raise MetaprobeError(f"{told}; name a checkpoint of one, such as the one that its run started from")
     if isinstance(base.network_config, ModuleConfig):
-        raise MetaprobeError(f"--base {config.base} is of {base.network_config.told}; runs train conv4 networks alone")
+        told = f"--base {config.base} is of {base.network_config.told}, trained elsewhere"
+        raise MetaprobeError(f"{told}; name a checkpoint that `metaprobe train` made")
     here, there = dataclasses.asdict(shape), dataclasses.asdict(base.network_config)
     if differing := [name for name in here if here[name] != there[name]]:
         told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)
