@@ -16,7 +16,7 @@ from trainers.networks import TaskNetwork
 from trainers.networks.naming import is_named
 from trainers.networks.outputs import first_tensor
 
-__all__ = ["layers_chosen", "module_names", "modules_chosen", "patterns_of", "taps", "wants"]
+__all__ = ["layers_chosen", "lone_weights", "module_names", "modules_chosen", "patterns_of", "taps", "wants"]
 
 
 def patterns_of(layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -38,15 +38,15 @@ def modules_chosen(network: nn.Module, patterns: Sequence[str]) -> tuple[str, ..
     A pattern is matched against every submodule's name, `*` reaching over dots (`trainers.networks.naming.is_named`);
     of a submodule with two names against both, and it goes by the first. On a `TaskNetwork` a pattern without a dot
     means its own layers (conv1 … head) only: `conv*` is the four blocks, `conv*.conv` the convolutions inside them.
-    Lists of modules, which are never called, are no layers. What follows a `#` chooses among the calls of one module
-    and is left to `layers_chosen`.
+    Lists of modules, which are never called, are no layers, nor are weights that lie in no submodule (`lone_weights`).
+    What follows a `#` chooses among the calls of one module and is left to `layers_chosen`.
 
     Raises:
         MetaprobeError: a pattern matches nothing.
     """
     names = module_names(network)
     every = list(names)
-    top = list(network.layer_names) if isinstance(network, TaskNetwork) else every
+    top = [name for name in network.layer_names if name in names] if isinstance(network, TaskNetwork) else every
     chosen: set[str] = set()
     for pattern in patterns:
         known = every if "." in pattern else top
@@ -68,6 +68,12 @@ def module_names(network: nn.Module) -> dict[str, tuple[str, ...]]:
         if name and not isinstance(module, nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict):
             found.setdefault(id(module), []).append(name)
     return {aliases[0]: tuple(aliases) for aliases in found.values()}
+
+
+def lone_weights(network: nn.Module) -> tuple[str, ...]:
+    """Return the layers of a `TaskNetwork` that are weights by themselves, without an output, as a class token."""
+    names = module_names(network)
+    return tuple(one for one in network.layer_names if one not in names) if isinstance(network, TaskNetwork) else ()
 
 
 def layers_chosen(

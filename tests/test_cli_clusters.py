@@ -147,9 +147,26 @@ def test_what_cannot_be_done_is_told(root, checkpoint, capsys, arguments, told):
     assert told in capsys.readouterr().err
 
 
-def test_a_checkpoint_without_clusters_says_how_to_get_some(root, base, capsys):
+def test_a_checkpoint_without_clusters_has_those_of_k_means(root, base, capsys, tmp_path):
     capsys.readouterr()
-    assert run(root, "clusters", base) == 2
+    drawn = tmp_path / "clusters.svg"
+    assert run(root, "clusters", base, *OPTIONS, "--figure", drawn, "--label-orders", "2", "--cluster-steps", "3") == 0
+    counts, _, agreement = blocks(capsys.readouterr().out).values()
+    assert list(counts[0]) == ["group", "n", "cluster 0", "cluster 1"]  # one a domain
+    assert [sum(int(row[f"cluster {place}"]) for place in range(2)) for row in counts] == [9, 9]
+    assert {row["view"] for row in agreement} >= {"all", "body", "head", "features"}
+    assert all("3 inner steps, mean over 2 label orders" in row["reason"] for row in agreement)
+    assert "cluster 1" in drawn.read_text()
+    assert run(root, "clusters", base, *OPTIONS, "--clusters", "4", "--symmetric-head", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["cluster"] for row in rows if row["measure"] == "usage_count"} == {0, 1, 2, 3}
+    stay = {row["view"]: row["value"] for row in rows if row["measure"] == "unchanged_by_label_order"}
+    assert stay["body"] == 1.0  # under a symmetric head the order of labels cannot count
+    assert {row["view"] for row in rows if row["measure"] == "usage_count"} == {"body"}
+
+
+def test_own_clusters_are_assigned_in_their_own_way(root, checkpoint, capsys):
+    capsys.readouterr()
+    assert run(root, "clusters", checkpoint, *OPTIONS, "--label-orders", "2", "--symmetric-head") == 2
     told = capsys.readouterr().err
-    assert f"{base}: a checkpoint of maml has no clusters" in told
-    assert f"metaprobe train tsa_maml --base {base} --data mixture:fine,coarse" in told
+    assert "has clusters of its own" in told and "leave out --label-orders and --symmetric-head" in told

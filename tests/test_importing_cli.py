@@ -75,6 +75,56 @@ def test_networks_of_libraries_are_built_by_what_the_file_says(folder, capsys):
     assert re.search(r"classifier.1.weight is \(7, .*--new-head", capsys.readouterr().err)
 
 
+WITH_TOKEN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.class_token = nn.Parameter(torch.zeros(1, 1, 6))
+        self.patches = nn.Conv2d(in_channels, 6, 14, stride=14)
+        self.encoder = nn.TransformerEncoderLayer(6, 2, 8, 0.0, batch_first=True)
+        self.head = nn.Linear(6, num_classes)
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.head(self.encoder(tokens)[:, 0])
+"""
+
+
+@pytest.mark.filterwarnings("default:the capture leaves out")
+def test_a_weight_by_itself_adapts_and_gives_no_activations(folder, capsys):
+    (folder / "mytoken.py").write_text(WITH_TOKEN)
+    import mytoken
+
+    torch.manual_seed(0)
+    code = ("--network", "mytoken:Net")
+    path = imported("token", shaken(mytoken.Net(5, 1)).state_dict(), *code)
+    few = ("--tasks", "3", "--n-query", "2", *code)
+    assert main(["capture", path, *few, "--out", "s.h5"]) == 0
+    assert "leaves out class_token (is a weight by itself, which has no output)" in capsys.readouterr().err
+    assert main(["capture", path, *few, "--layers", "class_token", "--out", "t.h5"]) == 2
+    assert "'class_token' matches no layer" in capsys.readouterr().err
+    assert main(["distance", path, *few]) == 0
+    assert main(["freeze", path, *few, "--sets", "class_token", "class_token,encoder"]) == 0
+    out = capsys.readouterr().out
+    assert "class_token" in out and "class_token,encoder" in out
+
+
+def test_tasks_are_clustered_by_what_a_module_of_the_users_adapts(folder, capsys):
+    path = imported("mine", own_weights(), "--network", "mynet:build")
+    mixed = ("--data", "mixture:glyphs,patterns", "--tasks", "5", "--fit-tasks", "12", "--n-query", "2")
+    assert main(["clusters", path, *mixed]) == 2
+    assert "add --network mynet:build" in capsys.readouterr().err
+    assert main(["clusters", path, *mixed, "--network", "mynet:build", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["view"] for row in rows if row["measure"] == "adjusted_rand"} == {"all", "body", "head", "features"}
+    assert sum(row["value"] for row in rows if row["measure"] == "usage_count") == 10
+
+
 def test_what_was_done_is_told_as_json_too(folder, capsys):
     torch.save(L2LOmniglot().state_dict(), "w")
     assert main(["import", "w", *SHAPE, "--json", "--out", "c.safetensors"]) == 0

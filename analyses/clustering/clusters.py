@@ -107,24 +107,25 @@ def usage(checkpoint: Checkpoint, imageset: ImageSet, plan: TestPlan, *, advance
         MetaprobeError: the checkpoint has no clusters, or the data do not fit.
     """
     groups, found = assigned(checkpoint, domain_batches(checkpoint, imageset, plan), plan.device, advance)
-    return Table.of(_usage_table(checkpoint, domains_of(imageset, plan), groups, found, plan.seed))
+    identity, m = dataclasses.replace(identity_of(checkpoint), view="assignment"), clusters_of(checkpoint).count
+    domains = domains_of(imageset, plan)
+    rows = _usage_table(identity, domains, groups, found, m)
+    return Table.of([*rows, *score_rows(identity, domains, groups, found, m, plan.seed)])
 
 
 def _usage_table(
-    checkpoint: Checkpoint,
+    identity: Row,
     domains: Sequence[str],
     groups: Int64[np.ndarray, " task"],
     found: Int64[np.ndarray, " task"],
-    seed: int,
+    m: int,
 ) -> list[Row]:
-    identity = dataclasses.replace(identity_of(checkpoint), view="assignment")
-    m = clusters_of(checkpoint).count
     rows = []
     for place, group in enumerate(domains):
         for cluster in range(m):
             row = dataclasses.replace(identity, group=group, cluster=cluster)
             rows += _usage_rows(row, found[groups == place] == cluster)
-    return [*rows, *score_rows(identity, domains, groups, found, m, seed)]
+    return rows
 
 
 def _usage_rows(identity: Row, used: Bool[np.ndarray, " task"]) -> list[Row]:
@@ -155,7 +156,9 @@ def agreement(
         plan: `plan.tasks` tasks of each domain.
         m: clusters of each view (default: as many as the checkpoint has).
         fit_tasks: training tasks for k-means, of all domains; `collect_views` says what they take.
-        with_usage: begin with the rows of `usage`, for which the same adaptations serve.
+        with_usage: begin with the rows of `usage`, for which the same adaptations serve. Of a checkpoint without
+            clusters the usage is that of k-means on adapted parameters, as its `view` says: all, or under a symmetric
+            head, where the head's own follow the labels, the body's.
         moves: how tasks adapt to be told apart (default: as the checkpoint assigns them, see `Viewer.of`).
         advance: called with the number of tasks just done.
 
@@ -165,13 +168,14 @@ def agreement(
         chance, given how large the clusters are. A view that is the same for all tasks gives undefined rows.
 
     Raises:
-        MetaprobeError: `m` is needed, more than the tasks, `moves` beside `with_usage`, or the data do not fit.
+        MetaprobeError: `m` is needed, more than the tasks, `moves` beside the `with_usage` of clusters, or the data do
+            not fit.
     """
     wanted = clusters_of(checkpoint).count if m is None else m
     if wanted < 1:
         raise MetaprobeError(f"k-means needs at least one cluster; got {wanted}")
     viewer = Viewer.of(checkpoint, device=plan.device, moves=moves)
-    clusters = clusters_of(checkpoint).to(plan.device) if with_usage else None
+    clusters = checkpoint.clusters.to(plan.device) if with_usage and checkpoint.clusters else None
     if clusters is not None and viewer.moves != clusters.moves:
         raise MetaprobeError("usage is by the checkpoint's own way of telling tasks apart; ask for it without `moves`")
     fit_plan = dataclasses.replace(plan, split="train", group=None)
@@ -188,7 +192,13 @@ def agreement(
     told = f"k-means, m {wanted}, on {fit_tasks} tasks of the train split, seed {plan.seed}; {viewer.moves}"
     identity = dataclasses.replace(identity_of(checkpoint), reason=told, n=len(nearest["groups"]))
     domains, groups = domains_of(imageset, plan), nearest["groups"]
-    rows = _usage_table(checkpoint, domains, groups, nearest["assignment"], plan.seed) if with_usage else []
+    rows: list[Row] = []
+    if clusters is not None:
+        own, used = dataclasses.replace(identity_of(checkpoint), view="assignment"), nearest["assignment"]
+        rows += _usage_table(own, domains, groups, used, clusters.count)
+        rows += score_rows(own, domains, groups, used, clusters.count, plan.seed)
+    elif with_usage and (view := "body" if viewer.moves.symmetric_head else "all") in nearest:
+        rows += _usage_table(dataclasses.replace(identity, view=view), domains, groups, nearest[view], wanted)
     return Table.of([*rows, *_agreement_rows(identity, domains, nearest, found, plan.seed)])
 
 

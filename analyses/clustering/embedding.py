@@ -17,6 +17,7 @@ from analyses.clustering.view_clusters import points_of, spread
 from analyses.table import Row, Table
 from analyses.testing import TestPlan, identity_of
 from trainers.checkpoint import Checkpoint
+from trainers.clustering.moves import Moves
 from trainers.errors import MetaprobeError
 from trainers.tasks.imageset import ImageSet
 
@@ -79,6 +80,7 @@ def embedding(
     plan: TestPlan,
     *,
     embed_plan: EmbeddingPlan | None = None,
+    moves: Moves | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Table:
     """Embed tasks in the plane by their mean features and by their adapted parameters (Zhou et al. 2021, Figure 1).
@@ -91,6 +93,7 @@ def embedding(
         imageset: a mixture of domains.
         plan: `plan.tasks` tasks of each domain. For n tasks together, `collect_views` says what they take.
         embed_plan: how.
+        moves: how tasks adapt from the base (default: see `Viewer.of`).
         advance: called with the number of tasks just adapted to.
 
     Returns:
@@ -113,7 +116,7 @@ def embedding(
 
     def collected(start: StartName) -> TaskViews:
         batches = (tasks for _, tasks in domain_batches(checkpoint, imageset, plan))
-        return collect_views(Viewer.of(checkpoint, start, plan.device), batches, count, advance)
+        return collect_views(Viewer.of(checkpoint, start, plan.device, moves), batches, count, advance)
 
     views = collected("base")
     rows = _view_rows(base, "features", views, found, how) + _view_rows(base, "all", views, found, how)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from probe.capturing.describing import Output
-from probe.layers import layers_chosen, module_names, wants
+from probe.layers import layers_chosen, lone_weights, module_names, wants
 from probe.store.metadata import EPS, LayerInfo
 from trainers.errors import MetaprobeError
 from trainers.networks.naming import is_glob
@@ -43,7 +43,8 @@ def choose(
         MetaprobeError: a layer that is named cannot be captured, a pattern has no output, or there is no such axis.
     """
     aliases = module_names(network)
-    left_out = _not_given(modules, blocks, outputs)
+    left_out = dict.fromkeys(lone_weights(network), "is a weight by itself, which has no output")
+    left_out |= _not_given(modules, blocks, outputs)
     for pattern in patterns:
         for name, reason in left_out.items():
             if not is_glob(pattern) and wants(pattern, name, aliases) and not _given(pattern, blocks, aliases):

@@ -14,7 +14,9 @@ from probe.cli.arguments import (
     DataRoot,
     DataSet,
     Device,
+    Flag,
     Json,
+    Network,
     OtherImagesAsked,
     check_outputs,
     load_images,
@@ -24,12 +26,13 @@ from probe.cli.measuring import Csv
 from probe.cli.tables import readable
 from probe.show import Cell, Grid, as_json, show, write_line
 from trainers.errors import MetaprobeError
-from trainers.limits import MOST_TASKS, check_memory, check_whole, parameters_of
-from trainers.network_config import NetworkConfig
+from trainers.limits import MOST_STEPS, MOST_TASKS, check_memory, check_whole
 from trainers.otherwise import OtherImages
 
 if TYPE_CHECKING:
     from analyses.table import Table
+    from trainers.checkpoint import Checkpoint
+    from trainers.clustering.moves import Moves
 
 __all__ = ["COMMANDS"]
 
@@ -41,16 +44,25 @@ Embed = Annotated[
 ]
 
 
+def _number(default: str) -> object:
+    return tyro.conf.arg(metavar="INT", help_behavior_hint=f"(default: {default})")
+
+
 def clusters(
     checkpoint: CheckpointPath,
     data: DataSet = None,
     tasks: int = 1000,
     fit_tasks: int = 2000,
+    clusters: Annotated[int | None, _number("its own, else one a domain")] = None,
+    cluster_steps: Annotated[int | None, _number("its own, else those of a test")] = None,
+    label_orders: Annotated[int | None, _number("its own, else 1")] = None,
+    symmetric_head: Flag = False,
     embed: Embed = None,
     split: Literal["train", "val", "test"] = "test",
     n_query: int = 15,
     images: OtherImagesAsked = OtherImages(),  # noqa: B008 (frozen)
     seed: int = 0,
+    network: Network = None,
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
@@ -60,22 +72,28 @@ def clusters(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Count which initialisation the tasks of each domain start from, beside k-means on what else describes a task.
+    """Count which clusters the tasks of each domain fall into: of TSA-MAML its initialisations, else k-means'.
 
     Agreement with the domains is told as purity, adjusted Rand index and normalised mutual information, with 95 %
-    bootstrap intervals over tasks: of the checkpoint's own assignment, and of as many k-means clusters on all adapted
+    bootstrap intervals over tasks: of the checkpoint's own assignment, where it has one, and of k-means on all adapted
     parameters, on the body's, on the head's, and on mean features.
 
     Args:
-        checkpoint: of tsa_maml.
+        checkpoint: any; of several initialisations, as tsa_maml trains them, or of one.
         data: the data set, a mixture.
         tasks: How many tasks of each domain.
         fit_tasks: How many training tasks k-means sees; 4 bytes of memory for each of their parameters.
+        clusters: How many k-means finds.
+        cluster_steps: Inner steps that tasks are told apart by, of a checkpoint without clusters.
+        label_orders: Over how many orders of a task's labels its adapted parameters are a mean, likewise.
+        symmetric_head: Tell tasks apart by adapting under a head whose rows are all their mean, so that the order of
+            labels cannot count, likewise.
         embed: Also embed this many tasks of each domain in the plane.
         split: Classes that the tasks are drawn from.
         n_query: Query images of a class; mean features are over these too.
         images: other than in training.
         seed: Names the tasks; seeds k-means, bootstrap and embedding.
+        network: What the checkpoint is of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
@@ -83,7 +101,7 @@ def clusters(
         json: Write JSON.
     """
     from analyses.clustering.cluster_rows import domains_of
-    from analyses.clustering.clusters import agreement, clusters_of
+    from analyses.clustering.clusters import agreement
     from analyses.clustering.embedding import EmbeddingPlan, embedding
     from analyses.compared import noted
     from analyses.testing import TestPlan
@@ -92,22 +110,24 @@ def clusters(
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((csv, figure), (checkpoint,))
-    checkpoint, loaded = opened(checkpoint)
-    clusters_of(loaded, checkpoint)
+    path, loaded = opened(checkpoint, network)
+    moves = _moves(loaded, path, cluster_steps, label_orders, symmetric_head)
     check_whole("fit_tasks", fit_tasks, 1, MOST_TASKS)
-    assert isinstance(loaded.network_config, NetworkConfig)  # of others there are no clusters
-    numbers = 4 * fit_tasks * parameters_of(loaded.network_config) + 20 * fit_tasks**2  # as `collect_views` says
-    check_memory(numbers, "lower --fit-tasks")
+    check_whole("clusters", clusters, 1, MOST_TASKS)
+    numbers = 4 * fit_tasks * sum(value.numel() for value in loaded.params.values()) + 20 * fit_tasks**2
+    check_memory(numbers, "lower --fit-tasks")  # as `collect_views` says
     if figure is not None and figure.suffix not in (".svg", ".pdf"):
         raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
     check_whole("embed", embed, 1, MOST_TASKS)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
     imageset = load_images(loaded.config, data, data_root, images)
     domains = len(domains_of(imageset, plan))
+    if clusters is None:
+        clusters = loaded.clusters.count if loaded.clusters else domains
     embed_plan = EmbeddingPlan(seed=seed)
     if embed is not None:
         embed_plan.check(domains * embed)
-    with ProgressLine(f"clusters {checkpoint.name}", 0, unit="tasks") as bar:
+    with ProgressLine(f"clusters {path.name}", 0, unit="tasks") as bar:
         done, total = 0, domains * tasks + fit_tasks + 3 * domains * (embed or 0)
 
         def advance(some: int) -> None:
@@ -115,10 +135,11 @@ def clusters(
             done += some
             bar.reach(done, total)
 
-        table = agreement(loaded, imageset, plan, fit_tasks=fit_tasks, with_usage=True, advance=advance)
+        how = {"m": clusters, "moves": moves, "fit_tasks": fit_tasks, "with_usage": True}
+        table = agreement(loaded, imageset, plan, **how, advance=advance)
         if embed is not None:
             few = dataclasses.replace(plan, tasks=embed)
-            table += embedding(loaded, imageset, few, embed_plan=embed_plan, advance=advance)
+            table += embedding(loaded, imageset, few, embed_plan=embed_plan, moves=moves, advance=advance)
     table = noted(table.rows, images.told_of_images(loaded))
     if csv:
         table.write_csv(csv)
@@ -128,18 +149,50 @@ def clusters(
     return 0
 
 
+def _moves(
+    checkpoint: Checkpoint, path: Path, steps: int | None, label_orders: int | None, symmetric_head: bool
+) -> Moves | None:
+    """Return how tasks are told apart where that is asked for; of a checkpoint with clusters it is settled."""
+    from trainers.clustering.moves import Moves
+
+    asked = {"--cluster-steps": steps, "--label-orders": label_orders, "--symmetric-head": symmetric_head or None}
+    told = [name for name, value in asked.items() if value is not None]
+    if not told:
+        return None
+    if checkpoint.clusters is not None:
+        raise MetaprobeError(
+            f"{path} has clusters of its own, which tasks are assigned to after {checkpoint.clusters.moves}; leave out "
+            f"{' and '.join(told)}, or name the checkpoint that it began with"
+        )
+    check_whole("cluster_steps", steps, 1, MOST_STEPS)
+    check_whole("label_orders", label_orders, 1, 1000)
+    adaptation = checkpoint.adaptation
+    if steps is not None:
+        adaptation = dataclasses.replace(adaptation, steps=steps)
+    return Moves(adaptation, label_orders or 1, symmetric_head)
+
+
+def _called(table: Table) -> str:
+    """Return what a cluster is: of the checkpoint's own an initialisation."""
+    own = any(row.view == "assignment" for row in table.rows if row.measure == "usage_count")
+    return "initialisation" if own else "cluster"
+
+
 def _draw(table: Table, path: Path) -> None:
-    """Draw how often the tasks of each domain start from each initialisation (Zhou et al. 2021, Figure 3)."""
+    """Draw how often the tasks of each domain fall into each cluster (Zhou et al. 2021, Figure 3)."""
     from reports.blocks import draw
     from reports.blocks.declared import Figure, Map
 
-    found: dict[str, dict[tuple[str, str], float | None]] = {"usage_frequency": {}, "usage_count": {}}
+    called, found = _called(table), dict[str, dict[tuple[str, str], float | None]]()
+    found |= {"usage_frequency": {}, "usage_count": {}}
     for row in table.rows:
         if row.measure in found and row.group is not None:
             size = "" if row.n is None else f" ({row.n:,} tasks)"
-            found[row.measure][f"initialisation {row.cluster}", row.group + size] = row.value
+            found[row.measure][f"{called} {row.cluster}", row.group + size] = row.value
     share, count = found.values()
-    title = "Usage of the initialisations by domain"
+    if not share:
+        raise MetaprobeError("--figure: there are no clusters to draw, nothing of this checkpoint adapts")
+    title = f"{called.capitalize()}s of tasks by domain"
     panel = Map(title, "Share of the domain's tasks; below it their number", "", "Domain of the task", share, count)
     drawn = draw(Figure("usage", title, (panel,)))
     assert drawn is not None  # there are rows of usage
@@ -175,10 +228,10 @@ def _usage_grids(table: Table) -> tuple[Grid, Grid]:
                 cells.setdefault(row.group, []).append(value)
                 sizes[row.group] = row.n
         width = max(map(len, cells.values()), default=0)
-        columns = ("group", "n", *(f"initialisation {place}" for place in range(width)))
+        columns = ("group", "n", *(f"{_called(table)} {place}" for place in range(width)))
         return Grid(title, columns, tuple((group, sizes[group], *values) for group, values in cells.items()))
 
-    counts = grid("usage_count", "tasks of each domain that start from each initialisation")
+    counts = grid("usage_count", f"tasks of each domain in each {_called(table)}")
     return counts, grid("usage_frequency", "the same as frequencies, 0 … 1")
 
 
