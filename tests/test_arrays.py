@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import warnings
 import zipfile
 
@@ -178,6 +179,15 @@ def _unwritten(path):
         file.create_dataset("x", (10**9, 64), "f4", chunks=(1000, 64))
 
 
+def _long(libver):
+    def make(path):  # HDF5 itself does not mind, and so much would have to be hashed
+        with h5py.File(path, "w", libver=libver) as file:
+            file["x"] = drawn()[0]
+        os.truncate(path, 5 * 2**30)
+
+    return make
+
+
 def _zip(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02.")
@@ -199,6 +209,8 @@ REFUSED = {
     "records": (lambda path: np.save(path, np.zeros(20, "f4,f4")), "holds records"),
     "links": (_links, "is a link to elsewhere"),
     "unwritten": (_unwritten, "claims 256,000,000,000 bytes and 0 are stored"),
+    "long": (_long(("earliest", "v108")), "says that it ends at byte"),
+    "long, new": (_long("latest"), "says that it ends at byte"),
     "torch": (_zip, "torch.save writes such"),
     "cut": (_cut_zip, "damaged .npz"),
 }

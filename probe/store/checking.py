@@ -24,7 +24,8 @@ CANNOT_READ = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 """What h5py raises of a file that it makes no sense of: also of names that are no text, and of types without values."""
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-_END = slice(28, 36)  # where its first block, of versions 2 and 3, says how long it is
+_END = {0: slice(40, 48), 1: slice(44, 52), 2: slice(28, 36), 3: slice(28, 36)}
+"""Where HDF5 files say how long they are, by the version of their first block."""
 _METADATA_LIMIT = 16 << 20  # bytes
 _ZSTD = {h5py.h5z.FILTER_SHUFFLE, 32015}  # the last is zstd's registered number
 
@@ -44,13 +45,20 @@ def open_hdf5(path: Path | str) -> h5py.File:
     if not start.startswith(_MAGIC):
         kind = guess_kind(start) if start else "an empty file"
         raise UnreadableInput(f"{shown}: not an activation store (HDF5){f' but {kind}' if kind else ''}.")
-    end = int.from_bytes(start[_END], "little")
-    if start[8:9] in (b"\2", b"\3") and end != size:  # HDF5 itself would not mind what follows its end
+    end = _end(start)
+    if end not in (None, size):  # HDF5 itself would not mind what follows its end
         raise UnreadableInput(f"{shown}: damaged or cut short: it says that it ends at byte {end:,}, and has {size:,}.")
     try:
         return h5py.File(path, "r", locking="best-effort")
     except CANNOT_READ as error:
         raise UnreadableInput(f"{shown}: damaged or cut short: {visible(str(error), 200)}.") from error
+
+
+def _end(start: bytes) -> int | None:
+    """Return where a file says that it ends; None of a version, or a width of addresses, that are not known."""
+    version = start[8] if len(start) > 8 else -1
+    width = start[13:14] if version < 2 else start[9:10]
+    return int.from_bytes(start[_END[version]], "little") if version in _END and width == b"\x08" else None
 
 
 def checked_contents(file: h5py.File, shown: str, file_size: int) -> tuple[StoreMetadata, Checksums | None]:
