@@ -6,7 +6,7 @@ MAML, FOMAML, ANIL and every freezing ablation are this one call with other `lay
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +14,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.config import Adaptation
-from trainers.losses import output_errors, task_losses
+from trainers.inner_step import Stepper
+from trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
+from trainers.losses import task_losses
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
 from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from trainers.tasks.episodes import Examples
-from trainers.update_rules import UpdateRule, sgd
+from trainers.update_rules import SGD, UpdateRule, network_part, rule_named
 
-__all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "is_linear_head", "layers_of", "query_logits", "task_losses"]
+__all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "layers_of", "query_logits", "task_losses"]
 
 _TOLD = 6  # names in a warning
 
@@ -32,11 +34,14 @@ class Adapted:
     `params` are all parameters: the adapted ones with a leading task axis, the frozen ones as they were given.
     `trajectory`, when asked for, holds the parameters at steps 0 … q, the last being `params`.
     `support_loss` is the loss on each task's support set before each step (`trainers.losses.task_losses`).
+    `states` are the trajectory, or its end, with what the update rule carries from step to step: what `adapt` goes on
+    from, given among its `params`.
     """
 
     params: dict[str, Tensor]
     support_loss: Float[Tensor, "step task"]
     trajectory: tuple[dict[str, Tensor], ...] | None
+    states: tuple[dict[str, Tensor], ...]
 
 
 def adapt(
@@ -51,16 +56,18 @@ def adapt(
     create_graph: bool = False,
     adapt_norm: bool = True,
     every_step: bool = False,
-    rule: UpdateRule = sgd,
+    rule: UpdateRule = SGD,
+    first: int = 0,
 ) -> Adapted:
-    """Adapt parameters to each task of a batch: θ_T ← θ_T − α ∇ L_support(θ_T), `steps` times.
+    """Adapt parameters to each task of a batch: θ_T ← θ_T − α U(∇ L_support(θ_T)), `steps` times.
 
-    The inner loop of Finn et al. (2017, Eq. 1) and Raghu et al. (2020, Eq. 1). Every task
-    has its own gradient: the sum of the tasks' losses separates over the task axis.
+    The inner loop of Finn et al. (2017, Eq. 1) and Raghu et al. (2020, Eq. 1), where U is the identity; of the others
+    see `trainers.update_rules`. Every task has its own gradient: the sum of the tasks' losses separates over the task
+    axis.
 
     Args:
         network: a `TaskNetwork`, or any module (then run task by task).
-        params: the initialisation by name, shared or with a leading task axis.
+        params: the initialisation by name, shared or with a leading task axis; the rule's parameters among them.
         support: images (task, sample, …) and labels (task, sample), or what else `trainers.losses` takes.
         layers: names or globs of what adapts, at any depth (`trainers.networks.naming`; default: all); none is a valid
             ablation.
@@ -71,43 +78,47 @@ def adapt(
         adapt_norm: whether the affine parameters of norms adapt.
         every_step: also return the parameters at each step.
         rule: how a gradient becomes a step.
+        first: index of the first step, for a loop that is taken in parts (`Adapted.states`).
 
     Raises:
-        MetaprobeError: a layer is unknown, or a parameter's shape does not fit.
+        MetaprobeError: a layer is unknown, a parameter's shape does not fit, or one of the rule's is missing.
 
     A parameter that the output does not depend on takes no step, and a warning names it.
     """
-    tasks = support.images.shape[0]
+    tasks, keep = support.images.shape[0], create_graph and not first_order
     moving = adaptable(network, params, layers, adapt_norm)
-    current = dict(params)
+    current = network_part(params)
     for name in moving:
         shared = not has_task_axis(network, name, params[name])
         value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
         current[name] = value if create_graph else value.detach().requires_grad_()
-    trajectory, losses = [dict(current)], []
+    stepper, carried = Stepper.of(rule, inner_lr, network, params, moving, tasks, create_graph)
+    states, losses = [current | stepper.changing(carried)], []
     if moving and steps:
         prefix, rest = _split_at_first_adapted(network, moving)
-        inputs = _through(network, params, support.images, prefix, create_graph and not first_order)
-        if rule is sgd and is_linear_head(network, moving):
+        inputs = _through(network, params, support.images, prefix, keep)
+        head = network if isinstance(network, TaskNetwork) and is_linear_head(network, moving) else None
+        if head and rule is SGD:
             with torch.set_grad_enabled(create_graph):
-                trajectory, losses = _adapt_linear_head(
-                    network, current, inputs, support.labels, inner_lr, steps, first_order, every_step
+                states, losses = adapt_linear_head(
+                    head, current, inputs, support.labels, inner_lr, steps, first_order, every_step
                 )
-        else:
-            for _ in range(steps):
-                with torch.enable_grad():
+        for step in range(first, first + steps) if not losses else ():
+            with torch.set_grad_enabled(keep or head is None):
+                if head:
+                    loss, gradients = head_gradients(head, current, inputs, support.labels)
+                else:
                     loss = task_losses(forward_tasks(network, current, inputs, layers=rest), support.labels)
-                    keep = create_graph and not first_order
                     gradients = _gradients(network, loss.sum(), {name: current[name] for name in moving}, keep)
-                for name, gradient in gradients.items():
-                    stepped = rule(current[name], gradient, inner_lr)
-                    current[name] = stepped if create_graph else stepped.detach().requires_grad_()
-                losses.append(loss.detach())
-                trajectory.append(dict(current))
+            moved, carried = stepper.take(current, carried, gradients, step, keep)
+            current = current | {n: v if create_graph else v.detach().requires_grad_() for n, v in moved.items()}
+            losses.append(loss.detach())
+            states = [*(states if every_step else ()), current | stepper.changing(carried)]
     if not create_graph:
-        trajectory = [{name: value.detach() for name, value in entry.items()} for entry in trajectory]
+        states = [{name: value.detach() for name, value in state.items()} for state in states]
     support_loss = torch.stack(losses) if losses else torch.empty(0, tasks, device=support.images.device)
-    return Adapted(trajectory[-1], support_loss, tuple(trajectory) if every_step else None)
+    trajectory = tuple(network_part(state) for state in states)
+    return Adapted(trajectory[-1], support_loss, trajectory if every_step else None, tuple(states))
 
 
 def adapt_as(
@@ -118,6 +129,7 @@ def adapt_as(
     *,
     create_graph: bool = False,
     every_step: bool = False,
+    first: int = 0,
 ) -> Adapted:
     """Adapt as a learner's `Adaptation` says; see `adapt`."""
     return adapt(
@@ -131,6 +143,8 @@ def adapt_as(
         adapt_norm=adaptation.adapt_norm,
         create_graph=create_graph,
         every_step=every_step,
+        rule=rule_named(adaptation.rule),
+        first=first,
     )
 
 
@@ -175,14 +189,6 @@ def adaptable(
     return tuple(name for name in params if name in chosen and name not in fixed)
 
 
-def is_linear_head(network: nn.Module, moving: Collection[str]) -> bool:
-    """Tell whether the parameters that adapt are those of a linear head on fixed features."""
-    if not isinstance(network, TaskNetwork):
-        return False
-    name = network.layer_names[-1]
-    return network.linear_head and set(moving) == {f"{name}.weight", f"{name}.bias"}
-
-
 def _gradients(network: nn.Module, loss: Tensor, params: Parameters, keep: bool) -> dict[str, Tensor]:
     """Return the gradient by each parameter that the loss depends on; a warning tells of the others."""
     found: tuple[Tensor | None, ...] = (None,) * len(params)
@@ -201,45 +207,6 @@ def _listed(names: Sequence[str]) -> str:
     """Return names in words, the first few of many."""
     told = ", ".join(names[:_TOLD])
     return told if len(names) <= _TOLD else f"{told} and {len(names) - _TOLD} more"
-
-
-def _adapt_linear_head(
-    network: nn.Module,
-    params: Mapping[str, Tensor],
-    maps: Tensor,
-    labels: Tensor,
-    inner_lr: float,
-    steps: int,
-    first_order: bool,
-    every_step: bool,
-) -> tuple[list[dict[str, Tensor]], list[Float[Tensor, " task"]]]:
-    """Adapt a linear head alone, without differentiating twice.
-
-    With the support features F (sample, feature), outputs Z_q = F W_qᵀ + b_q and errors E_q = ∂L/∂Z_q, of
-    cross-entropy (softmax(Z_q) − Y)/n (`trainers.losses.output_errors`), a gradient step is W_{q+1} = W_q − α E_qᵀ F,
-    b_{q+1} = b_q − α E_qᵀ 1, so that outputs follow from outputs alone: Z_{q+1} = Z_q − α (F Fᵀ + 1) E_q, and
-    W_q = W_0 − α (Σ E)ᵀ F.
-
-    Returns:
-        All parameters at steps 0 … q, or at the last alone, and the support loss before each step.
-    """
-    assert isinstance(network, TaskNetwork)
-    weight_name, bias_name = (f"{network.layer_names[-1]}.{part}" for part in ("weight", "bias"))
-    weight, bias, features = params[weight_name], params[bias_name], network.features(maps)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
-        gram = features @ features.transpose(1, 2) + 1
-        logits = torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2))
-        errors, losses = torch.zeros_like(logits), []
-        summed = [errors]
-        for _ in range(steps):
-            losses.append(task_losses(logits.detach(), labels))
-            step = output_errors(logits, labels)
-            logits = logits - inner_lr * (gram @ step)
-            errors = errors + step
-            summed.append(errors)
-        moved = [(e.transpose(1, 2) @ features, e.sum(1)) for e in (summed if every_step else summed[-1:])]
-    path = [{**params, weight_name: weight - inner_lr * w, bias_name: bias - inner_lr * b} for w, b in moved]
-    return path, losses
 
 
 def _split_at_first_adapted(

@@ -8,6 +8,8 @@ from trainers.checkpoint import Checkpoint
 from trainers.errors import MetaprobeError
 from trainers.networks import build_network, layer_of
 from trainers.otherwise import Otherwise
+from trainers.rule_parameters import begin_rule
+from trainers.update_rules import owned, rule_named
 
 __all__ = ["as_tested"]
 
@@ -16,19 +18,24 @@ def as_tested(checkpoint: Checkpoint, otherwise: Otherwise) -> Checkpoint:
     """Return a checkpoint with the head, tasks and rate of a test; equal to itself where nothing is otherwise.
 
     A head for another number of classes is drawn as the network draws heads, with the seed of the run, so that the
-    untrained network of that seed has the same one; the body is left as it is.
+    untrained network of that seed has the same one; the body is left as it is. What an update rule has of that head
+    starts anew, too.
 
     Args:
         checkpoint: the learner.
         otherwise: what is changed.
 
     Raises:
-        MetaprobeError: it has several initialisations, whose heads are for the trained number of classes.
+        MetaprobeError: it has several initialisations, whose heads are for the trained number of classes, or an update
+            rule with rates of its own, and another rate is asked for.
     """
     config, adaptation, shape = checkpoint.config, checkpoint.adaptation, checkpoint.network_config
     if otherwise.n_shot is not None:
         config = dataclasses.replace(config, n_shot=otherwise.n_shot)
-    if otherwise.inner_lr is not None:
+    if otherwise.inner_lr not in (None, adaptation.inner_lr):
+        if rule_named(adaptation.rule).sets_rate:
+            told = f"this learner's rates are those that its update rule {adaptation.rule} has learned"
+            raise MetaprobeError(f"--inner-lr {otherwise.inner_lr:g} would change nothing: {told}; leave it out")
         adaptation = dataclasses.replace(adaptation, inner_lr=otherwise.inner_lr)
     changed = dataclasses.replace(checkpoint, config=config, adaptation=adaptation)
     if otherwise.n_way is None or otherwise.n_way == shape.n_way:
@@ -43,8 +50,12 @@ def as_tested(checkpoint: Checkpoint, otherwise: Otherwise) -> Checkpoint:
     drawn = build_network(shape, config.seed)
     head = drawn.layer_names[-1]
     fresh = {name: value.detach() for name, value in drawn.named_parameters() if layer_of(name) == head}
+    begun = begin_rule(drawn, adaptation, config)
+    names = [name for name in drawn.state_dict() if layer_of(name) == head]
+    rule = {**checkpoint.rule, **{full: begun[full] for name in names for full in owned(begun, name).values()}}
     return dataclasses.replace(
         changed,
+        rule=rule,
         params={name: fresh.get(name, value) for name, value in checkpoint.params.items()},
         config=dataclasses.replace(config, n_way=shape.n_way),
         network_config=shape,

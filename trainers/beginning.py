@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from trainers.algorithms import Algorithm
 from trainers.checkpoint import Checkpoint, load_checkpoint
@@ -17,16 +18,18 @@ from trainers.device import memory_of
 from trainers.errors import MetaprobeError
 from trainers.families import network_options
 from trainers.interrupt import Interrupted, StopRequest
+from trainers.learner import Learner
 from trainers.limits import bytes_of_tasks, check_memory, parameters_of
 from trainers.network_config import ModuleConfig
 from trainers.networks import TaskNetwork, build_network, layer_of
 from trainers.progress import ProgressLine
+from trainers.rule_parameters import begin_rule, limits_of
 from trainers.run import RunFolder
 from trainers.saving import refuse_other_origin
 from trainers.tasks.data import Data, input_shape
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["begin_clusters", "begin_network", "check_room", "network_config_for"]
+__all__ = ["begin_clusters", "begin_learner", "begin_network", "check_room", "network_config_for"]
 
 _COPIES = 4  # of the weights while they are trained: themselves, their gradient, and Adam's two means
 
@@ -117,10 +120,28 @@ def _check_adaptation(config: TrainConfig, here: Adaptation, base: Checkpoint) -
     """Refuse a base that adapts otherwise than the run would adapt it: its clusters would be of another learner."""
     there = base.adaptation
     pairs = [("n_shot", base.config.n_shot, config.n_shot)]
-    pairs += [(n, getattr(there, n), getattr(here, n)) for n in ("layers", "inner_lr", "steps", "adapt_norm")]
+    pairs += [(n, getattr(there, n), getattr(here, n)) for n in ("layers", "inner_lr", "steps", "adapt_norm", "rule")]
     if differing := [f"{name} {old} there, {new} here" for name, old, new in pairs if old != new]:
         told = f"--base {config.base} ({base.config.algorithm}) adapts otherwise than this run"
         raise MetaprobeError(f"{told}: {'; '.join(differing)}; train with the base's own settings")
+
+
+def begin_learner(
+    config: TrainConfig,
+    network: TaskNetwork,
+    adaptation: Adaptation,
+    beside: Mapping[str, Tensor],
+    clusters: Clusters | None,
+) -> Learner:
+    """Return what a run trains: the weights of its network, and its update rule's parameters as they start.
+
+    Raises:
+        MetaprobeError: the rule cannot serve the network, or takes more memory than there is.
+    """
+    params = dict(network.named_parameters())
+    rule = begin_rule(network, adaptation, config, memory_of(next(iter(params.values())).device))
+    params |= {name: value.requires_grad_() for name, value in rule.items()}
+    return Learner(params, beside, clusters, adaptation, limits_of(network, adaptation, config))
 
 
 def begin_clusters(

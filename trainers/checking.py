@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,30 +15,40 @@ from trainers.clustering.file import CLUSTERS
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.families import network_options
-from trainers.formats.checkpoint_format import UNTRAINED
+from trainers.formats.checkpoint_format import UNTRAINED, UPDATE_RULE
 from trainers.formats.safetensors_header import Header
 from trainers.formats.text import visible
 from trainers.network_config import AnyNetwork, ModuleConfig
-from trainers.networks import build_network, layer_of
+from trainers.networks import TaskNetwork, build_network, layer_of
+from trainers.plain import completed
+from trainers.rule_parameters import slots_of
 
 __all__ = ["check_shapes", "contradiction"]
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 
-def check_shapes(path: Path | str, header: Header, config: AnyNetwork) -> tuple[str, ...]:
+def check_shapes(path: Path | str, header: Header, config: AnyNetwork, adaptation: Adaptation) -> tuple[str, ...]:
     """Return the names of a network's weights in its order, after checking that a file holds just them.
 
     Nothing is read or made for it but the header: what is claimed may be larger than any memory. Of a module from
     elsewhere the names must fit what the file says of it; that shapes fit is seen when it is built.
 
+    Args:
+        path: for errors.
+        header: of the file.
+        config: of the network.
+        adaptation: whose update rule has parameters in the file.
+
     Raises:
         UnreadableInput: the network cannot be built, or the file holds others.
     """
     told = {one.name: f"{one.dtype} {one.shape}" for one in header.tensors if not one.name.startswith(CLUSTERS)}
-    found = {name: kind for name, kind in told.items() if not name.startswith(UNTRAINED)}
+    others = UNTRAINED if isinstance(config, ModuleConfig) else (UNTRAINED, UPDATE_RULE)
+    found = {name: kind for name, kind in told.items() if not name.startswith(others)}
     try:
         expected = _described(config, found) if isinstance(config, ModuleConfig) else _shapes(config)
+        learned = {} if isinstance(config, ModuleConfig) else _learned(config, adaptation)
     except MetaprobeError as error:
         raise UnreadableInput(f"{path}: its network cannot be built: {error}") from error
     begun = {name.removeprefix(UNTRAINED): kind for name, kind in told.items() if name.startswith(UNTRAINED)}
@@ -45,6 +56,11 @@ def check_shapes(path: Path | str, header: Header, config: AnyNetwork) -> tuple[
         name = min(set(begun.items()) ^ set(found.items()))[0]
         both = f"{found.get(name, 'not there')}, and before training {begun.get(name, 'not there')}"
         raise UnreadableInput(f"{path}: its untrained weights are not of its network: {visible(name)} is {both}")
+    rule = {name: kind for name, kind in told.items() if name not in found and name.startswith(UPDATE_RULE)}
+    if learned != rule:
+        name = min(set(learned.items()) ^ set(rule.items()))[0]
+        both = f"{rule.get(name, 'not there')}, expected {learned.get(name, 'no such parameter')}"
+        raise UnreadableInput(f"{path}: its update rule {adaptation.rule} is incomplete: {visible(name, 80)} is {both}")
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
         told, wanted = (those.get(name, "not there") for those in (found, expected))
@@ -73,12 +89,17 @@ def contradiction(config: TrainConfig, network: AnyNetwork, adaptation: Adaptati
             return str(error)
     if config.algorithm in ALGORITHMS:
         layers = network.layers if isinstance(network, ModuleConfig) else _layers(network)
-        asked = to_mapping(ALGORITHMS[config.algorithm].adaptation(config, layers))
-        pairs += [(f"adaptation {name}", value, asked[name]) for name, value in to_mapping(adaptation).items()]
+        asked = _told(ALGORITHMS[config.algorithm].adaptation(config, layers))
+        pairs += [(f"adaptation {name}", value, asked[name]) for name, value in _told(adaptation).items()]
     told = [f"{name} is {value}, by its config {wanted}" for name, value, wanted in pairs if value != wanted]
     if iteration > config.iterations:
         told.append(f"it is of iteration {iteration} of {config.iterations}")
     return "; ".join(told)
+
+
+def _told(adaptation: Adaptation) -> dict[str, Any]:
+    """Return an adaptation as plain values, with those that files leave out."""
+    return completed(Adaptation, to_mapping(adaptation))
 
 
 _ASKED = ("filters", "blocks", "downsample", "image_size")
@@ -100,6 +121,16 @@ def _chosen(config: TrainConfig, network: NetworkConfig) -> dict[str, tuple[obje
 @functools.lru_cache(maxsize=64)  # one for each kind of checkpoint; building takes longer than reading
 def _shapes(config: NetworkConfig) -> dict[str, str]:
     """Return the type and shape of each of a network's weights, in its order; it is built without values."""
+    return {name: f"{_DTYPES[value.dtype]} {tuple(value.shape)}" for name, value in _empty(config).named_parameters()}
+
+
+def _learned(config: NetworkConfig, adaptation: Adaptation) -> dict[str, str]:
+    """Return the type and shape of each parameter of a learner's update rule."""
+    if adaptation.rule == Adaptation.rule:
+        return {}
+    return {name: f"F32 {slot.shape}" for name, slot in slots_of(_empty(config), adaptation).items()}
+
+
+def _empty(config: NetworkConfig) -> TaskNetwork:
     with torch.device("meta"):
-        built = build_network(config, seed=0)
-    return {name: f"{_DTYPES[value.dtype]} {tuple(value.shape)}" for name, value in built.named_parameters()}
+        return build_network(config, seed=0)

@@ -34,6 +34,8 @@ from trainers.formats.safetensors_header import open_regular, read_header
 from trainers.network_config import AnyNetwork, ModuleConfig, network_from
 from trainers.networks import TaskNetwork, build_network
 from trainers.networks.filling import check_claimed, fill
+from trainers.rule_parameters import begin_rule
+from trainers.update_rules import rule_part
 
 __all__ = [
     "Checkpoint",
@@ -65,6 +67,7 @@ class Checkpoint:
         format: version of the format of the file that it was read from.
         constants: of a module from elsewhere, by name, what never adapts, such as running statistics.
         begun: the weights and constants before training, by name; None where those are what its config and seed draw.
+        rule: the parameters of its update rule, by full name (`trainers.update_rules`).
     """
 
     params: Mapping[str, Tensor]
@@ -78,6 +81,7 @@ class Checkpoint:
     format: int = FORMAT_VERSION
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     begun: Mapping[str, Tensor] | None = None
+    rule: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -90,15 +94,16 @@ class Checkpoint:
         return metadata_for(self).digest
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the file holds, by name: the weights, and tensors below `clusters` and `untrained`."""
+        """Return what the file holds, by name: weights, and tensors below `clusters`, `untrained`, `update_rule`."""
         begun = {UNTRAINED + name: value for name, value in (self.begun or {}).items()}
-        return {**self.params, **self.constants, **(cluster_tensors(self.clusters) if self.clusters else {}), **begun}
+        clusters = cluster_tensors(self.clusters) if self.clusters else {}
+        return {**self.params, **self.constants, **clusters, **begun, **self.rule}
 
     def start(self, device: torch.device | str = "cpu") -> Start:
-        """Return what a test adapts from: the weights, or the clusters that give each task its own."""
+        """Return what a test adapts from: weights and the update rule's, or clusters that give each task its own."""
         if self.clusters is not None:
             return self.clusters.to(device)
-        return {name: value.to(device) for name, value in self.params.items()}
+        return {name: value.to(device) for name, value in {**self.params, **self.rule}.items()}
 
     def network(self, norm: TestNorm | None = None) -> TaskNetwork:
         """Return the network with these weights in it.
@@ -124,14 +129,16 @@ class Checkpoint:
 
     def untrained(self) -> Checkpoint:
         """Return the same learner before its training: as its file says, else as its config and seed draw it."""
+        rule = self.rule
         if self.begun is None:
             drawn = build_network(self.network_config, self.config.seed)
             params, constants = {name: value.detach() for name, value in drawn.named_parameters()}, self.constants
+            rule = begin_rule(drawn, self.adaptation, self.config)
         else:
             params = {name: self.begun[name] for name in self.params}
             constants = {name: self.begun[name] for name in self.constants}
         return dataclasses.replace(
-            self, params=params, constants=constants, iteration=0, clusters=None, begun=None, metrics={}
+            self, params=params, constants=constants, iteration=0, clusters=None, begun=None, metrics={}, rule=rule
         )
 
 
@@ -164,16 +171,17 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     if metadata.kind != "checkpoint":
         raise UnreadableInput(f"{path}: expected a checkpoint, got a {metadata.kind}; it lies beside one.")
     network_config = network_from(metadata.network, f"{path}: network")
-    names = check_shapes(path, header, network_config)  # before anything of a claimed size is made or read
     config = from_mapping(TrainConfig, metadata.config, f"{path}: config")
     adaptation = from_mapping(Adaptation, metadata.adaptation, f"{path}: adaptation")
+    names = check_shapes(path, header, network_config, adaptation)  # before anything of a claimed size is made or read
     metadata, tensors = read_tensors(path)
+    rule = {} if isinstance(network_config, ModuleConfig) else rule_part(tensors)
     params = {name: tensors[name] for name in names}
     constants = {n: tensors[n] for n in (network_config.constants if isinstance(network_config, ModuleConfig) else ())}
     begun = {name.removeprefix(UNTRAINED): value for name, value in tensors.items() if name.startswith(UNTRAINED)}
     made_with = ALGORITHMS.get(config.algorithm)
     clusters = None
-    if len(params) + len(constants) + len(begun) < len(tensors):
+    if len(params) + len(constants) + len(begun) + len(rule) < len(tensors):
         clusters = read_clusters(path, params, tensors, config, adaptation)
     elif made_with is not None and made_with.cluster is not None:
         raise UnreadableInput(f"{path}: a checkpoint of {config.algorithm} without clusters; they were taken out of it")
@@ -189,6 +197,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         format=metadata.format,
         constants=constants,
         begun=begun or None,
+        rule=rule,
     )
     if problem := contradiction(config, network_config, adaptation, metadata.iteration):
         raise UnreadableInput(f"{path}: it contradicts itself: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -47,7 +48,8 @@ class Adaptation:
     """How a learner adapts to a task: θ ← θ − inner_lr ∇θ L_support, `steps` times, on `layers` only.
 
     `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
-    only. `adapt_norm` says whether the affine parameters of the norms take part.
+    only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
+    may make something else of the gradient (`trainers.update_rules`).
     """
 
     layers: tuple[str, ...]
@@ -55,6 +57,7 @@ class Adaptation:
     steps: int
     first_order: bool = False
     adapt_norm: bool = True
+    rule: str = field(default="sgd", metadata=LATER)
 
     def __post_init__(self) -> None:
         got = f"got steps={self.steps}, inner_lr={self.inner_lr}"
@@ -149,6 +152,20 @@ class TrainConfig:
         str | None, tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint="(default: freshly drawn weights)")
     ] = None
     """Start from the weights of this checkpoint; tsa_maml and maml_head need one."""
+    update_rule: Annotated[
+        str | None, tyro.conf.arg(metavar="RULE", help_behavior_hint="(maml, fomaml, anil; default: sgd)")
+    ] = None
+    """How a gradient becomes an inner step: sgd, meta_sgd, meta_curvature, t_nets, meta_kfo, meta_kfo_free,
+    meta_kfo_nonlinear; `metaprobe list update_rules` tells more."""
+    rates_start: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(meta_sgd; default: inner_lr)")
+    ] = None
+    """What an update rule's learned rates start from."""
+    rates_clamp: Annotated[
+        tuple[float, float] | None,
+        tyro.conf.arg(metavar="LOW HIGH", help_behavior_hint="(meta_sgd; default: no limits)"),
+    ] = None
+    """Limits that learned rates are kept in."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
     """How many clusters of tasks, each with an initialisation (the papers' m)."""
     clustered: Annotated[
@@ -217,8 +234,12 @@ class TrainConfig:
         most |= {"cluster_steps": MOST_STEPS, "label_orders": 1000}
         for name, low in least.items():
             check_whole(name, getattr(self, name), low, most.get(name))
-        for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon"):
+        for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start"):
             check_rate(name, getattr(self, name))
+        if self.rates_clamp is not None and not -math.inf < self.rates_clamp[0] < self.rates_clamp[1] < math.inf:
+            raise MetaprobeError(f"--rates-clamp needs two numbers, the lower one first; got {self.rates_clamp}")
+        if self.update_rule == "sgd":  # one spelling for one run
+            object.__setattr__(self, "update_rule", None)
         for name in ("data", "base"):
             if not fits_utf8(getattr(self, name) or ""):
                 told = visible(getattr(self, name))

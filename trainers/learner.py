@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from trainers.clustering.clusters import Clusters, Start
+from trainers.config import Adaptation
 from trainers.networks import Parameters
+from trainers.rule_parameters import computed
 
 __all__ = ["Learner"]
 
@@ -18,17 +20,25 @@ class Learner:
     """The tensors that the outer loop steps, and the forms in which others take them.
 
     Args:
-        params: of the network, leaves; with clusters they are the base, which stays.
+        params: of the network, and of its update rule, leaves; with clusters they are the base, which stays.
         beside: trained with them, but no part of the network.
         clusters: where a run with several initialisations begins.
+        adaptation: whose update rule says what the network computes with.
+        limits: that parameters are kept in, by name.
 
     Attributes:
         params: all tensors that are trained, by name; of several initialisations as "cluster/name".
     """
 
     def __init__(
-        self, params: Mapping[str, Tensor], beside: Mapping[str, Tensor] | None = None, clusters: Clusters | None = None
+        self,
+        params: Mapping[str, Tensor],
+        beside: Mapping[str, Tensor] | None,
+        clusters: Clusters | None,
+        adaptation: Adaptation,
+        limits: Mapping[str, tuple[float, float]],
     ) -> None:
+        self._adaptation, self._limits = adaptation, dict(limits)
         self._network, self._beside, self._clusters = dict(params), dict(beside or {}), clusters
         if clusters is None:
             self._initialisations = [self._network | self._beside]
@@ -53,10 +63,17 @@ class Learner:
         """Return what a meta-batch of one cluster trains (0 where there is but one)."""
         return self._initialisations[cluster]
 
+    def clamp(self) -> None:
+        """Bring what has limits back into them."""
+        with torch.no_grad():
+            for name, (low, high) in self._limits.items():
+                self._network[name].clamp_(low, high)
+
     @property
     def network(self) -> Parameters:
-        """The weights that a checkpoint holds under the network's own names."""
-        return self._network
+        """What a checkpoint holds: the weights under the network's own names, and its update rule's parameters."""
+        with torch.no_grad():
+            return computed(self._network, self._adaptation)
 
     @property
     def clusters(self) -> Clusters | None:
@@ -72,4 +89,4 @@ class Learner:
     @property
     def start(self) -> Start:
         """What a test adapts from."""
-        return self.clusters or self._network
+        return self.clusters or self.network

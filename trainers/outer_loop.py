@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainers.algorithms import Algorithm, algorithm_named, check_options
-from trainers.beginning import begin_clusters, begin_network, check_room, network_config_for
+from trainers.beginning import begin_clusters, begin_learner, begin_network, check_room, network_config_for
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.clustering.finding import Search
 from trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
@@ -27,7 +27,6 @@ from trainers.executor import Executor
 from trainers.files import alone_in
 from trainers.interrupt import Interrupted, stop_on_interrupt
 from trainers.intervals import half_width
-from trainers.learner import Learner
 from trainers.networks import convolve_in
 from trainers.parallel import TaskWorkers
 from trainers.progress import ProgressLine, SilentProgress
@@ -134,7 +133,7 @@ class _Run:
         search = Search(config, params, self.tasks, self.adaptation, self.workers, self.folder.path)
         clusters = begin_clusters(self.algorithm, search, self.folder, self.provenance, self.stop)
         beside = self.algorithm.beside(config, self.data, self.network)
-        self.learner = Learner(params, beside, clusters)
+        self.learner = begin_learner(config, self.network, self.adaptation, beside, clusters)
         trained = self.learner.params
         self.state = OuterState(trained, torch.optim.Adam(trained.values(), lr=config.outer_lr))
         if clusters is None:
@@ -230,6 +229,7 @@ class _Run:
         gradients = [value.grad for value in state.params.values() if value.grad is not None]
         self._refuse_non_finite({"loss": float(loss)}, "meta-gradient", gradients)
         state.optimiser.step()
+        self.learner.clamp()
         self._refuse_non_finite({}, "weights", state.params.values())
         return float(loss) / config.meta_batch, self.kind.scale * float(score) / config.meta_batch, bool(stops)
 

@@ -19,6 +19,7 @@ from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 from trainers.task_kinds import KINDS
+from trainers.update_rules import network_part, rule_named, rule_part
 
 __all__ = ["Saver", "refuse_other_origin"]
 
@@ -107,14 +108,16 @@ class Saver:
                 raise UnreadableInput(f"{told}; bring a file back, or choose another --out")
             return False
         refuse_other_origin(self.folder, newest.provenance, self.provenance)
-        lacking = [name for name in self.state.params if name not in newest.params]
+        saved = {**newest.params, **newest.rule}
+        lacking = [name for name in self.state.params if name not in saved]
+        lacking += ["weights and maps apart"] * (rule_named(self.adaptation.rule).computed is not None)
         lacking += ["the tasks that wait for their cluster"] * (self.state.tasks is not None)
         if lacking:
             told += f", and no checkpoint holds {lacking[0]}"
             raise UnreadableInput(f"{told}; bring the file back, or choose another --out")
         with torch.no_grad():
             for name, parameter in self.state.params.items():
-                parameter.copy_(newest.params[name])
+                parameter.copy_(saved[name])
         self.state.iteration = newest.iteration
         self.engine_before = str(newest.provenance.get("engine", ""))
         kind = KINDS[self.config.loss]
@@ -219,10 +222,11 @@ class Saver:
 
     def _checkpoint(self) -> Checkpoint:
         params = {name: parameter.detach().cpu() for name, parameter in self.learner.network.items()}
+        rule = rule_part(params)
         clusters = self.learner.clusters
         config, base = with_settings(self.config, clusters), self.provenance.get("base")
         return Checkpoint(
-            params,
+            network_part(params),
             dataclasses.replace(config, base=str(base)[:12]) if base else config,  # its id: paths are no part
             self.network_config,
             self.adaptation,
@@ -230,4 +234,5 @@ class Saver:
             self.metrics,
             self.provenance,
             clusters and clusters.to("cpu"),
+            rule=rule,
         )

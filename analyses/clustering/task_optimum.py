@@ -17,6 +17,7 @@ from trainers.errors import MetaprobeError
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis
 from trainers.tasks.episodes import Examples, Tasks
 from trainers.tasks.imageset import ImageSet
+from trainers.update_rules import network_part
 
 __all__ = ["OptimumSearch", "descend", "squared_distances", "task_samples"]
 
@@ -98,7 +99,7 @@ def descend(
     """
     params: Parameters = adapt_as(network, start, support, adaptation).params
     for done in range(0, steps, _LEG):
-        leg = dataclasses.replace(adaptation, inner_lr=rate, steps=min(_LEG, steps - done))
+        leg = dataclasses.replace(adaptation, inner_lr=rate, steps=min(_LEG, steps - done), rule=Adaptation.rule)
         params = adapt_as(network, params, sample, leg).params
     with torch.no_grad():
         return params, task_losses(forward_tasks(network, params, sample.images), sample.labels)
@@ -107,7 +108,7 @@ def descend(
 def squared_distances(network: TaskNetwork, a: Parameters, b: Parameters, tasks: int) -> Float[Tensor, " task"]:
     """Return ‖a − b‖² for each task, over all parameters, in float64; either may be shared or have a task axis."""
     total = torch.zeros(tasks, dtype=torch.float64)
-    for name, value in a.items():
+    for name, value in network_part(a).items():
         ends = [_double(network, name, end, tasks) for end in (value, b[name])]
         total += (ends[0] - ends[1]).square().flatten(1).sum(dim=1)
     return total

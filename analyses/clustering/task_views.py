@@ -81,7 +81,8 @@ class Viewer:
     Attributes:
         network: of the checkpoint, on the device.
         base: θ, which parameters are told relative to, and whose body makes the features.
-        start: what a task adapts from: `base`, or each task from the initialisation of its cluster.
+        start: what a task adapts from: `base`, with its update rule's parameters if it has some, or each task from the
+            initialisation of its cluster.
         moves: how, and over how many orders of its labels.
         transductive: whether query images are normalised by themselves, else with the support set's statistics.
         norms: whether the norms' parameters count.
@@ -111,7 +112,7 @@ class Viewer:
         where, clusters = device_named(device), checkpoint.clusters
         network = checkpoint.network().to(where)
         base = {name: value.detach() for name, value in network.named_parameters()}
-        chosen: Start = base if start == "base" or clusters is None else clusters.to(where)
+        chosen: Start = base if clusters is not None and start == "base" else checkpoint.start(where)
         how = Moves(checkpoint.adaptation)
         if start == "base":
             how = moves or (how if clusters is None else clusters.moves)

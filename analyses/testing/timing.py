@@ -29,6 +29,7 @@ from trainers.executor import Executor
 from trainers.networks import TaskNetwork, build_network, convolve_in
 from trainers.parallel import TaskWorkers, one_thread
 from trainers.ranks import Ranks
+from trainers.rule_parameters import begin_rule
 from trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
 from trainers.tasks.imageset import ImageSet
 
@@ -76,9 +77,10 @@ class Timed:
     def __init__(self, config: TrainConfig, workers: TaskWorkers[TaskNetwork]) -> None:
         self._config, self._workers = config, workers
         self._network = workers.network
-        self._params = dict(self._network.named_parameters())
         algorithm, self._transductive = algorithm_named(config.algorithm), config.norm == "transductive"
         self._adaptation = algorithm.adaptation(config, self._network.layer_names)
+        rule = begin_rule(self._network, self._adaptation, config)
+        self._params = dict(self._network.named_parameters()) | {n: value.requires_grad_() for n, value in rule.items()}
         self._executor = Executor(algorithm, self._adaptation, self._transductive, workers)
         self.engine: dict[View, Engine] = {}
 

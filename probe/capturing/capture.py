@@ -36,6 +36,7 @@ from trainers.networks.naming import chosen_parameters, is_within
 from trainers.parallel import one_thread
 from trainers.provenance import provenance
 from trainers.tasks.episodes import Tasks
+from trainers.update_rules import network_part, rule_part
 
 __all__ = ["Origin", "capture"]
 
@@ -86,8 +87,9 @@ def capture(
     Args:
         network: a `TaskNetwork` (tasks run folded), or any module that maps (sample, …) to logits (run task by task, in
             the train or eval mode it is in).
-        params: initialisation by name, copied first; buffers may be among them (a `state_dict`), what is not named is
-            the network's own. None: all its own. `Clusters`: of each task the initialisation that it is assigned to.
+        params: initialisation by name, copied first; buffers may be among them (a `state_dict`), and the parameters of
+            the adaptation's update rule; what is not named is the network's own. None: all its own. `Clusters`: of each
+            task the initialisation that it is assigned to.
         tasks: a batch, or a stream of batches of which one at a time is held.
         out: the store, written whole or not at all.
         adaptation: how to adapt, at least one step; its `layers` are names or globs at any depth
@@ -241,7 +243,8 @@ def _copies(network: nn.Module, params: Start | None) -> tuple[Start, dict[str, 
             differs = f"{name} is {found.get(name, 'not there')}, expected {expected.get(name, 'no such parameter')}"
             raise MetaprobeError(f"the clusters do not fit the network: {differs}")
         return params, {}
-    return split_weights(network, params)
+    weights, buffers = split_weights(network, network_part(params or {}))
+    return weights | {name: value.detach().clone() for name, value in rule_part(params or {}).items()}, buffers
 
 
 def _moving(network: nn.Module) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
 from trainers.networks import Parameters, TaskNetwork
 from trainers.tasks.episodes import Tasks
+from trainers.update_rules import network_part
 
 __all__ = ["Blocks", "Passes"]
 
@@ -81,7 +82,7 @@ class Passes:
         start = starting_point(self._network, self._start, batch.support)
         if not self.layers:
             check_module(self._network, batch)
-            check_tasks(self._network, start, batch)
+            check_tasks(self._network, network_part(start), batch)
         return self._activations(start, batch, seed), self._after(start, batch, seed)
 
     def _after(self, start: Parameters, batch: Tasks, seed: int) -> Iterator[Blocks]:

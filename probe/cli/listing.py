@@ -11,20 +11,23 @@ from probe.show import Grid, as_json, show, write_line
 
 __all__ = ["COMMANDS"]
 
-What = Literal["algorithms", "datasets", "measures", "studies"]
+What = Literal["algorithms", "update_rules", "datasets", "measures", "studies"]
 
 
 def list_names(
-    what: Annotated[tyro.conf.Positional[What], tyro.conf.arg(metavar="{algorithms,datasets,measures,studies}")],
+    what: Annotated[
+        tyro.conf.Positional[What], tyro.conf.arg(metavar="{algorithms,update_rules,datasets,measures,studies}")
+    ],
     json: Json = False,
 ) -> int:
-    """List the algorithms, data sets, similarity measures or studies.
+    """List the algorithms, update rules, data sets, similarity measures or studies.
 
     Args:
         what: Which registry.
         json: Write JSON.
     """
-    grid = {"algorithms": _algorithms, "datasets": _datasets, "measures": _measures, "studies": _studies}[what]()
+    grids = {"algorithms": _algorithms, "update_rules": _update_rules, "datasets": _datasets}
+    grid = (grids | {"measures": _measures, "studies": _studies})[what]()
     if json:
         write_line(as_json([dict(zip(grid.columns, row, strict=True)) for row in grid.rows]))
     else:
@@ -37,6 +40,13 @@ def _algorithms() -> Grid:
 
     rows = tuple((entry.name, entry.summary, entry.citation) for entry in ALGORITHMS.values())
     return Grid("algorithms", ("name", "summary", "citation"), rows)
+
+
+def _update_rules() -> Grid:
+    from trainers.update_rules import UPDATE_RULES
+
+    rows = tuple((entry.name, entry.summary, entry.citation) for entry in UPDATE_RULES.values())
+    return Grid("update rules", ("name", "summary", "citation"), rows)
 
 
 def _datasets() -> Grid:

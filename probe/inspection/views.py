@@ -124,6 +124,8 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     yield "parameters", sum(layer.parameters for layer in inspection.layers)
     if buffers := sum(report.info.buffers for report in inspection.tensors):
         yield "numbers of buffers beside them", buffers
+    if learned := sum(report.info.learned for report in inspection.tensors):
+        yield "numbers of its update rule", learned
     if inspection.checkpoint is not None:
         yield "checkpoint id", inspection.checkpoint.checkpoint_id
         yield "fingerprint", inspection.checkpoint.fingerprint

@@ -14,10 +14,13 @@ from trainers.algorithms.tsa_maml import TSA_MAML
 from trainers.clustering.settings import Clustering
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
+from trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
 
 _ALL = (MAML, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+
+_PARTS = ("body", "head")  # of any network
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
@@ -52,6 +55,7 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
         raise MetaprobeError(f"{algorithm.name} starts from a checkpoint; name one with --base CHECKPOINT")
     if not algorithm.takes_base and config.base is not None:
         raise MetaprobeError(f"{algorithm.name} starts from drawn weights; leave out --base {config.base}")
+    check_rule(config, algorithm.adaptation(config, _PARTS), _PARTS)
     if algorithm.cluster is not None:
         Clustering.of(config)
     if algorithm.cluster is not None and ranks > 1:

@@ -1,6 +1,6 @@
 """ANIL: only the head adapts, in training and at test time; the body is learned by the outer loop alone."""
 
-from trainers.algorithms.base import Algorithm, adapt_head, meta_gradient
+from trainers.algorithms.base import UPDATES, Algorithm, adapt_head, meta_gradient
 
 __all__ = ["ANIL"]
 
@@ -10,5 +10,6 @@ ANIL = Algorithm(
     citation="Raghu, Raghu, Bengio, Vinyals: Rapid Learning or Feature Reuse?, ICLR 2020, Section 4",
     adaptation=adapt_head,
     meta_gradient=meta_gradient,
+    options=UPDATES,
     regression=True,
 )

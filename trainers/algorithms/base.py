@@ -18,7 +18,10 @@ if TYPE_CHECKING:  # listing the algorithms must not wait for torch
     from trainers.tasks.data import Data, TaskSampler
     from trainers.tasks.episodes import Tasks
 
-__all__ = ["Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
+__all__ = ["UPDATES", "Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
+
+UPDATES = frozenset({"update_rule", "rates_start", "rates_clamp"})
+"""Options of algorithms whose inner loop may take other steps than a gradient's (`trainers.update_rules`)."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,13 @@ def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampl
 
 def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
     """Return the way in which MAML adapts: all layers."""
-    return Adaptation(layers, config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm)
+    rule = config.update_rule or Adaptation.rule
+    return Adaptation(layers, config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm, rule=rule)
 
 
 def adapt_head(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
     """Return the way in which ANIL adapts: the head alone."""
-    return Adaptation(layers[-1:], config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm)
+    return adapt_all(config, layers[-1:])
 
 
 def meta_gradient(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
+from trainers.algorithms.base import UPDATES, Algorithm, adapt_all, meta_gradient
 from trainers.config import Adaptation, TrainConfig
 
 __all__ = ["FOMAML"]
@@ -18,5 +18,6 @@ FOMAML = Algorithm(
     citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Section 5.2",
     adaptation=_adaptation,
     meta_gradient=meta_gradient,
+    options=UPDATES,
     regression=True,
 )

@@ -29,6 +29,7 @@ __all__ = [
     "FORMAT_VERSION",
     "METADATA_KEY",
     "UNTRAINED",
+    "UPDATE_RULE",
     "CheckpointMetadata",
     "checked_metadata",
     "layout_of",
@@ -43,6 +44,8 @@ FORMAT_VERSION = 2
 METADATA_KEY = "metaprobe"
 UNTRAINED = "untrained."
 """Before the names of the weights that training began with, where a checkpoint holds those too."""
+UPDATE_RULE = "update_rule."
+"""Before the names of an update rule's parameters, wherever they lie with the network's."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")

@@ -10,8 +10,8 @@ from torch import nn
 from trainers.config import NetworkConfig
 from trainers.errors import unknown_name
 from trainers.network_config import AnyNetwork, ModuleConfig
-from trainers.networks.conv4 import Conv, Conv4, NormRelu
-from trainers.networks.mlp import MLP
+from trainers.networks.conv4 import Conv, Conv4, Head, NormRelu
+from trainers.networks.mlp import MLP, Hidden
 from trainers.networks.module_network import ModuleNetwork
 from trainers.networks.named import build_named
 from trainers.networks.task_network import (
@@ -35,11 +35,13 @@ __all__ = [
     "folds_tasks",
     "forward_tasks",
     "has_task_axis",
+    "is_linear_layer",
     "layer_of",
     "norm_parameters",
 ]
 
 _NORMS = (NormRelu, nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_LINEAR = (Conv, Head, Hidden, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 NETWORKS: dict[str, Callable[[NetworkConfig, torch.Generator], TaskNetwork]] = {"conv4": Conv4, "mlp": MLP}
 
@@ -73,3 +75,8 @@ def norm_parameters(network: nn.Module) -> frozenset[str]:
         if isinstance(module, _NORMS)
         for name, _ in module.named_parameters(recurse=False)
     )
+
+
+def is_linear_layer(module: nn.Module) -> bool:
+    """Tell whether a module's own weights (out, …) and bias are a linear layer's or a convolution's."""
+    return isinstance(module, _LINEAR)

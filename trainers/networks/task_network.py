@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from trainers.errors import MetaprobeError
 from trainers.networks.outputs import first_tensor
+from trainers.update_rules.base import network_part
 
 __all__ = ["Parameters", "TaskNetwork", "call_module", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
 
@@ -126,7 +127,7 @@ def forward_tasks(
 
     Args:
         network: the module; its own weights are not read where `params` names them.
-        params: by name, shared (the module's shape) or with a leading task axis.
+        params: by name, shared (the module's shape) or with a leading task axis; an update rule's are not looked at.
         images: the inputs, or the output of the layers before `layers`.
         n_context: as in `TaskNetwork.forward`; of no meaning to other modules.
         layers: a run of neighbouring layers of a `TaskNetwork` (default: all).
@@ -139,6 +140,7 @@ def forward_tasks(
         MetaprobeError: a parameter fits neither shape, or `n_context`/`layers` is asked of another module.
     """
     tasks = images.shape[0]
+    params = network_part(params)
     if isinstance(network, TaskNetwork):
         return network.run(params, images, n_context, network.layer_names if layers is None else layers)
     if n_context is not None or layers is not None:

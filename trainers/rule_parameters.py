@@ -1,0 +1,71 @@
+"""The parameters of a learner's update rule: which there are, how they start, what the network computes with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from trainers.adapt import adaptable
+from trainers.config import Adaptation, TrainConfig
+from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.limits import check_memory
+from trainers.networks import Parameters
+from trainers.update_rules import Slot, rule_named
+
+__all__ = ["begin_rule", "computed", "limits_of", "slots_of"]
+
+_COPIES = 4  # of a parameter while it is trained: itself, its gradient, and Adam's two means
+
+
+def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
+    """Return what a learner's update rule has of parameters, by full name; the network may be without values.
+
+    Raises:
+        MetaprobeError: there is no such rule, or it cannot serve the network.
+    """
+    rule = rule_named(adaptation.rule)
+    moving = adaptable(network, dict(network.named_parameters()), adaptation.layers, adaptation.adapt_norm)
+    return {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
+
+
+def begin_rule(
+    network: nn.Module, adaptation: Adaptation, config: TrainConfig, there: int | None = None
+) -> dict[str, Tensor]:
+    """Return an update rule's parameters as they start, of the network's dtype and on its device.
+
+    Args:
+        network: that adapts.
+        adaptation: how.
+        config: the run's: its rate is where learned rates start.
+        there: bytes of memory for the training of them; None for this machine's.
+
+    Raises:
+        MetaprobeError: the rule cannot serve the network, or takes more memory than there is.
+    """
+    slots, like = slots_of(network, adaptation), next(network.parameters())
+    need = _COPIES * like.element_size() * sum(math.prod(slot.shape) for slot in slots.values())
+    check_memory(need, f"choose another update rule than {adaptation.rule}, or a smaller network", there)
+    rate = config.inner_lr if config.rates_start is None else config.rates_start
+    numbers = {"ones": 1.0, "zeros": 0.0, "rate": rate}
+    kind = {"dtype": like.dtype, "device": like.device}
+    return {
+        name: torch.eye(*slot.shape, **kind)
+        if slot.start == "identity"
+        else torch.full(slot.shape, numbers[slot.start], **kind)
+        for name, slot in slots.items()
+    }
+
+
+def computed(params: Parameters, adaptation: Adaptation) -> Parameters:
+    """Return what the network computes with, of what the outer loop trains; for most rules that is the same."""
+    made = rule_named(adaptation.rule).computed
+    return params if made is None else made(params)
+
+
+def limits_of(network: nn.Module, adaptation: Adaptation, config: TrainConfig) -> dict[str, tuple[float, float]]:
+    """Return the limits of those parameters that a run keeps in some, by full name."""
+    if config.rates_clamp is None:
+        return {}
+    return {name: config.rates_clamp for name, slot in slots_of(network, adaptation).items() if slot.start == "rate"}

@@ -1,0 +1,41 @@
+"""The update rules of the inner loop, one file each, and the registry that the command line reads."""
+
+from __future__ import annotations
+
+from trainers.errors import unknown_name
+from trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor, network_part, owned, rule_part
+from trainers.update_rules.meta_curvature import META_CURVATURE
+from trainers.update_rules.meta_kfo import META_KFO, META_KFO_FREE
+from trainers.update_rules.meta_kfo_nonlinear import META_KFO_NONLINEAR
+from trainers.update_rules.meta_sgd import META_SGD
+from trainers.update_rules.sgd import SGD
+from trainers.update_rules.t_nets import T_NETS
+
+__all__ = [
+    "SGD",
+    "UPDATE_RULES",
+    "Own",
+    "Slot",
+    "Slots",
+    "UpdateRule",
+    "a_tensor",
+    "network_part",
+    "owned",
+    "rule_named",
+    "rule_part",
+]
+
+_ALL = (SGD, META_SGD, META_CURVATURE, T_NETS, META_KFO, META_KFO_FREE, META_KFO_NONLINEAR)
+
+UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in _ALL}
+
+
+def rule_named(name: str) -> UpdateRule:
+    """Return a rule of the registry.
+
+    Raises:
+        MetaprobeError: there is none of that name; the message lists them.
+    """
+    if name not in UPDATE_RULES:
+        raise unknown_name("update rule", name, UPDATE_RULES)
+    return UPDATE_RULES[name]

@@ -1,0 +1,33 @@
+"""Whether a run may have the update rule that it asks for. No torch."""
+
+from __future__ import annotations
+
+from trainers.config import Adaptation, TrainConfig
+from trainers.errors import MetaprobeError
+from trainers.update_rules import rule_named
+
+__all__ = ["check_rule"]
+
+
+def check_rule(config: TrainConfig, adaptation: Adaptation, layers: tuple[str, ...]) -> None:
+    """Refuse a run whose update rule its algorithm cannot have, or whose options its rule has not.
+
+    Args:
+        config: the run.
+        adaptation: how its algorithm adapts.
+        layers: of its network, or words for its parts.
+
+    Raises:
+        MetaprobeError: there is no such rule, or as above.
+    """
+    rule = rule_named(adaptation.rule)
+    if rule.every_layer and adaptation.layers != layers:
+        told = f"{config.algorithm} adapts {', '.join(adaptation.layers)} alone"
+        raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {rule.every_layer}; {told}")
+    if rule.computed is not None and adaptation.first_order:
+        told = "an inner gradient has its maps in it, of which first order makes constants"
+        raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {told}; train with maml")
+    for option in ("rates_start", "rates_clamp"):
+        if getattr(config, option) is not None and not rule.sets_rate:
+            told = f"--{option.replace('_', '-')} is of update rules that learn rates (meta_sgd)"
+            raise MetaprobeError(f"{told}; {rule.name} learns none, leave it out")
