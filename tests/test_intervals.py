@@ -142,3 +142,11 @@ def test_several_seeds_are_held_where_their_tasks_alone_would_not():
 def test_what_has_no_interval_is_refused(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_numbers_at_an_end_but_for_their_rounding_have_that_end_as_their_interval():
+    cosines = np.array([1.0, 1.0 - 2.2e-16, 1.0, 1.0, 1.0])
+    mean = mean_interval(cosines[None], (-1.0, 1.0))
+    assert (mean.value, mean.low, mean.high) == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="expected a mean within"):
+        bounded(1.0, 1e-6, (-1.0, 1.0))

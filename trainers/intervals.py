@@ -59,6 +59,7 @@ EVERYWHERE = (-math.inf, math.inf)
 """The range of what has no ends."""
 
 _FEW = 10  # tasks
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def bounded(
         ValueError: m is not between the limits, or h is no finite number from 0 on, or above 0 at an end.
     """
     low, high = limits
+    if value in limits and half <= _ROUNDING * abs(value):  # of numbers at the end but for their rounding
+        half = 0.0
     if not (low <= value <= high and 0 <= half < math.inf) or (half and value in limits):
         raise ValueError(f"interval: expected a mean within {low:g} … {high:g}, h finite; got {value} ± {half}")
     if math.isinf(low) and math.isinf(high):
