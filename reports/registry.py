@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.papers.arnold2021 import STUDY as ARNOLD2021
 from reports.papers.raghu2020 import RAGHU2020
 from reports.papers.zhou2021 import STUDY as ZHOU2021
 from reports.study.study import Study
@@ -9,7 +10,7 @@ from trainers.errors import unknown_name
 
 __all__ = ["STUDIES", "study_named"]
 
-STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021)}
+STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021, ARNOLD2021)}
 """All studies, in the order in which they are listed."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _stationary(alpha: float) -> Iterator[Row]:
             "hessian_of_2l": np.abs(2 * found - printed).max() / size,
         }
         for measure, value in values.items():
-            yield Row(learner="deep", view=point.name, measure=measure, value=float(value), source=_SOURCE)
+            yield _exact(float(value), measure=measure, learner="deep", view=point.name)
 
 
 def _one_step(alpha: float) -> Iterator[Row]:
@@ -68,8 +69,12 @@ def _one_step(alpha: float) -> Iterator[Row]:
         for step, start in ((0, np.zeros_like(b)), (1, b)):
             a_new, b_new = adapted_deep(np.full_like(b, alpha**-0.5), start, theta, alpha, hold_a=hold)
             value = float(np.abs(a_new * b_new - theta).max())
-            told = {"learner": "deep", "view": view, "step": step, "source": _SOURCE}
-            yield Row(measure="one_step_error", value=value, **told)
+            yield _exact(value, measure="one_step_error", learner="deep", view=view, step=step)
+
+
+def _exact(value: float, **columns: Any) -> Row:
+    """Return the row of a number that nothing was drawn for: its interval is itself."""
+    return Row(value=value, low=value, high=value, source=_SOURCE, **columns)
 
 
 def logistic_rows(how: LogisticTraining, tests: int, advance: Callable[[int], None] | None = None) -> Table:
@@ -85,7 +90,7 @@ def logistic_rows(how: LogisticTraining, tests: int, advance: Callable[[int], No
         `view` says how labels come about.
     """
     tasks = logistic_tasks(tests, how, np.random.default_rng([how.seed, tests]))
-    rows = [Row(measure="bayes_accuracy", view=how.labels, value=bayes_accuracy(how.labels), source=_SOURCE)]
+    rows = [_exact(bayes_accuracy(how.labels), measure="bayes_accuracy", view=how.labels)]
     for layers, _ in how.betas:
         iterations, curve = logistic_curve(layers, how, tasks)
         for at, accuracies in zip(iterations, curve, strict=True):

@@ -1,0 +1,140 @@
+"""The claims of arnold2021 as things to measure: A1–A4 on models in closed form, A5–A11 on images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from analyses.theory.rows import HELD, MOVING
+from analyses.theory.scalar import ORIGIN, SOLUTIONS
+from reports.claims import Claim, Part, Rule, Told, above, below, within
+from reports.evidence import Evidence
+from reports.papers.arnold2021 import paper
+from reports.papers.arnold2021.paper import MARGIN, NEAR, RULES, depths, measured, shallowest
+from reports.probing.questions import untaught
+from reports.quantities import ANY, Quantity, q
+
+# fmt: off
+_EXACT = 1e-9  # of numbers that float64 gives to its rounding
+_GAINS = above(0, "a gain", "no gain")
+_POINTS: dict[str, Any] = {"unit": " points", "signed": True}
+_SETTING = "5-way 5-shot, 5 inner steps; Omniglot, CIFAR-FS, mini-ImageNet"
+
+def claims(evidence: Evidence) -> tuple[Claim, ...]:
+    """Return the claims, put to these networks and rules."""
+    return (*_theory(), *_linear(evidence), *_deep(evidence), *_rules(evidence))
+
+def scalar(measure: str, learner: str = "deep", **columns: object) -> Quantity:
+    """Ask for a number of the models in one dimension."""
+    return q(measure, learner=learner, step=columns.pop("step", "last"), steps=ANY, **columns)  # pyright: ignore
+
+def logistic(layers: int, view: str, at: int | str = "last") -> Quantity:
+    """Ask for the accuracy of a logistic regression behind so many linear layers, percent; `view`: how labels are."""
+    return q("accuracy", learner=f"lr+{layers}" if layers else "lr", view=view, at=at, steps=ANY)
+
+def _theory() -> Iterator[Claim]:
+    nothing = "The study holds no models in closed form."
+    excess = {model: scalar("excess_error", model) for model in ("shallow", "deep")}
+    yield Claim("A1", "On regression in one dimension the deep model learns to adapt, the shallow one does not",
+        "mean squared error on new tasks after one inner step, less that of the noise",
+        "the shallow model stays where it is, the deep one falls at once (no number)", "Figure 1", "y = θx + noise",
+        "at the end of training the shallow model's is over 0.5 (a network that never adapts has 1, the best that one "
+        "step at α = 0.1 leaves is 0.81), the deep one's under a tenth of 0.81",
+        (Part("shallow", excess["shallow"], above(0.5)), Part("deep", excess["deep"], below(0.081))), nothing,
+        ("descent",), digits=3, counted="trainings")
+    exact, points = within(-_EXACT, _EXACT, "as printed", "not as printed"), (ORIGIN, *SOLUTIONS)
+    yield Claim("A2", "The deep model's MAML loss has five stationary points, four of them minima",
+        "gradient and Hessian there", "(0, 0): −4αI; (±1/√α, 0): diag(8α, 6α³); (0, ±1/√α): diag(6α³, 8α)",
+        "Section 4.4, Eqs. 55–57", "the loss L of Eq. 53",
+        "the gradient vanishes at each, and the printed Hessians are those of L, or of 2L (differences relative to "
+        "their largest entry); by automatic differentiation in float64",
+        (*(Part(f"gradient at {one}", scalar("meta_gradient_norm", view=one), exact) for one in points),
+         *(Part(f"Hessian of 2L at {one}", scalar("hessian_of_2l", view=one), exact) for one in points)), nothing,
+        ("stationary",), digits=2, remark=lambda _: "The printed Hessians are those of 2L; those of L are half.",
+        beside=tuple(Told(f"Hessian of L at {one}", scalar("hessian_of_l", view=one)) for one in points[:2]))
+    yield Claim("A3", "One step from (1/√α, b) solves any task exactly, whatever b is",
+        "largest |ab − θ| after one inner step, |b| ≤ 2, |θ| ≤ 3", "exact, for any b, with a held", "Eq. 20",
+        "population gradients", "it vanishes with a held fixed", (Part(f"{HELD}, any b", scalar("one_step_error",
+        view=HELD, step=1), exact),), nothing, ("one-step",), digits=2,
+        beside=(Told("both move, b = 0", scalar("one_step_error", view=MOVING, step=0)),
+                Told("both move, any b", scalar("one_step_error", view=MOVING, step=1))))
+    near = within(50 - NEAR, 50 + NEAR, "near chance", "not near chance")
+    yield Claim("A4", "Logistic regression alone does not learn to adapt, with linear layers before it it does",
+        "accuracy on new tasks after one inner step, percent", "at chance; near 100 with 2 or 3 linear layers",
+        "Figures 1 and B.1", "2 dimensions, labels drawn from σ(θᵀx)",
+        f"without layers it is within {NEAR:g} points of chance, with 2 and with 3 above what it is without",
+        (Part("no layers", logistic(0, "drawn"), near),
+         *(Part(f"{n} layers less none", logistic(n, "drawn") - logistic(0, "drawn"), _GAINS, **_POINTS)
+           for n in (2, 3))), nothing, ("logistic",), unit=" %", counted="test tasks",
+        remark=lambda _: "Where labels are drawn, nobody is right on more than 69.3 %; at MAML's solution, the origin, "
+        "one step of the shallow model points along the sum of (y − ½)x, which is the task's own direction.",
+        beside=tuple(Told(f"labels by sign, {n or 'no'} layers", logistic(n, "sign")) for n in (0, 2, 3)))
+
+def _taught(*learners: str) -> Any:
+    return lambda evidence: untaught(evidence, MARGIN, *learners, control=False)
+
+def _linear(evidence: Evidence) -> Iterator[Claim]:
+    plain, deep, chance = measured("maml", 0), measured("maml", 0, "linnet"), 100 / evidence.n_way
+    missing = "The study holds no tests of softmax regression."
+    yield Claim("A5", "Softmax regression hardly learns to adapt, with linear layers before it it does",
+        "test accuracy", "near chance (20 %), much higher with LinNet (figures only)", "Figures 3 and B.2", _SETTING,
+        f"softmax regression is within {NEAR:g} points of chance, with LinNet it is farther above",
+        (Part("softmax regression", plain, within(chance - NEAR, chance + NEAR, "near chance", "not near chance")),
+         Part("with LinNet", deep, above(chance + NEAR))), missing, ("linear",), unit=" %",
+        beside=(Told("LinNet's gain", deep - plain, **_POINTS),))
+    fallen = measured("maml", 0, "linnet", view="collapsed")
+    yield Claim("A6", "Collapsed to one layer before adaptation, the linear layers serve no more",
+        "test accuracy of the same function, adapted as one layer", "back to near chance (a figure only)", "Figure B.3",
+        _SETTING, "collapsed it is less accurate than LinNet, and not above plain softmax regression by more than "
+        f"{NEAR:g} points", (Part("collapsed − LinNet", fallen - deep, below(0, "a loss", "no loss")),
+                             Part("collapsed − plain", fallen - plain, below(NEAR))), missing, ("linear",), **_POINTS,
+        presupposes=_taught(paper.key_of("maml", 0, "linnet")))
+
+def _deep(evidence: Evidence) -> Iterator[Claim]:
+    both = [one for one in depths(evidence, "linnet") if one < 6]
+    least = shallowest(evidence)
+    def gain(algorithm: str, depth: int) -> Quantity:
+        return measured(algorithm, depth, "linnet") - measured(algorithm, depth)
+    def printed(depth: int) -> tuple[float, ...]:
+        return tuple(one - other for other, one in zip(*paper.TABLE_1[depth], strict=True))
+    yield Claim("A7", "Linear layers help MAML in convolutional networks of up to four layers", "LinNet's gain",
+        "CNN(2), (3), (4), (6): Omniglot 66.8 93.5 98.5 97.6 → 88.1 95.5 98.1 97.6; CIFAR-FS 62.2 68.9 70.9 71.3 → "
+        "66.1 71.1 74.4 71.9; mini-ImageNet 52.6 54.0 64.1 64.6 → 60.5 60.2 64.9 64.1", "Table 1", _SETTING,
+        "LinNet's gain is above 0 in each network of fewer than six convolutions (with six the paper has none)",
+        tuple(Part(f"CNN({one})", gain("maml", one), _GAINS, printed=printed(one)) for one in both or (least,)),
+        "The study holds no tests of convolutional networks with and without linear layers.", ("depth",), **_POINTS,
+        presupposes=_taught(paper.key_of("maml", least)))
+    yield Claim("A8", "Linear layers help ANIL too", "LinNet's gain in the shallowest network",
+        "91.00 → 93.02, 66.10 → 67.55, 56.42 → 56.64", "Table 2", _SETTING, "LinNet's gain is above 0",
+        (Part(f"CNN({least})", gain("anil", least), _GAINS,
+              printed=tuple(b - a for a, b in zip(*paper.TABLE_2, strict=True))),),
+        "The study holds no tests of ANIL with and without linear layers.", ("accuracy",), **_POINTS,
+        presupposes=_taught(paper.key_of("anil", least)))
+
+def _rules(evidence: Evidence) -> Iterator[Claim]:
+    least = shallowest(evidence)
+    for name, algorithm, figures, where in (("A9", "maml", paper.TABLE_3, "Table 3"),
+                                            ("A10", "anil", paper.TABLE_B4, "Table B.4")):
+        parts = [Part(RULES[how], measured(algorithm, least, how) - measured(algorithm, least), _GAINS,
+                      printed=paper.gains(figures, how)) for how in RULES if how in figures]
+        told = "; ".join(f"{RULES.get(how, algorithm.upper())} {', '.join(map(str, one))}"
+                         for how, one in figures.items())
+        best: Rule = above(0, "Meta-KFO ahead", "Meta-KFO behind")
+        ours = measured(algorithm, least, "meta_kfo")
+        parts += [Part(f"Meta-KFO − {RULES[how]}", ours - measured(algorithm, least, how), best)
+                  for how in RULES if how in figures and how != "meta_kfo"]
+        yield Claim(name, f"Learned update rules help {algorithm.upper()} in a shallow network, Meta-KFO most",
+            "gain over the plain rule, and of Meta-KFO over the others", told, where, _SETTING,
+            "every gain over plain steps is above 0, and Meta-KFO is ahead of each other rule",
+            tuple(parts), f"The study holds no tests of {algorithm.upper()} with learned update rules.", ("rules",),
+            **_POINTS, presupposes=_taught(paper.key_of(algorithm, least)))
+    at = depths(evidence, "meta_kfo")
+    gained = {one: measured("maml", one, "meta_kfo") - measured("maml", one) for one in at}
+    yield Claim("A11", "What Meta-KFO gains over MAML shrinks as the network gets deeper", "gain of Meta-KFO",
+        "the gain falls with the number of layers (figures only)", "Figures 4 and B.4", _SETTING,
+        "from each depth to the next it falls, the gains taken as independent",
+        tuple(Part(f"CNN({one}) − CNN({two})", gained[one] - gained[two], above(0, "falls", "rises"))
+              for one, two in pairwise(at)) or (Part("two depths", measured("maml", -1), _GAINS),),
+        "Meta-KFO was tested at fewer than two depths.", ("depth",), **_POINTS,
+        beside=tuple(Told(f"CNN({one})", gain) for one, gain in gained.items()))

@@ -1,0 +1,138 @@
+"""Arnold et al. 2021, "When MAML Can Adapt Fast and How to Assist When It Cannot": claims A1–A11."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analyses.theory.descent import Descent
+from analyses.theory.logistic import LogisticTraining
+from reports.made import Differs
+from reports.papers.arnold2021.answer import answer
+from reports.papers.arnold2021.claims import claims
+from reports.papers.arnold2021.paper import RULES, key_of, label_of
+from reports.papers.arnold2021.sections import sections
+from reports.study.options import Numbers, Options, Switch
+from reports.study.study import Learner, Measurement, Study
+from reports.works import MAML, Work
+
+# fmt: off
+_WORKS = (Work("arnold2021when", "inproceedings", ("Arnold, Sébastien M. R.", "Iqbal, Shariq", "Sha, Fei"),
+               "When {MAML} Can Adapt Fast and How to Assist When It Cannot",
+               "International Conference on Artificial Intelligence and Statistics", 2021,
+               {"volume": "130", "pages": "244–252"}), MAML,
+          Work("li2017meta", "article", ("Li, Zhenguo", "Zhou, Fengwei", "Chen, Fei", "Li, Hang"),
+               "Meta-{SGD}: Learning to Learn Quickly for Few-Shot Learning", "arXiv:1707.09835", 2017),
+          Work("park2019meta", "inproceedings", ("Park, Eunbyung", "Oliva, Junier B."), "Meta-Curvature",
+               "Advances in Neural Information Processing Systems", 2019, {"volume": "32"}),
+          Work("lee2018gradient", "inproceedings", ("Lee, Yoonho", "Choi, Seungjin"),
+               "Gradient-Based Meta-Learning with Learned Layerwise Metric and Subspace",
+               "International Conference on Machine Learning", 2018),
+          Work("roy2007effective", "inproceedings", ("Roy, Olivier", "Vetterli, Martin"),
+               "The effective rank: A measure of effective dimensionality", "European Signal Processing Conference",
+               2007))
+# Tables D.5–D.7: (inner, outer) rates by algorithm and what it has; of two convolutions, or of softmax regression
+_RATES: dict[str, dict[tuple[str, str], tuple[float, float]]] = {
+    "omniglot": {
+        ("maml", ""): (0.08, 0.003), ("maml", "linnet"): (0.05, 0.003), ("maml", "meta_sgd"): (0.5, 0.0005),
+        ("maml", "meta_curvature"): (0.5, 0.0005), ("maml", "meta_kfo"): (0.1, 0.001),
+        ("anil", ""): (0.5, 0.001), ("anil", "linnet"): (0.5, 0.003), ("anil", "meta_sgd"): (0.05, 0.001),
+        ("anil", "meta_curvature"): (0.05, 0.001), ("anil", "meta_kfo"): (0.1, 0.001),
+        ("softmax", ""): (1.0, 0.0005), ("softmax", "linnet"): (0.08, 0.0005)},
+    "cifar_fs": {
+        ("maml", ""): (0.07, 0.003), ("maml", "linnet"): (0.01, 0.003), ("maml", "meta_sgd"): (0.7, 0.001),
+        ("maml", "meta_curvature"): (0.7, 0.003), ("maml", "meta_kfo"): (0.1, 0.003),
+        ("anil", ""): (0.5, 0.002), ("anil", "linnet"): (0.5, 0.001), ("anil", "meta_sgd"): (0.1, 0.001),
+        ("anil", "meta_curvature"): (0.1, 0.001), ("anil", "meta_kfo"): (0.1, 0.001),
+        ("softmax", ""): (0.01, 0.0005), ("softmax", "linnet"): (0.02, 0.0001)}}
+
+@dataclass(frozen=True, kw_only=True)
+class Arnold2021Options(Options):
+    """What arnold2021 may be asked for."""
+
+    capture_tasks: int
+    """Test tasks behind similarities and what rules make of gradients."""
+    depths: Numbers = (2, 3, 4, 6)
+    """Numbers of convolutions of the networks that MAML trains; rules and ANIL are compared in the first."""
+    linear: Switch = True
+    """Whether to train softmax regression on pixels, with and without linear layers."""
+    rules: Switch = True
+    """Whether to train with the learned update rules beside Meta-KFO."""
+    anil: Switch = True
+    """Whether to train ANIL, too."""
+    own_rates: Switch = False
+    """Whether each learner has the rates that the paper found for it (Omniglot and CIFAR-FS; others as its MAML)."""
+    replicates: int
+    """Resamples of tasks behind the interval of a similarity."""
+    permutations: int
+    """Permutations of images behind the null of a similarity."""
+    trainings: int
+    """Trainings of the models in one dimension, each from weights of its own."""
+
+def _names(options: Arnold2021Options) -> Iterator[tuple[str, int, str]]:
+    """Yield (algorithm, convolutions, what it has) of what is trained."""
+    others, first = ("meta_sgd", "meta_curvature", "t_nets"), options.depths[0]
+    for depth in options.depths:
+        hows = ("", "linnet", "meta_kfo", *(others if options.rules and depth == first else ()))
+        yield from (("maml", depth, how) for how in hows)
+    if options.anil:
+        yield from (("anil", first, how) for how in ("", "linnet", "meta_kfo", *(others[:2] if options.rules else ())))
+    if options.linear:
+        yield from (("maml", 0, how) for how in ("", "linnet"))
+
+def _learners(options: Arnold2021Options) -> tuple[Learner, ...]:
+    known = _RATES.get(options.data, {}) if options.own_rates else {}
+    def settings(algorithm: str, depth: int, how: str) -> dict[str, Any]:
+        kind = algorithm if depth else "softmax"
+        rates = known.get((kind, how), known.get((kind, "")))
+        found: dict[str, Any] = {"blocks": depth} if depth else {"network": "softmax"}
+        found |= {"linnet": (256, 128, 64, 64) if not depth else (64, 64)} if how == "linnet" else {}
+        found |= {"update_rule": how} if how in RULES else {}
+        return found | ({"inner_lr": rates[0], "outer_lr": rates[1]} if rates else {})
+    return tuple(Learner(key_of(*name), label_of(key_of(*name)), name[0], settings=settings(*name),
+                         folder=key_of(*name)) for name in _names(options))
+
+def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
+    names, some = list(_names(options)), options.capture_tasks
+    deep = tuple(key_of(*one) for one in names if one[0] == "maml" and one[1])
+    others = tuple(key_of(*one) for one in names if key_of(*one) not in deep)
+    ruled = tuple(key_of(*one) for one in names if one[2] in RULES)
+    looked = tuple(key_of("maml", options.depths[0], how) for how in ("", "linnet", "meta_kfo"))
+    drawn = {"replicates": options.replicates, "permutations": options.permutations}
+    return (
+        Measurement("accuracy", others, amount=options.tasks),
+        Measurement("reuse", deep, amount=options.tasks),
+        Measurement("collapsed", (key_of("maml", 0, "linnet"),), amount=options.tasks),
+        Measurement("update_map", ruled, amount=some),
+        Measurement("capture", looked, amount=some),
+        Measurement("similarity", looked, options=drawn),
+        Measurement("curves", tuple(key_of(*one) for one in names)),
+        Measurement("scalar_theory", deep[:1], options={"how": Descent(runs=options.trainings)}),
+        *(Measurement("logistic_theory", deep[:1], amount=200, options={"how": LogisticTraining(labels=view)})
+          for view in ("drawn", "sign")))
+
+_FULL = Arnold2021Options(
+    data="glyphs", like="arnold2021", iterations=20_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, n_shot=5,
+    inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100)
+_UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet", "not said how they are pooled", "—"),
+           Differs("rates of networks of other than two convolutions", "tuned, not printed", "those of two"),
+           Differs("widths of LinNet in convolutional networks", "not said", "64, 64"),
+           Differs("T-Nets' rates", "not printed", "those of MAML"),
+           Differs("logistic regression: width, samples, tasks a step", "not said", "16, 10 + 100, 16"),
+           Differs("framework", "learn2learn", "none: our own inner loop"))
+STUDY = Study(name="arnold2021", works=_WORKS, title="Does depth, or an external optimiser, make it adapt?",
+    summary="Does depth make MAML adapt, and can an external optimiser do the same? Linear layers, Meta-KFO, theory.",
+    question="MAML fails to adapt models that are able to solve its tasks, unless they are deeper than they need be. "
+    "Is it depth that makes it adapt, and can a learned update rule stand for the upper layers? The study of Arnold et "
+    "al. (2021) [1], made again on this data.",
+    reading="A number is above or below a bound where its whole 95 % interval is, and undecided where that reaches "
+    "across. With one seed an interval is over test tasks and speaks of that one training; with several it also holds "
+    "the spread between trainings. Gains are on the same tasks, paired. A1 to A4 are about models in closed form, "
+    "whose numbers are exact or means over trainings.",
+    presets={
+        "quick": replace(_FULL, iterations=120, seeds=1, tasks=80, capture_tasks=24, val_tasks=24, meta_batch=8,
+                         depths=(2, 4), chunk=4, replicates=40, permutations=40, trainings=40),
+        "full": _FULL,
+        "paper": replace(_FULL, data="cifar_fs", own_rates=True)},
+    unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer)

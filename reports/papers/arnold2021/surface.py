@@ -1,0 +1,56 @@
+"""The loss surface of the deep model in one dimension, and where meta-training leads on it (arnold2021, Figure 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+from analyses.readings import Estimate
+from analyses.theory.scalar import deep_loss, stationary_points
+from reports.blocks.canvas import Key, Sketch, tell
+from reports.evidence import Evidence
+from reports.quantities import ANY, q
+
+# fmt: off
+_EDGE = 1.35  # of the plane, in units of 1/√α
+_POINTS = 121  # a side
+_LEVELS = np.logspace(-3, 2, 11)
+_PATH, _POINT = "#d55e00", "#0072b2"
+_Path = list[tuple[float, float]]
+
+def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
+    """Draw the error that one inner step leaves on average, by the weights it starts from, and paths of trainings."""
+    paths = [path for seed in evidence.distinct("seed", "weight_a", "deep") if (path := _path(evidence, seed))]
+    if not paths:
+        return None
+    edge = _EDGE * alpha**-0.5
+    a, b = np.meshgrid(line := np.linspace(-edge, edge, _POINTS), line)
+    excess = np.clip(2 * deep_loss(a, b, alpha) - 1, _LEVELS[0], _LEVELS[-1])
+    def paint(axes: Axes) -> None:
+        shades = axes.contourf(a, b, excess, _LEVELS, norm=LogNorm(), cmap="Greys")
+        axes.figure.colorbar(shades, ax=axes, label="Error after one step, less the noise", format="%g")
+        for number, path in enumerate(paths):
+            (drawn,) = axes.plot(*zip(*path, strict=True), color=_PATH, linewidth=0.9)
+            axes.plot(*path[0], "o", color=_PATH, markersize=2.5)
+            ends = (", ".join(f"{name} = {at:.2f}" for name, at in zip("ab", end, strict=True))
+                    for end in (path[0], path[-1]))
+            tell(drawn, f"training {number}: from {' to '.join(ends)}")
+        for point in stationary_points(alpha):
+            (mark,) = axes.plot(point.a, point.b, "x" if point.a == point.b else "*", color=_POINT, markersize=6)
+            tell(mark, f"{point.name}: the Hessian of 2L is diag({point.printed[0]:g}, {point.printed[1]:g})")
+        how: dict[str, Any] = {"xlabel": "a", "ylabel": "b", "xlim": (-edge, edge), "ylim": (-edge, edge)}
+        axes.set(aspect="equal", **how)
+        axes.grid(visible=False)
+    keys = (Key("training, from its circle", _PATH, "o", "-"), Key("minimum", _POINT, "*"), Key("maximum", _POINT, "x"))
+    return [Sketch(f"The deep model ŷ = abx, α = {alpha:g}", paint, keys, lambda width: 0.85 * width)]
+
+def _path(evidence: Evidence, seed: int) -> _Path:
+    found = []
+    for at in evidence.distinct("iteration", "weight_a", "deep"):
+        a, b = (q(f"weight_{name}", learner="deep", seed=seed, at=at, steps=ANY).read(evidence) for name in "ab")
+        if isinstance(a, Estimate) and isinstance(b, Estimate):
+            found.append((a.value, b.value))
+    return found
