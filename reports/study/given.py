@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reports.study.imported import is_imported
+from probe.importing.runs import is_imported
 from reports.study.options import Options, train_command
 from reports.study.plan import Run
 from reports.study.study import Learner, Study

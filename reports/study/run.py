@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from probe.importing.runs import as_run, import_command
 from reports.evidence import Evidence
 from reports.page.compose import page_of
 from reports.page.files import write_report
@@ -16,7 +17,6 @@ from reports.study.cache import Measuring, Training, read_note, write_note
 from reports.study.engine import Results, Step, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
-from reports.study.imported import as_run, import_command
 from reports.study.measurements import KINDS
 from reports.study.options import Options, flag_of, option_words, train_command
 from reports.study.plan import Planned, Run, runs_of, steps_of
@@ -121,7 +121,7 @@ def report_runs(
 ) -> Finished:
     """Write the report of training runs, of the one study whose learners they are; measures what is not measured yet.
 
-    Imported checkpoints are taken as runs, trained on `data` where they do not say (`reports.study.imported`). Where
+    Imported checkpoints are taken as runs, trained on `data` where they do not say (`probe.importing.runs`). Where
     `tasks` (behind an accuracy) or `capture_tasks` is None, it is what all runs were measured with before, else the
     full preset's.
 
