@@ -30,11 +30,8 @@ class Fixed(Quantity):
     def __init__(self, reading, fixed=None):
         self.reading, self.of_seeds = reading, fixed
 
-    def _read(self, evidence):
-        return self.reading
-
-    def _fixed(self, evidence):
-        return self.of_seeds
+    def _read(self, evidence, ending=""):
+        return self.of_seeds if ending else self.reading
 
 
 @st.composite

@@ -122,7 +122,7 @@ class Options:
 
     def command(self, study: str, preset: Options) -> str:
         """Return the command line that asks for this, but for where it reads and writes and what is as in a preset."""
-        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        asked = {f.name: getattr(self, f.name) for f in fields(self)}
         named = {n: v for n, v in asked.items() if n in ("data", "preset") or v != getattr(preset, n)}
         return shlex.join(["metaprobe", "study", study, *option_words(named)])
 
@@ -143,13 +143,9 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
 
 def train_command(config: TrainConfig, out: str) -> str:
     """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
-    named = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "algorithm"}
-    named = {name: value for name, value in named.items() if value != _default(name, config)}
+    told = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "algorithm"}
+    usual = {name: getattr(TrainConfig, name, None) for name in told} | {"val_query": config.n_query}
+    named = {name: value for name, value in told.items() if value != usual[name]}
     words = option_words({name: value for name, value in named.items() if not isinstance(value, bool)})
     words += [flag_of(name if value else f"no-{name}") for name, value in named.items() if isinstance(value, bool)]
     return shlex.join(["metaprobe", "train", config.algorithm, *words, "--out", out])
-
-
-def _default(name: str, config: TrainConfig) -> object:
-    """Return what an option is that `metaprobe train` is not told."""
-    return config.n_query if name == "val_query" else getattr(TrainConfig, name, None)

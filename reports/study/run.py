@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -59,54 +60,29 @@ def plan_study(
         study.check(options, images)
     runs = runs_of(study, options, out, images)
     steps = steps_of(study, options, runs)
-    _check_amounts(steps, images)
-    return Planned(study, options, images, runs, tuple(map(_startable, steps)), out)
+    _check(steps, images)
+    return Planned(study, options, images, runs, steps, out)
 
 
-def _check_amounts(steps: Sequence[Step], images: ImageSet) -> None:
-    """Refuse what no run can be trained with, or no measurement be made on, before anything is done for it."""
+def _check(steps: Sequence[Step], images: ImageSet) -> None:
+    """Refuse what no run can be trained with or in, or no measurement be made on, before anything is done for it."""
     for work in (step.work for step in steps):
         if isinstance(work, Training):
             check_options(algorithm_named(work.config.algorithm), work.config)
+            with contextlib.suppress(UnreadableInput):  # of a damaged run: its step fails, and the others go on
+                work.refuse_another()
         if isinstance(work, Measuring) and (check := KINDS[work.measurement.kind].check) is not None:
             check(images, work.measurement.amount)
-
-
-@dataclass(frozen=True)
-class _Damaged:
-    """What a step is whose run has a damaged file: it fails, and the others go on."""
-
-    told: str
-
-    def is_done(self, data: object) -> bool:
-        raise UnreadableInput(self.told)
-
-    def do(self, data: object) -> None:
-        raise UnreadableInput(self.told)
-
-
-def _startable(step: Step) -> Step:
-    """Return a step as it can be done; one that would train in another run's folder is refused before any is done."""
-    if isinstance(step.work, Training):
-        try:
-            step.work.refuse_another()
-        except UnreadableInput as error:
-            return replace(step, work=_Damaged(str(error)))
-    return step
 
 
 def run_study(planned: Planned, jobs: int = 1) -> Finished:
     """Train, capture, measure and write the page of a study; what was done before is not done again."""
     with told_when_full(f"the study {planned.out}"):
-        return _run_study(planned, jobs)
-
-
-def _run_study(planned: Planned, jobs: int) -> Finished:
-    results = run_steps(planned.steps, planned.images, jobs)
-    ended = {work.folder for work in results.works() if isinstance(work, Training)}
-    planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
-    command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
-    return _finished(planned, results, [command], planned.out / "report.html")
+        results = run_steps(planned.steps, planned.images, jobs)
+        ended = {work.folder for work in results.works() if isinstance(work, Training)}
+        planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
+        command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
+        return _finished(planned, results, [command], planned.out / "report.html")
 
 
 def report_runs(
@@ -140,7 +116,7 @@ def report_runs(
             raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
     options = replace(options, **wanted)
     planned = Planned(study, options, images, runs, steps_of(study, options, runs, trained=True), out.parent)
-    _check_amounts(planned.steps, images)
+    _check(planned.steps, images)
     results = run_steps(planned.steps, images, jobs)
     asked = {"tasks", "capture_tasks"}
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
