@@ -61,7 +61,7 @@ class Evidence:
     def learners(self) -> tuple[str, ...]:
         """The learners that have rows: in the order of the study, others after them."""
         found = dict.fromkeys(_learner(row) for row in self._rows)
-        return tuple(k for k in dict.fromkeys((*self.made.learner_keys, *found)) if k in found)
+        return tuple(k for k in dict.fromkeys((*(one.key for one in self.made.learners), *found)) if k in found)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analyses.readings import Estimate, Undefined
-from reports.blocks import build
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from reports.claims import Claim, Part, Told, above, below, not_below, within
+from reports.page.compose import build
 from reports.page.files import _claims
 from reports.page.page import Page, render
 from reports.page.parts import ClaimsList, Section

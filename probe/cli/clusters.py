@@ -130,8 +130,8 @@ def clusters(
 
 def _draw(table: Table, path: Path) -> None:
     """Draw how often the tasks of each domain start from each initialisation (Zhou et al. 2021, Figure 3)."""
-    from reports.blocks import draw
     from reports.blocks.declared import Figure, Map
+    from reports.blocks.figure import draw
 
     found: dict[str, dict[tuple[str, str], float | None]] = {"usage_frequency": {}, "usage_count": {}}
     for row in table.rows:

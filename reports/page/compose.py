@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from analyses.measures.measure import MEASURES
 from analyses.table import Row
-from reports.blocks import build
+from reports.blocks.declared import Block as Declared
+from reports.blocks.declared import Grid
+from reports.blocks.grid import rows_of
 from reports.claims import Claim
 from reports.evidence import Evidence
 from reports.made import Made
 from reports.page.page import Page
-from reports.page.parts import Block, Cell, ClaimsList, PageTable, Rows, Section, Statement
+from reports.page.parts import Block, Cell, ClaimsList, Missing, PageFigure, PageTable, Rows, Section, Statement
 from reports.study import study as studies
 from reports.verdicts import REFUTED, judge
 from reports.wording import DASH, count, listed
 from reports.works import Bibliography, methods_of
 from trainers.errors import unknown_name
 
-__all__ = ["made_section", "page_of"]
+__all__ = ["build", "made_section", "page_of"]
 
 _MISSING = "Steps that failed or were not done: what rests on them is not on this page. The same command tries again."
 _DIFFERS = "Where the conditions here differ from the paper’s. Rates are on the mean loss."
@@ -37,6 +40,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             not declare, or two blocks share a name.
     """
     made, bibliography = evidence.made, _bibliography(study, evidence)
+    rate = f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)"
     with evidence.recording() as judged:
         judgements = {claim.id: judge(claim, evidence) for claim in study.claims(evidence)}
     with evidence.recording() as read:
@@ -53,10 +57,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
             ("Data", made.data_name),
             ("Tasks", f"{made.task}, {_queries(made)}"),
-            (
-                "Inner rate",
-                f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)",
-            ),
+            ("Inner rate", rate),
             ("Inner steps", f"{made.trained_steps} in training, {evidence.test_steps} in tests"),
             ("Trainings of each learner", count(len(evidence.seeds), "seed")),
             *made.data_facts,
@@ -90,6 +91,25 @@ def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
         for declared in (section.blocks, section.details)
     )
     return Section(section.name, section.title, section.text, section.glossary, blocks, details)
+
+
+def build(block: Declared, evidence: Evidence) -> PageTable | PageFigure | Missing | None:
+    """Return a block as a part of a page, with the rows that it read behind it.
+
+    Where nothing was measured, that is what is missing and why, or None where another block says it.
+    """
+    made: PageTable | PageFigure | None = None
+    with evidence.recording() as read:
+        if not isinstance(block, Grid):
+            from reports.blocks.figure import on_page  # matplotlib: not before there is something to draw
+
+            made = on_page(block, evidence)
+        elif rows := rows_of(block, evidence):
+            made = PageTable(block.name, block.caption, block.header, tuple(rows), notes=block.notes)
+    if made is None:
+        what, why = block.missing
+        return Missing(what, why, block.name) if why else None
+    return dataclasses.replace(made, behind=Rows(block.name, tuple(read)))
 
 
 def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], answer: studies.Answer) -> None:

@@ -91,10 +91,10 @@ class Measuring:
         if note is None:
             return False
         again = f"delete {_note_file(self.folder, self.name)} too, to"
-        before = note.get("inputs")
         # (a store changes with the number of its tasks; that its checkpoint did not is seen to where it is captured)
-        for name, found in key["inputs"].items() if isinstance(before, dict) and not self._kind.stores else ():
-            if before.get(name, found) != found:
+        before = None if self._kind.stores else note.get("inputs")
+        for name, found in key["inputs"].items():
+            if isinstance(before, dict) and before.get(name, found) != found:
                 raise LostEvidence(
                     f"{self.folder}: {name} has changed since {self.file.name} was made from it, and results rest on "
                     f"that. Put it back, or {again} measure again"

@@ -67,7 +67,8 @@ def swept(evidence: Evidence) -> list[str]:
 
 def main_of(evidence: Evidence) -> str:
     """Return the TSA-MAML that all but the sweep is measured on: the first of several initialisations."""
-    return next((key for key in (*evidence.made.learner_keys, *evidence.learners) if m_of(key) > 1), "m3")
+    every = (*(one.key for one in evidence.made.learners), *evidence.learners)
+    return next((key for key in every if m_of(key) > 1), "m3")
 
 def plain_of(evidence: Evidence) -> str:
     """Return the MAML that TSA-MAML is compared with: trained for as long, or else its base."""

@@ -107,7 +107,7 @@ _UNLIKE = (Differs("data", "Aircraft, Birds and Fungi (or Cars) of 84 × 84; CIF
            Differs("norms' shifts of each initialisation", "begin at 0 (code)", "begin as MAML left them"),
            Differs("larger network", "seven layers, about 3 times the size", "six blocks of 1.5 times the filters"),
            Differs("tasks behind curves over the inner steps", "1,000", "300 or as many as were asked for"))
-STUDY = Study(name="zhou2021", title="Do tasks fall into groups, and does an initialisation each help?",
+ZHOU2021 = Study(name="zhou2021", title="Do tasks fall into groups, and does an initialisation each help?",
     summary="Do tasks from several domains fall into groups, and does an initialisation for each group help?",
     question="When tasks come from several domains, do the parameters that MAML adapts to them fall into groups by "
     "domain, and does an initialisation for each help? The study of Zhou et al. (2021) [1], made again on this data.",
