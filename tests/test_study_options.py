@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from probe.cli import main, reporting
 from reports.registry import STUDIES, study_named
-from reports.study.options import train_command
 from reports.study.run import plan_study
 from tests.tiny_study import THIRD
+from trainers.command import train_command
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
 

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainers.command import option_words
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.files import alone_in
@@ -68,10 +69,9 @@ def import_command(checkpoint: Checkpoint, out: str) -> str:
     words = ["metaprobe", "import", str(told["imported"]), "--network", network.name]
     if isinstance(network, ModuleConfig) and network.arguments:
         words += ["--network-args", *(f"{name}={value!r}" for name, value in network.arguments.items())]
-    options = {"--n-way": config.n_way, "--image-size": network.image_size, "--channels": network.channels}
-    options |= {"--inner-lr": f"{config.inner_lr:g}", "--inner-steps": config.inner_steps, "--n-shot": config.n_shot}
-    options |= {"--algorithm": config.algorithm, "--norm": config.norm, "--data": config.data}
-    words += [word for name, value in options.items() for word in (name, str(value))]
+    options = {"n_way": config.n_way, "image_size": network.image_size, "channels": network.channels}
+    options |= {"inner_lr": f"{config.inner_lr:g}", "inner_steps": config.inner_steps, "n_shot": config.n_shot}
+    words += option_words(options | {"algorithm": config.algorithm, "norm": config.norm, "data": config.data})
     words += [] if config.adapt_norm else ["--no-adapt-norm"]
     words += ["--seed", str(config.seed)] if config.seed != TrainConfig.seed else []
     if not str(told["began"]).startswith("drawn"):

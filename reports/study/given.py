@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from probe.importing.runs import is_imported
-from reports.study.options import Options, train_command
+from reports.study.options import Options
 from reports.study.plan import Run
 from reports.study.study import Learner, Study
 from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.command import train_command
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder

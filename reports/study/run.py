@@ -19,15 +19,16 @@ from reports.study.engine import Results, Step, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
 from reports.study.measurements import KINDS
-from reports.study.options import Options, flag_of, option_words, train_command
+from reports.study.options import Options
 from reports.study.plan import Planned, Run, runs_of, steps_of
 from reports.study.study import Study
 from reports.verdicts import Judgement
 from trainers.algorithms import algorithm_named, check_options
 from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.command import option_words, train_command
 from trainers.device import device_named
 from trainers.disk import told_when_full
-from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput, flag_of
 from trainers.files import write_text
 from trainers.formats.text import visible
 from trainers.task_kinds import CLASSIFICATION
