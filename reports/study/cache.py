@@ -117,7 +117,7 @@ class Measuring:
         """Measure it and keep it."""
         with ProgressLine(self.label, 0, unit="tasks") as bar:
             subject = Subject(self.inputs, data, self.measurement.amount, bar)
-            table = self._kind.function(subject, **self._options)
+            table = self._kind.function(subject, **self.measurement.options)
         if not self.captures:
             table.write_csv(self.file)
         written = {"sha256": sha256_of(self.file), "bytes": self.file.stat().st_size}
@@ -133,17 +133,14 @@ class Measuring:
         if self._kind.metrics:
             hashes["metrics.jsonl"] = RunFolder(self.folder).metrics_digest()
         versions = {"metaprobe": version("metaprobe"), "torch": torch.__version__, "columns": COLUMNS}
-        choices = {"tasks": self.measurement.amount, "test_queries": TEST_QUERIES, "options": self._options}
+        asked = self.measurement
+        choices = {"tasks": asked.amount, "test_queries": TEST_QUERIES, "options": dict(asked.options)}
         key = {"inputs": hashes, "data": data.fingerprint, "versions": versions, **choices}
         return json.loads(json.dumps(key, default=repr))
 
     @property
     def _kind(self) -> Kind:
         return KINDS[self.measurement.kind]
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {name: value for name, value in self.measurement.options.items() if name != "common"}
 
     def _hash(self, one: Input) -> str:
         if not self._kind.stores:

@@ -98,9 +98,7 @@ class Kind:
     per: Literal["checkpoint", "first", "seeds", "study"] = "checkpoint"
     stores: bool = False  # whether it reads what was captured from the checkpoints, and not them
     metrics: bool = False  # whether it reads metrics.jsonl of the checkpoint's run, too
-    # key of the learner of the same seed whose last checkpoint it reads too, unless the option "common" names
-    # another; "" for none
-    common: str = ""
+    common: str = ""  # key of the learner of the same seed whose last checkpoint it reads too; "" for none
     training: bool = False  # whether it is of how a run was trained, of which an imported one says nothing
     alone: bool = False  # whether nothing may run beside it, as where it measures time
     check: Callable[[Any, int], None] | None = None  # refuses data, or a number of tasks, that it cannot be made on

@@ -15,7 +15,7 @@ from reports.evidence import Evidence
 from reports.page.compose import page_of
 from reports.page.files import write_report
 from reports.study.cache import Measuring, Training, read_note, write_note
-from reports.study.engine import Results, Step, check_jobs, run_steps
+from reports.study.engine import Results, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
 from reports.study.measurements import KINDS
@@ -32,7 +32,7 @@ from trainers.errors import MetaprobeError, UnreadableInput, flag_of
 from trainers.files import write_text
 from trainers.formats.text import visible
 from trainers.task_kinds import CLASSIFICATION
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks import load_for
 from trainers.user_code import USER_CODE
 
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
@@ -53,27 +53,22 @@ def plan_study(
     study: Study, options: Options, out: Path, data_root: Path | None = None, download: bool = False
 ) -> Planned:
     """Return a study made ready in the folder `out`; nothing is done or written."""
-    from trainers.tasks import load_for
-
     device_named(options.device)  # what cannot work is told before data are read
     images = load_for(options.config("maml", 0), data_root=data_root, download=download)
-    if study.check:
-        study.check(options, images)
     runs = runs_of(study, options, out, images)
-    steps = steps_of(study, options, runs)
-    _check(steps, images)
-    return Planned(study, options, images, runs, steps, out)
+    return _checked(Planned(study, options, images, runs, steps_of(study, options, runs), out))
 
 
-def _check(steps: Sequence[Step], images: ImageSet) -> None:
+def _checked(planned: Planned) -> Planned:
     """Refuse what no run can be trained with or in, or no measurement be made on, before anything is done for it."""
-    for work in (step.work for step in steps):
+    for work in (step.work for step in planned.steps):
         if isinstance(work, Training):
             check_options(algorithm_named(work.config.algorithm), work.config)
             with contextlib.suppress(UnreadableInput):  # of a damaged run: its step fails, and the others go on
                 work.refuse_another()
         if isinstance(work, Measuring) and (check := KINDS[work.measurement.kind].check) is not None:
-            check(images, work.measurement.amount)
+            check(planned.images, work.measurement.amount)
+    return planned
 
 
 def run_study(planned: Planned, jobs: int = 1) -> Finished:
@@ -107,8 +102,9 @@ def report_runs(
             together.
     """
     check_jobs(jobs)
-    runs_given = [as_run(folder, data) for folder in folders]
-    study, full, runs, images = _fitting(studies, finished_runs(runs_given), data_root)
+    last = finished_runs([as_run(folder, data) for folder in folders])
+    study, full, runs = _fitting(studies, last)
+    images = load_for(runs[0].config, data_root=data_root)
     before = [read_note(run.folder, _NOTE) for run in runs]
     options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
     wanted = {name: n for name, n in (("tasks", tasks), ("capture_tasks", capture_tasks)) if n is not None}
@@ -116,8 +112,8 @@ def report_runs(
         if not hasattr(options, name):
             raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
     options = replace(options, **wanted)
-    planned = Planned(study, options, images, runs, steps_of(study, options, runs, trained=True), out.parent)
-    _check(planned.steps, images)
+    steps = steps_of(study, options, runs, trained=True)
+    planned = _checked(Planned(study, options, images, runs, steps, out.parent))
     results = run_steps(planned.steps, images, jobs)
     asked = {"tasks", "capture_tasks"}
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
@@ -139,24 +135,16 @@ def _made_by(run: Run) -> str:
     return train_command(shown_config(run), run.label)
 
 
-def _fitting(
-    studies: Sequence[Study], last: Mapping[Path, Checkpoint], data_root: Path | None
-) -> tuple[Study, Options, tuple[Run, ...], ImageSet]:
-    from trainers.tasks import load_for
-
+def _fitting(studies: Sequence[Study], last: Mapping[Path, Checkpoint]) -> tuple[Study, Options, tuple[Run, ...]]:
     configs = [found.config for found in last.values()]
     for folder, config in zip(last, configs, strict=True):
         if config.loss != CLASSIFICATION.loss:
             raise MetaprobeError(f"a report is of runs on tasks with classes; {folder}, on {config.data}, has none")
-    fitting, reasons, images = [], dict[str, MetaprobeError](), None
+    fitting, reasons = [], dict[str, MetaprobeError]()
     for study in studies:
         try:
             options = study.preset("full").of_runs(configs)
-            runs = runs_as(study, options, last)
-            images = images or load_for(configs[0], data_root=data_root)
-            if study.check:
-                study.check(options, images)
-            fitting.append((study, options, runs, images))
+            fitting.append((study, options, runs_as(study, options, last)))
         except UnreadableInput:
             raise
         except MetaprobeError as error:
