@@ -40,6 +40,8 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             not declare, or two blocks share a name.
     """
     made, bibliography = evidence.made, _bibliography(study, evidence)
+    trained = f"{made.n_query} queries a class in training, {made.test_queries}"
+    queries = trained if _trained_here(made) else f"{made.test_queries} queries a class"
     rate = f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)"
     with evidence.recording() as judged:
         judgements = {claim.id: judge(claim, evidence) for claim in study.claims(evidence)}
@@ -47,16 +49,15 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         answer = study.answer(evidence, judgements)
         declared = study.sections(evidence, bibliography.cite)
     _check_links((found.claim for found in judgements.values()), declared, answer)
-    claims = ClaimsList(
-        "claims", tuple(judgements.values()), _rows("claims-rows", judged), f"{study.reading} {REFUTED}"
-    )
+    behind, reading = _rows("claims-rows", judged), f"{study.reading} {REFUTED}"
+    overview = (ClaimsList("claims", tuple(judgements.values()), behind, reading),)
     return Page(
         title=f"{study.title}{'' if study.title.endswith(('?', '!', ':')) else ':'} {made.data_name}, {made.task}",
         question=study.question,
         facts=(
             *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
             ("Data", made.data_name),
-            ("Tasks", f"{made.task}, {_queries(made)}"),
+            ("Tasks", f"{made.task}, {queries} in tests"),
             ("Inner rate", rate),
             ("Inner steps", f"{made.trained_steps} in training, {evidence.test_steps} in tests"),
             ("Trainings of each learner", count(len(evidence.seeds), "seed")),
@@ -66,7 +67,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         answer=answer.sentences,
         rules=answer.rules,
         sections=(
-            Section("overview", "The claims, one by one", blocks=(claims,)),
+            Section("overview", "The claims, one by one", blocks=overview),
             *(_built(section, evidence) for section in declared),
             made_section(made),
         ),
@@ -86,10 +87,10 @@ def _bibliography(study: studies.Study, evidence: Evidence) -> Bibliography:
 
 
 def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
-    blocks, details = (
-        tuple(part for block in declared if (part := build(block, evidence)) is not None)
-        for declared in (section.blocks, section.details)
-    )
+    def every(declared: Iterable[Declared]) -> tuple[Block, ...]:
+        return tuple(part for block in declared if (part := build(block, evidence)) is not None)
+
+    blocks, details = every(section.blocks), every(section.details)
     return Section(section.name, section.title, section.text, section.glossary, blocks, details)
 
 
@@ -123,12 +124,6 @@ def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], a
 
 def _rows(name: str, rows: list[Row]) -> Rows | None:
     return Rows(name, tuple(rows)) if rows else None
-
-
-def _queries(made: Made) -> str:
-    if not _trained_here(made):
-        return f"{made.test_queries} queries a class in tests"
-    return f"{made.n_query} queries a class in training, {made.test_queries} in tests"
 
 
 def _trained_here(made: Made) -> bool:
