@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -61,7 +61,7 @@ class Evidence:
     def learners(self) -> tuple[str, ...]:
         """The learners that have rows: in the order of the study, others after them."""
         found = dict.fromkeys(_learner(row) for row in self._rows)
-        return tuple(k for k in dict.fromkeys((*self.made.learner_keys, *found)) if k in found)
+        return tuple(k for k in dict.fromkeys((*(one.key for one in self.made.learners), *found)) if k in found)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -103,25 +103,17 @@ class Evidence:
             learner: whose; `ANY` for all.
             columns: what other columns say.
         """
-        found: dict[Any, None] = {}
-        for (name, who, _), rows in self._found.items():
-            if name == measure and learner in (ANY, who):
-                for row in rows:
-                    if all(says(row, key, value) for key, value in columns.items()):
-                        found[getattr(row, column)] = None
+        found = dict.fromkeys(getattr(row, column) for row in self._said(measure, learner, columns))
         known = [value for value in found if value not in (None, "")]
         return tuple(sorted(known)) if column not in ("group", "view") else tuple(known)
 
     def where(self, measure: str, learner: str, **columns: object) -> list[Row]:
         """Return the rows of a measure and a learner in which these columns say so, in order; noted as read."""
-        found = [
-            row
-            for (name, who, _), rows in self._found.items()
-            if (name, who) == (measure, learner)
-            for row in rows
-            if all(says(row, key, value) for key, value in columns.items())
-        ]
-        return self.note(found)
+        return self.note(self._said(measure, learner, columns))
+
+    def _said(self, measure: str, learner: str, columns: Mapping[str, object]) -> list[Row]:
+        kept = (rows for (name, who, _), rows in self._found.items() if name == measure and learner in (ANY, who))
+        return [row for rows in kept for row in rows if all(says(row, key, value) for key, value in columns.items())]
 
     def rows_of(self, query: Query, single: bool = False) -> list[Row]:
         """Return the rows that a question asks for: of all its seeds; of single tasks where that is asked for."""

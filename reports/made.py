@@ -79,11 +79,6 @@ class Made:
         parts = re.split(r"[,+]", (told or self.data).removeprefix("mixture:"))
         return listed([PurePath(part.removeprefix("class_folder:")).stem for part in parts])
 
-    @property
-    def learner_keys(self) -> tuple[str, ...]:
-        """The learners of the study, in its order."""
-        return tuple(learner.key for learner in self.learners)
-
     def to_json(self) -> str:
         """Return it as the text of tables/made.json; half surrogate pairs, of names that are no UTF-8, as escapes."""
         text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"

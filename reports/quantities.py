@@ -38,14 +38,11 @@ class Quantity:
 
     def fixed(self, evidence: Evidence) -> Reading:
         """Return the same with an interval of these seeds alone; None where there is none, or no other to be."""
-        return definite(self._fixed(evidence))
+        return definite(self._read(evidence, FIXED))
 
-    def _read(self, evidence: Evidence) -> Reading:
+    def _read(self, evidence: Evidence, ending: str = "") -> Reading:
+        """Return the reading; `ending` is "" or, of these seeds alone, `FIXED`, as in the name of the measure."""
         raise NotImplementedError
-
-    def _fixed(self, evidence: Evidence) -> Reading:
-        del evidence
-        return None
 
     def __sub__(self, other: Quantity | float) -> Quantity:
         return Difference(self, other) if isinstance(other, Quantity) else _Mapped(self, -other, 1.0)
@@ -89,16 +86,13 @@ class Query(Quantity):
             return False
         return not isinstance(self.step, int) or (test_steps if row.step is None else row.step) == self.step
 
-    def _read(self, evidence: Evidence) -> Reading:
-        """Return the pooled reading of its rows."""
+    def _read(self, evidence: Evidence, ending: str = "") -> Reading:
+        if ending:
+            return pool(evidence.rows_of(_renamed(self, self.measure + ending)))
         rows = evidence.rows_of(self)
         if len({row.seed for row in rows}) > 1 and all(row.seed is not None for row in rows):
             rows = rows + evidence.made_from(self, None, None)[:1]
         return pool(rows, self.limits or range_of(self.measure))
-
-    def _fixed(self, evidence: Evidence) -> Reading:
-        """Return the reading of these seeds alone."""
-        return pool(evidence.rows_of(_renamed(self, self.measure + FIXED)))
 
 
 @dataclass(frozen=True)
@@ -108,15 +102,11 @@ class Difference(Quantity):
     left: Quantity
     right: Quantity
 
-    def _read(self, evidence: Evidence) -> Reading:
-        """Return the difference, and whether it had to be taken as unpaired."""
-        paired = self._paired(evidence, "")
+    def _read(self, evidence: Evidence, ending: str = "") -> Reading:
+        paired = self._paired(evidence, "")  # which makes the rows of both endings
+        if ending:
+            return self._paired(evidence, ending)
         return quadrature(self.left.read(evidence), self.right.read(evidence)) if paired is None else paired
-
-    def _fixed(self, evidence: Evidence) -> Reading:
-        """Return the difference of these seeds alone, where it is paired."""
-        self._paired(evidence, "")  # which makes both rows
-        return self._paired(evidence, FIXED)
 
     def _paired(self, evidence: Evidence, ending: str) -> Reading:
         if not (isinstance(self.left, Query) and isinstance(self.right, Query)):
@@ -139,9 +129,8 @@ class Computed(Quantity):
 
     function: Callable[[Evidence], Reading]
 
-    def _read(self, evidence: Evidence) -> Reading:
-        """Return what the function gives."""
-        return self.function(evidence)
+    def _read(self, evidence: Evidence, ending: str = "") -> Reading:
+        return None if ending else self.function(evidence)
 
 
 @dataclass(frozen=True)
@@ -152,11 +141,9 @@ class _Mapped(Quantity):
     offset: float
     sign: float
 
-    def _read(self, evidence: Evidence) -> Reading:
-        return mapped(self.quantity.read(evidence), self.offset, self.sign)
-
-    def _fixed(self, evidence: Evidence) -> Reading:
-        return mapped(self.quantity.fixed(evidence), self.offset, self.sign)
+    def _read(self, evidence: Evidence, ending: str = "") -> Reading:
+        found = self.quantity.fixed(evidence) if ending else self.quantity.read(evidence)
+        return mapped(found, self.offset, self.sign)
 
 
 def q(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reports.papers.arnold2021 import STUDY as ARNOLD2021
-from reports.papers.raghu2020 import RAGHU2020
-from reports.papers.zhou2021 import STUDY as ZHOU2021
+from reports.papers.arnold2021.study import ARNOLD2021
+from reports.papers.raghu2020.study import RAGHU2020
+from reports.papers.zhou2021.study import ZHOU2021
 from reports.study.study import Study
 from trainers.errors import unknown_name
 

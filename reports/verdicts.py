@@ -70,7 +70,11 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
     if guard:
         verdict = "undecided"
     remark = claim.remark(evidence) if claim.remark else ""
-    why = [f"{capital(_grouped(parts))}.", _alone(parts), _control(claim, parts, evidence), _unpaired(parts)]
+    alone = [one for one in parts if one.alone]
+    unpaired = [one for one in parts if isinstance(one.reading, Estimate) and one.reading.unpaired]
+    why = [f"{capital(_grouped(parts))}."]
+    why += [_of("By its own interval {} would fail, by one that is simultaneous over all parts not.", alone)]
+    why += [_control(claim, parts), _of("Taken as independent, for want of a paired difference: {}.", unpaired)]
     why += [guard, remark]
     decide = _decide(claim, parts, evidence) if verdict == "undecided" and not guard else ""
     return Judgement(claim, verdict, parts, _ours(claim, parts, evidence), " ".join(filter(None, why)), decide)
@@ -113,24 +117,19 @@ def _grouped(parts: Iterable[Judged]) -> str:
     return "; ".join(f"{listed(names)}: {words}" for (_, words), names in sorted(groups.items(), key=lambda g: g[0][0]))
 
 
-def _alone(parts: Iterable[Judged]) -> str:
-    names = [one.part.name for one in parts if one.alone]
-    told = f"by its own interval {listed(names)} would fail, by one that is simultaneous over all parts not."
-    return capital(told) * bool(names)
+def _of(sentence: str, parts: Iterable[Judged]) -> str:
+    """Return a sentence with the names of parts in it; "" where there are none."""
+    names = [one.part.name for one in parts]
+    return sentence.format(listed(names)) * bool(names)
 
 
-def _control(claim: Claim, parts: tuple[Judged, ...], evidence: Evidence) -> str:
+def _control(claim: Claim, parts: tuple[Judged, ...]) -> str:
     if not claim.control:
         return ""
     if all(one.control is None for one in parts):
         return f"{capital(claim.control)} was not tested, so these numbers have nothing to be read against."
-    passed = [one.part.name for one in parts if one.part.rule.judge(one.control) == "holds"]
-    return f"{capital(claim.control)} passes the same test for {listed(passed)}: there it shows nothing." * bool(passed)
-
-
-def _unpaired(parts: Iterable[Judged]) -> str:
-    names = [one.part.name for one in parts if isinstance(one.reading, Estimate) and one.reading.unpaired]
-    return f"Taken as independent, for want of a paired difference: {listed(names)}." * bool(names)
+    passed = (one for one in parts if one.part.rule.judge(one.control) == "holds")
+    return _of(f"{capital(claim.control)} passes the same test for {{}}: there it shows nothing.", passed)
 
 
 def _decide(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> str:
@@ -139,8 +138,7 @@ def _decide(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> str:
         if one.verdict == "undecided":
             more = f"more {claim.counted}, or more seeds, would narrow the interval."
             return f"{capital(one.part.name)}: {_what_would_decide(one, claim.counted, evidence) or more}"
-    lacking = [one.part.name for one in parts if one.verdict == "not measured"]
-    return f"What is missing: {listed(lacking)}." * bool(lacking)
+    return _of("What is missing: {}.", (one for one in parts if one.verdict == "not measured"))
 
 
 def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:

@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analyses.readings import Estimate, Undefined
-from reports.blocks import build
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from reports.claims import Claim, Part, Told, above, below, not_below, within
+from reports.page.compose import build
 from reports.page.files import _claims
 from reports.page.page import Page, render
 from reports.page.parts import ClaimsList, Section
@@ -30,11 +30,8 @@ class Fixed(Quantity):
     def __init__(self, reading, fixed=None):
         self.reading, self.of_seeds = reading, fixed
 
-    def _read(self, evidence):
-        return self.reading
-
-    def _fixed(self, evidence):
-        return self.of_seeds
+    def _read(self, evidence, ending=""):
+        return self.of_seeds if ending else self.reading
 
 
 @st.composite

@@ -69,6 +69,6 @@ def test_a_step_of_a_study_says_it_without_a_trace():
 
 
 def test_a_study_whose_page_finds_no_room_says_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_run_study", full)
+    monkeypatch.setattr(run, "run_steps", full)
     with pytest.raises(DiskFull, match=f"the study {tmp_path} could not be saved: No space left"):
-        run.run_study(SimpleNamespace(out=tmp_path))
+        run.run_study(SimpleNamespace(out=tmp_path, steps=(), images=None))

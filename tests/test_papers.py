@@ -8,10 +8,9 @@ import pytest
 
 from analyses.table import Row, Table
 from reports import registry
-from reports.blocks import build
 from reports.blocks.declared import Grid
 from reports.evidence import Evidence
-from reports.page.compose import page_of
+from reports.page.compose import build, page_of
 from reports.page.page import named_blocks
 from reports.page.parts import ClaimsList, Missing, PageFigure, PageTable
 from reports.verdicts import judge

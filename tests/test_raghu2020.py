@@ -11,8 +11,9 @@ import pytest
 from analyses.readings import Estimate
 from analyses.table import Table
 from reports.evidence import Evidence
-from reports.papers.raghu2020 import RAGHU2020, paper
+from reports.papers.raghu2020 import paper
 from reports.papers.raghu2020.answer import classify
+from reports.papers.raghu2020.study import RAGHU2020
 from reports.probing import questions
 from reports.probing.change_map import _NIL, _Scale
 from reports.verdicts import judge

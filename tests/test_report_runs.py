@@ -13,10 +13,10 @@ from probe.cli import main
 from reports.registry import STUDIES
 from reports.study.cache import read_note
 from reports.study.given import finished_runs, run_labels, runs_as
-from reports.study.options import train_command
 from reports.study.run import report_runs
 from tests.tiny_study import THIRD, files_of, made_once, make_third, without_pdf, working_in
 from trainers.checkpoint import load_checkpoint, save_checkpoint
+from trainers.command import train_command
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
 

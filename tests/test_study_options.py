@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from probe.cli import main, reporting
 from reports.registry import STUDIES, study_named
-from reports.study.options import train_command
 from reports.study.run import plan_study
 from tests.tiny_study import THIRD
+from trainers.command import train_command
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
 
@@ -147,7 +147,7 @@ def test_a_train_command_names_only_what_is_no_default():
 
 def test_tasks_that_are_too_few_to_cluster_or_embed_are_told_before_any_work(monkeypatch, tmp_path):
     images = SimpleNamespace(domain_names=("a", "b"), input_shape=(1, 28, 28), tokens=False)
-    monkeypatch.setattr("trainers.tasks.load_for", lambda *_, **__: images)
+    monkeypatch.setattr("reports.study.run.load_for", lambda *_, **__: images)
     options = ZHOU2021.preset("quick")
     plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=16), tmp_path)
     with pytest.raises(MetaprobeError, match=r"700 clusters cannot be found in 600 tasks; .* raise --cluster-tasks"):

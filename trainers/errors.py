@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["MetaprobeError", "UnreadableInput", "unknown_name"]
+__all__ = ["MetaprobeError", "UnreadableInput", "flag_of", "unknown_name"]
 
 
 class MetaprobeError(Exception):
@@ -18,6 +18,11 @@ class UnreadableInput(MetaprobeError):
     """An input that is missing, damaged or hostile (exit status 3)."""
 
     exit_code = 3
+
+
+def flag_of(name: str) -> str:
+    """Return an option as it is given on the command line, "--inner-lr", from the name of its field."""
+    return f"--{name.replace('_', '-')}"
 
 
 def unknown_name(kind: str, got: str, known: Iterable[str], near: Iterable[str] | None = None) -> MetaprobeError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, flag_of
 
 if TYPE_CHECKING:
     from trainers.config import TrainConfig
@@ -128,7 +128,6 @@ def _mlp_options(config: TrainConfig) -> dict[str, Any]:
     told = [name for name in lacking if getattr(config, name) is not None]
     told += ["norm"] * (config.norm != "transductive")
     if told:
-        option = f"--{told[0].replace('_', '-')}"
-        raise MetaprobeError(f"{option} is of convolutions, and {config.data} trains an mlp; leave it out")
+        raise MetaprobeError(f"{flag_of(told[0])} is of convolutions, and {config.data} trains an mlp; leave it out")
     own = {"filters": config.filters or 40, "blocks": config.blocks or 2, "head_start": config.head_start or "glorot"}
     return own | {"downsample": "none"}

@@ -8,7 +8,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, flag_of
 
 if TYPE_CHECKING:
     from trainers.config import NetworkConfig
@@ -43,14 +43,14 @@ def check_whole(name: str, value: int | None, least: int, most: int | None = Non
     """
     if value is not None and not least <= value <= (2**31 - 1 if most is None else most):
         limit = "below 2³¹" if most is None else f"at most {most:,}"
-        raise MetaprobeError(f"--{name.replace('_', '-')} must be at least {least} and {limit}; got {value}")
+        raise MetaprobeError(f"{flag_of(name)} must be at least {least} and {limit}; got {value}")
 
 
 def check_rate(name: str, value: float | None) -> None:
     """Refuse a rate that is not above 0 and finite, also in float32, as a `MetaprobeError`; None is one left out."""
     if value is not None and not fits_float32(value):
         more = " in float32" if 0 < value < math.inf else ""
-        raise MetaprobeError(f"--{name.replace('_', '-')} must be above 0 and finite{more}; got {value}")
+        raise MetaprobeError(f"{flag_of(name)} must be above 0 and finite{more}; got {value}")
 
 
 def parameters_of(shape: NetworkConfig) -> int:

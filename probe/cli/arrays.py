@@ -99,8 +99,8 @@ def compared_arrays(
 
 def _draw(table: Table, measure: str, titles: dict[str, str], path: Path) -> None:
     """Draw layers × layers, a map for each two files."""
-    from reports.blocks import draw
     from reports.blocks.declared import Figure, Map
+    from reports.blocks.figure import draw
     from reports.names import measure_name
 
     maps: dict[str, list[Row]] = {}

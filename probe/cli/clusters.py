@@ -180,8 +180,8 @@ def _called(table: Table) -> str:
 
 def _draw(table: Table, path: Path) -> None:
     """Draw how often the tasks of each domain fall into each cluster (Zhou et al. 2021, Figure 3)."""
-    from reports.blocks import draw
     from reports.blocks.declared import Figure, Map
+    from reports.blocks.figure import draw
 
     called, found = _called(table), dict[str, dict[tuple[str, str], float | None]]()
     found |= {"usage_frequency": {}, "usage_count": {}}

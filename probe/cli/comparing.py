@@ -78,8 +78,8 @@ def refuse_twice(paths: Sequence[Path], kind: str, advice: str = "") -> None:
 
 def _draw(table: Table, measure: str, path: Path) -> None:
     """Draw layers × layers, a map for each two checkpoints and phases."""
-    from reports.blocks import draw
     from reports.blocks.declared import Figure
+    from reports.blocks.figure import draw
     from reports.names import measure_name
 
     maps: dict[tuple[str | None, ...], list[Row]] = {}

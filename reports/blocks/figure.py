@@ -17,7 +17,7 @@ from reports.blocks.series import curves_sketch, dots_sketch
 from reports.evidence import Evidence
 from reports.page.parts import PageFigure
 
-__all__ = ["drawing", "on_page", "sketches"]
+__all__ = ["draw", "on_page", "sketches"]
 
 _WIDTH = 5.5  # inches of a whole figure: of a column of text
 _PANEL, _NARROW = {1: 3.5, 2: 3.5, 3: 2.25}, 1.4  # of a panel on the page, by how many stand side by side
@@ -44,7 +44,7 @@ def on_page(block: _Block, evidence: Evidence) -> PageFigure | None:
         return None
     width, keys = _PANEL.get(block.columns, _NARROW), _keys(shown)
 
-    def draw() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def paint() -> tuple[tuple[str, ...], tuple[str, ...]]:
         with style():
             figures = [Figure(figsize=(width, _height(sketch, width))) for sketch in shown]
             _paint(block, shown, figures)
@@ -53,11 +53,16 @@ def on_page(block: _Block, evidence: Evidence) -> PageFigure | None:
             return panels, tuple(_mark(key, f"{block.name}-key-{i}") for i, key in enumerate(keys, 1))
 
     labels, row = tuple(key.label for key in keys), round(block.columns * (96 * width + _GAP))
-    return PageFigure(block.name, block.caption, draw, labels, row, drawing(block, shown))
+    return PageFigure(block.name, block.caption, paint, labels, row, _drawing(block, shown))
 
 
-def drawing(block: _Block, shown: Sequence[Sketch]) -> Drawing:
-    """Return the whole figure as a file."""
+def draw(block: declared.Figure) -> Drawing | None:
+    """Return a figure of plain numbers as it is written to a file; None where it has none."""
+    shown = sketches(block, None)
+    return _drawing(block, shown) if shown else None
+
+
+def _drawing(block: _Block, shown: Sequence[Sketch]) -> Drawing:
     return Drawing(block.name, block.caption, lambda: _whole(block, shown))
 
 

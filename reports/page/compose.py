@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from analyses.measures.measure import MEASURES
 from analyses.table import Row
-from reports.blocks import build
+from reports.blocks.declared import Block as Declared
+from reports.blocks.declared import Grid
+from reports.blocks.grid import rows_of
 from reports.claims import Claim
 from reports.evidence import Evidence
 from reports.made import Made
 from reports.page.page import Page
-from reports.page.parts import Block, Cell, ClaimsList, PageTable, Rows, Section, Statement
+from reports.page.parts import Block, Cell, ClaimsList, Missing, PageFigure, PageTable, Rows, Section, Statement
 from reports.study import study as studies
 from reports.verdicts import REFUTED, judge
 from reports.wording import DASH, count, listed
 from reports.works import Bibliography, methods_of
 from trainers.errors import unknown_name
 
-__all__ = ["made_section", "page_of"]
+__all__ = ["build", "made_section", "page_of"]
 
 _MISSING = "Steps that failed or were not done: what rests on them is not on this page. The same command tries again."
 _DIFFERS = "Where the conditions here differ from the paper’s. Rates are on the mean loss."
@@ -37,26 +40,25 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             not declare, or two blocks share a name.
     """
     made, bibliography = evidence.made, _bibliography(study, evidence)
+    trained = f"{made.n_query} queries a class in training, {made.test_queries}"
+    queries = trained if _trained_here(made) else f"{made.test_queries} queries a class"
+    rate = f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)"
     with evidence.recording() as judged:
         judgements = {claim.id: judge(claim, evidence) for claim in study.claims(evidence)}
     with evidence.recording() as read:
         answer = study.answer(evidence, judgements)
         declared = study.sections(evidence, bibliography.cite)
     _check_links((found.claim for found in judgements.values()), declared, answer)
-    claims = ClaimsList(
-        "claims", tuple(judgements.values()), _rows("claims-rows", judged), f"{study.reading} {REFUTED}"
-    )
+    behind, reading = _rows("claims-rows", judged), f"{study.reading} {REFUTED}"
+    overview = (ClaimsList("claims", tuple(judgements.values()), behind, reading),)
     return Page(
         title=f"{study.title}{'' if study.title.endswith(('?', '!', ':')) else ':'} {made.data_name}, {made.task}",
         question=study.question,
         facts=(
             *[("Steps that failed", f"{len(made.missing)}, see “How it was made”")] * bool(made.missing),
             ("Data", made.data_name),
-            ("Tasks", f"{made.task}, {_queries(made)}"),
-            (
-                "Inner rate",
-                f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)",
-            ),
+            ("Tasks", f"{made.task}, {queries} in tests"),
+            ("Inner rate", rate),
             ("Inner steps", f"{made.trained_steps} in training, {evidence.test_steps} in tests"),
             ("Trainings of each learner", count(len(evidence.seeds), "seed")),
             *made.data_facts,
@@ -65,7 +67,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         answer=answer.sentences,
         rules=answer.rules,
         sections=(
-            Section("overview", "The claims, one by one", blocks=(claims,)),
+            Section("overview", "The claims, one by one", blocks=overview),
             *(_built(section, evidence) for section in declared),
             made_section(made),
         ),
@@ -85,11 +87,30 @@ def _bibliography(study: studies.Study, evidence: Evidence) -> Bibliography:
 
 
 def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
-    blocks, details = (
-        tuple(part for block in declared if (part := build(block, evidence)) is not None)
-        for declared in (section.blocks, section.details)
-    )
+    def every(declared: Iterable[Declared]) -> tuple[Block, ...]:
+        return tuple(part for block in declared if (part := build(block, evidence)) is not None)
+
+    blocks, details = every(section.blocks), every(section.details)
     return Section(section.name, section.title, section.text, section.glossary, blocks, details)
+
+
+def build(block: Declared, evidence: Evidence) -> PageTable | PageFigure | Missing | None:
+    """Return a block as a part of a page, with the rows that it read behind it.
+
+    Where nothing was measured, that is what is missing and why, or None where another block says it.
+    """
+    made: PageTable | PageFigure | None = None
+    with evidence.recording() as read:
+        if not isinstance(block, Grid):
+            from reports.blocks.figure import on_page  # matplotlib: not before there is something to draw
+
+            made = on_page(block, evidence)
+        elif rows := rows_of(block, evidence):
+            made = PageTable(block.name, block.caption, block.header, tuple(rows), notes=block.notes)
+    if made is None:
+        what, why = block.missing
+        return Missing(what, why, block.name) if why else None
+    return dataclasses.replace(made, behind=Rows(block.name, tuple(read)))
 
 
 def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], answer: studies.Answer) -> None:
@@ -103,12 +124,6 @@ def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], a
 
 def _rows(name: str, rows: list[Row]) -> Rows | None:
     return Rows(name, tuple(rows)) if rows else None
-
-
-def _queries(made: Made) -> str:
-    if not _trained_here(made):
-        return f"{made.test_queries} queries a class in tests"
-    return f"{made.n_query} queries a class in training, {made.test_queries} in tests"
 
 
 def _trained_here(made: Made) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from analyses.table import COLUMNS, Table
 from reports.study.engine import Data, LostEvidence
-from reports.study.measurements import KINDS, TEST_QUERIES, Input, Subject
+from reports.study.measurements import KINDS, TEST_QUERIES, Input, Kind, Subject
 from reports.study.study import Measurement
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
@@ -43,6 +43,7 @@ class Training:
 
     def is_done(self, data: Data) -> bool:
         """Return whether the last checkpoint is of the last iteration, trained on these data and from this base."""
+        self.refuse_another()
         last = RunFolder(self.folder).checkpoint("last")
         if not last.is_file():
             return False
@@ -87,39 +88,36 @@ class Measuring:
     def is_done(self, data: Data) -> bool:
         """Return whether the result of just these inputs is kept, as it was written; else `LostEvidence` of a store."""
         note, key = read_note(self.folder, self.name), self._key(data)
-        # (a store changes with the number of its tasks; that its checkpoint did not is seen to where it is captured)
-        if note is not None and isinstance(note.get("inputs"), dict) and not KINDS[self.measurement.kind].stores:
-            self._refuse_other_inputs(note["inputs"], key["inputs"])
-        if note is None or {name: value for name, value in note.items() if name not in ("sha256", "bytes")} != key:
+        if note is None:
             return False
-        if self.file.is_file() and self._is_as_written(note):
+        again = f"delete {_note_file(self.folder, self.name)} too, to"
+        # (a store changes with the number of its tasks; that its checkpoint did not is seen to where it is captured)
+        before = None if self._kind.stores else note.get("inputs")
+        for name, found in key["inputs"].items():
+            if isinstance(before, dict) and before.get(name, found) != found:
+                raise LostEvidence(
+                    f"{self.folder}: {name} has changed since {self.file.name} was made from it, and results rest on "
+                    f"that. Put it back, or {again} measure again"
+                )
+        digest, size = note.pop("sha256", None), note.pop("bytes", None)
+        if note != key:
+            return False
+        # the size first: a file that claims to be huge need not be read
+        if self.file.is_file() and size in (None, self.file.stat().st_size) and sha256_of(self.file) == digest:
             return True
         if not self.captures:
             return False
         fate = "has changed since" if self.file.exists() else "is missing"
         raise LostEvidence(
             f"{self.file} {fate}: it was captured from {self.inputs[0].path}, and results rest on it. Put it back, or "
-            f"delete {_note_file(self.folder, self.name)} too, to capture and measure again"
+            f"{again} capture and measure again"
         )
-
-    def _is_as_written(self, note: Mapping[str, Any]) -> bool:
-        size = self.file.stat().st_size  # first: a file that claims to be huge need not be read
-        return size == note.get("bytes", size) and sha256_of(self.file) == note.get("sha256")
-
-    def _refuse_other_inputs(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-        """Raise `LostEvidence` where what was measured is no longer what it was measured on."""
-        for name, found in now.items():
-            if before.get(name, found) != found:
-                raise LostEvidence(
-                    f"{self.folder}: {name} has changed since {self.file.name} was made from it, and results rest on "
-                    f"that. Put it back, or delete {_note_file(self.folder, self.name)} too, to measure again"
-                )
 
     def do(self, data: Data) -> None:
         """Measure it and keep it."""
         with ProgressLine(self.label, 0, unit="tasks") as bar:
             subject = Subject(self.inputs, data, self.measurement.amount, bar)
-            table = KINDS[self.measurement.kind].function(subject, **self._options)
+            table = self._kind.function(subject, **self.measurement.options)
         if not self.captures:
             table.write_csv(self.file)
         written = {"sha256": sha256_of(self.file), "bytes": self.file.stat().st_size}
@@ -132,19 +130,20 @@ class Measuring:
     def _key(self, data: Data) -> dict[str, Any]:
         """Return what the result depends on, as it comes back from JSON: inputs, data, versions, choices."""
         hashes = {"/".join(one.path.parts[-3:]): self._hash(one) for one in self.inputs}
-        if KINDS[self.measurement.kind].metrics:
+        if self._kind.metrics:
             hashes["metrics.jsonl"] = RunFolder(self.folder).metrics_digest()
         versions = {"metaprobe": version("metaprobe"), "torch": torch.__version__, "columns": COLUMNS}
-        choices = {"tasks": self.measurement.amount, "test_queries": TEST_QUERIES, "options": self._options}
+        asked = self.measurement
+        choices = {"tasks": asked.amount, "test_queries": TEST_QUERIES, "options": dict(asked.options)}
         key = {"inputs": hashes, "data": data.fingerprint, "versions": versions, **choices}
         return json.loads(json.dumps(key, default=repr))
 
     @property
-    def _options(self) -> dict[str, Any]:
-        return {name: value for name, value in self.measurement.options.items() if name != "common"}
+    def _kind(self) -> Kind:
+        return KINDS[self.measurement.kind]
 
     def _hash(self, one: Input) -> str:
-        if not KINDS[self.measurement.kind].stores:
+        if not self._kind.stores:
             return load_checkpoint(one.path).digest
         if not one.store.is_file():
             raise UnreadableInput(f"{one.store}: this activation store is missing")

@@ -9,9 +9,8 @@ from pathlib import Path
 from analyses.table import Row, Table
 from reports.made import Made, Trained
 from reports.study.cache import Measuring
-from reports.study.conditions import against_paper
+from reports.study.conditions import against_paper, known_settings
 from reports.study.engine import Results
-from reports.study.imported import imported_note, known_settings
 from reports.study.measurements import TEST_QUERIES
 from reports.study.plan import Planned, Run
 from trainers.adapt import layers_of
@@ -99,10 +98,16 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
 
 def _origins(runs: Sequence[Run]) -> Iterator[str]:
     """Yield where the learners were trained."""
-    last = {run.label: load_checkpoint(run.checkpoint()) for run in runs}
-    yield from (imported_note(run.label, last[run.label]) for run in runs if run.imported)
-    if here := next((last[run.label] for run in runs if not run.imported), None):
-        yield f"Trained on {here.provenance['device']}."
+    told = [(run, load_checkpoint(run.checkpoint()).provenance) for run in runs]
+    for run, its in told:
+        if run.imported:
+            yield (
+                f"{run.label} was imported from {its['imported']} (SHA-256 of its tensors "
+                f"{str(its['imported_sha256'])[:12]}…), trained elsewhere, and taken for {run.config.algorithm}; the "
+                f"untrained network: {its['began']}."
+            )
+    if here := next((its for run, its in told if not run.imported), None):
+        yield f"Trained on {here['device']}."
 
 
 def shown_config(run: Run) -> TrainConfig:

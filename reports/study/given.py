@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reports.study.imported import is_imported
-from reports.study.options import Options, train_command
+from probe.importing.runs import is_imported
+from reports.study.options import Options
 from reports.study.plan import Run
 from reports.study.study import Learner, Study
 from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.command import train_command
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.run import RunFolder
@@ -19,8 +20,8 @@ from trainers.run import RunFolder
 __all__ = ["finished_runs", "run_labels", "runs_as"]
 
 _AGREEING = ("data", "n_way", "n_shot", "inner_steps", "inner_lr", "norm", "filters", "downsample", "iterations")
-_AGREEING += ("image_size", "adapt_norm", "colour", "blocks", "like")
-_AGREEING += ("norm_affine", "norm_epsilon", "head_start", "head_input")
+_AGREEING += ("image_size", "adapt_norm", "colour", "blocks", "like", "norm_affine", "norm_epsilon", "head_start")
+_AGREEING += ("head_input",)
 # say how much and how fast, not which learner a run is
 _AMOUNTS = ("iterations", "val_every", "val_tasks", "cluster_tasks", "schedule")
 
@@ -29,16 +30,13 @@ def finished_runs(folders: Sequence[Path]) -> dict[Path, Checkpoint]:
     """Return the last checkpoint of each run; one that is given twice or is unfinished is refused."""
     places, found = [os.path.realpath(folder) for folder in folders], {}
     for folder, place in zip(folders, places, strict=True):
-        config = RunFolder(folder).read_config()
+        config, last = RunFolder(folder).read_config(), RunFolder(folder).checkpoint("last")
         if places.count(place) > 1:
             raise MetaprobeError(f"{folder} is given twice; name each run once")
-        last = RunFolder(folder).checkpoint("last")
         reached = load_checkpoint(last).iteration if last.exists() else 0
         if reached < config.iterations:
-            raise MetaprobeError(
-                f"{folder} is unfinished, at iteration {reached} of {config.iterations}; "
-                f"`{train_command(config, str(folder))}` goes on with it"
-            )
+            told = f"{folder} is unfinished, at iteration {reached} of {config.iterations}"
+            raise MetaprobeError(f"{told}; `{train_command(config, str(folder))}` goes on with it")
         found[folder] = load_checkpoint(last)
     return found
 
@@ -65,12 +63,9 @@ def runs_as(study: Study, options: Options, last: Mapping[Path, Checkpoint]) -> 
     runs: dict[tuple[str, int], Run] = {}
     for folder in sorted(last, key=lambda folder: last[folder].config.base is not None):  # bodies before their heads
         config = last[folder].config
-        fitting = _fitting(learners, config, options)
-        if not fitting:
-            told = ", ".join(dict.fromkeys(learner.algorithm for learner in learners))
-            raise MetaprobeError(
-                f"a report is of runs of {told}; {folder} was trained by {_told(config)}: leave it out"
-            )
+        if not (fitting := _fitting(learners, config, options)):
+            told = f"a report is of runs of {', '.join(dict.fromkeys(learner.algorithm for learner in learners))}"
+            raise MetaprobeError(f"{told}; {folder} was trained by {_told(config)}: leave it out")
         learner, seed, base = fitting[0], config.seed, ""
         if learner.base:
             body = _base_of(folder, last[folder], fitting, ends, tuple(runs.values()))
@@ -78,9 +73,8 @@ def runs_as(study: Study, options: Options, last: Mapping[Path, Checkpoint]) -> 
             seed = body.seed if learner.head_of else seed
         if other := runs.get((learner.key, seed)):
             raise MetaprobeError(_twice(other, folder))
-        runs[learner.key, seed] = Run(
-            learner, seed, folder, config, labels[folder], base, imported=is_imported(last[folder])
-        )
+        elsewhere = is_imported(last[folder])
+        runs[learner.key, seed] = Run(learner, seed, folder, config, labels[folder], base, elsewhere)
     for name in _AGREEING:
         _check_agreement(name, tuple(runs.values()))
     order = [learner.key for learner in learners]

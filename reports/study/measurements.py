@@ -61,10 +61,15 @@ class Subject:
     tasks: int
     bar: ProgressLine
 
+    @property
+    def path(self) -> Path:
+        """Where the first checkpoint lies."""
+        return self.inputs[0].path
+
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The first checkpoint."""
-        return load_checkpoint(self.inputs[0].path)
+        return load_checkpoint(self.path)
 
     @property
     def plan(self) -> TestPlan:
@@ -93,9 +98,7 @@ class Kind:
     per: Literal["checkpoint", "first", "seeds", "study"] = "checkpoint"
     stores: bool = False  # whether it reads what was captured from the checkpoints, and not them
     metrics: bool = False  # whether it reads metrics.jsonl of the checkpoint's run, too
-    # key of the learner of the same seed whose last checkpoint it reads too, unless the option "common" names
-    # another; "" for none
-    common: str = ""
+    common: str = ""  # key of the learner of the same seed whose last checkpoint it reads too; "" for none
     training: bool = False  # whether it is of how a run was trained, of which an imported one says nothing
     alone: bool = False  # whether nothing may run beside it, as where it measures time
     check: Callable[[Any, int], None] | None = None  # refuses data, or a number of tasks, that it cannot be made on
@@ -121,11 +124,10 @@ def _accuracy(
     # rows of queries normalised by another norm than in training say so in `view`: they are of another test
     plan = dataclasses.replace(on.plan, norm=norm)
     advance = on.counted(on.tasks * (len(heads) + len(steps)))
-    tests: list[dict[str, Any]] = [
-        {"head": head, "inner_steps": None if head == "nil" else test_steps} for head in heads
-    ] + [{"inner_steps": count} for count in steps]
-    found = sum((accuracy_of(on.checkpoint, on.data, plan, **test, advance=advance) for test in tests), Table())
-    return Table.of(dataclasses.replace(row, view=norm) for row in found.rows)
+    test = partial(accuracy_of, on.checkpoint, on.data, plan, advance=advance)
+    found = [test(head=head, inner_steps=None if head == "nil" else test_steps) for head in heads]
+    found += [test(inner_steps=count) for count in steps]
+    return Table.of(dataclasses.replace(row, view=norm) for table in found for row in table.rows)
 
 
 def _freezing(
@@ -134,17 +136,18 @@ def _freezing(
     counts = tuple(dict.fromkeys((test_steps or on.checkpoint.adaptation.steps, *steps)))
     frozen = all_subsets(layers_of(on.checkpoint.network())[:-1]) if subsets else None
     how = {"random_row": False, "frozen": frozen, "inner_steps": counts, **how}
-    return freeze(on.inputs[0].path, on.data, on.plan, progress=on.bar.reach, **how)
+    return freeze(on.path, on.data, on.plan, progress=on.bar.reach, **how)
 
 
 def _curves(on: Subject) -> Table:
-    rows = learning_curves(RunFolder(on.inputs[0].path.parent.parent)).rows
+    rows = learning_curves(RunFolder(on.path.parent.parent)).rows
     return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
 
 
 def _capture(on: Subject, steps: Literal["last", "all"] = "last", test_steps: int | None = None) -> Table:
-    one, how = on.inputs[0], {"n_query": TEST_QUERIES, "device": on.plan.device, "advance": on.counted(on.tasks)}
-    capture_checkpoint(one.path, on.data, one.store, tasks=on.tasks, steps=steps, inner_steps=test_steps, **how)
+    how = {"n_query": TEST_QUERIES, "device": on.plan.device, "advance": on.counted(on.tasks)}
+    store = on.inputs[0].store
+    capture_checkpoint(on.path, on.data, store, tasks=on.tasks, steps=steps, inner_steps=test_steps, **how)
     return Table()
 
 
@@ -161,13 +164,9 @@ KINDS: dict[str, Kind] = {
     "accuracy": Kind(_accuracy),
     "group_accuracy": Kind(partial(_by_domain, group_accuracy, 1)),
     "freezing": Kind(_freezing),
-    "distance": Kind(
-        lambda on, test_steps=None: weight_distance(on.inputs[0].path, on.data, on.plan, inner_steps=test_steps)
-    ),
+    "distance": Kind(lambda on, test_steps=None: weight_distance(on.path, on.data, on.plan, test_steps)),
     "dissimilarity": Kind(
-        lambda on, test_steps=None: dissimilarity(
-            on.inputs[0].path, on.data, on.plan, test_steps, advance=on.counted(on.tasks)
-        )
+        lambda on, test_steps=None: dissimilarity(on.path, on.data, on.plan, test_steps, on.counted(on.tasks))
     ),
     "curves": Kind(_curves, metrics=True, training=True),
     "steps": Kind(partial(_tested, step_curves)),
@@ -181,9 +180,7 @@ KINDS: dict[str, Kind] = {
     ),
     "capture": Kind(_capture),  # into the checkpoint's store: no rows
     "similarity": Kind(
-        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how),
-        per="seeds",
-        stores=True,
+        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how), per="seeds", stores=True
     ),
     "pairs": Kind(_pairs, per="study", stores=True),
     "timing": Kind(_timing, per="first", alone=True, training=True),

@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
 
+from trainers.command import option_words
 from trainers.config import Colour, Like, Norm, TrainConfig
-from trainers.errors import MetaprobeError
+from trainers.errors import MetaprobeError, flag_of
 from trainers.families import in_family
 from trainers.limits import MOST_TASKS, check_rate, check_whole
 
-__all__ = ["Numbers", "Options", "Switch", "flag_of", "numbers_of", "option_words", "train_command"]
+__all__ = ["Numbers", "Options", "Switch", "numbers_of"]
 
 
 def numbers_of(text: str) -> tuple[int, ...]:
@@ -122,34 +123,9 @@ class Options:
 
     def command(self, study: str, preset: Options) -> str:
         """Return the command line that asks for this, but for where it reads and writes and what is as in a preset."""
-        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        asked = {f.name: getattr(self, f.name) for f in fields(self)}
         named = {n: v for n, v in asked.items() if n in ("data", "preset") or v != getattr(preset, n)}
         return shlex.join(["metaprobe", "study", study, *option_words(named)])
 
 
 _SHARED = {field.name for field in fields(Options)} & {field.name for field in fields(TrainConfig)}
-
-
-def flag_of(name: str) -> str:
-    """Return an option as it is given: "--inner-lr"."""
-    return f"--{name.replace('_', '-')}"
-
-
-def option_words(values: Mapping[str, Any]) -> list[str]:
-    """Return options as words of a command line: "--inner-lr", "0.1"."""
-    told = {n: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for n, v in values.items() if v is not None}
-    return [word for name, text in told.items() for word in (flag_of(name), text)]
-
-
-def train_command(config: TrainConfig, out: str) -> str:
-    """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
-    named = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "algorithm"}
-    named = {name: value for name, value in named.items() if value != _default(name, config)}
-    words = option_words({name: value for name, value in named.items() if not isinstance(value, bool)})
-    words += [flag_of(name if value else f"no-{name}") for name, value in named.items() if isinstance(value, bool)]
-    return shlex.join(["metaprobe", "train", config.algorithm, *words, "--out", out])
-
-
-def _default(name: str, config: TrainConfig) -> object:
-    """Return what an option is that `metaprobe train` is not told."""
-    return config.n_query if name == "val_query" else getattr(TrainConfig, name, None)

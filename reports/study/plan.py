@@ -110,10 +110,9 @@ def _taken(measurement: Measurement, kind: Kind, runs: Sequence[Run]) -> Iterato
             own = [run for run in mine if run.learner.key == key]
             yield from ([(run, at) for run in own] for at in own[0].names(measurement.at))
     else:
-        common = measurement.options.get("common", kind.common)
         for run in mine if kind.per == "checkpoint" else mine[:1]:
-            also = [(one, "last") for one in runs if (one.learner.key, one.seed) == (common, run.seed)]
-            if also or not common:
+            also = [(one, "last") for one in runs if (one.learner.key, one.seed) == (kind.common, run.seed)]
+            if also or not kind.common:
                 yield from ([(run, at), *also] for at in run.names(measurement.at))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -9,28 +10,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from probe.importing.runs import as_run, import_command
 from reports.evidence import Evidence
 from reports.page.compose import page_of
 from reports.page.files import write_report
 from reports.study.cache import Measuring, Training, read_note, write_note
-from reports.study.engine import Results, Step, check_jobs, run_steps
+from reports.study.engine import Results, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
-from reports.study.imported import as_run, import_command
 from reports.study.measurements import KINDS
-from reports.study.options import Options, flag_of, option_words, train_command
+from reports.study.options import Options
 from reports.study.plan import Planned, Run, runs_of, steps_of
 from reports.study.study import Study
 from reports.verdicts import Judgement
 from trainers.algorithms import algorithm_named, check_options
 from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.command import option_words, train_command
 from trainers.device import device_named
 from trainers.disk import told_when_full
-from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput, flag_of
 from trainers.files import write_text
 from trainers.formats.text import visible
 from trainers.task_kinds import CLASSIFICATION
-from trainers.tasks.imageset import ImageSet
+from trainers.tasks import load_for
 from trainers.user_code import USER_CODE
 
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
@@ -51,62 +53,32 @@ def plan_study(
     study: Study, options: Options, out: Path, data_root: Path | None = None, download: bool = False
 ) -> Planned:
     """Return a study made ready in the folder `out`; nothing is done or written."""
-    from trainers.tasks import load_for
-
     device_named(options.device)  # what cannot work is told before data are read
     images = load_for(options.config("maml", 0), data_root=data_root, download=download)
-    if study.check:
-        study.check(options, images)
     runs = runs_of(study, options, out, images)
-    steps = steps_of(study, options, runs)
-    _check_amounts(steps, images)
-    return Planned(study, options, images, runs, tuple(map(_startable, steps)), out)
+    return _checked(Planned(study, options, images, runs, steps_of(study, options, runs), out))
 
 
-def _check_amounts(steps: Sequence[Step], images: ImageSet) -> None:
-    """Refuse what no run can be trained with, or no measurement be made on, before anything is done for it."""
-    for work in (step.work for step in steps):
+def _checked(planned: Planned) -> Planned:
+    """Refuse what no run can be trained with or in, or no measurement be made on, before anything is done for it."""
+    for work in (step.work for step in planned.steps):
         if isinstance(work, Training):
             check_options(algorithm_named(work.config.algorithm), work.config)
+            with contextlib.suppress(UnreadableInput):  # of a damaged run: its step fails, and the others go on
+                work.refuse_another()
         if isinstance(work, Measuring) and (check := KINDS[work.measurement.kind].check) is not None:
-            check(images, work.measurement.amount)
-
-
-@dataclass(frozen=True)
-class _Damaged:
-    """What a step is whose run has a damaged file: it fails, and the others go on."""
-
-    told: str
-
-    def is_done(self, data: object) -> bool:
-        raise UnreadableInput(self.told)
-
-    def do(self, data: object) -> None:
-        raise UnreadableInput(self.told)
-
-
-def _startable(step: Step) -> Step:
-    """Return a step as it can be done; one that would train in another run's folder is refused before any is done."""
-    if isinstance(step.work, Training):
-        try:
-            step.work.refuse_another()
-        except UnreadableInput as error:
-            return replace(step, work=_Damaged(str(error)))
-    return step
+            check(planned.images, work.measurement.amount)
+    return planned
 
 
 def run_study(planned: Planned, jobs: int = 1) -> Finished:
     """Train, capture, measure and write the page of a study; what was done before is not done again."""
     with told_when_full(f"the study {planned.out}"):
-        return _run_study(planned, jobs)
-
-
-def _run_study(planned: Planned, jobs: int) -> Finished:
-    results = run_steps(planned.steps, planned.images, jobs)
-    ended = {work.folder for work in results.works() if isinstance(work, Training)}
-    planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
-    command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
-    return _finished(planned, results, [command], planned.out / "report.html")
+        results = run_steps(planned.steps, planned.images, jobs)
+        ended = {work.folder for work in results.works() if isinstance(work, Training)}
+        planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
+        command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
+        return _finished(planned, results, [command], planned.out / "report.html")
 
 
 def report_runs(
@@ -121,7 +93,7 @@ def report_runs(
 ) -> Finished:
     """Write the report of training runs, of the one study whose learners they are; measures what is not measured yet.
 
-    Imported checkpoints are taken as runs, trained on `data` where they do not say (`reports.study.imported`). Where
+    Imported checkpoints are taken as runs, trained on `data` where they do not say (`probe.importing.runs`). Where
     `tasks` (behind an accuracy) or `capture_tasks` is None, it is what all runs were measured with before, else the
     full preset's.
 
@@ -130,8 +102,9 @@ def report_runs(
             together.
     """
     check_jobs(jobs)
-    runs_given = [as_run(folder, data) for folder in folders]
-    study, full, runs, images = _fitting(studies, finished_runs(runs_given), data_root)
+    last = finished_runs([as_run(folder, data) for folder in folders])
+    study, full, runs = _fitting(studies, last)
+    images = load_for(runs[0].config, data_root=data_root)
     before = [read_note(run.folder, _NOTE) for run in runs]
     options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
     wanted = {name: n for name, n in (("tasks", tasks), ("capture_tasks", capture_tasks)) if n is not None}
@@ -139,8 +112,8 @@ def report_runs(
         if not hasattr(options, name):
             raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
     options = replace(options, **wanted)
-    planned = Planned(study, options, images, runs, steps_of(study, options, runs, trained=True), out.parent)
-    _check_amounts(planned.steps, images)
+    steps = steps_of(study, options, runs, trained=True)
+    planned = _checked(Planned(study, options, images, runs, steps, out.parent))
     results = run_steps(planned.steps, images, jobs)
     asked = {"tasks", "capture_tasks"}
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
@@ -162,24 +135,16 @@ def _made_by(run: Run) -> str:
     return train_command(shown_config(run), run.label)
 
 
-def _fitting(
-    studies: Sequence[Study], last: Mapping[Path, Checkpoint], data_root: Path | None
-) -> tuple[Study, Options, tuple[Run, ...], ImageSet]:
-    from trainers.tasks import load_for
-
+def _fitting(studies: Sequence[Study], last: Mapping[Path, Checkpoint]) -> tuple[Study, Options, tuple[Run, ...]]:
     configs = [found.config for found in last.values()]
     for folder, config in zip(last, configs, strict=True):
         if config.loss != CLASSIFICATION.loss:
             raise MetaprobeError(f"a report is of runs on tasks with classes; {folder}, on {config.data}, has none")
-    fitting, reasons, images = [], dict[str, MetaprobeError](), None
+    fitting, reasons = [], dict[str, MetaprobeError]()
     for study in studies:
         try:
             options = study.preset("full").of_runs(configs)
-            runs = runs_as(study, options, last)
-            images = images or load_for(configs[0], data_root=data_root)
-            if study.check:
-                study.check(options, images)
-            fitting.append((study, options, runs, images))
+            fitting.append((study, options, runs_as(study, options, last)))
         except UnreadableInput:
             raise
         except MetaprobeError as error:

@@ -84,7 +84,6 @@ class Study:
     # from the table of all that was measured and its `Made`, rows that follow from several of its rows
     derive: Callable[[Table, Made], Table] | None = None
     unlike: tuple[Differs, ...] = ()  # what is other than in the paper whatever is asked for
-    check: Callable[[Any, Any], None] | None = None  # refuses data that it is not about: (options, images)
 
     def preset(self, name: str) -> Options:
         """Return a preset by its name."""

@@ -13,7 +13,7 @@ from trainers.algorithms.reptile import REPTILE
 from trainers.algorithms.tsa_maml import TSA_MAML
 from trainers.clustering.settings import Clustering
 from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, unknown_name
+from trainers.errors import MetaprobeError, flag_of, unknown_name
 from trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
@@ -45,9 +45,7 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     for other in ALGORITHMS.values():
         for name in sorted(other.options - algorithm.options):
             if getattr(config, name) not in (None, False):
-                raise MetaprobeError(
-                    f"--{name.replace('_', '-')} is an option of {other.name}; {algorithm.name} has none"
-                )
+                raise MetaprobeError(f"{flag_of(name)} is an option of {other.name}; {algorithm.name} has none")
     if config.loss == "mse" and not algorithm.regression:
         able = ", ".join(name for name, other in ALGORITHMS.items() if other.regression)
         raise MetaprobeError(f"{algorithm.name} needs classes, and {config.data} asks for numbers; choose {able}")

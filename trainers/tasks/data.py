@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, unknown_name
+from trainers.errors import MetaprobeError, flag_of, unknown_name
 from trainers.task_kinds import Loss
 from trainers.tasks.imageset import ImageSet
 
@@ -127,11 +127,8 @@ def fitted(config: TrainConfig, data: Data, told: Callable[[str], bool]) -> Trai
         return config
     for name in data.fixed:
         if told(name) and getattr(config, name) != data.settings[name]:
-            option = f"--{name.replace('_', '-')}"
-            raise MetaprobeError(
-                f"the tasks of {data.name} have {name} {data.settings[name]}; got {option} {getattr(config, name)}, "
-                "leave it out"
-            )
+            got = f"{flag_of(name)} {getattr(config, name)}"
+            raise MetaprobeError(f"the tasks of {data.name} have {name} {data.settings[name]}; got {got}, leave it out")
     chosen = {name: value for name, value in data.settings.items() if not told(name)}
     return dataclasses.replace(config, loss=data.loss, **chosen)
 

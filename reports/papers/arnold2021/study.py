@@ -121,7 +121,7 @@ _UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet",
            Differs("T-Nets' rates", "not printed", "those of MAML"),
            Differs("logistic regression: width, samples, tasks a step", "not said", "16, 10 + 100, 16"),
            Differs("framework", "learn2learn", "none: our own inner loop"))
-STUDY = Study(name="arnold2021", works=_WORKS, title="Does depth, or an external optimiser, make it adapt?",
+ARNOLD2021 = Study(name="arnold2021", works=_WORKS, title="Does depth, or an external optimiser, make it adapt?",
     summary="Does depth make MAML adapt, and can an external optimiser do the same? Linear layers, Meta-KFO, theory.",
     question="MAML fails to adapt models that are able to solve its tasks, unless they are deeper than they need be. "
     "Is it depth that makes it adapt, and can a learned update rule stand for the upper layers? The study of Arnold et "

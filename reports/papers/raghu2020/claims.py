@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,40 +11,25 @@ from analyses.readings import Estimate, Reading
 from reports.claims import Claim, Part, Told, above, below, within
 from reports.evidence import Evidence
 from reports.papers.raghu2020 import paper
-from reports.papers.raghu2020.paper import (
-    ANIL,
-    BOTH,
-    CHANGED,
-    COST,
-    GAP,
-    MAML,
-    NAMES,
-    PRESUPPOSED,
-    REGIMES,
-    SIMILAR,
-    headed,
-)
+from reports.papers.raghu2020.paper import ANIL, BOTH, COST, GAP, MAML, NAMES, PRESUPPOSED, REGIMES, SIMILAR, headed
 from reports.probing.questions import JUDGED, accuracy, cost, further_steps, lowest, of_layer, stages, untaught
 from reports.quantities import ANY, Computed, Quantity, q
 from reports.wording import block_name, count, listed, number, with_interval
 
+# fmt: off
 _MIN = "mini-ImageNet, 5 inner steps in training and 10 at test, 3 seeds"
 _SEEDS = "mini-ImageNet, across seeds"
 _ONE_SHOT = "5-way 1-shot mini-ImageNet, 3 seeds"
 _POINTS: dict[str, Any] = {"unit": " points", "signed": True}
 _AHEAD = above(-GAP, f"less than {GAP} points behind, or ahead", f"more than {GAP} points behind")
 
-
-# fmt: off
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims that the study answers, of these layers, steps and stages: the paper's by number, then G1."""
     found = (*_inside(evidence), *_learners(), *_regimes(), *_pairs())
-    claims = (replace(claim, presupposes=_taught(*PRESUPPOSED[claim.id])) if claim.id in PRESUPPOSED else claim
-              for claim in found)
-    return tuple(sorted(claims, key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
-
-def _taught(*learners: str) -> Callable[[Evidence], str]:
-    return lambda evidence: untaught(evidence, COST, *learners)
+    def taught(claim: Claim) -> Claim:
+        who = PRESUPPOSED.get(claim.id, ())
+        return replace(claim, presupposes=lambda asked: untaught(asked, COST, *who)) if who else claim
+    return tuple(sorted(map(taught, found), key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
 
 def _percent(name: str, quantity: Quantity) -> Told:
     return Told(name, quantity, unit=" %", signed=False)
@@ -56,6 +41,9 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
     at = found if len(found := stages(evidence, "maml")) > 1 else ()
     moved = {layer: of_layer("euclidean_distance", layer, "maml") for layer in (*body, head)}
     printed = dict(zip(evidence.blocks, paper.COSTS, strict=False))
+    def as_it_was(measures: Mapping[str, str]) -> tuple[Part, ...]:
+        return tuple(Part(f"{told} of {k}", of_layer(m, k, "maml"), kept, of_layer(f"{m}_null", k, "maml"))
+                     for m, told in measures.items() for k in body)
     return (
         Claim("R1", "Freezing the body at test time costs no accuracy", "change of MAML's test accuracy",
               "nothing 46.9, conv1 46.5, conv1–2 46.4, conv1–3 46.3, conv1–4 46.3 (±0.2–0.4)", "Table 1",
@@ -70,12 +58,9 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
         Claim("R2", "Adaptation leaves the body's representations as they were, and changes the head's",
               "CCA and CKA of each layer, MAML", "convolution layers above 0.9, head below 0.5", "Figure 2", _MIN,
               f"every layer of the body lies above {SIMILAR} and stands out from its null, and the head lies below "
-              f"{CHANGED}, in CCA and in debiased CKA",
-              (*(Part(f"{told} of {k}", of_layer(m, k, "maml"), kept, of_layer(f"{m}_null", k, "maml"))
-                 for m, told in JUDGED.items() for k in body),
-               *(Part(f"{told} of {head}", of_layer(m, head, "maml"),
-                      below(CHANGED))
-                 for m, told in JUDGED.items())),
+              f"{paper.CHANGED}, in CCA and in debiased CKA",
+              (*as_it_was(JUDGED), *(Part(f"{told} of {head}", of_layer(m, head, "maml"), below(paper.CHANGED))
+                                     for m, told in JUDGED.items())),
               "The study holds no similarity of MAML before against after adaptation.", ("similarity-figure",),
               digits=2, counted="captured tasks"),
         Claim("R3", "Both hold from early in training", "R1 and R2 at 1/3, 2/3 and all of training",
@@ -105,9 +90,7 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               "reuse prevails, yet inner steps change representations more broadly than meta-training does",
               "Goerttler and Obermayer (2021), abstract", "few-shot images; a later reading of the question of R2",
               f"every layer of the body lies above {SIMILAR} and stands out from its null, by value and by ranks (the "
-              "bound of R2; no figure is printed)",
-              tuple(Part(f"{told} of {k}", of_layer(m, k, "maml"), kept, of_layer(f"{m}_null", k, "maml"))
-                    for m, told in paper.DISSIMILARITIES.items() for k in body),
+              "bound of R2; no figure is printed)", as_it_was(paper.DISSIMILARITIES),
               "The study holds no dissimilarities of images before and after adaptation.", ("similarities",), digits=2,
               beside=tuple(Told(f"{told} of {head}", of_layer(m, head, "maml"))
                            for m, told in paper.DISSIMILARITIES.items())))

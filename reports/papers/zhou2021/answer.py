@@ -11,6 +11,7 @@ from reports.evidence import Evidence
 from reports.papers.zhou2021 import claims as of
 from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, main_of, plain_of, series
 from reports.probing.clusters import of_one_domain
+from reports.probing.questions import accuracy
 from reports.quantities import q
 from reports.study.study import Answer
 from reports.verdicts import Judgement
@@ -48,7 +49,7 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
     main, made = main_of(evidence), evidence.made
     gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
     told = [f"{with_interval(found, 1, ' points', signed=True)} over {over}" for over, found in gains.items() if found]
-    own = with_interval(q("accuracy", learner=main).read(evidence), 1, " %")
+    own = with_interval(accuracy(main).read(evidence), 1, " %")
     over = "" if of_one_domain(evidence) else " over all domains"
     several = " Only the gain over MAML, continued, is that of several initialisations alone." * (len(told) > 1)
     yield f"On {made.task} tasks of {made.data_name}, " + (
@@ -77,7 +78,7 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
 
 def _symmetric(evidence: Evidence) -> Iterator[str]:
     told = []
-    for key, by in ((main := main_of(evidence), "the paper's clusters"), (of.symmetric_of(main), "a symmetric head's")):
+    for key, by in ((main := main_of(evidence), "the paper's clusters"), (main + of.SYMMETRIC, "a symmetric head's")):
         over = gain(key, CONTINUED).read(evidence)
         rand = q("adjusted_rand", learner=key, view="assignment").read(evidence)
         if over is None:
@@ -90,9 +91,9 @@ def _symmetric(evidence: Evidence) -> Iterator[str]:
 
 def _figure(evidence: Evidence) -> Figure:
     main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
-    keys = dict.fromkeys((BASE, plain_of(evidence), main, of.symmetric_of(main), LARGE))
+    keys = dict.fromkeys((BASE, plain_of(evidence), main, main + of.SYMMETRIC, LARGE))
     names, keys = tuple(place or "all" for place in places), [key for key in keys if key in evidence.learners]
-    levels = [series(key, label_of(key), (q("accuracy", learner=key, group=at) for at in places)) for key in keys]
+    levels = [series(key, label_of(key), (accuracy(key, group=at) for at in places)) for key in keys]
     gains = [series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
     return Figure(
         "accuracy-figure", "Test accuracy of each learner, and the gain of TSA-MAML, on all domains together and each.",

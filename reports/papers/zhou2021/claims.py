@@ -13,7 +13,7 @@ from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
 from reports.names import colour_of
 from reports.probing.clusters import apart, favourite, of_one_domain
-from reports.probing.questions import untaught
+from reports.probing.questions import accuracy, untaught
 from reports.quantities import Computed, Quantity, Query, q
 from reports.wording import number
 
@@ -32,15 +32,17 @@ _SHORT = {CONTINUED: "continued", BASE: "MAML"}
 _GAIN: dict[str, Any] = {"lead": "gain over MAML, and over MAML (continued)", "unit": " points", "signed": True}
 _RULE = ("TSA-MAML's gain over the MAML that it starts from, and over that MAML trained on for as many outer steps, is "
          "above 0")
-_SYMMETRIC = "-symmetric"  # what the key of TSA-MAML with clusters found under a symmetric head ends in
-_OF_SEVERAL, _OF_ONE = ("Z1", "Z2", "Z4"), ("Z5", "Z6")  # claims on data of several domains, and of one
+SYMMETRIC = "-symmetric"  # what the key of TSA-MAML with clusters found under a symmetric head ends in
+# claims on data of several domains, and of one, and what is said of them on the other
+_ON_SEVERAL = ("Z1", "Z2", "Z4"), "These data are of one domain; the claim is on several, as --data mixture:A,B gives."
+_ON_ONE = ("Z5", "Z6"), "The claim is on CIFAR-FS, one domain; --preset paper-cifar-fs measures it."
 _GAINS = {"Z5": {(5, 1): 1.09, (5, 5): 2.46, (10, 1): 1.29, (10, 5): 2.81},
           "Z6": {(5, 1): 0.75, (5, 5): 0.77, (10, 1): 2.21, (10, 5): 2.48}}  # the paper's, by way and shot: Table 2
 _NOBODY, _UP, _DOWN = Computed(lambda _: None), above(0, "above 0", "below 0"), below(0, "below 0", "above 0")
 
 def look_of(key: str) -> tuple[str, str, str]:
     """Return label, colour and marker of a learner."""
-    if key.endswith(_SYMMETRIC):
+    if key.endswith(SYMMETRIC):
         return "TSA-MAML (symmetric head)", "#d55e00", "v"
     return _LOOKS.get(key, (f"TSA-MAML, m = {m_of(key)}", colour_of("tsa_maml"), "D"))
 
@@ -54,12 +56,8 @@ def series(key: str, label: str, quantities: Iterable[Quantity | None], line: st
 
 def m_of(key: str) -> int:
     """Return how many initialisations a learner has."""
-    count = key[1:].removesuffix(_SYMMETRIC)
+    count = key[1:].removesuffix(SYMMETRIC)
     return int(count) if count.isdigit() else 1
-
-def symmetric_of(main: str) -> str:
-    """Return the key of TSA-MAML with as many clusters as another, found under a symmetric head."""
-    return main + _SYMMETRIC
 
 def swept(evidence: Evidence) -> list[str]:
     """Return the learners with clusters as the paper has them, and MAML continued, which has one."""
@@ -67,7 +65,8 @@ def swept(evidence: Evidence) -> list[str]:
 
 def main_of(evidence: Evidence) -> str:
     """Return the TSA-MAML that all but the sweep is measured on: the first of several initialisations."""
-    return next((key for key in (*evidence.made.learner_keys, *evidence.learners) if m_of(key) > 1), "m3")
+    every = (*(one.key for one in evidence.made.learners), *evidence.learners)
+    return next((key for key in every if m_of(key) > 1), "m3")
 
 def plain_of(evidence: Evidence) -> str:
     """Return the MAML that TSA-MAML is compared with: trained for as long, or else its base."""
@@ -75,8 +74,7 @@ def plain_of(evidence: Evidence) -> str:
 
 def gain(key: str, over: str, group: str = "", view: str = "") -> Quantity:
     """Return by how much a learner is more accurate than another, on a domain or, with "", on all together."""
-    one, other = (q("accuracy", learner=who, group=group, view=view) for who in (key, over))
-    return one - other
+    return accuracy(key, group=group, view=view) - accuracy(over, group=group, view=view)
 
 def breaks_the_theorem(evidence: Evidence) -> str:
     """Return why the bound says nothing of these learners, or "" where nothing contradicts its condition."""
@@ -88,16 +86,14 @@ def breaks_the_theorem(evidence: Evidence) -> str:
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims, put to these learners and domains; those that are on other data than these say so."""
-    found, one = (*_of_domains(evidence), *_of_one(evidence), *_of_learners(evidence)), of_one_domain(evidence)
-    lacking, told = (_OF_SEVERAL, "These data are of one domain; the claim is on several, as --data mixture:A,B gives."
-        ) if one else (_OF_ONE, "The claim is on CIFAR-FS, one domain; --preset paper-cifar-fs measures it.")
+    lacking, told = _ON_SEVERAL if of_one_domain(evidence) else _ON_ONE
     def put(claim: Claim) -> Claim:
         if claim.id in lacking:
             nobody = (replace(claim.parts[0], quantity=_NOBODY),)
             return replace(claim, parts=nobody, beside=(), evidence=(), needs=told)
         learned = None if claim.id == "Z10" else lambda asked: untaught(asked, MARGIN, BASE, control=False)
         return replace(claim, presupposes=learned)  # (Z10 is of a formula)
-    return tuple(map(put, found))
+    return tuple(map(put, (*_of_domains(evidence), *_of_one(evidence), *_of_learners(evidence))))
 
 def _of_domains(evidence: Evidence) -> Iterator[Claim]:
     main, plain, trained = main_of(evidence), plain_of(evidence), evidence.trained_steps
@@ -152,8 +148,10 @@ def _of_one(evidence: Evidence) -> Iterator[Claim]:
             beside=_levels(evidence, view) * asked, **_GAIN)
 
 def _levels(evidence: Evidence, view: str = "") -> tuple[Told, ...]:
-    keys = dict.fromkeys((BASE, plain_of(evidence), main_of(evidence)))
-    return tuple(Told(label_of(k), q("accuracy", learner=k, view=view), unit=" %", signed=False) for k in keys)
+    return tuple(_level(key, view) for key in dict.fromkeys((BASE, plain_of(evidence), main_of(evidence))))
+
+def _level(key: str, view: str = "") -> Told:
+    return Told(label_of(key), accuracy(key, view=view), unit=" %", signed=False)
 
 def _of_learners(evidence: Evidence) -> Iterator[Claim]:
     main, plain = main_of(evidence), plain_of(evidence)
@@ -169,8 +167,7 @@ def _of_learners(evidence: Evidence) -> Iterator[Claim]:
         "72.68, 69.73, 54.18 against 72.84, 74.80, 56.86", "Section 5.1",
         "Aircraft, Birds, Fungi; seven layers, about 3× the parameters", "it is below 0 on all domains together",
         (Part("larger less TSA-MAML", gain(LARGE, main), _DOWN),), "The study holds no MAML with a larger network.",
-        ("accuracy-figure", "accuracy"), unit=" points", signed=True, remark=_size,
-        beside=(Told(label_of(LARGE), q("accuracy", learner=LARGE), unit=" %", signed=False),))
+        ("accuracy-figure", "accuracy"), unit=" points", signed=True, remark=_size, beside=(_level(LARGE),))
     yield Claim("Z9", "TSA-MAML's initialisation is nearer to the task's optimum",
         "mean squared distance from the (assigned) initialisation to the task's optimum, and its difference",
         "smaller for TSA-MAML", "Sections 3.2, 4.1", "argued", "it is smaller, for both estimates of the optimum",
@@ -203,7 +200,7 @@ def _sweep(evidence: Evidence) -> tuple[Part, ...]:
     stable = within(-MARGIN, MARGIN, "stable", "not stable")
     return (*(Part(f"gain with m = {m_of(key)}", gain(key, CONTINUED), _UP) for key in flat),
             *(Part(f"change to m = {m_of(key)}", gain(key, flat[0]), stable) for key in flat[1:]),
-            *([Part("change to another m", _NOBODY, stable)] if len(flat) == 1 else []))
+            *[Part("change to another m", _NOBODY, stable)] * (len(flat) == 1))
 
 def _growth(evidence: Evidence, terms: Iterable[Query]) -> Reading:
     found = [term.read(evidence) for term in terms]

@@ -10,6 +10,7 @@ from reports.papers.zhou2021 import claims as of
 from reports.papers.zhou2021.claims import BASE, CONTINUED, DISTANCES, LARGE, gain, label_of, look_of, m_of, main_of
 from reports.probing import blocks, clusters
 from reports.probing.curves import step_curves
+from reports.probing.questions import accuracy
 from reports.quantities import q
 from reports.study.study import Cite, Section
 from reports.wording import count, listed
@@ -27,6 +28,7 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
     """Return the sections after the claims; the study's own works stand first in the references, in its order."""
     main, sweep, alone = main_of(evidence), sorted(of.swept(evidence), key=m_of), clusters.of_one_domain(evidence)
     ms = listed([str(m_of(key)) for key in sweep]) or "none"
+    looks = {key: look_of(key) for key in (BASE, of.plain_of(evidence), main)}
     found = (
         Section("accuracy-section", "Accuracy by domain", details=_accuracies(evidence, sweep), text=(
             "MAML, continued, is trained on from MAML as TSA-MAML is, for as many outer steps, of which each of m "
@@ -44,18 +46,20 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
             "by their initialisation: that says something of domains only where a group has one colour.",),
             glossary=(("trustworthiness", "1 when all neighbours in the plane are true neighbours, else lower [6]"),),
             blocks=(clusters.embedded(evidence, main, "TSA-MAML", _PLANES),)),
-        Section("steps-section", "More and more inner steps", blocks=(_curves(evidence),), text=(
-            "After many, a learner may fit its few images too closely (claim Z3).",)),
+        Section("steps-section", "More and more inner steps", text=(
+            "After many, a learner may fit its few images too closely (claim Z3).",),
+            blocks=(step_curves(evidence, looks, list(looks)[-2:],
+                                "Light bands: quartiles of tasks (not for MAML before it was continued)."),)),
         Section("sweep-section", "How many initialisations", blocks=(_sweep(evidence, sweep),), text=(
             f"Trained with m = {ms}; all else on this page is about {label_of(main)} (claim Z7).",)),
         _bound(evidence))
     out = ("agreement-section", "embedding-section") * alone
-    out += ("symmetric-section",) * (of.symmetric_of(main) not in evidence.learners)
+    out += ("symmetric-section",) * (main + of.SYMMETRIC not in evidence.learners)
     return tuple(one for one in found if one.name not in out)
 
 def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
     main = main_of(evidence)
-    keys = (BASE, *sweep, of.symmetric_of(main), LARGE)
+    keys = (BASE, *sweep, main + of.SYMMETRIC, LARGE)
     pairs = ((main, CONTINUED), (LARGE, CONTINUED), (CONTINUED, BASE), (main, BASE), (LARGE, main))
     sizes = {one.key: (f"{m_of(one.key)} × " * (m_of(one.key) > 1) + f"{one.parameters:,} parameters",)
              for one in evidence.made.learners if one.parameters}
@@ -68,7 +72,7 @@ def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
 def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pairs: Iterable[tuple[str, ...]],
            under: Mapping[str, tuple[str, ...]], notes: tuple[str, ...] = ()) -> Grid:
     places = ("", *evidence.distinct("group", "accuracy"))
-    levels = (Line(label_of(key), tuple(Said(q("accuracy", learner=key, group=at)) for at in places),
+    levels = (Line(label_of(key), tuple(Said(accuracy(key, group=at)) for at in places),
                    under.get(key, ())) for key in keys)
     gains = (Line(f"{label_of(key)} − {label_of(over)}",
                   tuple(Said(gain(key, over, at), signed=True) for at in places), ("paired, points",))
@@ -77,7 +81,7 @@ def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pai
 
 def _sweep(evidence: Evidence, sweep: list[str]) -> Figure:
     main, ms, axis = main_of(evidence), tuple(str(m_of(key)) for key in sweep), "Number m of initialisations"
-    levels = of.series(main, "", (q("accuracy", learner=key) for key in sweep), "-")
+    levels = of.series(main, "", (accuracy(key) for key in sweep), "-")
     gains = of.series(main, "", (gain(key, CONTINUED) if key != CONTINUED else None for key in sweep))
     panels = (Dots("Test accuracy, all domains (%)", ms, (levels,), axis=axis),
               Dots("Gain over m = 1 (points, paired)", ms, (gains,), axis=axis, line=(0.0, "")))
@@ -86,7 +90,7 @@ def _sweep(evidence: Evidence, sweep: list[str]) -> Figure:
 
 def _symmetric(evidence: Evidence) -> Section:
     main = main_of(evidence)
-    both = {key: label_of(key) for key in (main, of.symmetric_of(main))}
+    both = {key: label_of(key) for key in (main, main + of.SYMMETRIC)}
     pairs = (*((key, over) for over in (BASE, CONTINUED) for key in both), tuple(reversed(both)))
     return Section("symmetric-section", "Clusters that follow the domain, not the order of labels",
         ("Which class of a task has which label is chance, but it decides the gradient of the head and through it that "
@@ -98,11 +102,6 @@ def _symmetric(evidence: Evidence) -> Section:
          _table(evidence, "symmetric-gains", "Test accuracy (%) of both kinds of clusters, and what is gained.", both,
                 pairs, {})),
         (clusters.by_kind(evidence, "symmetric-clusters", both, "TSA-MAML"),))
-
-def _curves(evidence: Evidence) -> Figure:
-    looks = {key: look_of(key) for key in (BASE, of.plain_of(evidence), main_of(evidence))}
-    return step_curves(evidence, looks, [key for key in looks if key != BASE or len(looks) < 3],
-                       "Light bands: quartiles of tasks (not for MAML before it was continued).")
 
 def _bound(evidence: Evidence) -> Section:
     keys, curves, lines, notes = dict.fromkeys((of.plain_of(evidence), main_of(evidence))), [], [], []

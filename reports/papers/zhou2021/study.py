@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from reports.made import Differs
 from reports.papers.zhou2021.answer import answer
-from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, claims, label_of, symmetric_of
+from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, SYMMETRIC, claims, label_of
 from reports.papers.zhou2021.sections import sections
 from reports.probing.clusters import WORKS
 from reports.study.options import Numbers, Options, Switch
@@ -72,7 +72,7 @@ def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
     both = {"iterations": options.iterations + options.more_iterations, "blocks": 6, "filters": _wider}  # not 4
     swept = (Learner(f"m{m}", label_of(f"m{m}"), "tsa_maml", BASE, settings={**more, "clusters": m},
                      folder=f"tsa_maml-m{m}") for m in options.sweep)
-    even = symmetric_of(f"m{options.sweep[0]}")
+    even = f"m{options.sweep[0]}{SYMMETRIC}"
     mended = Learner(even, label_of(even), "tsa_maml", BASE, folder=f"tsa_maml-{even}",
                      settings={**more, "clusters": options.sweep[0], "symmetric_head": True})
     large = Learner(LARGE, label_of(LARGE), "maml", settings=both, folder="maml-large")
@@ -86,7 +86,7 @@ def _measurements(options: Zhou2021Options) -> tuple[Measurement, ...]:
     alone = Measurement("accuracy", three, amount=options.one_query_tasks, options={"norm": "one-query"})
     return (Measurement("group_accuracy", tuple(one.key for one in _learners(options)), amount=options.tasks),
             Measurement("steps", three, amount=some),
-            Measurement("clusters", (main, symmetric_of(main)), amount=options.group_tasks, options=fit),
+            Measurement("clusters", (main, main + SYMMETRIC), amount=options.group_tasks, options=fit),
             Measurement("embedding", (main,), amount=some) if several else alone,
             Measurement("bound", (plain, main), amount=options.bound_tasks))
 
@@ -107,7 +107,7 @@ _UNLIKE = (Differs("data", "Aircraft, Birds and Fungi (or Cars) of 84 × 84; CIF
            Differs("norms' shifts of each initialisation", "begin at 0 (code)", "begin as MAML left them"),
            Differs("larger network", "seven layers, about 3 times the size", "six blocks of 1.5 times the filters"),
            Differs("tasks behind curves over the inner steps", "1,000", "300 or as many as were asked for"))
-STUDY = Study(name="zhou2021", title="Do tasks fall into groups, and does an initialisation each help?",
+ZHOU2021 = Study(name="zhou2021", title="Do tasks fall into groups, and does an initialisation each help?",
     summary="Do tasks from several domains fall into groups, and does an initialisation for each group help?",
     question="When tasks come from several domains, do the parameters that MAML adapts to them fall into groups by "
     "domain, and does an initialisation for each help? The study of Zhou et al. (2021) [1], made again on this data.",

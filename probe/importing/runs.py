@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
-from reports.made import Differs
 from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from trainers.command import option_words
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.files import alone_in
-from trainers.network_config import AnyNetwork, ModuleConfig
+from trainers.network_config import ModuleConfig
 from trainers.run import RunFolder
 
-__all__ = ["ELSEWHERE", "UNKNOWN", "as_run", "import_command", "imported_note", "is_imported", "known_settings"]
-
-UNKNOWN = frozenset(
-    {
-        "iterations",
-        "meta_batch",
-        "n_query",
-        "schedule",
-        "clip",
-        "outer_lr",
-        "val_tasks",
-        "val_every",
-        "precision",
-        "like",
-    }
-)
-"""Settings of a training that an imported checkpoint does not know; what its config says of them is a default."""
-
-ELSEWHERE = Differs("training", "as in the paper", "elsewhere: its steps, tasks and rates are not known here")
-
-_KNOWN = ("algorithm", "data", "n_way", "n_shot", "seed", "inner_lr", "inner_steps", "norm", "adapt_norm", "image_size")
-_KNOWN += ("colour", "filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_input")
+__all__ = ["as_run", "import_command", "is_imported"]
 
 
 def is_imported(checkpoint: Checkpoint) -> bool:
@@ -85,49 +63,17 @@ def as_run(path: Path, data: str | None = None) -> Path:
     return folder.path
 
 
-def imported_note(label: str, checkpoint: Checkpoint) -> str:
-    """Return what a page says of a learner that was trained elsewhere."""
-    told = checkpoint.provenance
-    return (
-        f"{label} was imported from {told['imported']} (SHA-256 of its tensors {str(told['imported_sha256'])[:12]}…), "
-        f"trained elsewhere, and taken for {checkpoint.config.algorithm}; the untrained network: {told['began']}."
-    )
-
-
-def known_settings(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that an imported checkpoint was told, out of all."""
-    return {name: value for name, value in config.items() if name in _KNOWN}
-
-
 def import_command(checkpoint: Checkpoint, out: str) -> str:
     """Return the command line that imports a checkpoint, as far as the checkpoint knows it."""
     config, network, told = checkpoint.config, checkpoint.network_config, checkpoint.provenance
-    words = ["metaprobe", "import", str(told["imported"]), *_network_words(network)]
-    words += [
-        "--n-way",
-        str(config.n_way),
-        "--image-size",
-        str(network.image_size),
-        "--channels",
-        str(network.channels),
-    ]
-    words += [
-        "--inner-lr",
-        f"{config.inner_lr:g}",
-        "--inner-steps",
-        str(config.inner_steps),
-        "--n-shot",
-        str(config.n_shot),
-    ]
-    words += ["--algorithm", config.algorithm, "--norm", config.norm, "--data", config.data]
+    words = ["metaprobe", "import", str(told["imported"]), "--network", network.name]
+    if isinstance(network, ModuleConfig) and network.arguments:
+        words += ["--network-args", *(f"{name}={value!r}" for name, value in network.arguments.items())]
+    options = {"n_way": config.n_way, "image_size": network.image_size, "channels": network.channels}
+    options |= {"inner_lr": f"{config.inner_lr:g}", "inner_steps": config.inner_steps, "n_shot": config.n_shot}
+    words += option_words(options | {"algorithm": config.algorithm, "norm": config.norm, "data": config.data})
     words += [] if config.adapt_norm else ["--no-adapt-norm"]
     words += ["--seed", str(config.seed)] if config.seed != TrainConfig.seed else []
     if not str(told["began"]).startswith("drawn"):
         words += ["--start", str(told["began"]).rpartition(" ")[0]]
     return shlex.join([*words, "--out", f"{out.removesuffix('.run')}.safetensors"])
-
-
-def _network_words(network: AnyNetwork) -> list[str]:
-    words = ["--network", network.name]
-    args = network.arguments if isinstance(network, ModuleConfig) else {}
-    return [*words, "--network-args", *(f"{name}={value!r}" for name, value in args.items())] if args else words
