@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro.conf
+from tyro.constructors import PrimitiveConstructorSpec
 
 from trainers.errors import MetaprobeError
 from trainers.families import Like
@@ -38,6 +39,26 @@ __all__ = [
 _DECIDING = ("sinusoid", "tasks")  # data that decide what a task is
 
 Precision = Literal["float32", "tf32", "bf16"]
+
+
+def _joined(kind: type[int] | type[float], metavar: str) -> PrimitiveConstructorSpec[Any]:
+    """Return how the command line says several numbers: "256,128"."""
+
+    def read(words: list[str]) -> tuple[Any, ...]:
+        try:
+            return tuple(kind(word) for word in words[0].split(",") if word.strip())
+        except ValueError:
+            raise ValueError(f"must be numbers joined by commas; got {words[0]!r}") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value or ()))],
+    )
+
+
 Colour = Literal["grey", "rgb"]
 Clustered = Literal["all", "body", "head"]
 AssignTo = Literal["centres", "initialisations"]
@@ -111,7 +132,7 @@ class TrainConfig:
         ),
     ] = None
     """Network and norms as that paper's code has them; options that are given win. It leaves inner_lr alone, and lacks
-    arnold2021's norm scales drawn from U(0, 1), antoniou2019's leaky ReLU and what MAML++ has a step."""
+    antoniou2019's leaky ReLU and what MAML++ has a step."""
     norm_affine: Annotated[
         NormAffine | None, tyro.conf.arg(metavar="{both,shift,none}", help_behavior_hint="(default: both)")
     ] = None
@@ -132,7 +153,12 @@ class TrainConfig:
     ] = None
     """Channels of a convolution; units of a hidden layer, where samples are feature vectors (40 there)."""
     blocks: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4)")] = None
-    """Convolution blocks, those after the fourth keep the size of their feature map; or hidden layers (2)."""
+    """Convolution blocks, those after the fourth keep the size of their feature map; or hidden layers (2). 0 is softmax
+    regression on the pixels."""
+    linnet: Annotated[tuple[int, ...], _joined(int, "N,N,…"), tyro.conf.arg(help_behavior_hint="(default: none)")] = (
+        field(default=(), metadata=LATER)
+    )
+    """Linear layers of these widths between features and head, without activation (arnold2021), as 256,128,64,64."""
     downsample: Annotated[
         Downsample | None,
         tyro.conf.arg(
@@ -163,7 +189,8 @@ class TrainConfig:
     """What an update rule's learned rates start from."""
     rates_clamp: Annotated[
         tuple[float, float] | None,
-        tyro.conf.arg(metavar="LOW HIGH", help_behavior_hint="(meta_sgd; default: no limits)"),
+        _joined(float, "LOW,HIGH"),
+        tyro.conf.arg(help_behavior_hint="(meta_sgd; default: no limits)"),
     ] = None
     """Limits that learned rates are kept in."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
@@ -228,7 +255,7 @@ class TrainConfig:
         least |= {"val_query": 1}
         if self.loss == "mse" or self.data.partition(":")[0] in _DECIDING:
             least["n_way"] = 1
-        least |= {name: 1 for name in ("filters", "blocks", "image_size", "clusters", "cluster_tasks")}
+        least |= {name: 1 for name in ("filters", "image_size", "clusters", "cluster_tasks")} | {"blocks": 0}
         least |= {"cluster_steps": 1, "label_orders": 1}
         most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
         most |= {"cluster_steps": MOST_STEPS, "label_orders": 1000}
@@ -236,8 +263,9 @@ class TrainConfig:
             check_whole(name, getattr(self, name), low, most.get(name))
         for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start"):
             check_rate(name, getattr(self, name))
-        if self.rates_clamp is not None and not -math.inf < self.rates_clamp[0] < self.rates_clamp[1] < math.inf:
-            raise MetaprobeError(f"--rates-clamp needs two numbers, the lower one first; got {self.rates_clamp}")
+        clamp = self.rates_clamp
+        if clamp is not None and not (len(clamp) == 2 and -math.inf < clamp[0] < clamp[1] < math.inf):
+            raise MetaprobeError(f"--rates-clamp needs two numbers, the lower one first; got {clamp}")
         if self.update_rule == "sgd":  # one spelling for one run
             object.__setattr__(self, "update_rule", None)
         for name in ("data", "base"):

@@ -46,7 +46,7 @@ def _finn2017(channels: int, size: int) -> dict[str, Any]:
 
 def _arnold2021(channels: int, size: int) -> dict[str, Any]:
     """Return Sha-Lab/kfo's and learn2learn's networks (cnn4.py)."""
-    norm = {"norm_affine": "both", "norm_epsilon": 1e-5}
+    norm = {"norm_affine": "both", "norm_epsilon": 1e-5, "norm_scale_start": "uniform"}
     if size >= _LARGE:
         large = {"downsample": "max-pool", "filters": 64, "head_input": "flatten", "head_start": "glorot"}
         return large | norm
@@ -85,7 +85,7 @@ FAMILIES: dict[Like, Family] = {
         "Sha-Lab/kfo and learn2learn",
         True,
         _arnold2021,
-        ("norm scales drawn from U(0, 1)", "the larger max-pools of networks of fewer than four blocks at 84 pixels"),
+        ("the larger max-pools of networks of fewer than four blocks at 84 pixels",),
     ),
     "antoniou2019": Family(
         "AntreasAntoniou/HowToTrainYourMAMLPytorch",
@@ -117,8 +117,10 @@ def network_options(config: TrainConfig, channels: int, size: int, name: str = "
     """
     if name == "mlp":
         return _mlp_options(config)
-    own = (_of_none if config.like is None else FAMILIES[config.like].network)(channels, size)
-    names = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_start", "head_input")
+    own = dict((_of_none if config.like is None else FAMILIES[config.like].network)(channels, size))
+    names = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_start", "head_input", "linnet")
+    if config.blocks == 0:  # the head reads the pixels
+        own |= {"downsample": "none", "head_input": None}
     return {**own, **{name: told for name in names if (told := getattr(config, name)) is not None}}
 
 
@@ -129,5 +131,5 @@ def _mlp_options(config: TrainConfig) -> dict[str, Any]:
     told += ["norm"] * (config.norm != "transductive")
     if told:
         raise MetaprobeError(f"{flag_of(told[0])} is of convolutions, and {config.data} trains an mlp; leave it out")
-    own = {"filters": config.filters or 40, "blocks": config.blocks or 2, "head_start": config.head_start or "glorot"}
-    return own | {"downsample": "none"}
+    own = {"filters": config.filters or 40, "blocks": 2 if config.blocks is None else config.blocks}
+    return own | {"head_start": config.head_start or "glorot", "downsample": "none", "linnet": config.linnet}

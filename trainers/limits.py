@@ -54,14 +54,16 @@ def check_rate(name: str, value: float | None) -> None:
 
 
 def parameters_of(shape: NetworkConfig) -> int:
-    """Return how many numbers the weights of a network are, by its shape alone; of a conv4's head, those of a pixel."""
-    filters = shape.filters
+    """Return how many numbers the weights of a network are, by its shape alone; what reads a map, those of a pixel."""
+    filters, body = shape.filters, 0
+    last = (*shape.linnet, shape.n_way)
     if shape.name == "mlp":
-        widths = (shape.channels, *[filters] * shape.blocks, shape.n_way)
-        return sum((one + 1) * other for one, other in itertools.pairwise(widths))
-    affine = {"both": 2, "shift": 1, "none": 0}[shape.norm_affine]
-    body = 9 * shape.channels * filters + (shape.blocks - 1) * 9 * filters**2 + affine * shape.blocks * filters
-    return body + shape.n_way * (filters + 1)
+        last = (*[filters] * shape.blocks, *last)
+    elif shape.blocks:
+        affine = {"both": 2, "shift": 1, "none": 0}[shape.norm_affine]
+        body = 9 * shape.channels * filters + (shape.blocks - 1) * 9 * filters**2 + affine * shape.blocks * filters
+    first = filters if body else shape.channels * shape.image_size**2
+    return body + sum((one + 1) * other for one, other in itertools.pairwise((first, *last)))
 
 
 def bytes_of_tasks(shape: AnyNetwork, samples: int, tasks: int, at_once: int) -> int:
@@ -75,6 +77,7 @@ def bytes_of_tasks(shape: AnyNetwork, samples: int, tasks: int, at_once: int) ->
     """
     images, pixels = shape.n_way * samples, tasks * shape.channels * shape.image_size**2
     filters, downsample = getattr(shape, "filters", 0), getattr(shape, "downsample", "")  # of a module nobody knows
+    filters *= getattr(shape, "blocks", 0) > 0
     halved = shape.image_size // 2 if downsample == "stride" else shape.image_size
     return _FLOAT * images * (pixels + at_once * filters * halved**2)
 

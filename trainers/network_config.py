@@ -12,7 +12,7 @@ from trainers.limits import fits_float32
 from trainers.plain import LATER, completed, from_mapping
 
 __all__ = ["Downsample", "HeadInput", "HeadStart", "ModuleConfig", "ModuleNorm", "NetworkConfig", "Norm", "NormAffine"]
-__all__ += ["AnyNetwork", "TestNorm", "network_as_told", "network_from"]
+__all__ += ["AnyNetwork", "ScaleStart", "TestNorm", "network_as_told", "network_from"]
 
 Norm = Literal["transductive", "non-transductive"]
 ModuleNorm = Literal["transductive", "non-transductive", "running"]
@@ -21,8 +21,10 @@ Downsample = Literal["stride", "max-pool", "none"]
 NormAffine = Literal["both", "shift", "none"]
 HeadStart = Literal["glorot", "normal"]
 HeadInput = Literal["flatten", "mean"]
+ScaleStart = Literal["ones", "uniform"]
 
 _MOST_ARGUMENTS = 10_000  # characters
+_MOST_LINEAR, _WIDEST = 64, 65_536
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class NetworkConfig:
     "non-transductive", those of the task's support set, so that no query sees another. ("one-query", the support set
     and that one query as Zhou et al. 2021 have it, is a way of testing, see `trainers.evaluate`.)
 
+    Without blocks the head reads the images themselves: softmax regression.
+
     Of an "mlp", `channels` are the features of a sample, `filters` the units of a hidden layer, `blocks` the hidden
     layers and `n_way` the outputs; `image_size` is 1, and it has no norms.
 
@@ -42,6 +46,9 @@ class NetworkConfig:
         head_start: how the head's weights are drawn: Glorot uniform, or from N(0, 1).
         head_input: what the head reads of the last feature map: all of it, or its mean over positions. None where that
             is as `downsample` has it: flattened after max-pools, the mean otherwise; `reads` says which.
+        linnet: widths of linear layers between what the head reads and the head, without activation (Arnold et al.
+            2021, section 3).
+        norm_scale_start: how the norms' scales are drawn: all 1, or from U(0, 1).
     """
 
     name: str
@@ -56,30 +63,46 @@ class NetworkConfig:
     norm_epsilon: float = field(default=1e-5, metadata=LATER)
     head_start: HeadStart = field(default="glorot", metadata=LATER)
     head_input: HeadInput | None = field(default=None, metadata=LATER)
+    linnet: tuple[int, ...] = field(default=(), metadata=LATER)
+    norm_scale_start: ScaleStart = field(default="ones", metadata=LATER)
 
     def __post_init__(self) -> None:
         most_of = {"n_way": 65_536, "channels": 4096, "image_size": 4096, "filters": 4096, "blocks": 64}
-        for name, most in most_of.items():
-            if not 1 <= getattr(self, name) <= most:  # also what a damaged file may ask for
-                raise MetaprobeError(f"a network's {name} must be from 1 to {most}; got {getattr(self, name)}")
+        for name, most in most_of.items():  # also what a damaged file may ask for
+            if not (least := 0 if name == "blocks" else 1) <= getattr(self, name) <= most:
+                told = f"must be from {least} to {most}; got {getattr(self, name)}"
+                raise MetaprobeError(f"a network's {name} {told}")
+        if len(self.linnet) > _MOST_LINEAR or not all(0 < width <= _WIDEST for width in self.linnet):
+            told = f"takes at most {_MOST_LINEAR} widths from 1 to {_WIDEST}; got {', '.join(map(str, self.linnet))}"
+            raise MetaprobeError(f"a network's linnet {told}")
         if self.name == "mlp" and (self.image_size, self.downsample) != (1, "none"):
             got = f"got {self.image_size} and {self.downsample!r}"
             raise MetaprobeError(f"an mlp's image_size is 1 and its downsample 'none', it takes vectors; {got}")
         if not fits_float32(self.norm_epsilon):
             told = f"must be above 0 and finite in float32; got {self.norm_epsilon}"
             raise MetaprobeError(f"a network's norm_epsilon {told}")
-        if self.head_input == _reads(self.downsample):  # one spelling for one network
+        if self.blocks == 0 and self.head_input == "mean":
+            raise MetaprobeError("without blocks the head reads all pixels; leave head_input out, or say 'flatten'")
+        if self.head_input == self._usual:  # one spelling for one network
             object.__setattr__(self, "head_input", None)
 
     @property
     def reads(self) -> HeadInput:
         """What the head reads of the last feature map."""
-        return self.head_input or _reads(self.downsample)
+        return self.head_input or self._usual
+
+    @property
+    def _usual(self) -> HeadInput:
+        return _reads(self.downsample) if self.blocks else "flatten"
 
     @property
     def told(self) -> str:
         """The network in a few words."""
-        return f"{self.name}, {self.filters} filters, {self.downsample}"
+        blocks = "" if self.blocks == 4 else f", {self.blocks} blocks"
+        body = (
+            f"{self.name}{blocks}, {self.filters} filters, {self.downsample}" if self.blocks else "softmax regression"
+        )
+        return f"{body}, linear layers of {', '.join(map(str, self.linnet))}" if self.linnet else body
 
 
 @dataclass(frozen=True)
@@ -151,7 +174,7 @@ def network_as_told(values: Mapping[str, Any]) -> dict[str, Any]:
     if "parameters" in values:
         return dict(values)
     told = completed(NetworkConfig, values)
-    told.setdefault("head_input", _reads(told.get("downsample")))
+    told.setdefault("head_input", _reads(told.get("downsample")) if told.get("blocks") else "flatten")
     return told
 
 

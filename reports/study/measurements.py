@@ -21,7 +21,10 @@ from analyses.steps import step_curves
 from analyses.table import Table
 from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of, group_accuracy
+from analyses.testing.reuse import reuse_table
 from analyses.testing.timing import time_learners
+from analyses.theory.rows import logistic_rows, scalar_rows
+from analyses.update_map import update_map
 from analyses.weight_distance import weight_distance
 from probe.capturing import capture_checkpoint
 from trainers.adapt import layers_of
@@ -139,6 +142,13 @@ def _freezing(
     return freeze(on.path, on.data, on.plan, progress=on.bar.reach, **how)
 
 
+def _reuse(on: Subject) -> Table:
+    # with its own untrained network, whose rows are left out: those of a study's learners may be of other networks
+    body, steps = layers_of(on.checkpoint.network())[:-1], on.checkpoint.adaptation.steps
+    table = freeze(on.path, on.data, on.plan, frozen=((), body), nil_head=True, progress=on.bar.reach)
+    return Table.of(row for row in table.rows if row.algorithm != "random") + reuse_table(table, body, steps)
+
+
 def _curves(on: Subject) -> Table:
     rows = learning_curves(RunFolder(on.path.parent.parent)).rows
     return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
@@ -168,6 +178,10 @@ KINDS: dict[str, Kind] = {
     "dissimilarity": Kind(
         lambda on, test_steps=None: dissimilarity(on.path, on.data, on.plan, test_steps, on.counted(on.tasks))
     ),
+    "reuse": Kind(_reuse),
+    "update_map": Kind(partial(_tested, update_map)),
+    "scalar_theory": Kind(lambda on, how: scalar_rows(how), per="first"),
+    "logistic_theory": Kind(lambda on, how: logistic_rows(how, on.tasks), per="first"),
     "curves": Kind(_curves, metrics=True, training=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),

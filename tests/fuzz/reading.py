@@ -87,9 +87,19 @@ SAFETENSORS = {
 }
 
 
-def as_the_library_reads(reader: str, numbers: Any) -> bool:
+def no_longer_ours(reader: str, numbers: Any) -> bool:
+    """Return whether a checkpoint has lost all that says it is one, is told as a file of tensors, and as what it is."""
+    content = Path("mine.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    if header.get("__metadata__") or reader not in ("inspect", "inspect --stats", "diff"):
+        return False
+    told = "B holds none" in numbers["told"] if reader == "diff" else "checkpoint" not in numbers["kind"]
+    return told and as_the_library_reads(reader, numbers, "mine.safetensors")
+
+
+def as_the_library_reads(reader: str, numbers: Any, path: str = "foreign.safetensors") -> bool:
     """Return whether the fingerprint is that of the tensors as the format's own library reads them from the mutant."""
-    tensors = load(Path("foreign.safetensors").read_bytes())
+    tensors = load(Path(path).read_bytes())
     parts = (
         (name, DTYPES[v.dtype.name], v.shape, v.tobytes()) for name, v in tensors.items() if v.dtype.name in DTYPES
     )

@@ -57,11 +57,11 @@ _TARRED = (*_ANY, "tar", "tar")
 SUBJECTS: dict[str, Subject] = {
     "checkpoint": Subject(
         writing.checkpoint, (("mine.safetensors", _OURS),),
-        reading.CHECKPOINT, weight=6,
+        reading.CHECKPOINT, another=reading.no_longer_ours, weight=6,
     ),
     "clusters": Subject(
         writing.clusters, (("mine.safetensors", _OURS),),
-        reading.CHECKPOINT,
+        reading.CHECKPOINT, another=reading.no_longer_ours,
     ),
     "store": Subject(writing.store, (("store.h5", _STORED),), reading.STORE, weight=6),
     "raw store": Subject(writing.raw, (("store.h5", _STORED),), reading.STORE),

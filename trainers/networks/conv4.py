@@ -10,7 +10,7 @@ from trainers.errors import MetaprobeError
 from trainers.networks.kernels import convolve, norm_relu
 from trainers.networks.task_network import TaskNetwork
 
-__all__ = ["Conv4", "draw_head"]
+__all__ = ["Conv4", "add_linear", "draw_head"]
 
 _HALVING = 4  # blocks that halve the feature map
 
@@ -27,6 +27,9 @@ class Conv4(TaskNetwork):
     reads the mean of the last map and starts from N(0, 1). Never: convolutions there have a bias, which the norm that
     follows subtracts, and TensorFlow pads a map of even size behind it alone where it strides, here on both sides.
 
+    With `linnet` widths linear layers stand before the head, linear1 …, with bias and without activation (Arnold et al.
+    2021): Glorot uniform, biases 0. Without blocks the head, or the first of those, reads the pixels.
+
     Of a deeper network, a control for how much depth alone gives, blocks after the fourth (conv5 …) neither stride nor
     pool: they keep the size of the feature map, as all do where `downsample` is "none".
 
@@ -40,12 +43,12 @@ class Conv4(TaskNetwork):
     """
 
     linear_head = True
+    head: Head
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         channels, size = config.channels, config.image_size
         blocks = tuple(f"conv{number}" for number in range(1, config.blocks + 1))
-        self.layer_names = (*blocks, "head")
         for place, name in enumerate(blocks):
             downsample = config.downsample if place < _HALVING else "none"
             self.add_module(name, ConvBlock(channels, config, downsample, generator))
@@ -61,10 +64,10 @@ class Conv4(TaskNetwork):
             )
         pooled = config.reads == "mean"
         features = channels if pooled else channels * size * size
-        self.head = Head(features, config.n_way, pooled, config.head_start, generator)
+        self.layer_names = (*blocks, *add_linear(self, features, pooled, config, generator))
 
     def features(self, maps: Tensor) -> Tensor:
-        """Return the last feature map averaged over its positions, or flattened, as the head reads it."""
+        """Return the last feature map averaged over its positions, or flattened, or the last linear layer's output."""
         return self.head.features(maps)
 
 
@@ -76,7 +79,7 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = Conv(channels, config.filters, stride=2 if downsample == "stride" else 1, generator=generator)
-        self.norm = NormRelu(config, pools=downsample == "max-pool")
+        self.norm = NormRelu(config, downsample == "max-pool", generator)
 
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
         return self.norm(self.conv(x), n_context)
@@ -108,10 +111,13 @@ class NormRelu(nn.Module):
     the config's `norm_affine` names are parameters; the others stay 1 and 0.
     """
 
-    def __init__(self, config: NetworkConfig, pools: bool) -> None:
+    def __init__(self, config: NetworkConfig, pools: bool, generator: torch.Generator) -> None:
         super().__init__()
         affine = config.norm_affine
         self.weight = nn.Parameter(torch.ones(config.filters)) if affine == "both" else None
+        if self.weight is not None and config.norm_scale_start == "uniform":
+            with torch.no_grad():
+                self.weight.uniform_(generator=generator)
         self.bias = nn.Parameter(torch.zeros(config.filters)) if affine != "none" else None
         self.pools, self.epsilon = pools, config.norm_epsilon
 
@@ -121,8 +127,29 @@ class NormRelu(nn.Module):
         return norm_relu(x, weight, bias, n_context, self.pools, self.epsilon)
 
 
+def add_linear(
+    network: nn.Module, features: int, pooled: bool | None, config: NetworkConfig, generator: torch.Generator
+) -> tuple[str, ...]:
+    """Add linear1 … and head to a network, and return their names.
+
+    Args:
+        network: which.
+        features: that the first of them reads.
+        pooled: whether it reads the mean of a feature map, or all of it; None of a vector.
+        config: widths, outputs and how the head starts.
+        generator: draws the weights.
+    """
+    names = (*(f"linear{number}" for number in range(1, len(config.linnet) + 1)), "head")
+    for name, width in zip(names, (*config.linnet, config.n_way), strict=True):
+        start: HeadStart = config.head_start if name == "head" else "glorot"
+        head = VectorHead if pooled is None else Head
+        network.add_module(name, head(features, width, bool(pooled), start, generator))
+        features, pooled = width, None
+    return names
+
+
 class Head(nn.Module):
-    """A linear classifier on the last feature map, averaged over its positions or flattened."""
+    """A linear layer on the last feature map, averaged over its positions or flattened: a classifier, or before one."""
 
     def __init__(self, features: int, n_way: int, pooled: bool, start: HeadStart, generator: torch.Generator) -> None:
         super().__init__()
@@ -143,6 +170,14 @@ class Head(nn.Module):
         bias = self.bias.unflatten(0, (-1, 1, self.n_way))
         logits = torch.baddbmm(bias, features, weight.transpose(1, 2))
         return logits.transpose(0, 1).flatten(1)
+
+
+class VectorHead(Head):
+    """A linear layer on a vector."""
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Return what it reads, (…, feature), as it is."""
+        return maps
 
 
 def draw_head(weight: Tensor, start: HeadStart, generator: torch.Generator) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainers.config import HeadStart, NetworkConfig
-from trainers.networks.conv4 import Head
+from trainers.config import NetworkConfig
+from trainers.networks.conv4 import add_linear
 from trainers.networks.task_network import TaskNetwork
 
 __all__ = ["MLP"]
@@ -20,7 +20,7 @@ class MLP(TaskNetwork):
 
     Args:
         config: `channels` are the features of a sample, `filters` the units of a hidden layer, `blocks` how many there
-            are, `n_way` the outputs.
+            are, `n_way` the outputs, `linnet` as in `Conv4`.
         generator: draws the initial weights.
     """
 
@@ -29,15 +29,14 @@ class MLP(TaskNetwork):
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         hidden = tuple(f"hidden{number}" for number in range(1, config.blocks + 1))
-        self.layer_names = (*hidden, "head")
         features = config.channels
         for name in hidden:
             self.add_module(name, Hidden(features, config.filters, generator))
             features = config.filters
-        self.head = VectorHead(features, config.n_way, config.head_start, generator)
+        self.layer_names = (*hidden, *add_linear(self, features, None, config, generator))
 
     def features(self, maps: Tensor) -> Tensor:
-        """Return what the head reads: the last hidden layer's output as it is."""
+        """Return what the head reads: the last layer's output as it is."""
         return maps
 
 
@@ -56,14 +55,3 @@ class Hidden(nn.Module):
         weight, bias = self.weight.unflatten(0, (tasks, -1)), self.bias.unflatten(0, (tasks, 1, -1))
         samples = x.unflatten(1, (tasks, -1)).transpose(0, 1)
         return torch.relu(torch.baddbmm(bias, samples, weight.transpose(1, 2))).transpose(0, 1).flatten(1)
-
-
-class VectorHead(Head):
-    """A linear head on a vector."""
-
-    def __init__(self, features: int, outputs: int, start: HeadStart, generator: torch.Generator) -> None:
-        super().__init__(features, outputs, False, start, generator)
-
-    def features(self, maps: Tensor) -> Tensor:
-        """Return what the head reads, (…, feature), as it is."""
-        return maps

@@ -86,8 +86,9 @@ def _learners(options: Arnold2021Options) -> tuple[Learner, ...]:
     def settings(algorithm: str, depth: int, how: str) -> dict[str, Any]:
         kind = algorithm if depth else "softmax"
         rates = known.get((kind, how), known.get((kind, "")))
-        found: dict[str, Any] = {"blocks": depth} if depth else {"network": "softmax"}
-        found |= {"linnet": (256, 128, 64, 64) if not depth else (64, 64)} if how == "linnet" else {}
+        found: dict[str, Any] = {"blocks": depth}
+        found |= {"linnet": (32, 32) if depth else (256, 128, 64, 64)} if how == "linnet" else {}
+        found |= {"head_start": "glorot"} if how == "linnet" or not depth else {}
         found |= {"update_rule": how} if how in RULES else {}
         return found | ({"inner_lr": rates[0], "outer_lr": rates[1]} if rates else {})
     return tuple(Learner(key_of(*name), label_of(key_of(*name)), name[0], settings=settings(*name),
@@ -117,7 +118,8 @@ _FULL = Arnold2021Options(
     inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100)
 _UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet", "not said how they are pooled", "—"),
            Differs("rates of networks of other than two convolutions", "tuned, not printed", "those of two"),
-           Differs("widths of LinNet in convolutional networks", "not said", "64, 64"),
+           Differs("widths of LinNet in convolutional networks", "not said", "32, 32, those of the features"),
+           Differs("heads of softmax regression and behind linear layers", "not said", "Glorot"),
            Differs("T-Nets' rates", "not printed", "those of MAML"),
            Differs("logistic regression: width, samples, tasks a step", "not said", "16, 10 + 100, 16"),
            Differs("framework", "learn2learn", "none: our own inner loop"))
