@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests import reference_maml
+from tests import reference_maml, reference_rules
 from tests.benchmarks import training
+from tests.benchmarks.contender import Contender
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.work import TESTS, TRAINS, Work
+from tests.benchmarks.results import Row, verdicts
+from tests.benchmarks.work import RULES, TESTS, TRAINS, Work
 
 SMALL = {"n_query": 2, "filters": 4, "steps": 3, "tasks": 3, "dtype": "float64"}
 VARIANTS = {"stride": 28, "max-pool": 16}
@@ -82,6 +84,27 @@ def test_peers_do_the_same_work(name, kind, downsample, results):
 def test_ours_does_the_same_work(kind, engine, results):
     for downsample in VARIANTS:
         assert_same(ours(work_of(kind, downsample), engine), results[kind, downsample])
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_ours_does_the_work_of_a_rule(kind):
+    work = Work(kind, image_size=28, **SMALL)
+    contender = Ours(work, "sweep:1", threads=1)
+    network, tasks = work.problem()
+    params = dict(network.named_parameters())
+    xi = {name: value for name, value in contender.params.items() if name not in params}
+    options = (list(params), work.inner_lr, work.steps, False, work.downsample, True)
+    try:
+        assert_same(contender(), list(reference_rules.meta_gradient(kind, params, xi, tasks, *options)[1].values()))
+    finally:
+        contender.close()
+
+
+def test_rules_are_held_against_plain_maml():
+    took = {"maml": 2.0, "meta_kfo": 3.0, "t_nets": 2.2}
+    rows = [Row("rules", kind, Contender("ours"), 1, seconds=[seconds] * 2) for kind, seconds in took.items()]
+    told = {line[1]: (line[4], line[6]) for line in verdicts(rows)}
+    assert told == {"meta_kfo": ("1.50", "no"), "t_nets": ("1.10", "yes")}
 
 
 @pytest.mark.parametrize("kind", ["full", "frozen"])

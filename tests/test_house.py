@@ -98,7 +98,7 @@ def test_help_needs_no_torch(command):
     assert "usage: metaprobe" in done.stdout
 
 
-@pytest.mark.parametrize("what", ["algorithms", "datasets", "measures", "studies"])
+@pytest.mark.parametrize("what", ["algorithms", "update_rules", "datasets", "measures", "studies"])
 def test_list_needs_no_torch(what):
     done = without_torch("list", what)
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from analyses import MEASURES
 from analyses.similarity import measures_named, similarity
 from analyses.table import Table
+from probe.capturing.from_checkpoint import capture_checkpoint
 from probe.cli import (
     clusters,
     converting,
@@ -30,10 +31,13 @@ from probe.cli import (
 from reports.registry import STUDIES
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
+from trainers.adapt import adapt_as
 from trainers.algorithms import ALGORITHMS
 from trainers.outer_loop import train
+from trainers.run import RunFolder
 from trainers.tasks import load_imageset
 from trainers.tasks.episodes import EpisodeSampler
+from trainers.update_rules import UPDATE_RULES
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -109,6 +113,25 @@ def test_own_algorithm(tmp_path, toy, monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "boil", algorithm)
     last = train(tiny("boil"), toy, tmp_path / "run")
     assert last.adaptation.layers == ("conv1", "conv2", "conv3", "conv4")
+
+
+def test_own_update_rule(tmp_path, toy, monkeypatch):
+    assert len(block("update-rule").splitlines()) <= 40
+    monkeypatch.setitem(UPDATE_RULES, "tensor_rates", run("update-rule")["TENSOR_RATES"])
+    last = train(tiny(update_rule="tensor_rates", rates_clamp=(0.0, 0.1), outer_lr=0.01), toy, tmp_path / "run")
+    rates = torch.cat(list(last.rule.values()))
+    assert float(rates.min()) < 0.1 == pytest.approx(float(rates.max()))
+    path = RunFolder(tmp_path / "run").checkpoint("last")
+    capture_checkpoint(path, toy, tmp_path / "store.h5", tasks=2, n_query=2)
+    tasks = EpisodeSampler(toy, "test", 3, 1, 2, seed=0).batch(range(2))
+    once = dataclasses.replace(last.adaptation, steps=1)
+    moved, plain = (
+        adapt_as(last.network(), last.start(), tasks.support, dataclasses.replace(once, rule=rule)).params["head.bias"]
+        for rule in ("tensor_rates", "sgd")
+    )
+    rate = float(last.rule["update_rule.head.bias.rate"])
+    expected = last.params["head.bias"] + rate / last.adaptation.inner_lr * (plain - last.params["head.bias"])
+    torch.testing.assert_close(moved, expected)
 
 
 def test_own_measure():

@@ -1,7 +1,6 @@
 """Runs with an update rule: from training to a capture, resumed, inspected, compared, refused where they must be."""
 
 import dataclasses
-import inspect as source
 import shutil
 
 import numpy as np
@@ -28,7 +27,7 @@ from trainers.networks import forward_tasks
 from trainers.otherwise import Otherwise
 from trainers.outer_loop import train
 from trainers.run import CHECKPOINT_NAMES, RunFolder
-from trainers.update_rules import UPDATE_RULES, Slot, UpdateRule, a_tensor
+from trainers.update_rules import UPDATE_RULES
 
 LEARNED = [name for name in UPDATE_RULES if name != "sgd"]
 PLAN = TestPlan(tasks=3, n_query=2)
@@ -202,24 +201,3 @@ def test_a_checkpoint_without_its_rule_is_refused(runs, tmp_path):
     sgd = dataclasses.replace(whole.adaptation, rule="sgd")
     with pytest.raises(MetaprobeError, match="adaptation rule is sgd, by its config meta_kfo"):
         save_checkpoint(tmp_path / "bad.safetensors", dataclasses.replace(whole, adaptation=sgd))
-
-
-def a_new_rule():
-    """Return a rule that learns one rate a layer and keeps the sign of gradients alone in a share of it."""
-    return UpdateRule(
-        name="half_signs",
-        summary="Learns how much of a gradient is its sign.",
-        citation="this test",
-        transform=lambda gradient, own, step: (
-            gradient + own["share"].view(-1, *(1,) * (gradient.dim() - 1)) * gradient.sign() / 100
-        ),
-        parameters=a_tensor(lambda shape: {"share": Slot((1,), "ones")}),
-    )
-
-
-def test_a_new_rule_goes_all_the_way(toy, tmp_path, monkeypatch):
-    assert len(source.getsource(a_new_rule).splitlines()) <= 40
-    monkeypatch.setitem(UPDATE_RULES, "half_signs", a_new_rule())
-    last = train(tiny(update_rule="half_signs", outer_lr=0.01), toy, tmp_path / "run")
-    assert all(float((value - 1).abs().max()) > 0 for value in last.rule.values())
-    capture_checkpoint(RunFolder(tmp_path / "run").checkpoint("last"), toy, tmp_path / "s.h5", tasks=2, n_query=2)

@@ -11,11 +11,43 @@ from torch import Tensor, nn
 from trainers.errors import MetaprobeError
 from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.networks import Parameters
-from trainers.update_rules import UpdateRule, owned
+from trainers.update_rules import Slots, UpdateRule, owned
 
-__all__ = ["Stepper"]
+__all__ = ["Carried", "Stepper"]
 
 _PREVIOUS = f"{UPDATE_RULE}previous of "  # a tensor: its gradient in the step before, by which the rule's own adapt
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Tensors of one shape whose steps are computed as one, their tasks in a row: calls cost more than numbers here.
+
+    Where a rule's parameters do not adapt they have no tasks, and each tensor is a unit.
+    """
+
+    tensors: tuple[str, ...]
+    own: Mapping[str, tuple[str, ...]]  # NAME → full names, one a tensor
+
+    def row(self, parts: list[Tensor]) -> Tensor:
+        """(task, …) of each tensor → (tensor·task, …), of convolutions with their channels last in memory."""
+        if len(parts) == 1:
+            return parts[0]
+        if parts[0].dim() > 3:
+            return torch.cat([part.movedim(2, -1) for part in parts]).movedim(-1, 2)
+        return torch.cat(parts)
+
+    def parts(self, row: Tensor) -> tuple[Tensor, ...]:
+        """Undo `row`."""
+        return row.chunk(len(self.tensors)) if len(self.tensors) > 1 else (row,)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a unit's steps leave for the next: its ξ by NAME, its last gradient, and U_ξ of that with its graph."""
+
+    own: dict[str, Tensor]
+    gradient: Tensor | None = None
+    made: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -24,13 +56,13 @@ class Stepper:
 
     Attributes:
         rule: U. rate: α.
-        own: of each tensor that adapts, its parameters of the rule: NAME → full name.
+        units: the tensors that adapt.
         graph: whether what is stepped is to be differentiated.
     """
 
     rule: UpdateRule
     rate: float
-    own: Mapping[str, Mapping[str, str]]
+    units: tuple[_Unit, ...]
     graph: bool
 
     @classmethod
@@ -43,87 +75,125 @@ class Stepper:
         moving: tuple[str, ...],
         tasks: int,
         graph: bool,
-    ) -> tuple[Stepper, dict[str, Tensor]]:
-        """Return a rule ready for its first step, and what it carries there.
+    ) -> tuple[Stepper, list[Carried]]:
+        """Return a rule ready for its first step, and what each unit carries there.
 
-        Those of the rule's parameters that adapt are each task's own from here on. What a step carries on is to be
-        given to the next one; it may also be given back among `params`, to go on from there.
+        Those of the rule's parameters that adapt are each task's own from here on. `params` may hold what `changing`
+        gave after a step, to go on from there.
 
         Raises:
             MetaprobeError: a parameter of the rule is missing or of another shape, or it cannot serve the network.
         """
         slots = {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()} if moving else {}
-        carried = {}
-        for name, slot in slots.items():
-            value = params.get(name)
-            if value is None:
-                raise MetaprobeError(
-                    f"update rule {rule.name} has no {name}: it was not trained to adapt "
-                    f"{name.removeprefix(UPDATE_RULE).rpartition('.')[0]}; freeze that, or test it as it was trained"
-                )
-            value = value.unsqueeze(0) if value.shape == slot.shape else value
-            if value.shape not in ((1, *slot.shape), (tasks, *slot.shape)):
-                raise MetaprobeError(
-                    f"{name} has shape {tuple(value.shape)}; update rule {rule.name} expects {slot.shape} here"
-                )
-            carried[name] = value.expand(tasks, *slot.shape) if rule.adapts else value
+        found = _found(rule, slots, params, tasks)
         if not graph:
-            carried = {name: value.detach().requires_grad_(rule.adapts) for name, value in carried.items()}
-        carried |= {name: value for name, value in params.items() if name.startswith(_PREVIOUS)}
-        return cls(rule, rate, {tensor: owned(slots, tensor) for tensor in moving}, graph), carried
+            found = {name: value.detach() for name, value in found.items()}
+        stepper = cls(rule, rate, _units(rule, network, moving, slots), graph)
+        carried = []
+        for unit in stepper.units:
+            own = {name: unit.row([found[full] for full in fulls]) for name, fulls in unit.own.items()}
+            if not graph and rule.adapts:
+                own = {name: value.requires_grad_() for name, value in own.items()}
+            before = [params[_PREVIOUS + tensor] for tensor in unit.tensors if _PREVIOUS + tensor in params]
+            carried.append(Carried(own, unit.row(before) if before else None))
+        return stepper, carried
 
-    def changing(self, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return of what is carried that which steps change."""
-        return dict(carried) if self.rule.adapts else {}
+    def changing(self, carried: list[Carried]) -> dict[str, Tensor]:
+        """Return of what is carried that which steps change, by full name and tensor."""
+        found: dict[str, Tensor] = {}
+        for unit, one in zip(self.units, carried, strict=True) if self.rule.adapts else ():
+            for name, fulls in unit.own.items():
+                found |= zip(fulls, unit.parts(one.own[name]), strict=True)
+            if one.gradient is not None:
+                found |= zip((_PREVIOUS + tensor for tensor in unit.tensors), unit.parts(one.gradient), strict=True)
+        return found
 
     def take(
-        self, params: Parameters, carried: Mapping[str, Tensor], gradients: Mapping[str, Tensor], step: int, keep: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, params: Parameters, carried: list[Carried], gradients: Mapping[str, Tensor], step: int, keep: bool
+    ) -> tuple[dict[str, Tensor], list[Carried]]:
         """Take a step: φ ← φ − α U_ξ(g), where ξ, if it adapts, has first taken one of its own.
 
         Args:
             params: φ, with a leading task axis.
-            carried: ξ, and what else the step before left.
-            gradients: g, of the tensors that adapt.
+            carried: what the step before left, of each unit.
+            gradients: g, of the tensors that adapt; one without takes no step.
             step: its index, from 0.
             keep: whether the step of ξ is to be differentiated.
 
         Returns:
             The tensors that have moved, and what is carried to the next step.
         """
-        if self.rule.adapts and step:
-            carried = self._adapted(carried, gradients, step - 1, keep)
         alpha = 1.0 if self.rule.sets_rate else self.rate
-        with torch.set_grad_enabled(self.graph):
-            moved = {
-                name: torch.sub(params[name], self._transformed(name, gradient, carried, step), alpha=alpha)
-                for name, gradient in gradients.items()
-            }
-        if self.rule.adapts:
-            carried = {**carried, **{_PREVIOUS + name: gradient for name, gradient in gradients.items()}}
-        return moved, dict(carried)
+        rows = [
+            unit.row([gradients[n] if n in gradients else torch.zeros_like(params[n]) for n in unit.tensors])
+            for unit in self.units
+        ]
+        if self.rule.adapts and step:
+            carried = self._adapted(carried, rows, step - 1, alpha, keep)
+        moved, left = dict[str, Tensor](), list[Carried]()
+        for unit, one, row in zip(self.units, carried, rows, strict=True):
+            with torch.set_grad_enabled(self.graph or self.rule.adapts):
+                made = self.rule.transform(row, one.own, step)
+            with torch.set_grad_enabled(self.graph):
+                for name, part in zip(unit.tensors, unit.parts(made), strict=True):
+                    if name in gradients:
+                        moved[name] = torch.sub(params[name], part, alpha=alpha)
+            left.append(Carried(one.own, row, made) if self.rule.adapts else one)
+        return moved, left
 
     def _adapted(
-        self, carried: Mapping[str, Tensor], gradients: Mapping[str, Tensor], made: int, keep: bool
-    ) -> dict[str, Tensor]:
+        self, carried: list[Carried], rows: list[Tensor], made: int, alpha: float, keep: bool
+    ) -> list[Carried]:
         """Return what is carried after ξ ← ξ − α ∂L(φ_t)/∂ξ.
 
-        φ_t = φ_{t−1} − α U_ξ(g_{t−1}) and g_t = ∂L/∂φ_t, so ∂L(φ_t)/∂ξ = −α ∂⟨g_t, U_ξ(g_{t−1})⟩/∂ξ.
+        φ_t = φ_{t−1} − α U_ξ(g_{t−1}) and g_t = ∂L/∂φ_t, so ∂L(φ_t)/∂ξ = −α (∂U_ξ(g_{t−1})/∂ξ)ᵀ g_t.
         """
-        there = {name: g for name, g in gradients.items() if _PREVIOUS + name in carried and self.own[name]}
-        names = list(dict.fromkeys(full for name in there for full in self.own[name].values()))
-        if not names:
-            return dict(carried)
+        inputs = [value for one in carried for value in one.own.values()]
         with torch.enable_grad():
-            again = [self._transformed(name, carried[_PREVIOUS + name], carried, made) for name in there]
-            inputs = [carried[name] for name in names]
-            found = torch.autograd.grad(again, inputs, list(there.values()), create_graph=keep)
-        rate = self.rate * (1.0 if self.rule.sets_rate else self.rate)
-        stepped = {n: torch.add(carried[n], grad, alpha=rate) for n, grad in zip(names, found, strict=True)}
-        if not self.graph:
-            stepped = {name: value.detach().requires_grad_() for name, value in stepped.items()}
-        return {**carried, **stepped}
+            again = [self._made(one, made) for one in carried]
+            found = iter(torch.autograd.grad(again, inputs, rows, retain_graph=self.graph, create_graph=keep))
+        adapted = []
+        for one in carried:
+            own = {name: torch.add(value, next(found), alpha=self.rate * alpha) for name, value in one.own.items()}
+            if not self.graph:
+                own = {name: value.detach().requires_grad_() for name, value in own.items()}
+            adapted.append(Carried(own))
+        return adapted
 
-    def _transformed(self, name: str, gradient: Tensor, carried: Mapping[str, Tensor], step: int) -> Tensor:
-        own = {short: carried[full] for short, full in self.own[name].items()}
-        return self.rule.transform(gradient, own, step)
+    def _made(self, one: Carried, step: int) -> Tensor:
+        """Return U_ξ of the last gradient: as it was made in that step, or anew where the loop goes on from a state."""
+        if one.made is not None:
+            return one.made
+        assert one.gradient is not None  # the loop goes on from what `changing` gave
+        return self.rule.transform(one.gradient, one.own, step)
+
+
+def _found(rule: UpdateRule, slots: Slots, params: Parameters, tasks: int) -> dict[str, Tensor]:
+    """Return a rule's parameters by full name, checked, with a leading axis: of tasks, or of one that all share."""
+    found = {}
+    for name, slot in slots.items():
+        value = params.get(name)
+        if value is None:
+            place = name.removeprefix(UPDATE_RULE).rpartition(".")[0]
+            told = f"it was not trained to adapt {place}; freeze that, or test it as it was trained"
+            raise MetaprobeError(f"update rule {rule.name} has no {name}: {told}")
+        shared = value.unsqueeze(0) if value.shape == slot.shape else value
+        if shared.shape not in ((1, *slot.shape), (tasks, *slot.shape)):
+            told = f"{name} has shape {tuple(value.shape)}; update rule {rule.name} expects {slot.shape}"
+            raise MetaprobeError(f"{told}, or that with a leading task axis")
+        found[name] = shared.expand(tasks, *slot.shape) if rule.adapts else shared
+    return found
+
+
+def _units(rule: UpdateRule, network: nn.Module, moving: tuple[str, ...], slots: Slots) -> tuple[_Unit, ...]:
+    groups: dict[object, list[tuple[str, dict[str, str]]]] = {}
+    for tensor in moving:
+        own = owned(slots, tensor)
+        alike = (network.get_parameter(tensor).shape, *own) if rule.adapts and own else tensor
+        groups.setdefault(alike, []).append((tensor, own))
+    return tuple(
+        _Unit(
+            tuple(tensor for tensor, _ in group), {name: tuple(own[name] for _, own in group) for name in group[0][1]}
+        )
+        for group in groups.values()
+    )

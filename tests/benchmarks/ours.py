@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tests.benchmarks.work import Work
+from tests.benchmarks.work import RULES, Work
 from trainers.algorithms import algorithm_named
 from trainers.config import Adaptation, TrainConfig
 from trainers.engine import Engine, Trials, choose_engine
@@ -15,6 +15,7 @@ from trainers.evaluate import evaluate
 from trainers.executor import Executor
 from trainers.parallel import TaskWorkers
 from trainers.ranks import Ranks
+from trainers.rule_parameters import begin_rule
 from trainers.tasks.episodes import Tasks
 
 
@@ -45,11 +46,16 @@ class Ours:
         self.network, self.tasks = work.problem()
         torch.set_num_threads(threads)  # TaskWorkers makes as many workers
         self.workers = TaskWorkers(self.network).__enter__()
-        self.params = dict(self.network.named_parameters())
         scheme, _, chunk = engine.partition(":")
         options = {"gradient": scheme, "chunk": int(chunk or 1)} if scheme else {}
         sizes = {"inner_lr": work.inner_lr, "inner_steps": work.steps, "device": work.device}
-        self.config = TrainConfig(work.kind, "random", **sizes, **options)
+        kind, rule = ("maml", work.kind) if work.kind in RULES else (work.kind, None)
+        self.config = TrainConfig(kind, "random", update_rule=rule, **sizes, **options)
+        self.params = dict(self.network.named_parameters())
+        if work.trains:
+            self.adaptation = algorithm_named(kind).adaptation(self.config, self.network.layer_names)
+            learned = begin_rule(self.network, self.adaptation, self.config)
+            self.params |= {name: value.requires_grad_() for name, value in learned.items()}
         self.engine: Engine | None = None
         self.told: str | None = None
 
@@ -58,8 +64,7 @@ class Ours:
         if not self.work.trains:
             return
         algorithm = algorithm_named(self.config.algorithm)
-        adaptation = algorithm.adaptation(self.config, self.network.layer_names)
-        self.executor = Executor(algorithm, adaptation, True, self.workers)
+        self.executor = Executor(algorithm, self.adaptation, True, self.workers)
         trials = Trials(
             compute=lambda engine: float(self.executor.gradient(self.params, self.tasks, engine).loss),
             held=lambda scheme: self.executor.held(self.params, self.tasks, scheme),

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.work import TESTS
+from tests.benchmarks.work import RULES, TESTS
 
 TARGETS = {
     ("omniglot-1step", "maml"): 3.0,
@@ -23,6 +23,9 @@ TARGETS = {
     **{(name, "anil"): 2.0 for name in ("omniglot-1step", "omniglot-5step", "omniglot-20way", "cifar", "mini")},
 }
 """Times that the best peer should take as long as ours."""
+
+RULE_TARGET = 1.3
+"""An iteration of MAML with an update rule, at most so many times a plain one's."""
 
 FROZEN_TARGET = 4.0
 """The same for a test that adapts every layer, against one with the body frozen, or none adapted."""
@@ -88,7 +91,7 @@ def cells(row: Row, rows: Iterable[Row]) -> list[str]:
 
 
 def verdicts(rows: Iterable[Row]) -> Iterator[list[str]]:
-    """Yield `TARGET_COLUMNS` for ours against the best peer, and for its tests against the one that adapts all."""
+    """Yield `TARGET_COLUMNS` for ours against the best peer, its rules against MAML, its tests against the full one."""
     good = [row for row in rows if row.error is None]
     for ours in (row for row in good if row.contender.ours):
         start = [ours.workload, ours.kind, ours.contender.label]
@@ -100,6 +103,11 @@ def verdicts(rows: Iterable[Row]) -> Iterator[list[str]]:
             yield [*start, best.contender.label, *_met(best.times(ours), TARGETS.get((ours.workload, ours.kind))), "",
                    memory]  # fmt: skip
         full = [r for r in good if (r.workload, r.kind, r.contender) == (ours.workload, "full", ours.contender)]
+        plain = [r for r in good if (r.workload, r.kind, r.contender) == (ours.workload, "maml", ours.contender)]
+        if plain and ours.kind in RULES:
+            ratio = ours.times(plain[0])
+            met = "yes" if ratio <= RULE_TARGET else "no"
+            yield [*start, "maml, the same", f"{ratio:.2f}", f"{RULE_TARGET}", met, "", ""]
         if full and ours.kind in ("frozen", "nil"):
             by_flops = f"{full[0].flops / ours.flops:.1f}" if ours.flops else ""
             yield [*start, "full, the same", *_met(full[0].times(ours), FROZEN_TARGET), by_flops, ""]

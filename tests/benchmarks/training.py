@@ -30,7 +30,7 @@ from rich.console import Console
 from tests.benchmarks.contender import Contender, Process
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.results import COLUMNS, TARGET_COLUMNS, Row, cells, show, verdicts
-from tests.benchmarks.work import TESTS, TRAINS, Work
+from tests.benchmarks.work import RULES, TESTS, TRAINS, Work
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Workload:
 CIFAR = Work("maml", channels=3, image_size=32, filters=32, downsample="max-pool", tasks=4)
 MINI = dataclasses.replace(CIFAR, image_size=84)
 MEMORY = dataclasses.replace(MINI, n_shot=5, steps=10, tasks=1)
+RULED = Work("maml", n_shot=5, n_query=5, filters=32, tasks=8)  # as arnold2021 has Omniglot, with two blocks more
 TINY = Work("maml", image_size=16, filters=4, n_query=2, steps=2, tasks=2)
 WORKLOADS = {
     "omniglot-1step": Workload(Work("maml", steps=1, n_query=1, tasks=32)),
@@ -58,6 +59,7 @@ WORKLOADS = {
     "test-1query-10step": Workload(Work("full", n_query=1, steps=10, tasks=16), TESTS),
     "test-15query-5step": Workload(Work("full", tasks=16), TESTS),
     "test-15query-10step": Workload(Work("full", steps=10, tasks=16), TESTS),
+    "rules": Workload(RULED, ("maml", *RULES)),
     "gpu": Workload(Work("maml", tasks=32), by_default=False),
     "tiny": Workload(TINY, (*TRAINS, *TESTS), by_default=False),
 }
@@ -99,7 +101,12 @@ def measure(
 ) -> list[Row]:
     """Return a row for each kind of work and contender, those that are not installed included."""
     works = {kind: dataclasses.replace(workload.work, kind=kind) for kind in workload.kinds}
-    rows = [Row(name, kind, one, works[kind].tasks) for kind in works for one in contenders]
+    rows = [
+        Row(name, kind, one, works[kind].tasks)
+        for kind in works
+        for one in contenders
+        if kind not in RULES or one.name not in PEERS
+    ]
     for row in rows:
         peer = PEERS.get(row.contender.name)
         if peer and peer.library and importlib.util.find_spec(peer.library) is None:
@@ -143,7 +150,9 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = [name for name, workload in WORKLOADS.items() if workload.by_default]
     parser.add_argument("--workloads", default=",".join(default), help=f"of {', '.join(WORKLOADS)}")
-    parser.add_argument("--work", help=f"kinds of work, of {', '.join((*TRAINS, *TESTS))} (default: the workload's)")
+    parser.add_argument(
+        "--work", help=f"kinds of work, of {', '.join((*TRAINS, *RULES, *TESTS))} (default: the workload's)"
+    )
     parser.add_argument(
         "--contenders",
         default=",".join(["ours", *PEERS]),
@@ -167,7 +176,7 @@ def main(words: list[str] | None = None) -> None:
     options = arguments().parse_args(words)
     for what, given, known in (
         ("workload", options.workloads, tuple(WORKLOADS)),
-        ("kind of work", options.work or "", (*TRAINS, *TESTS, "")),
+        ("kind of work", options.work or "", (*TRAINS, *RULES, *TESTS, "")),
         ("contender", options.contenders, ("ours", *PEERS)),
     ):
         for name in given.split(","):

@@ -10,9 +10,11 @@ import torch
 from trainers.config import Downsample, NetworkConfig
 from trainers.networks import Conv4, build_network
 from trainers.tasks.episodes import Examples, Tasks
+from trainers.update_rules import UPDATE_RULES
 
 TRAINS = ("maml", "fomaml", "anil")
 TESTS = ("full", "frozen", "nil")
+RULES = tuple(name for name in UPDATE_RULES if name != "sgd")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Work:
     """One timed iteration: the meta-gradient of a meta-batch, or the test of a learner on as many tasks.
 
     `kind` is maml, fomaml or anil; or, at test time, full (every layer adapts), frozen (the head alone adapts) or nil
-    (nothing adapts; cosine similarities to the support set classify).
+    (nothing adapts; cosine similarities to the support set classify); or an update rule's name, MAML with that rule,
+    which ours alone have.
     """
 
     kind: str
@@ -40,7 +43,7 @@ class Work:
     @property
     def trains(self) -> bool:
         """Whether the result is a meta-gradient; else it is each task's query loss."""
-        return self.kind in TRAINS
+        return self.kind not in TESTS
 
     @property
     def flops(self) -> int:
@@ -49,7 +52,7 @@ class Work:
         A pass of a layer counts once forward, once by its weight and once by its input (not the images). Second order
         differentiates all three: by the gradient that came in (twice), weight and input, then by these of the forward
         pass again; 9 in all, 4 in the first layer, 6 in a head on features that do not adapt. Nothing counts twice for
-        being computed twice.
+        being computed twice. What an update rule does beyond MAML is not counted.
         """
         support, query = self.n_way * self.n_shot, self.n_way * self.n_query
         inner, once = self.steps * support, support + query
@@ -60,7 +63,7 @@ class Work:
             "full": (2 * inner + query, 3 * inner + query, 3 * inner + query),
             "frozen": (once, once, 2 * inner + query),
             "nil": (once, once, 0),
-        }[self.kind]
+        }["maml" if self.kind in RULES else self.kind]
         total, size, channels = 0, self.image_size, self.channels
         for samples in (first, rest, rest, rest):
             out = size if self.downsample == "max-pool" else -(-size // 2)

@@ -54,7 +54,8 @@ class UpdateRule:
         transform: U: (gradient (task, …), own parameters of its tensor, index of the inner step from 0) → (task, …).
         parameters: (network, names of the tensors that adapt) → slots by "PLACE.NAME"; NAME has no dot.
         adapts: whether ξ takes inner steps of its own, at the rate of the others: before step t ≥ 1,
-            ξ ← ξ − α ∂L_support(φ_t)/∂ξ, where φ_t depends on ξ through the step that led to it. Each task has its own.
+            ξ ← ξ − α ∂L_support(φ_t)/∂ξ, where φ_t depends on ξ through the step that led to it. Each task then has its
+            own, and each parameter belongs to one tensor.
         sets_rate: whether U has the rate in it, so that α is not multiplied to it.
         computed: what the outer loop trains → what the network computes with, where these differ; by name, all of them.
         every_layer: why every layer must adapt in training, in words; "" where not.

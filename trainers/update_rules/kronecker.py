@@ -25,31 +25,30 @@ def sides(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def as_slices(gradient: Tensor) -> Tensor:
-    """(task, …) → (task, slice, m, n): slices as in `sides`, transposed, as a convolution's gradient lies in memory."""
+    """(task, …) → (task, m, slice, n), slices as in `sides`: products along n and m are then one a task."""
     if gradient.dim() > 3:
-        return gradient.flatten(3).transpose(2, 3)
+        return gradient.flatten(3).permute(0, 3, 1, 2)
     _, n, m = sides(gradient.shape[1:])
-    return gradient.reshape(-1, 1, n, m).transpose(2, 3)
+    return gradient.reshape(-1, n, m).transpose(1, 2).unsqueeze(2)
 
 
 def from_slices(slices: Tensor, shape: Sequence[int]) -> Tensor:
     """Undo `as_slices`; `shape` is that of the gradient, without the task."""
     if len(shape) > 2:
-        return slices.unflatten(2, tuple(shape[2:])).movedim(-1, 2)  # no copy: channels stay last in memory
-    return slices.transpose(2, 3).reshape(-1, *shape)
+        return slices.permute(0, 2, 3, 1).unflatten(3, tuple(shape[2:]))
+    return slices.squeeze(2).transpose(1, 2).reshape(-1, *shape)
 
 
 def left(slices: Tensor, matrix: Tensor) -> Tensor:
     """Return M G of each slice G, for M (task or 1, n, n)."""
-    return (slices.flatten(1, 2) @ matrix.mT).view_as(slices)
+    return (slices.flatten(1, 2) @ matrix.mT).view(slices.shape)
 
 
 def right(slices: Tensor, matrix: Tensor) -> Tensor:
     """Return G M of each slice G, for M (task or 1, m, m)."""
     if matrix.shape[-1] == 1:
         return slices * matrix.unsqueeze(1)
-    across = slices.transpose(1, 2)  # (task, m, slice, n): one product a task, not one a slice
-    return (matrix.mT @ across.flatten(2)).view(across.shape).transpose(1, 2)
+    return (matrix.mT @ slices.flatten(2)).view(slices.shape)
 
 
 def left_squared(slices: Tensor, factor: Tensor) -> Tensor:
@@ -61,6 +60,8 @@ def left_squared(slices: Tensor, factor: Tensor) -> Tensor:
 
 def right_squared(slices: Tensor, factor: Tensor) -> Tensor:
     """Return G (RᵀR) of each slice G, in the order that takes fewer operations."""
-    if slices.shape[1] * slices.shape[3] < factor.shape[-1]:
+    if factor.shape[-1] == 1:
+        return slices * factor.square().unsqueeze(1)
+    if slices.shape[2] * slices.shape[3] < factor.shape[-1]:
         return right(right(slices, factor.mT), factor)
     return right(slices, factor.mT @ factor)

@@ -30,12 +30,11 @@ def _curved(gradient: Tensor, own: Own, step: int) -> Tensor:
     """
     if "scale" in own:
         return own["scale"] * gradient
-    slices = as_slices(gradient)
     if "kernel" not in own:
-        return from_slices(right(left(slices, own["out"]), own["in"]), gradient.shape[1:])
-    slices = right(left(slices, own["in"]), own["kernel"].mT)
-    mixed = (own["out"] @ slices.flatten(2)).view(slices.shape)
-    return from_slices(mixed, gradient.shape[1:])
+        return from_slices(right(left(as_slices(gradient), own["out"]), own["in"]), gradient.shape[1:])
+    last = gradient.movedim(2, -1)  # as it lies in memory
+    mixed = (own["out"] @ last.flatten(2)).view(last.shape).movedim(-1, 2)
+    return from_slices(right(left(as_slices(mixed), own["in"]), own["kernel"].mT), gradient.shape[1:])
 
 
 META_CURVATURE = UpdateRule(

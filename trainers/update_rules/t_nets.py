@@ -66,7 +66,8 @@ def _times(matrix: Tensor, values: Tensor) -> Tensor:
 T_NETS = UpdateRule(
     name="t_nets",
     summary="Learns a linear map behind every layer, through which the layer's own weights adapt; the map stays.",
-    citation="Lee, Choi: Meta-Learning with Learned Layerwise Metric and Subspace, ICML 2018, Section 3.2",
+    citation="Lee, Choi: Gradient-Based Meta-Learning with Learned Layerwise Metric and Subspace, ICML 2018, "
+    "Section 3.2",
     transform=_mixed,
     parameters=_maps,
     computed=_computed,
