@@ -1,4 +1,4 @@
-"""`metaprobe convert`: data sets that circulate as pickles, to class folders."""
+"""`metaprobe convert`: data sets that circulate as pickles, to class folders; `metaprobe collapse`: layers to one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from probe.cli.arguments import CheckpointPath, check_outputs
+from probe.cli.inputs import opened
 from probe.show import write_line
 from trainers.formats.text import visible
 
@@ -41,4 +43,21 @@ def convert(
     return 0
 
 
-COMMANDS = {"convert": convert}
+def collapse(checkpoint: CheckpointPath, out: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]) -> int:
+    """Multiply the linear layers before a head (`train --linnet`) into it: the same function, with one layer to adapt.
+
+    Args:
+        checkpoint: Of a network with such layers.
+        out: The checkpoint to write.
+    """
+    from trainers.checkpoint import save_checkpoint
+    from trainers.collapse import collapsed
+
+    path, loaded = opened(checkpoint)
+    check_outputs((out,), (path,))
+    save_checkpoint(out, collapsed(loaded))
+    write_line(visible(str(out)))
+    return 0
+
+
+COMMANDS = {"convert": convert, "collapse": collapse}

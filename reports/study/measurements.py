@@ -29,6 +29,7 @@ from analyses.weight_distance import weight_distance
 from probe.capturing import capture_checkpoint
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
+from trainers.collapse import collapsed
 from trainers.config import TestNorm
 from trainers.evaluate import TestHead
 from trainers.progress import ProgressLine
@@ -149,6 +150,11 @@ def _reuse(on: Subject) -> Table:
     return Table.of(row for row in table.rows if row.algorithm != "random") + reuse_table(table, body, steps)
 
 
+def _collapsed(on: Subject) -> Table:
+    rows = accuracy_of(collapsed(on.checkpoint), on.data, on.plan, advance=on.counted(on.tasks)).rows
+    return Table.of(dataclasses.replace(row, view="collapsed") for row in rows)
+
+
 def _curves(on: Subject) -> Table:
     rows = learning_curves(RunFolder(on.path.parent.parent)).rows
     return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
@@ -179,6 +185,7 @@ KINDS: dict[str, Kind] = {
         lambda on, test_steps=None: dissimilarity(on.path, on.data, on.plan, test_steps, on.counted(on.tasks))
     ),
     "reuse": Kind(_reuse),
+    "collapsed": Kind(_collapsed),
     "update_map": Kind(partial(_tested, update_map)),
     "scalar_theory": Kind(lambda on, how: scalar_rows(how), per="first"),
     "logistic_theory": Kind(lambda on, how: logistic_rows(how, on.tasks), per="first"),
