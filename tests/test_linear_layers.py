@@ -160,7 +160,7 @@ def test_options_are_spelled_with_commas(tmp_path, capsys):
     told = train_command(config, "out")
     assert "--linnet 8,4" in told and "--rates-clamp 0.0,1.0" in told
     few = ["--iterations", "1", "--val-tasks", "2", "--meta-batch", "2", "--chunk", "2", "--n-query", "1"]
-    words = told.split()[1:-1] + [str(tmp_path / "run")]
+    words = [*told.split()[1:-1], str(tmp_path / "run")]
     assert main([*words, *few]) == 0
     made = load_checkpoint(RunFolder(tmp_path / "run").checkpoint("last")).config
     assert (made.linnet, made.rates_clamp) == (config.linnet, config.rates_clamp)

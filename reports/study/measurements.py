@@ -23,6 +23,7 @@ from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of, group_accuracy
 from analyses.testing.reuse import reuse_table
 from analyses.testing.timing import time_learners
+from analyses.theory.logistic import LogisticTraining
 from analyses.theory.rows import logistic_rows, scalar_rows
 from analyses.update_map import update_map
 from analyses.weight_distance import weight_distance
@@ -155,6 +156,10 @@ def _collapsed(on: Subject) -> Table:
     return Table.of(dataclasses.replace(row, view="collapsed") for row in rows)
 
 
+def _logistic_theory(on: Subject, how: Sequence[LogisticTraining]) -> Table:
+    return Table.of(row for one in how for row in logistic_rows(one, on.tasks).rows)
+
+
 def _curves(on: Subject) -> Table:
     rows = learning_curves(RunFolder(on.path.parent.parent)).rows
     return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
@@ -188,7 +193,7 @@ KINDS: dict[str, Kind] = {
     "collapsed": Kind(_collapsed),
     "update_map": Kind(partial(_tested, update_map)),
     "scalar_theory": Kind(lambda on, how: scalar_rows(how), per="first"),
-    "logistic_theory": Kind(lambda on, how: logistic_rows(how, on.tasks), per="first"),
+    "logistic_theory": Kind(_logistic_theory, per="first"),
     "curves": Kind(_curves, metrics=True, training=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),

@@ -69,6 +69,8 @@ class Arnold2021Options(Options):
     """Permutations of images behind the null of a similarity."""
     trainings: int
     """Trainings of the models in one dimension, each from weights of its own."""
+    logistic_iterations: int
+    """Outer steps of logistic regressions."""
 
 def _names(options: Arnold2021Options) -> Iterator[tuple[str, int, str]]:
     """Yield (algorithm, convolutions, what it has) of what is trained."""
@@ -110,12 +112,13 @@ def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
         Measurement("similarity", looked, options=drawn),
         Measurement("curves", tuple(key_of(*one) for one in names)),
         Measurement("scalar_theory", deep[:1], options={"how": Descent(runs=options.trainings)}),
-        *(Measurement("logistic_theory", deep[:1], amount=200, options={"how": LogisticTraining(labels=view)})
-          for view in ("drawn", "sign")))
+        Measurement("logistic_theory", deep[:1], amount=100, options={"how": tuple(
+            LogisticTraining(labels=view, iterations=options.logistic_iterations) for view in ("drawn", "sign"))}))
 
 _FULL = Arnold2021Options(
     data="glyphs", like="arnold2021", iterations=20_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, n_shot=5,
-    inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100)
+    inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100,
+    logistic_iterations=400)
 _UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet", "not said how they are pooled", "—"),
            Differs("rates of networks of other than two convolutions", "tuned, not printed", "those of two"),
            Differs("widths of LinNet in convolutional networks", "not said", "32, 32, those of the features"),
@@ -134,7 +137,8 @@ ARNOLD2021 = Study(name="arnold2021", works=_WORKS, title="Does depth, or an ext
     "whose numbers are exact or means over trainings.",
     presets={
         "quick": replace(_FULL, iterations=120, seeds=1, tasks=80, capture_tasks=24, val_tasks=24, meta_batch=8,
-                         depths=(2, 4), chunk=4, replicates=40, permutations=40, trainings=40),
+                         depths=(2, 4), chunk=4, replicates=40, permutations=40, trainings=40,
+                         logistic_iterations=120),
         "full": _FULL,
         "paper": replace(_FULL, data="cifar_fs", own_rates=True)},
     unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer)
