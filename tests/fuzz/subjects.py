@@ -63,6 +63,10 @@ SUBJECTS: dict[str, Subject] = {
         writing.clusters, (("mine.safetensors", _OURS),),
         reading.CHECKPOINT, another=reading.no_longer_ours,
     ),
+    "ruled": Subject(
+        writing.ruled, (("mine.safetensors", _OURS),),
+        reading.CHECKPOINT, another=reading.no_longer_ours,
+    ),
     "store": Subject(writing.store, (("store.h5", _STORED),), reading.STORE, weight=6),
     "raw store": Subject(writing.raw, (("store.h5", _STORED),), reading.STORE),
     "zstd store": Subject(writing.zstd, (("store.h5", _STORED),), reading.STORE),

@@ -76,6 +76,14 @@ def clusters(root: Path, place: Path) -> None:
         shutil.copy(root / "tsa" / LAST, place / f"{name}.safetensors")
 
 
+def ruled(root: Path, place: Path) -> None:
+    with working_in(root, root / "cache"):
+        if not Path("ruled").exists():
+            command("train", "maml", *TRAIN, "--update-rule", "meta_kfo", "--linnet", "3", "--out", "ruled")
+    for name in ("mine", "clean"):
+        shutil.copy(root / "ruled" / LAST, place / f"{name}.safetensors")
+
+
 def _store(root: Path, place: Path, *options: str) -> None:
     asked = ("--tasks", "2", "--n-query", "2", "--layers", "conv1,head", *options)
     with working_in(root, root / "cache"):
