@@ -15,7 +15,7 @@ from analyses.aligned import Aligned, aligned_rows, check_same_tasks
 from analyses.bootstrap import REPLICATES, task_draws
 from analyses.compared import Compared, Over, measured_rows, noted
 from analyses.image_null import PERMUTATIONS, image_null
-from analyses.measures.measure import MEASURES, Measure, Null
+from analyses.measures.measure import DEFAULTS, RSA, Measure, Null
 from analyses.measures.pair import Pair
 from analyses.per_task import mean_over_tasks
 from analyses.table import Row, Table
@@ -62,7 +62,7 @@ def phases_named(names: Sequence[str]) -> tuple[Phases, ...]:
 def compare(
     a: Path | str,
     b: Path | str,
-    measures: Sequence[Measure] = tuple(MEASURES.values()),
+    measures: Sequence[Measure] = (*DEFAULTS, *RSA),
     *,
     phases: Sequence[Phases] = (("pre", "pre"), ("post", "post")),
     layers: Literal["all", "matching"] = "all",

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from analyses.image_null import ring_orders
-from analyses.measures.measure import MEASURES
+from analyses.measures.measure import RSA
 from analyses.measures.pair import Pair
 from analyses.measures.result import Similarity
 from analyses.table import Row, Table
@@ -26,7 +26,6 @@ from trainers.tasks.imageset import ImageSet
 
 __all__ = ["dissimilarity"]
 
-_MEASURES = tuple(measure for measure in MEASURES.values() if measure.needs == "images")
 _NULL = "_null"
 
 
@@ -71,7 +70,7 @@ def dissimilarity(
                 (other,) = ring_orders(len(x), generator, 1)
                 for ending, beside in (("", y), (_NULL, y[other])):
                     pair = Pair.of_arrays(x, beside, reduced=False)
-                    for measure in _MEASURES:
+                    for measure in RSA:
                         found.setdefault((layer, measure.name + ending), []).append(measure.apply(pair))
             if advance:
                 advance(len(batch))

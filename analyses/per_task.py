@@ -5,9 +5,9 @@ together asks whether a single linear map takes "before" to "after" in all of th
 task changed the layer. So the value is the mean over tasks of each one's own, and the interval draws tasks.
 
 A task has few samples, so a value by itself says little: a null exchanges whole images within each task, and the
-*calibrated* value (v̄ − n̄)/(max − n̄) is the share of the way from the mean null n̄ to the largest value (after Gröger
-et al. 2026, arXiv 2602.14486). Null and calibrated value are of the
-sketch's rows, v̄ too, so that both see the same number of samples.
+*calibrated* value (v̄ − n̄)/(max − n̄) is the share of the way from the mean null n̄ to the largest value, of a distance
+to the smallest (after Gröger et al. 2026, arXiv 2602.14486). Null and calibrated value are of the sketch's rows, v̄ too,
+so that both see the same number of samples.
 
 Where a measure is undefined in at most 5 % of the tasks, these are left out, and the reason says how many; with more
 the mean is undefined: what is left out is no random part of the tasks.
@@ -188,20 +188,21 @@ def _with_null(
     seed: Sequence[int],
 ) -> Compared:
     """Return the mean over tasks with its null and its calibrated value."""
-    value, known, largest = beside.mean(draws), np.isfinite(beside.values), measure.range[1]
+    value, known, most = beside.mean(draws), np.isfinite(beside.values), measure.most_alike
     if value.value is None:
         nothing = Null(None, None, (), value.reason)
         return dataclasses.replace(mean, null=nothing, null_n=value.n, calibrated=value)
     exchanged = np.stack(nulls)
     null = _null(exchanged[known], measure.range, few, value.reason, np.random.default_rng(seed))
     assert null.mean is not None
-    if largest - null.mean < _ROOM:
-        reason = f"the null, {null.mean:.3f}, leaves no room below the largest value, {largest:g}"
+    if abs(most - null.mean) < _ROOM:
+        which = "below the largest" if measure.higher_is_more_similar else "above the smallest"
+        reason = f"the null, {null.mean:.3f}, leaves no room {which} value, {most:g}"
         shares = Compared(None, value.n, reason, np.full_like(value.replicates, np.nan))
         return dataclasses.replace(mean, null=null, null_n=value.n, calibrated=shares)
     lows = _drawn(exchanged.mean(axis=1), known, draws)
-    replicates = (value.replicates - lows) / (largest - lows)
-    share = (value.value - null.mean) / (largest - null.mean)
+    replicates = (value.replicates - lows) / (most - lows)
+    share = (value.value - null.mean) / (most - null.mean)
     shares = Compared(share, value.n, value.reason, replicates)
     return dataclasses.replace(mean, null=null, null_n=value.n, calibrated=shares)
 

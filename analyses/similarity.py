@@ -16,7 +16,7 @@ from analyses.aligned import check_same_tasks
 from analyses.bootstrap import REPLICATES, task_draws
 from analyses.compared import Compared, Over, measured_rows, noted
 from analyses.image_null import PERMUTATIONS, image_null
-from analyses.measures.measure import MEASURES, Measure, Null
+from analyses.measures.measure import ALIASES, DEFAULTS, MEASURES, Measure, Null
 from analyses.measures.pair import Pair
 from analyses.over_runs import rows_over_runs
 from analyses.per_task import mean_over_tasks
@@ -29,12 +29,7 @@ from probe.store import Store, open_store
 from probe.store.otherwise import captured_otherwise
 from trainers.errors import MetaprobeError, unknown_name
 
-__all__ = ["ALIASES", "measures_named", "similarity", "similarity_over_seeds"]
-
-ALIASES = {"cca": "mean_cca", "cka": "linear_cka"}
-"""Short names that the command line takes."""
-
-_ALL = tuple(measure for measure in MEASURES.values() if measure.needs == "moments")  # what every store answers
+__all__ = ["measures_named", "similarity", "similarity_over_seeds"]
 
 
 def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
@@ -52,7 +47,7 @@ def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
 
 def similarity(
     path: Path | str,
-    measures: Sequence[Measure] = _ALL,
+    measures: Sequence[Measure] = DEFAULTS,
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
     over: Over = "task",
@@ -65,7 +60,7 @@ def similarity(
 
     Args:
         path: an activation store.
-        measures: which; by default all that need no raw activations.
+        measures: which.
         replicates: resamples of tasks behind an interval, 0 for none; fewer than 39 give none.
         permutations: behind a null, 0 for none.
         over: "task"; or "tasks", for the samples of all tasks together, which asks for one linear map for all of them.
@@ -86,7 +81,7 @@ def similarity(
 
 def similarity_over_seeds(
     paths: Sequence[Path | str],
-    measures: Sequence[Measure] = _ALL,
+    measures: Sequence[Measure] = DEFAULTS,
     replicates: int = REPLICATES,
     permutations: int = PERMUTATIONS,
     over: Over = "task",

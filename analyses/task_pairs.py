@@ -24,7 +24,7 @@ from probe.moments import moments_of
 from probe.store import Sketch, Store
 from probe.store.metadata import LayerInfo, Samples
 
-__all__ = ["TaskPair", "before_and_after", "of_two_stores"]
+__all__ = ["TaskPair", "before_and_after", "of_two_stores", "rows_of"]
 
 Images = tuple[Float[np.ndarray, "image feature"], Float[np.ndarray, "image other"]]
 
@@ -108,11 +108,21 @@ class _Layer:
 
     def every_row(self, task: int) -> Sketch:
         """Return all rows of one task, from raw activations."""
-        block, positions = self.store.activations(self.name, self.step, task), self.info.positions
-        rows = np.moveaxis(block, self.info.channel_axis + 1, -1).reshape(-1, self.info.features)
-        sample, position = np.divmod(np.arange(len(rows)), positions)
-        unknown = np.zeros_like(sample)  # ids and labels: no measure reads them
-        return Sketch(rows, np.full(len(rows), task), sample, position, unknown, unknown)
+        return rows_of(self.info, self.store.activations(self.name, self.step, task), task)
+
+
+def rows_of(info: LayerInfo, block: Float[np.ndarray, "image ..."], task: int = 0) -> Sketch:
+    """Return all rows of a layer's whole activations of one task's images; ids and labels, which none reads, are 0.
+
+    Args:
+        info: the layer.
+        block: its activations.
+        task: the place of the task.
+    """
+    rows = np.moveaxis(block, info.channel_axis + 1, -1).reshape(-1, info.features)
+    sample, position = np.divmod(np.arange(len(rows)), info.positions)
+    unknown = np.zeros_like(sample)
+    return Sketch(rows, np.full(len(rows), task), sample, position, unknown, unknown)
 
 
 def before_and_after(store: Store, layer: str, step: int, *, images: bool) -> Iterator[TaskPair]:

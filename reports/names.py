@@ -33,6 +33,9 @@ _LEARNERS: dict[str, tuple[str, str]] = {
 
 _MEASURES = {"mean_cca": "Mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear_cka": "CKA"}
 _MEASURES |= {"debiased_cka": "Debiased CKA", "rsa_pearson": "RSA", "rsa_spearman": "RSA by ranks"}
+_MEASURES |= {"angular_cka": "Angular CKA", "gulp": "GULP", "cknna": "CKNNA", "mutual_knn": "Mutual k-NN"}
+_MEASURES |= {"rbf_cka": "RBF CKA", "debiased_rbf_cka": "Debiased RBF CKA"}
+_MEASURES |= {"r2_y_from_x": "R² of y from x", "r2_x_from_y": "R² of x from y"}
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy"), (0.0, 100.0)),
     **dict.fromkeys(("euclidean_distance", "relative_distance", "loss", "query_loss", "val_loss"), (0.0, math.inf)),

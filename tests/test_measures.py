@@ -55,8 +55,13 @@ def test_stored_precision_is_read_without_further_loss(name: str, dtype: type) -
 @pytest.mark.parametrize("name", MEASURES)
 def test_identical_representations_are_wholly_similar(name: str) -> None:
     x, _ = related(300, 8, 6)
-    result = MEASURES[name].function(x, x)
-    assert result.value == pytest.approx(1, abs=1e-12) and result.value is not None and result.value <= 1
+    measure = MEASURES[name]
+    result = measure.function(x, x)
+    assert measure.most_alike == (1 if measure.higher_is_more_similar else 0)
+    # of a distance rounding is half the digits, whose square or cosine is exact
+    rounding = 1e-12 if measure.higher_is_more_similar else 1e-7
+    assert result.value == pytest.approx(measure.most_alike, abs=rounding) and result.value is not None
+    assert measure.range[0] <= result.value <= measure.range[1]
 
 
 def test_every_measure_has_a_function_of_its_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 import probe
 from analyses.bootstrap import over_seeds, task_draws
 from analyses.compare import compare
-from analyses.measures.measure import MEASURES
+from analyses.measures.measure import DEFAULTS, MEASURES
 from analyses.measures.pair import Pair
 from analyses.per_task import mean_over_tasks
 from analyses.similarity import measures_named, similarity, similarity_over_seeds
@@ -21,6 +21,8 @@ from tests.reference_measures import REFERENCES
 TASKS, REPLICATES = 6, 45
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 EVERY = tuple(MEASURES.values())
+OF_IMAGES = [name for name, measure in MEASURES.items() if measure.needs == "images"]
+OF_MANY = ("mutual_knn", "cknna", "r2_y_from_x", "r2_x_from_y")  # undefined of twelve samples
 FEW = {"replicates": REPLICATES, "permutations": 8}
 
 
@@ -70,10 +72,20 @@ def blocks(path, layer, step, size=None):
 
 
 def rows(block, name):
-    """What a sample is to a measure: for RSA an image, otherwise a position."""
-    if name.startswith("rsa"):
+    """What a sample is to a measure: for some an image, otherwise a position."""
+    if name in OF_IMAGES:
         return block.reshape(len(block), -1)
     return block.transpose(0, 2, 3, 1).reshape(-1, block.shape[1])
+
+
+def few(row, name):
+    """Whether a row says that twelve samples do not determine a measure, as they do not."""
+    told = f"in all {TASKS} tasks: " in row.reason and ("12 samples" in row.reason)
+    return (
+        name in OF_MANY
+        and told
+        and (name in OF_IMAGES or "conv4" in (row.layer, row.other_layer) or row.layer == "head")
+    )
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -83,6 +95,8 @@ def test_values_are_means_of_each_tasks_own(captured, table, name, layer, step):
     pairs = zip(blocks(captured, layer, 0), blocks(captured, layer, step), strict=True)
     expected = [REFERENCES[name](rows(x, name), rows(y, name)) for x, y in pairs]
     row = the(table, layer=layer, step=step, measure=name)
+    if row.status == "undefined" and few(row, name):
+        return
     assert row.value == pytest.approx(np.mean(expected), abs=1e-9)
     assert (row.over, row.status, row.low < row.value < row.high) == ("task", "ok", True)
     deviations = task_draws(TASKS, REPLICATES) @ np.array(expected) / TASKS
@@ -99,13 +113,15 @@ SIZE = {"conv1": 8, "conv2": 4, "conv3": 2, "conv4": 1, "head": 1}
 def test_values_of_two_checkpoints_are_means_of_each_tasks_own(captured, other, compared, name, both, phase):
     size, step = max(map(SIZE.get, both)), 0 if phase == "pre-pre" else 2
     one, two = (
-        blocks(path, layer, step, None if name.startswith("rsa") else size)
+        blocks(path, layer, step, None if name in OF_IMAGES else size)
         for path, layer in zip((captured, other), both, strict=True)
     )
     expected = [REFERENCES[name](rows(x, name), rows(y, name)) for x, y in zip(one, two, strict=True)]
     row = the(compared, layer=both[0], other_layer=both[1], phase=phase, measure=name)
+    if row.status == "undefined" and few(row, name):
+        return
     assert row.value == pytest.approx(np.mean(expected), abs=1e-9)
-    assert (row.over, row.n) == ("task", 12 * (1 if name.startswith("rsa") else size**2))
+    assert (row.over, row.n) == ("task", 12 * (1 if name in OF_IMAGES else size**2))
 
 
 def test_without_raw_activations_the_sketches_rows_of_a_task_are_compared(folder):
@@ -139,7 +155,7 @@ def test_too_few_shared_places_of_a_task_are_undefined(folder):
 
 
 @pytest.mark.parametrize("layer", ["conv2", "head"])
-@pytest.mark.parametrize("name", [name for name in MEASURES if not name.startswith("rsa")])
+@pytest.mark.parametrize("name", [measure.name for measure in DEFAULTS])
 def test_the_null_exchanges_images_within_tasks_and_calibrates(captured, table, name, layer):
     rng, nulls = np.random.default_rng(3), []
     for x, y in zip(blocks(captured, layer, 0), blocks(captured, layer, 2), strict=True):

@@ -9,8 +9,8 @@ import torch
 import probe
 from analyses.bootstrap import over_seeds, task_draws
 from analyses.image_null import image_null
-from analyses.measures.measure import MEASURES
-from analyses.similarity import ALIASES, measures_named, similarity, similarity_over_seeds
+from analyses.measures.measure import ALIASES, DEFAULTS, MEASURES
+from analyses.similarity import measures_named, similarity, similarity_over_seeds
 from tests.captures import ADAPTATION, FOREIGN_ADAPTATION, foreign_network, small_network, some_tasks
 from tests.conftest import make_imageset
 from tests.test_training import tiny
@@ -21,7 +21,7 @@ from trainers.run import RunFolder
 
 pooled = functools.partial(similarity, over="tasks")
 pooled_over_seeds = functools.partial(similarity_over_seeds, over="tasks")
-OF_MOMENTS = [name for name, measure in MEASURES.items() if measure.needs == "moments"]
+OF_MOMENTS = [measure.name for measure in DEFAULTS]
 TASKS = 12  # ten share their picks, and two
 REPLICATES, PERMUTATIONS = 45, 40
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
@@ -223,7 +223,7 @@ def test_aliases_and_unknown_measures():
     assert set(ALIASES.values()) <= set(MEASURES)
     assert measures_named([]) == ()
     with pytest.raises(
-        MetaprobeError, match=r"unknown measure 'svca'\. Did you mean svcca.*Known: mean_cca, .*, cka\.$"
+        MetaprobeError, match=r"unknown measure 'svca'\. Did you mean svcca.*Known: mean_cca, .*, shape_metric\.$"
     ):
         measures_named(["cka", "svca"])
 

@@ -36,7 +36,7 @@ def test_exchanged_pairs_are_those_of_exchanged_samples(name, n, p, q, skewed):
     order = np.random.default_rng(1).permutation(n)
     found = MEASURES[name].apply(Pair.of_arrays(x, y, reduced=False).exchanged(order))
     if found.value is None:
-        assert "forced to 1" in found.reason
+        assert "forced to 1" in found.reason or "samples in any order let" in found.reason
         return
     assert found.value == pytest.approx(REFERENCES[name](x, y[order]), abs=1e-9)
     assert found.value == pytest.approx(MEASURES[name].function(x, y[order]).value, abs=1e-10)

@@ -1,8 +1,8 @@
 """Two files of activations of the same samples: every layer of one against those of the other.
 
 Arrays that fit are compared as they are; larger ones stream by, and their joint moments are kept, which tell all
-measures but RSA. Samples are what is independent, or groups of them where those are given: intervals are over these
-(`analyses.arrays.resampling`).
+measures but those of whole images. Samples are what is independent, or groups of them where those are given: intervals
+are over these (`analyses.arrays.resampling`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from analyses.arrays.view import Together, View
 from analyses.bootstrap import REPLICATES
 from analyses.compared import Compared, measured_rows
 from analyses.image_null import PERMUTATIONS, image_null, ring_orders
-from analyses.measures.measure import MEASURES, Measure, Null
+from analyses.measures.measure import DEFAULTS, Measure, Null
 from analyses.measures.pair import Pair
 from analyses.measures.result import Similarity
 from analyses.table import Row, Table
@@ -29,7 +29,6 @@ from trainers.errors import MetaprobeError
 
 __all__ = ["similarity_of_arrays"]
 
-_MOMENTS = tuple(measure for measure in MEASURES.values() if measure.needs == "moments")
 _NULL_ROWS = 20_000  # of a null, as of a store's sketch
 _COPIES = 3  # of an array in float64 that comparing it takes, about
 
@@ -37,7 +36,7 @@ _COPIES = 3  # of an array in float64 that comparing it takes, about
 def similarity_of_arrays(
     a: ArrayFile,
     b: ArrayFile,
-    measures: Sequence[Measure] = _MOMENTS,
+    measures: Sequence[Measure] = DEFAULTS,
     *,
     layers: Literal["all", "matching"] = "all",
     samples: Samples = "positions",

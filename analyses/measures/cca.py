@@ -137,6 +137,7 @@ MEAN_CCA = Measure(
     range=(0.0, 1.0),
     invariances=_SHARED | {"orthogonal", "invertible_linear", "symmetric"},
     minimum_samples=3,
+    summary="mean canonical correlation",
 )
 
 SVCCA = Measure(
@@ -154,6 +155,7 @@ SVCCA = Measure(
     range=(0.0, 1.0),
     invariances=_SHARED | {"orthogonal", "symmetric"},
     minimum_samples=3,
+    summary="mean canonical correlation of the directions that hold 99 % of the variance",
 )
 
 PWCCA = Measure(
@@ -171,4 +173,5 @@ PWCCA = Measure(
     range=(0.0, 1.0),
     invariances=_SHARED,
     minimum_samples=3,
+    summary="mean canonical correlation, weighted by what it explains of x",
 )

@@ -99,6 +99,7 @@ LINEAR_CKA = Measure(
     range=(0.0, 1.0),
     invariances=_INVARIANCES,
     minimum_samples=3,
+    summary="cosine of the centred Gram matrices: the RV coefficient",
 )
 
 DEBIASED_CKA = Measure(
@@ -127,4 +128,5 @@ DEBIASED_CKA = Measure(
     range=(-1.0, 1.0),
     invariances=_INVARIANCES,
     minimum_samples=4,
+    summary="linear CKA from unbiased HSIC: about 0 of what is unrelated, however few samples",
 )

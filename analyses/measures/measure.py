@@ -11,16 +11,22 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from analyses.measures.angular import ANGULAR_CKA, ANGULAR_PROCRUSTES
 from analyses.measures.cca import MEAN_CCA, PWCCA, SVCCA
 from analyses.measures.cka import DEBIASED_CKA, LINEAR_CKA
+from analyses.measures.gulp import GULP
+from analyses.measures.kernels import DEBIASED_DISTANCE_CORRELATION, DEBIASED_RBF_CKA, DISTANCE_CORRELATION, RBF_CKA
+from analyses.measures.matching import PERMUTATION_MATCHING, SOFT_MATCHING
+from analyses.measures.neighbours import CKNNA, MUTUAL_KNN
 from analyses.measures.pair import Pair
 from analyses.measures.procrustes import PROCRUSTES
 from analyses.measures.record import INVARIANCES, Measure
+from analyses.measures.regression import R2_X_FROM_Y, R2_Y_FROM_X
 from analyses.measures.result import Similarity
 from analyses.measures.rsa import RSA_PEARSON, RSA_SPEARMAN
 from probe.paired import checked_pair
 
-__all__ = ["INVARIANCES", "MEASURES", "Measure", "Null", "shuffled_nulls"]
+__all__ = ["ALIASES", "DEFAULTS", "INVARIANCES", "MEASURES", "RSA", "Measure", "Null", "shuffled_nulls"]
 
 MEASURES: dict[str, Measure] = {
     "mean_cca": MEAN_CCA,
@@ -31,7 +37,35 @@ MEASURES: dict[str, Measure] = {
     "procrustes": PROCRUSTES,
     "rsa_pearson": RSA_PEARSON,
     "rsa_spearman": RSA_SPEARMAN,
+    "angular_cka": ANGULAR_CKA,
+    "angular_procrustes": ANGULAR_PROCRUSTES,
+    "r2_y_from_x": R2_Y_FROM_X,
+    "r2_x_from_y": R2_X_FROM_Y,
+    "gulp": GULP,
+    "permutation_matching": PERMUTATION_MATCHING,
+    "soft_matching": SOFT_MATCHING,
+    "distance_correlation": DISTANCE_CORRELATION,
+    "debiased_distance_correlation": DEBIASED_DISTANCE_CORRELATION,
+    "rbf_cka": RBF_CKA,
+    "debiased_rbf_cka": DEBIASED_RBF_CKA,
+    "mutual_knn": MUTUAL_KNN,
+    "cknna": CKNNA,
 }
+
+DEFAULTS = (MEAN_CCA, SVCCA, PWCCA, LINEAR_CKA, DEBIASED_CKA, PROCRUSTES)
+"""What is measured where no measure is named: every store answers these, and they cost little."""
+
+RSA = (RSA_PEARSON, RSA_SPEARMAN)
+"""Representational similarity analysis, by Pearson's correlation and by Spearman's."""
+
+ALIASES = {
+    "cca": "mean_cca",
+    "cka": "linear_cka",
+    "rv": "linear_cka",  # the RV coefficient (Robert and Escoufier 1976): the cosine of XXᵀ and YYᵀ of centred data
+    "bures": "procrustes",  # normalised Bures similarity (Tang et al. 2020): tr (K^½LK^½)^½ of these is ‖XᵀY‖_*
+    "shape_metric": "angular_procrustes",  # under rotations, angular (Williams et al. 2021)
+}
+"""Other names that a measure is known by: short ones, and those of measures that are the same number."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 
 from analyses.measures.factors import by_gram, factor_of, root_of, rotated
 from analyses.measures.result import Similarity
+from analyses.measures.samples import Samples, balanced, exponent
 from analyses.measures.side import Side
 from probe.moments import JointMoments
 from probe.paired import checked_pair
@@ -44,7 +45,7 @@ class Pair:
         y: the second; `x.unit` and `y.unit` share their row axis, but where there are `frames`.
         quartic: Σ‖x̃‖⁴, Σ‖x̃‖²‖ỹ‖², Σ‖ỹ‖⁴ on the scales of `x.raw` and `y.raw`.
         quartic_flaw: why `quartic` cannot be used, or empty.
-        arrays: x and y themselves, for measures that no moments tell; None where the pair is of moments.
+        samples: x and y themselves, for measures that no moments tell; None where the pair is of moments.
         order: the sample of y that stands beside each sample of x; None where they are in place.
         frames: orthonormal columns (sample, row) that carry the rows of each side to the samples, None where rows are
             the samples; of a pair that shares a row axis None for both.
@@ -56,7 +57,7 @@ class Pair:
     y: Side
     quartic: Float[np.ndarray, " 3"]
     quartic_flaw: str = ""
-    arrays: tuple[Float[np.ndarray, "sample feature"], Float[np.ndarray, "sample other"]] | None = None
+    samples: Samples | None = None
     order: Int[np.ndarray, " sample"] | None = None
     frames: tuple[Float[np.ndarray, "sample row"] | None, Float[np.ndarray, "sample row"] | None] = (None, None)
     squares: Float[np.ndarray, "2 sample"] | None = None
@@ -84,7 +85,7 @@ class Pair:
         x, y = checked_pair(x, y)
         n, p = x.shape
         stored = eps or (float(np.finfo(x.dtype).eps), float(np.finfo(y.dtype).eps))
-        z = np.concatenate([_balanced(x), _balanced(y)], axis=1)
+        z = np.concatenate([balanced(x), balanced(y)], axis=1)
         largest = np.maximum(z.max(axis=0), -z.min(axis=0))
         for _ in range(2):  # the second pass takes away the rounding of a mean that is far from zero
             z -= z.mean(axis=0)
@@ -94,11 +95,12 @@ class Pair:
         squares = np.stack([np.einsum("ij,ij->i", side, side) for side in (z[:, :cut], z[:, cut:])])
         z /= norms[live]
         quartic = (squares @ squares.T)[[0, 0, 1], [0, 1, 1]]
+        samples = Samples(x, y, (live[:p], live[p:]))
         if reduced:
             sides = _sides(n, factor_of(z, cut, max(stored)), norms, noise, live, p, stored)
-            return cls(n, *sides, quartic=quartic, arrays=(x, y))
+            return cls(n, *sides, quartic=quartic, samples=samples)
         one, two = (rotated(side) for side in _sides(n, z, norms, noise, live, p, stored))
-        return cls(n, one[0], two[0], quartic, arrays=(x, y), frames=(one[1], two[1]), squares=squares)
+        return cls(n, one[0], two[0], quartic, samples=samples, frames=(one[1], two[1]), squares=squares)
 
     @classmethod
     def of_moments(cls, moments: JointMoments) -> Pair:
@@ -112,7 +114,7 @@ class Pair:
         live, noise = _alive(n, norms, largest, np.repeat(moments.eps, (p, q)))
         inverse = 1 / norms[live]
         factor = root_of(moments.scatter[np.ix_(live, live)] * inverse[:, None] * inverse)
-        left, right = _exponent(norms[:p]), _exponent(norms[p:])
+        left, right = exponent(norms[:p]), exponent(norms[p:])
         norms = np.ldexp(norms, -np.repeat([left, right], (p, q)))
         quartic = np.ldexp(moments.quartic, -2 * np.array([2 * left, left + right, 2 * right]))
         flaw = _flaw("x", norms[:p], live[:p], largest[:p]) or _flaw("y", norms[p:], live[p:], largest[p:])
@@ -132,14 +134,21 @@ class Pair:
     @functools.cached_property
     def rows(self) -> tuple[Float[np.ndarray, "sample feature"], Float[np.ndarray, "sample other"]] | None:
         """The arrays, sample beside sample; None where the pair is of moments."""
-        if self.arrays is None or self.order is None:
-            return self.arrays
-        return self.arrays[0], self.arrays[1][self.order]
+        if self.samples is None:
+            return None
+        return self.samples.x, self.samples.y if self.order is None else self.samples.y[self.order]
+
+    @functools.cached_property
+    def distances(self) -> tuple[Float[np.ndarray, "sample sample"], Float[np.ndarray, "sample sample"]]:
+        """Euclidean distances between samples of x and between those of y; only of a pair of arrays."""
+        assert self.samples is not None
+        x, y = self.samples.distances
+        return x, y if self.order is None else y[np.ix_(self.order, self.order)]
 
     @functools.cached_property
     def joint(self) -> Float[np.ndarray, "rank other"]:
         """UᵀV, U and V the bases of x and y."""
-        return self._product(self.x.basis, self.y.basis)
+        return self.product(self.x.basis, self.y.basis)
 
     @functools.cached_property
     def canonical(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,13 +161,13 @@ class Pair:
     @functools.cached_property
     def cross(self) -> Float[np.ndarray, "left right"]:
         """X̃ᵀỸ of the sides' `narrow` matrices; its singular values are those of the features' own."""
-        return self._product(self.x.narrow, self.y.narrow)
+        return self.product(self.x.narrow, self.y.narrow)
 
     def leading_cross(self, share: float) -> Float[np.ndarray, "left right"]:
         """Return the product of the sides' leading directions (`Side.leading`)."""
-        return self._product(self.x.leading(share), self.y.leading(share))
+        return self.product(self.x.leading(share), self.y.leading(share))
 
-    def _product(self, left: Float[np.ndarray, "row a"], right: Float[np.ndarray, "row b"]) -> np.ndarray:
+    def product(self, left: Float[np.ndarray, "row a"], right: Float[np.ndarray, "row b"]) -> np.ndarray:
         """Return the product of what has the rows of x with what has those of y."""
         if self.frames[0] is None and self.frames[1] is None:
             return left.T @ self._ordered(right)
@@ -214,16 +223,6 @@ def _sides(
     norms, noise = norms[live], noise[live]
     x = Side(n, p, eps[0], factor[:, :cut], norms[:cut], noise[:cut])
     return x, Side(n, len(live) - p, eps[1], factor[:, cut:], norms[cut:], noise[cut:])
-
-
-def _balanced(array: np.ndarray) -> np.ndarray:
-    """Return the array in float64, scaled by a power of two to at most 1: exact, and squares cannot overflow."""
-    values = array.astype(np.float64)
-    return np.ldexp(values, -_exponent(values))
-
-
-def _exponent(values: np.ndarray) -> int:
-    return int(np.frexp(np.abs(values).max())[1])
 
 
 def _flaw(name: str, norms: np.ndarray, live: np.ndarray, largest: np.ndarray) -> str:

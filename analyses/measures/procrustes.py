@@ -73,4 +73,5 @@ PROCRUSTES = Measure(
         }
     ),
     minimum_samples=3,
+    summary="how well a rotation carries x into y: the normalised Bures similarity",
 )

@@ -39,8 +39,11 @@ class Measure:
         invariances: names out of `INVARIANCES`; each is tested.
         minimum_samples: fewer make the measure undefined, or the same for all data.
         minimum_features: of either side, likewise.
+        maximum_samples: more would take too much memory; None for any number.
         needs: "moments" where the moments of samples, of any kind, are enough; "images" where it is computed from the
             samples themselves, and these are whole images.
+        higher_is_more_similar: False of a distance.
+        summary: what it is, in one line.
     """
 
     name: str
@@ -50,13 +53,21 @@ class Measure:
     invariances: frozenset[str]
     minimum_samples: int
     minimum_features: int = 1
+    maximum_samples: int | None = None
     needs: Literal["moments", "images"] = "moments"
+    higher_is_more_similar: bool = True
+    summary: str = ""
 
     def __post_init__(self) -> None:
         if unknown := self.invariances - INVARIANCES.keys():
             raise ValueError(
                 f"measure {self.name}: unknown invariances {sorted(unknown)}; known: {', '.join(INVARIANCES)}"
             )
+
+    @property
+    def most_alike(self) -> float:
+        """The value of what is wholly alike: the largest of a similarity, the smallest of a distance."""
+        return self.range[self.higher_is_more_similar]
 
     @property
     def works(self) -> tuple[Work, ...]:
@@ -92,6 +103,9 @@ class Measure:
                 return pair.undefined(f"{side.columns} features of {name} are too few, {needed}")
         if pair.n < self.minimum_samples:
             return pair.undefined(f"{pair.n} samples are too few, {self.name} needs at least {self.minimum_samples}")
+        if self.maximum_samples and pair.n > self.maximum_samples:
+            told = f"{pair.n:,} samples have {pair.n * (pair.n - 1) // 2:.1e} pairs"
+            return pair.undefined(f"{told}, {self.name} takes at most {self.maximum_samples:,} samples")
         if self.needs == "images" and pair.rows is None:
             return pair.undefined(f"{self.name} is of the samples themselves, their moments do not tell it")
         return self.compute(pair)

@@ -100,6 +100,7 @@ RSA_PEARSON = Measure(
     minimum_samples=4,
     minimum_features=3,
     needs="images",
+    summary="correlation of the dissimilarities of images",
 )
 RSA_SPEARMAN = Measure(
     name="rsa_spearman",
@@ -110,4 +111,5 @@ RSA_SPEARMAN = Measure(
     minimum_samples=4,
     minimum_features=3,
     needs="images",
+    summary="rank correlation of the dissimilarities of images",
 )

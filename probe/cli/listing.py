@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import Json
+from probe.cli.arguments import Csv, DataRoot, DataSet, Flag, Json, Network, told
+from probe.cli.known_answers import tell_known_answers
 from probe.show import Grid, as_json, show, write_line
+from trainers.errors import MetaprobeError
 
 __all__ = ["COMMANDS"]
 
@@ -18,14 +21,44 @@ def list_names(
     what: Annotated[
         tyro.conf.Positional[What], tyro.conf.arg(metavar="{algorithms,update_rules,datasets,measures,studies}")
     ],
+    known_answers: Flag = False,
+    checkpoint: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint="(default: one is trained for it, in about a minute)"),
+    ] = None,
+    network: Network = None,
+    data: DataSet = None,
+    data_root: DataRoot = None,
+    tasks: int = 20,
+    csv: Csv = None,
     json: Json = False,
 ) -> int:
     """List the algorithms, update rules, data sets, similarity measures or studies.
 
     Args:
         what: Which registry.
+        known_answers: Of measures: test on a checkpoint whether each orders what must be ordered. More inner steps make
+            a layer less like itself, and so do exchanged images; another task's images are no more like it than
+            exchanged ones; units in another order change nothing; and the next layer is more like a layer than the one
+            after that. By 95 % intervals of paired differences over tasks: passed, failed, undecided or undefined.
+        checkpoint: The checkpoint of --known-answers, *.safetensors, or a run.
+        network: What it is of, where that is code of yours.
+        data: its data set.
+        data_root: Folder of the data sets.
+        tasks: Tasks of --known-answers.
+        csv: Also write the known answers there.
         json: Write JSON.
     """
+    if known_answers:
+        if what != "measures":
+            raise MetaprobeError(f"--known-answers tests measures, not {what}: metaprobe list measures --known-answers")
+        return tell_known_answers(checkpoint, network, data, data_root, tasks, csv, json)
+    for option in ("checkpoint", "network", "data", "data_root", "tasks", "csv"):
+        if told(option):
+            word = option.replace("_", "-")
+            raise MetaprobeError(
+                f"--{word} goes with `metaprobe list measures --known-answers`; leave it out, or add that"
+            )
     grids = {"algorithms": _algorithms, "update_rules": _update_rules, "datasets": _datasets}
     grid = (grids | {"measures": _measures, "studies": _studies})[what]()
     if json:
@@ -57,18 +90,23 @@ def _datasets() -> Grid:
 
 
 def _measures() -> Grid:
-    from analyses.measures.measure import MEASURES
+    from analyses.measures.measure import ALIASES, MEASURES
 
     rows = tuple(
         (
             entry.name,
-            f"{entry.range[0]:g} … {entry.range[1]:g}",
-            ", ".join(sorted(entry.invariances)),
+            ", ".join(alias for alias, name in ALIASES.items() if name == entry.name),
+            entry.summary,
+            f"{entry.range[0]:.3g} … {entry.range[1]:.3g}".replace("inf", "∞"),
+            f"{entry.most_alike:g}",
+            entry.needs,
             entry.minimum_samples,
+            ", ".join(sorted(entry.invariances)),
         )
         for entry in MEASURES.values()
     )
-    return Grid("measures", ("name", "range", "invariances", "minimum_samples"), rows)
+    columns = ("name", "also", "summary", "range", "alike", "needs", "minimum_samples", "invariances")
+    return Grid("measures", columns, rows)
 
 
 def _studies() -> Grid:

@@ -163,8 +163,9 @@ def similarity(
 
     Args:
         stores: Activation stores, as `metaprobe capture` writes them; or files of arrays.
-        measures: Names of `metaprobe list measures`; cca and cka stand for mean_cca and linear_cka. rsa_pearson and
-            rsa_spearman read whole images, of a convolution from a store with --raw.
+        measures: Names of `metaprobe list measures`, or other names that it tells, as cca and cka. Those that need
+            images (RSA, distance correlation, RBF CKA, nearest neighbours) read them whole, of a convolution from a
+            store with --raw.
         over: Each task by itself, the mean over tasks (task); or the samples of all tasks together (tasks), which asks
             for one linear map for all of them.
         each: Compare each of several stores with itself, before with after adaptation, not with the others.
