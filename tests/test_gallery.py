@@ -1,0 +1,48 @@
+"""What is published: checkpoints are those of their pages, and a cell of a table can be measured again from them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from analyses.table import Table
+from analyses.testing import TestPlan
+from analyses.weight_distance import weight_distance
+from reports.page.files import read_tables
+from trainers.checkpoint import load_checkpoint
+from trainers.tasks import load_imageset
+
+GALLERY = Path(__file__).parents[1] / "reports" / "gallery"
+FOLDERS = sorted(GALLERY.glob("*/checkpoints"))
+DATA = os.environ.get("METAPROBE_DATA", "")
+
+
+def test_checkpoints_are_small():
+    assert FOLDERS
+    assert sum(path.stat().st_size for folder in FOLDERS for path in folder.rglob("*.safetensors")) < 6 << 20
+
+
+@pytest.mark.parametrize("folder", [one for one in FOLDERS if (one.parent / "tables" / "made.json").exists()], ids=str)
+def test_checkpoints_are_those_that_the_page_was_made_of(folder):
+    told = dict(read_tables(folder.parent / "tables").made.checkpoints)
+    found = {
+        path.relative_to(folder).with_suffix("").as_posix(): load_checkpoint(path).fingerprint
+        for path in folder.rglob("*.safetensors")
+    }
+    assert found == {name: told[name] for name in found}
+    assert {name for name in told if name.endswith("/last")} <= set(found) | {"random-seed0/last"}
+
+
+@pytest.mark.skipif(not Path(DATA, "cifar100").is_dir() or not DATA, reason="METAPROBE_DATA has no cifar100")
+def test_a_cell_of_the_page_is_measured_again_from_its_checkpoint():
+    folder = GALLERY / "raghu2020-cifar-fs"
+    path = folder / "checkpoints" / "maml-seed0" / "last.safetensors"
+    images = load_imageset("cifar_fs", data_root=Path(DATA))
+    again = {(row.layer, row.measure): row for row in weight_distance(path, images, TestPlan(100), 10).rows}
+    rows = Table.read_csv(folder / "tables" / "distances.csv").rows
+    told = [row for row in rows if row.learner == "maml" and row.iteration == 3000]
+    assert {row.measure for row in told} >= {"euclidean_distance", "relative_distance"}
+    for row in told:
+        found = again[row.layer, row.measure]
+        assert (found.checkpoint, found.n) == (row.checkpoint, row.n)
+        assert (found.value, found.low, found.high) == pytest.approx((row.value, row.low, row.high), rel=2e-3)
