@@ -1,5 +1,7 @@
 """What tests share: tiny image sets, and a cache of their own."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -27,11 +29,17 @@ def make_imageset(n_classes=24, per_class=20, size=28, channels=1, seed=0, name=
     )
 
 
+def shared_folder(tmp_path_factory):
+    """Return the folder that a run of the suite has, also where its tests run in several processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """No test reads or fills the user's cache."""
+    """No test reads or fills the user's cache; all processes have one, as embedded sets take seconds to make."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METAPROBE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("METAPROBE_CACHE", str(shared_folder(tmp_path_factory) / "cache"))
         yield
 
 

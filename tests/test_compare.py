@@ -375,6 +375,8 @@ def test_the_command_compares_every_two_stores(stores, capsys, tmp_path):
         "--json",
         "--replicates",
         "39",
+        "--permutations",
+        "2",
     )
     status, out, _ = cli(capsys, *words)
     found = json.loads(out)
@@ -386,7 +388,7 @@ def test_the_command_compares_every_two_stores(stores, capsys, tmp_path):
 
 
 def test_each_store_by_itself_as_before(stores, capsys):
-    status, out, _ = cli(capsys, *stores, "--each", "--measures", "cka")
+    status, out, _ = cli(capsys, *stores, "--each", "--measures", "cka", "--permutations", "2")
     assert status == 0
     lines = [line.split("\t") for line in out.splitlines()]
     assert "other_layer" not in lines[0]
@@ -395,7 +397,8 @@ def test_each_store_by_itself_as_before(stores, capsys):
 
 def test_matching_layers_and_a_pdf(stores, capsys, tmp_path):
     figure = tmp_path / "t.pdf"
-    status, out, _ = cli(capsys, *stores, "--measures", "cka", "--layers", "matching", "--figure", figure)
+    few = ("--replicates", "39", "--permutations", "2")
+    status, out, _ = cli(capsys, *stores, "--measures", "cka", "--layers", "matching", "--figure", figure, *few)
     assert status == 0
     assert figure.read_bytes().startswith(b"%PDF")
     assert len(out.splitlines()) == 1 + 2 * 5 * 2

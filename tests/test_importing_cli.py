@@ -3,13 +3,16 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from probe.cli import main
+from reports.registry import STUDIES
 from tests.foreign import USER_CODE as MYNET
 from tests.foreign import L2LOmniglot, shaken
+from tests.tiny_study import without_pdf
 from trainers.networks.resnet12 import ResNet12
 
 SHAPE = ("--n-way", "5", "--image-size", "28", "--channels", "1", "--inner-lr", "0.1", "--inner-steps", "1")
@@ -171,7 +174,11 @@ def test_what_is_asked_wrongly_is_a_sentence(words, told, folder, capsys):
     assert re.search(told, err) and err.count("\n") == bool(told)
 
 
-def test_a_report_of_an_import_alone(folder, capsys):
+def test_a_report_of_an_import_alone(folder, capsys, monkeypatch):
+    study = STUDIES["raghu2020"]  # with few resamples, as what is asked is not how wide an interval is
+    full = replace(study.preset("full"), replicates=39, permutations=2, head_steps=(2,))
+    monkeypatch.setitem(STUDIES, "raghu2020", replace(study, presets=study.presets | {"full": full}))
+    without_pdf(monkeypatch)
     weights = ResNet12(5, 1, widths=(2, 2, 2, 2)).state_dict()
     path = imported("net", weights, "--network", "resnet12", "--network-args", "widths=[2,2,2,2]")
     options = ("--study", "raghu2020", "--tasks", "3", "--capture-tasks", "2")

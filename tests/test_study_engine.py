@@ -85,8 +85,9 @@ def test_all_is_done_once_and_the_result_does_not_depend_on_jobs(tmp_path, jobs)
     assert len(list(again.works())) == 5
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize(("fails", "told"), [("ours", "no such luck"), ("bug", "ZeroDivisionError: by nothing")])
+@pytest.mark.parametrize(
+    ("fails", "told", "jobs"), [("ours", "no such luck", 1), ("bug", "ZeroDivisionError: by nothing", 2)]
+)
 def test_a_step_that_fails_takes_with_it_only_what_needs_it(tmp_path, jobs, fails, told):
     results = run_steps(chain(tmp_path, fails), IMAGES, jobs)
     assert endings(results) == {"a": "done", "b": "failed", "c": "not run", "d": "not run", "e": "done"}

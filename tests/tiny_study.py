@@ -20,7 +20,7 @@ from reports.registry import STUDIES
 from reports.study.options import Numbers, Options
 from reports.study.study import Answer, Learner, Measurement, Section, Study
 from reports.works import MAML
-from tests.conftest import make_imageset
+from tests.conftest import make_imageset, shared_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,7 @@ def made_once(tmp_path_factory, name, make):
 
     Whoever wants to write there takes a copy.
     """
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"once-{name}"
+    folder = shared_folder(tmp_path_factory) / f"once-{name}"
     with open(f"{folder}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
