@@ -62,6 +62,17 @@ def test_our_metadata_under_another_key_are_no_foreign_file(path):
         read_metadata(path)
 
 
+def test_our_metadata_twice_are_refused(path):
+    save_checkpoint(path, checkpoint())
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + size])
+    header["__metadata__"]["copy"] = header["__metadata__"]["metaprobe"]
+    encoded = json.dumps(header).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + path.read_bytes()[8 + size :])
+    with pytest.raises(UnreadableInput, match="its 'metaprobe' metadata lie also under 'copy'; it was changed"):
+        read_metadata(path)
+
+
 def test_what_decides_a_number_is_in_the_digest_and_all_that_is_told_in_the_checksum(path):
     one = checkpoint()
     rate = dataclasses.replace(one.adaptation, inner_lr=0.5)

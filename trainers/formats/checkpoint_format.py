@@ -137,10 +137,11 @@ def metadata_of(header: Header, path: Path | str) -> CheckpointMetadata | None:
             names are not those that it was written with.
     """
     text = dict(header.metadata).get(METADATA_KEY)
+    ours = [key for key, value in header.metadata if _LOOKS_LIKE_OURS in value and key != METADATA_KEY]
+    if ours:
+        told = f"its {METADATA_KEY!r} metadata lie {'under' if text is None else 'also under'} {visible(ours[0], 60)!r}"
+        raise UnreadableInput(f"{visible(str(path))}: {told}; it was changed after it was written.")
     if text is None:
-        if other := next((key for key, value in header.metadata if _LOOKS_LIKE_OURS in value), None):
-            told = f"its {METADATA_KEY!r} metadata lie under {visible(other, 60)!r}"
-            raise UnreadableInput(f"{visible(str(path))}: {told}; it was changed after it was written.")
         return None
     metadata = parse_metadata(text, path)
     if metadata.layout not in (None, layout_of((each.name, each.dtype, each.shape) for each in header.tensors)):
