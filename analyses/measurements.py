@@ -1,4 +1,4 @@
-"""What is measured on the runs of studies: functions that steps call, in any process, and their registry."""
+"""What can be measured on checkpoints of runs, and the tables it gives: functions that steps call, by their kinds."""
 
 from __future__ import annotations
 
