@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from analyses.contrasts import DIFFERENCE, FIXED, minus_of
+from analyses.contrasts import DIFFERENCE, FIXED, minus_of, range_of
 from analyses.readings import Reading, definite, mapped, pool, quadrature
 from analyses.table import Row
-from reports.names import range_of
 
 if TYPE_CHECKING:
     from reports.evidence import Evidence
