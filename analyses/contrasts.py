@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from analyses.measures.measure import MEASURES
 from analyses.table import Row
 from trainers.intervals import mean_interval, too_few
 
-__all__ = ["DIFFERENCE", "FIXED", "contrast", "filled", "minus_of"]
+__all__ = ["DIFFERENCE", "FIXED", "contrast", "filled", "minus_of", "range_of"]
 
 DIFFERENCE = "_difference"
 """What the name of a measure ends in where something was taken off; the column `minus` says what."""
@@ -20,12 +21,25 @@ DIFFERENCE = "_difference"
 FIXED = "_of_these_seeds"
 """What a measure's name ends in where its interval is over tasks alone, of the seeds that there are."""
 
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy"), (0.0, 100.0)),
+    **dict.fromkeys(("euclidean_distance", "relative_distance", "loss", "query_loss", "val_loss"), (0.0, math.inf)),
+    **dict.fromkeys(("usage_frequency", "unchanged_by_label_order"), (0.0, 1.0)),
+}
 _Side = Mapping[int, Mapping[int, Row]]  # by seed and task
 
 
 def minus_of(columns: Mapping[str, object]) -> str:
     """Return what `Row.minus` says of the columns in which the side that is taken off differs: "frozen=none"."""
     return ", ".join(f"{name}={'none' if value in (None, '') else value}" for name, value in columns.items())
+
+
+def range_of(measure: str) -> tuple[float, float]:
+    """Return the smallest and largest value that a measure can take, where an interval over seeds is cut."""
+    name = measure.removesuffix(FIXED).removesuffix("_null")
+    if name in MEASURES:
+        return (-math.inf, MEASURES[name].range[1])
+    return _RANGES.get(name, (-math.inf, math.inf))  # a difference has no bounds
 
 
 def contrast(

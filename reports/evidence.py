@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from analyses.contrasts import contrast
+from analyses.contrasts import contrast, range_of
 from analyses.table import Row, Table
 from reports.made import Made
-from reports.names import in_order, range_of
+from reports.names import in_order
 from reports.quantities import ANY, Query, says
 
 __all__ = ["Evidence"]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
-from analyses.contrasts import FIXED
-from analyses.measures.measure import MEASURES
-
 __all__ = ["CHANCE_GREY", "GROUP_MARKS", "INK", "colour_of", "in_order", "label_of", "layer_colour", "mark_of"]
-__all__ += ["measure_name", "range_of"]
+__all__ += ["measure_name"]
 
 INK, CHANCE_GREY = "#333333", "#8a8a8a"
 _COLOURS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
@@ -36,11 +32,6 @@ _MEASURES |= {"debiased_cka": "Debiased CKA", "rsa_pearson": "RSA", "rsa_spearma
 _MEASURES |= {"angular_cka": "Angular CKA", "gulp": "GULP", "cknna": "CKNNA", "mutual_knn": "Mutual k-NN"}
 _MEASURES |= {"rbf_cka": "RBF CKA", "debiased_rbf_cka": "Debiased RBF CKA"}
 _MEASURES |= {"r2_y_from_x": "R² of y from x", "r2_x_from_y": "R² of x from y"}
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy"), (0.0, 100.0)),
-    **dict.fromkeys(("euclidean_distance", "relative_distance", "loss", "query_loss", "val_loss"), (0.0, math.inf)),
-    **dict.fromkeys(("usage_frequency", "unchanged_by_label_order"), (0.0, 1.0)),
-}
 _LAYERS = ("#86bfb3", "#529d90", "#25756a", "#053f37")
 _HEAD = "#aa3377"
 
@@ -64,14 +55,6 @@ def mark_of(learner: str) -> str:
 def measure_name(measure: str) -> str:
     """Return what a measure is called on a page; a registered one that nobody has named, by its own name in words."""
     return _MEASURES.get(measure) or measure.replace("_", " ").capitalize()
-
-
-def range_of(measure: str) -> tuple[float, float]:
-    """Return the smallest and largest value that a measure can take, where an interval over seeds is cut."""
-    name = measure.removesuffix(FIXED).removesuffix("_null")
-    if name in MEASURES:
-        return (-math.inf, MEASURES[name].range[1])
-    return _RANGES.get(name, (-math.inf, math.inf))  # a difference has no bounds
 
 
 def in_order(layers: Iterable[str]) -> tuple[str, ...]:

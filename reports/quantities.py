@@ -7,15 +7,13 @@ is what freezing two layers changes: paired where the table has both on the same
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from analyses.contrasts import DIFFERENCE, FIXED, minus_of
+from analyses.contrasts import DIFFERENCE, FIXED, minus_of, range_of
 from analyses.readings import Reading, definite, mapped, pool, quadrature
 from analyses.table import Row
-from reports.names import range_of
 
 if TYPE_CHECKING:
     from reports.evidence import Evidence
@@ -67,14 +65,11 @@ class Query(Quantity):
     step: int | str = "last"
     head: str = "own"
     columns: tuple[tuple[str, object], ...] = ()
-    limits: tuple[float, float] | None = None
 
     def fits(self, row: Row, test_steps: int, trained_steps: int) -> bool:
         """Return whether a row answers this, but for its iteration and, where the last step is asked for, its step."""
-        asked = dict(self.columns)
-        if not all(says(row, name, asked.get(name, "")) for name in _BLANK if asked.get(name) != ANY):
-            return False
-        if not all(says(row, name, value) for name, value in asked.items() if name not in _BLANK):
+        asked = dict.fromkeys(_BLANK, "") | dict(self.columns)
+        if not all(says(row, name, value) for name, value in asked.items()):
             return False
         if (row.head or "own") != self.head and self.head != ANY:
             return False
@@ -92,7 +87,7 @@ class Query(Quantity):
         rows = evidence.rows_of(self)
         if len({row.seed for row in rows}) > 1 and all(row.seed is not None for row in rows):
             rows = rows + evidence.made_from(self, None, None)[:1]
-        return pool(rows, self.limits or range_of(self.measure))
+        return pool(rows, range_of(self.measure))
 
 
 @dataclass(frozen=True)
@@ -155,7 +150,6 @@ def q(
     steps: int | str = "test",
     step: int | str = "last",
     head: str = "own",
-    limits: tuple[float, float] | None = None,
     **columns: object,
 ) -> Query:
     """Ask for a number of the table: of all seeds, with its interval.
@@ -169,11 +163,10 @@ def q(
             training, `ANY` for any.
         step: the inner step that is looked at; "last" for the last one there is.
         head: "own", "nil", or "maml" for a head trained on the finished body; `ANY` for any.
-        limits: smallest and largest value; by default those of the measure.
         columns: what other columns of the row say. Of those that are not named, `layer`, `frozen`, `adapts`, `group`,
             `cluster`, `view` and `other_layer` say nothing, and `phase` does not say "pre".
     """
-    return Query(measure, learner, other_learner, at, steps, step, head, tuple(columns.items()), limits)
+    return Query(measure, learner, other_learner, at, steps, step, head, tuple(columns.items()))
 
 
 def taken(row: Row) -> Quantity:
@@ -182,8 +175,7 @@ def taken(row: Row) -> Quantity:
 
 
 def _renamed(query: Query, measure: str, **columns: object) -> Query:
-    columns = dict(query.columns) | columns
-    return replace(query, measure=measure, columns=tuple(columns.items()), limits=(-math.inf, math.inf))
+    return replace(query, measure=measure, columns=tuple((dict(query.columns) | columns).items()))
 
 
 def _differing(left: Query, right: Query) -> Mapping[str, object]:

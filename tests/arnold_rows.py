@@ -22,6 +22,9 @@ def study_rows():
         yield Row(measure="accuracy", value=60.0, **low, inner_steps=5, phase="post", head="own", **told)
         if one.algorithm == "maml" and "cnn" in one.key:
             yield Row(measure="reuse_index", value=0.5, low=0.4, high=0.6, frozen="conv1,conv2", inner_steps=5, **told)
+        if one.key == "maml-cnn2":
+            for measure in ("debiased_cka", "debiased_cka_null"):
+                yield Row(measure=measure, value=0.5, low=0.4, high=0.6, layer="conv1", step=5, inner_steps=5, **told)
         if one.key.endswith("meta_kfo"):
             for measure in ("update_cosine", "update_norm_ratio"):
                 yield Row(measure=measure, value=0.5, low=0.4, high=0.6, layer="conv1", step=1, inner_steps=1, **told)

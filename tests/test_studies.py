@@ -15,12 +15,12 @@ from analyses.clustering.bound import bound_terms
 from analyses.clustering.embedding import EmbeddingPlan, embedding
 from analyses.clustering.task_optimum import OptimumSearch
 from analyses.learning_curves import learning_curves
+from analyses.measurements import KINDS, Input
 from analyses.table import Table
 from probe.cli import main
 from reports.registry import STUDIES
 from reports.study.cache import Measuring
 from reports.study.engine import run_steps
-from reports.study.measurements import KINDS, Input
 from reports.study.run import run_study
 from reports.study.study import Measurement
 from tests.tiny_study import (

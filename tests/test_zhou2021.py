@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from analyses.measurements import KINDS
 from analyses.table import Table
 from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of
@@ -14,7 +15,6 @@ from reports.evidence import Evidence
 from reports.page.compose import page_of
 from reports.quantities import q
 from reports.registry import STUDIES
-from reports.study.measurements import KINDS
 from reports.verdicts import judge
 from tests.conftest import make_imageset
 from tests.several_starts import checkpoint_of, two_starts

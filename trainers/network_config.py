@@ -81,8 +81,9 @@ class NetworkConfig:
         if not fits_float32(self.norm_epsilon):
             told = f"must be above 0 and finite in float32; got {self.norm_epsilon}"
             raise MetaprobeError(f"a network's norm_epsilon {told}")
-        if self.blocks == 0 and self.head_input == "mean":
-            raise MetaprobeError("without blocks the head reads all pixels; leave head_input out, or say 'flatten'")
+        if self.blocks == 0 and (self.head_input == "mean" or self.downsample != "none"):
+            told = "leave head_input and downsample out"
+            raise MetaprobeError(f"without blocks the head reads all pixels, and nothing is halved; {told}")
         if self.head_input == self._usual:  # one spelling for one network
             object.__setattr__(self, "head_input", None)
 
@@ -99,9 +100,7 @@ class NetworkConfig:
     def told(self) -> str:
         """The network in a few words."""
         blocks = "" if self.blocks == 4 else f", {self.blocks} blocks"
-        body = (
-            f"{self.name}{blocks}, {self.filters} filters, {self.downsample}" if self.blocks else "softmax regression"
-        )
+        body = f"{self.name}{blocks}, {self.filters} filters, {self.downsample}" if self.blocks else "linear model"
         return f"{body}, linear layers of {', '.join(map(str, self.linnet))}" if self.linnet else body
 
 

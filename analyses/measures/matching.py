@@ -100,7 +100,7 @@ PERMUTATION_MATCHING = Measure(
     range=(-1.0, 1.0),
     invariances=_INVARIANCES,
     minimum_samples=3,
-    summary="mean correlation of features matched one to one",
+    summary="mean signed correlation of features matched one to one",
 )
 
 SOFT_MATCHING = Measure(
@@ -118,5 +118,5 @@ SOFT_MATCHING = Measure(
     range=(-1.0, 1.0),
     invariances=_INVARIANCES,
     minimum_samples=3,
-    summary="mean correlation of features matched in shares; of equally many features, permutation_matching",
+    summary="mean signed correlation of features matched in shares; of equally many features, permutation_matching",
 )

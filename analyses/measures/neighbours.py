@@ -44,9 +44,9 @@ def mutual_knn(x: Float[np.ndarray, "image feature"], y: Float[np.ndarray, "imag
 def cknna(x: Float[np.ndarray, "image feature"], y: Float[np.ndarray, "image other"]) -> Similarity:
     """Return centred kernel nearest-neighbour alignment, A(K, L)/√(A(K, K)·A(L, L)) (Huh et al. 2024, appendix A).
 
-    A(K, L) = ΣαᵢⱼKᵢⱼLᵢⱼ over pairs of which j is among the ten nearest of i in both; K and L are products of centred
-    features. Published code takes unbiased HSIC of K and L with all other entries 0 instead, which is another number.
-    Arguments and errors as `mutual_knn`.
+    A(K, L) = ΣαᵢⱼKᵢⱼLᵢⱼ over pairs of which j is among the ten nearest of i in both (of shares of a place, the
+    smaller); K and L are products of centred features. Published code takes unbiased HSIC of K and L with all other
+    entries 0 instead, which is another number. Arguments and errors as `mutual_knn`.
     """
     return CKNNA.function(x, y)
 
@@ -55,7 +55,7 @@ def _mutual_knn(pair: Pair) -> Similarity:
     one, other = map(_nearest, pair.distances)
     chance = _NEIGHBOURS / (pair.n - 1)
     remark = f"few samples: in any order, n={pair.n} share {chance:.2f} of their neighbours on average"
-    found = pair.defined(float(min(1.0, (one * other).sum() / (_NEIGHBOURS * pair.n))))
+    found = pair.defined(float(min(1.0, np.minimum(one, other).sum() / (_NEIGHBOURS * pair.n))))
     return dataclasses.replace(found, remark=remark if chance >= FEW else "")
 
 
@@ -69,7 +69,7 @@ def _cknna(pair: Pair) -> Similarity:
         if not length:
             return pair.undefined(f"the neighbours of every image coincide with the mean of {name}")
         products.append(centred / length)
-    return pair.defined(float(np.clip(np.prod([*near, *products], axis=0).sum(), -1.0, 1.0)))
+    return pair.defined(float(np.clip((np.minimum(*near) * products[0] * products[1]).sum(), -1.0, 1.0)))
 
 
 def _nearest(distances: Float[np.ndarray, "sample sample"]) -> Float[np.ndarray, "sample sample"]:

@@ -150,14 +150,13 @@ def svg_of(figure: Figure, name: str, title: str = "") -> str:
 
 def _printed(figure: Figure) -> Figure:
     """Make visible what does not print in all texts of a figure: matplotlib stops at half surrogate pairs."""
-    for axis in figure.findobj(Axis):
-        assert isinstance(axis, Axis)
-        names = [label.get_text() for label in axis.get_ticklabels()]
-        if (printed := [typeset(name) for name in names]) != names:
-            axis.set_ticks(axis.get_ticklocs(), labels=printed)
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
-        text.set_text(typeset(text.get_text()))
+    for artist in figure.findobj():
+        if isinstance(artist, Axis):
+            names = [label.get_text() for label in artist.get_ticklabels()]
+            if (printed := [typeset(name) for name in names]) != names:
+                artist.set_ticks(artist.get_ticklocs(), labels=printed)
+        elif isinstance(artist, Text):
+            artist.set_text(typeset(artist.get_text()))
     return figure
 
 

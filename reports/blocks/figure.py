@@ -21,7 +21,7 @@ __all__ = ["draw", "on_page", "sketches"]
 
 _WIDTH = 5.5  # inches of a whole figure: of a column of text
 _PANEL, _NARROW = {1: 3.5, 2: 3.5, 3: 2.25}, 1.4  # of a panel on the page, by how many stand side by side
-_GAP = 16  # pixels between panels, at most
+_GAP, _LETTER = 16, 0.082  # pixels between panels, at most; inches of a letter of a title
 _KINDS: dict[type, Callable[[Any, Evidence | None], Sketch | None]] = {
     declared.Dots: dots_sketch,
     declared.Curves: curves_sketch,
@@ -101,7 +101,7 @@ def _paint(block: _Block, shown: Sequence[Sketch], parts: Sequence[Figure | SubF
         width, height = part.bbox.width / part.dpi, part.bbox.height / part.dpi
         axes.set_xlabel(_wrapped(axes.get_xlabel(), 0.8 * width / 0.068))
         axes.set_ylabel(_wrapped(axes.get_ylabel(), 0.8 * height / 0.068))
-        part.suptitle(_title(sketch, width), x=0.01, ha="left")
+        part.suptitle(_wrapped(sketch.title, width / _LETTER), x=0.01, ha="left")
     limits = [end for axes in every for end in axes.get_ylim()]
     for axes in every if block.share else ():
         axes.set_ylim(min(limits), max(limits))
@@ -113,11 +113,7 @@ def _paint(block: _Block, shown: Sequence[Sketch], parts: Sequence[Figure | SubF
 
 def _height(sketch: Sketch, width: float) -> float:
     height = sketch.height(width) if sketch.height else max(1.5, 0.75 * width)
-    return height + 0.14 * _title(sketch, width).count("\n")
-
-
-def _title(sketch: Sketch, width: float) -> str:
-    return _wrapped(sketch.title, width / 0.082)
+    return height + 0.14 * _wrapped(sketch.title, width / _LETTER).count("\n")
 
 
 def _wrapped(text: str, letters: float) -> str:

@@ -71,15 +71,9 @@ def named_blocks(page: Page) -> Iterator[PageTable | PageFigure | ClaimsList]:
 
 def render(page: Page) -> str:
     """Return the page as one HTML document: no script, nothing loaded from elsewhere, all text escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_prose,
-    )
+    blanks = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
+    loader, checked = FileSystemLoader(_TEMPLATES), {"autoescape": True, "undefined": StrictUndefined}
+    environment = Environment(loader=loader, finalize=_prose, **checked, **blanks)
     # Only our own drawings and style sheet go in unescaped; whoever drew has escaped the text inside the drawings.
     environment.filters["trusted"] = Markup
     anchors = {name: (title, rows) for name, title, rows in _anchors(page)}

@@ -28,13 +28,9 @@ def learning_curves(evidence: Evidence, learners: Iterable[str]) -> Figure:
 
 def step_curves(evidence: Evidence, looks: Mapping[str, tuple[str, str, str]], banded: Collection[str],
                 told: str) -> Figure:
-    """Return the figure of loss and accuracy over inner steps.
+    """Return the figure of loss and accuracy over inner steps, also quartiles of those `banded`, as `told` of them.
 
-    Args:
-        evidence: where it is read.
-        looks: label, colour and marker of each learner.
-        banded: those whose quartiles of tasks are drawn, too.
-        told: what the caption says of them.
+    `looks` are label, colour and marker of each learner.
     """
     panels = []
     for side, (what, unit, top) in product(("support", "query"), (("loss", "nats", None), ("accuracy", "%", 101.0))):

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from analyses.measurements import KINDS, TEST_QUERIES, Input, Kind, Subject
 from analyses.table import COLUMNS, Table
 from reports.study.engine import Data, LostEvidence
-from reports.study.measurements import KINDS, TEST_QUERIES, Input, Kind, Subject
 from reports.study.study import Measurement
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from analyses.measurements import TEST_QUERIES
 from analyses.table import Row, Table
 from reports.made import Made, Trained
 from reports.study.cache import Measuring
 from reports.study.conditions import against_paper, known_settings
 from reports.study.engine import Results
-from reports.study.measurements import TEST_QUERIES
 from reports.study.plan import Planned, Run
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint

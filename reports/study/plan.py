@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analyses.measurements import KINDS, Input, Kind
 from reports.study.cache import Measuring, Training
 from reports.study.engine import Step
-from reports.study.measurements import KINDS, Input, Kind
 from reports.study.options import Options
 from reports.study.study import Learner, Measurement, Study
 from trainers.config import TrainConfig

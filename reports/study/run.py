@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from analyses.measurements import KINDS
 from probe.importing.runs import as_run, import_command
 from reports.evidence import Evidence
 from reports.page.compose import page_of
@@ -18,7 +19,6 @@ from reports.study.cache import Measuring, Training, read_note, write_note
 from reports.study.engine import Results, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
-from reports.study.measurements import KINDS
 from reports.study.options import Options
 from reports.study.plan import Planned, Run, runs_of, steps_of
 from reports.study.study import Study

@@ -45,7 +45,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing to measure; a kind is an entry of `reports.study.measurements.KINDS`."""
+    """One thing to measure; a kind is an entry of `analyses.measurements.KINDS`."""
 
     kind: str  # what is measured
     on: tuple[str, ...]  # keys of the learners that it is measured on; those that have no runs are left out

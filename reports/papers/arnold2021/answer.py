@@ -54,14 +54,13 @@ def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) 
     index = {name: q("reuse_index", learner=key_of("maml", least, how), frozen="any").read(evidence)
              for how, name in (("", "plain MAML"), ("linnet", "LinNet"), ("meta_kfo", "Meta-KFO"))}
     if reused := [f"{name} {with_interval(one, 2)}" for name, one in index.items() if isinstance(one, Estimate)]:
-        yield f"What was learned is in the body before it adapts to these shares (reuse index): {listed(reused)}."
+        yield f"Of what was learned these shares are in the convolutions as they are (reuse index): {listed(reused)}."
     shallow, deep = (scalar("excess_error", model).read(evidence) for model in ("shallow", "deep"))
     if shallow and deep:
         yield ("In one dimension, where all is known, one step leaves an error of "
                f"{with_interval(shallow, 3)} in the shallow model and of {with_interval(deep, 3)} in the deep one.")
-    open_ = [name for name in ("A4", "A5", "A6") if judged[name].verdict == "does not hold"]
-    if open_:
-        yield f"Against the paper: {listed(open_)} {'does' if len(open_) == 1 else 'do'} not hold here."
+    if against := [name for name, one in judged.items() if one.verdict == "does not hold"]:
+        yield f"Of the paper's claims {listed(against)} {'does' if len(against) == 1 else 'do'} not hold here."
 
 def _figure(evidence: Evidence, least: int) -> Figure:
     at = depths(evidence) or (least,)

@@ -10,6 +10,7 @@ from analyses.theory.rows import HELD, MOVING
 from analyses.theory.scalar import ORIGIN, SOLUTIONS
 from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
 from reports.evidence import Evidence
+from reports.names import in_order
 from reports.page.parts import Cell
 from reports.papers.arnold2021 import paper
 from reports.papers.arnold2021.claims import logistic, scalar
@@ -94,7 +95,7 @@ def _depth(evidence: Evidence) -> Section:
         ("Linear layers between features and output add no function that the network could not compute, only ways to "
          "get there (LinNet). Do they make MAML adapt better, in softmax regression (A5, A6) and in convolutional "
          "networks of several depths (A7, A8)?",),
-        (("LinNet", "linear layers without activation before the last layer; all of them adapt"),
+        (("LinNet", "linear layers without activation before the last layer; they adapt, with ANIL too"),
          ("collapsed", "the linear layers multiplied into one before the task is met: the same function")),
         (Figure("depth", "By depth of the convolutional network.",
                 _levels(evidence, "maml", ("", "linnet", "meta_kfo")),
@@ -156,11 +157,23 @@ def _reuse(evidence: Evidence) -> Section:
                                     Said(q("reuse_index", learner=key, frozen=body), 2)),
                        (f"frozen: {block_name(body)}",) if body else ())
     return Section("reuse", "What is reused (not in the paper)",
-        ("Does a learner that adapts better reuse its body, or relearn it? The body is frozen in the inner loop, and "
-         "the rest adapts alone; the reuse index is the share of what was learned that is left.",), (),
-        (Grid("reuse-index", "What freezing the body changes (points, paired), and the reuse index.",
-              ("Learner", "Body frozen", "Reuse index"), tuple(lines()), ("Reuse", "The table has no tests of it.")),),
+        ("Does a learner that adapts better reuse its convolutions, or relearn them? They are frozen in the inner "
+         "loop, and the rest adapts alone: the head, with LinNet the linear layers too. The reuse index is the share "
+         "of what was learned that is left.",), (),
+        (_similar(evidence), Grid("reuse-index", "What freezing the convolutions changes, points, and the reuse index.",
+              ("Learner", "Frozen", "Reuse index"), tuple(lines()), ("Reuse", "The table has no tests of it.")),),
         (blocks.learned(evidence, names, MARGIN),))
+
+def _similar(evidence: Evidence) -> Figure:
+    keys = [key for key in paper.trained(evidence) if evidence.distinct("layer", "debiased_cka", key)]
+    layers = in_order({layer for key in keys for layer in evidence.distinct("layer", "debiased_cka", key)})
+    def one(key: str) -> Series:
+        how = key.split("-")[2:]
+        values, nulls = (tuple(of_layer(m, k, key) for k in layers) for m in ("debiased_cka", "debiased_cka_null"))
+        return Series(label_of(key), COLOURS[how[0] if how else ""], values, MARKS[how[0] if how else ""], nulls=nulls)
+    return Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
+                  (Dots("Debiased CKA", layers, tuple(map(one, keys)), limits=(-0.05, 1.04)),),
+                  ("Similarity by layer", "The table holds no similarities."))
 
 def _maps(evidence: Evidence) -> Section:
     keys = [key for key in paper.trained(evidence) if evidence.distinct("layer", "update_cosine", key)]

@@ -11,11 +11,12 @@ from analyses.theory.logistic import LogisticTraining
 from reports.made import Differs
 from reports.papers.arnold2021.answer import answer
 from reports.papers.arnold2021.claims import claims
-from reports.papers.arnold2021.paper import RULES, key_of, label_of
+from reports.papers.arnold2021.paper import RULES, TABLE_1, key_of, label_of
 from reports.papers.arnold2021.sections import sections
 from reports.study.options import Numbers, Options, Switch
 from reports.study.study import Learner, Measurement, Study
 from reports.works import MAML, Work
+from trainers.errors import MetaprobeError
 
 # fmt: off
 _WORKS = (Work("arnold2021when", "inproceedings", ("Arnold, Sébastien M. R.", "Iqbal, Shariq", "Sha, Fei"),
@@ -54,11 +55,11 @@ class Arnold2021Options(Options):
     capture_tasks: int
     """Test tasks behind similarities and what rules make of gradients."""
     depths: Numbers = (2, 3, 4, 6)
-    """Numbers of convolutions of the networks that MAML trains; rules and ANIL are compared in the first."""
+    """Numbers of convolutions of the networks that MAML trains; rules and ANIL are compared in the shallowest."""
     linear: Switch = True
     """Whether to train softmax regression on pixels, with and without linear layers."""
     rules: Switch = True
-    """Whether to train with the learned update rules beside Meta-KFO."""
+    """Whether to train with other learned update rules beside Meta-KFO, without which A9 and A10 stay open."""
     anil: Switch = True
     """Whether to train ANIL, too."""
     own_rates: Switch = False
@@ -72,10 +73,18 @@ class Arnold2021Options(Options):
     logistic_iterations: int
     """Outer steps of logistic regressions."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if lacking := [depth for depth in self.depths if depth not in TABLE_1]:
+            known = ", ".join(map(str, TABLE_1))
+            raise MetaprobeError(f"--depths: the study is of networks of {known} convolutions; got {lacking[0]}")
+        if self.own_rates and self.data not in _RATES:
+            raise MetaprobeError(f"--own-rates: the paper has rates for {' and '.join(_RATES)}; got --data {self.data}")
+
 def _names(options: Arnold2021Options) -> Iterator[tuple[str, int, str]]:
     """Yield (algorithm, convolutions, what it has) of what is trained."""
-    others, first = ("meta_sgd", "meta_curvature", "t_nets"), options.depths[0]
-    for depth in options.depths:
+    others, first = ("meta_sgd", "meta_curvature", "t_nets"), min(options.depths)
+    for depth in sorted(options.depths):
         hows = ("", "linnet", "meta_kfo", *(others if options.rules and depth == first else ()))
         yield from (("maml", depth, how) for how in hows)
     if options.anil:
@@ -90,7 +99,7 @@ def _learners(options: Arnold2021Options) -> tuple[Learner, ...]:
         rates = known.get((kind, how), known.get((kind, "")))
         found: dict[str, Any] = {"blocks": depth}
         found |= {"linnet": (32, 32) if depth else (256, 128, 64, 64)} if how == "linnet" else {}
-        found |= {"head_start": "glorot"} if how == "linnet" or not depth else {}
+        found |= {"head_start": "glorot"}  # one for all, as the head is not the same behind linear layers
         found |= {"update_rule": how} if how in RULES else {}
         return found | ({"inner_lr": rates[0], "outer_lr": rates[1]} if rates else {})
     return tuple(Learner(key_of(*name), label_of(key_of(*name)), name[0], settings=settings(*name),
@@ -101,7 +110,7 @@ def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
     deep = tuple(key_of(*one) for one in names if one[0] == "maml" and one[1])
     others = tuple(key_of(*one) for one in names if key_of(*one) not in deep)
     ruled = tuple(key_of(*one) for one in names if one[2] in RULES)
-    looked = tuple(key_of("maml", options.depths[0], how) for how in ("", "linnet", "meta_kfo"))
+    looked = tuple(key_of("maml", min(options.depths), how) for how in ("", "linnet", "meta_kfo"))
     drawn = {"replicates": options.replicates, "permutations": options.permutations}
     return (
         Measurement("accuracy", others, amount=options.tasks),
@@ -110,7 +119,6 @@ def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
         Measurement("update_map", ruled, amount=some),
         Measurement("capture", looked, amount=some),
         Measurement("similarity", looked, options=drawn),
-        Measurement("curves", tuple(key_of(*one) for one in names)),
         Measurement("scalar_theory", deep[:1], options={"how": Descent(runs=options.trainings)}),
         Measurement("logistic_theory", deep[:1], amount=100, options={"how": tuple(
             LogisticTraining(labels=view, iterations=options.logistic_iterations) for view in ("drawn", "sign"))}))
@@ -120,11 +128,12 @@ _FULL = Arnold2021Options(
     inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100,
     logistic_iterations=400)
 _UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet", "not said how they are pooled", "—"),
-           Differs("rates of networks of other than two convolutions", "tuned, not printed", "those of two"),
+           Differs("rates", "tuned for each learner; printed for two convolutions", "one for all, or those"),
            Differs("widths of LinNet in convolutional networks", "not said", "32, 32, those of the features"),
-           Differs("heads of softmax regression and behind linear layers", "not said", "Glorot"),
+           Differs("heads", "Glorot, on Omniglot N(0, 1) (code); behind linear layers not said", "Glorot"),
            Differs("T-Nets' rates", "not printed", "those of MAML"),
            Differs("logistic regression: width, samples, tasks a step", "not said", "16, 10 + 100, 16"),
+           Differs("its outer steps", "not said: number, optimiser", "as asked for, SGD with momentum 0.9"),
            Differs("framework", "learn2learn", "none: our own inner loop"))
 ARNOLD2021 = Study(name="arnold2021", works=_WORKS, title="Does depth, or an external optimiser, make it adapt?",
     summary="Does depth make MAML adapt, and can an external optimiser do the same? Linear layers, Meta-KFO, theory.",
@@ -133,10 +142,10 @@ ARNOLD2021 = Study(name="arnold2021", works=_WORKS, title="Does depth, or an ext
     "al. (2021) [1], made again on this data.",
     reading="A number is above or below a bound where its whole 95 % interval is, and undecided where that reaches "
     "across. With one seed an interval is over test tasks and speaks of that one training; with several it also holds "
-    "the spread between trainings. Gains are on the same tasks, paired. A1 to A4 are about models in closed form, "
-    "whose numbers are exact or means over trainings.",
+    "the spread between trainings. Gains on images are on the same tasks, paired. A1 to A3 are about models in closed "
+    "form, whose numbers are exact or means over trainings; A4 is one training of each model.",
     presets={
-        "quick": replace(_FULL, iterations=120, seeds=1, tasks=80, capture_tasks=24, val_tasks=24, meta_batch=8,
+        "quick": replace(_FULL, iterations=80, seeds=1, tasks=60, capture_tasks=16, val_tasks=20, meta_batch=4,
                          depths=(2, 4), chunk=4, replicates=40, permutations=40, trainings=40,
                          logistic_iterations=120),
         "full": _FULL,

@@ -44,7 +44,8 @@ def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
         how: dict[str, Any] = {"xlabel": "a", "ylabel": "b", "xlim": (-edge, edge), "ylim": (-edge, edge)}
         axes.set(aspect="equal", **how)
         axes.grid(visible=False)
-    keys = (Key("training, from its circle", _PATH, "o", "-"), Key("minimum", _POINT, "*"), Key("maximum", _POINT, "x"))
+    keys = (Key("training, from its circle", _PATH, "o", "-"), Key("minimum", _POINT, "*"),
+            Key("maximum at the origin", _POINT, "x"))
     return [Sketch(f"The deep model ŷ = abx, α = {alpha:g}", paint, keys, lambda width: 0.85 * width)]
 
 def _path(evidence: Evidence, seed: int) -> _Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Any, Literal, Self
 
 from reports.made import Differs
 from reports.papers.zhou2021.answer import answer
@@ -15,11 +15,9 @@ from reports.study.options import Numbers, Options, Switch
 from reports.study.study import Learner, Measurement, Study
 from reports.wording import DASH
 from reports.works import MAML, Work
+from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
-
-if TYPE_CHECKING:
-    from trainers.config import TrainConfig
-    from trainers.tasks.imageset import ImageSet
+from trainers.tasks.imageset import ImageSet
 
 # fmt: off
 _WORKS = (Work("zhou2021task", "inproceedings", ("Zhou, Pan", "Zou, Yingtian", "Yuan, Xiaotong", "Feng, Jiashi",
@@ -70,14 +68,13 @@ def _wider(config: TrainConfig, images: ImageSet) -> int:
 def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
     more = {"iterations": options.more_iterations, "cluster_tasks": options.cluster_tasks}
     both = {"iterations": options.iterations + options.more_iterations, "blocks": 6, "filters": _wider}  # not 4
-    swept = (Learner(f"m{m}", label_of(f"m{m}"), "tsa_maml", BASE, settings={**more, "clusters": m},
-                     folder=f"tsa_maml-m{m}") for m in options.sweep)
-    even = f"m{options.sweep[0]}{SYMMETRIC}"
-    mended = Learner(even, label_of(even), "tsa_maml", BASE, folder=f"tsa_maml-{even}",
-                     settings={**more, "clusters": options.sweep[0], "symmetric_head": True})
+    def clustered(key: str, m: int, **own: Any) -> Learner:
+        settings = {**more, "clusters": m, **own}
+        return Learner(key, label_of(key), "tsa_maml", BASE, settings=settings, folder=f"tsa_maml-{key}")
+    even = clustered(f"m{options.sweep[0]}{SYMMETRIC}", options.sweep[0], symmetric_head=True)
     large = Learner(LARGE, label_of(LARGE), "maml", settings=both, folder="maml-large")
-    return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}), *swept,
-            *[mended] * options.symmetric, *[large] * options.large)
+    return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}),
+            *(clustered(f"m{m}", m) for m in options.sweep), *[even] * options.symmetric, *[large] * options.large)
 
 def _measurements(options: Zhou2021Options) -> tuple[Measurement, ...]:
     main, plain = f"m{options.sweep[0]}", CONTINUED if 1 in options.sweep else BASE

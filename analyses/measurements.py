@@ -1,4 +1,4 @@
-"""What is measured on the runs of studies: functions that steps call, in any process, and their registry."""
+"""What can be measured on checkpoints of runs, and the tables it gives: functions that steps call, by their kinds."""
 
 from __future__ import annotations
 
@@ -145,8 +145,10 @@ def _freezing(
 
 
 def _reuse(on: Subject) -> Table:
-    # with its own untrained network, whose rows are left out: those of a study's learners may be of other networks
-    body, steps = layers_of(on.checkpoint.network())[:-1], on.checkpoint.adaptation.steps
+    # the body without linear layers before the head; and with its own untrained network, whose rows are left out: those
+    # of a study's learners may be of other networks
+    body = tuple(name for name in layers_of(on.checkpoint.network())[:-1] if not name.startswith("linear"))
+    steps = on.checkpoint.adaptation.steps
     table = freeze(on.path, on.data, on.plan, frozen=((), body), nil_head=True, progress=on.bar.reach)
     return Table.of(row for row in table.rows if row.algorithm != "random") + reuse_table(table, body, steps)
 
