@@ -62,7 +62,7 @@ def test_files_are_small_and_use_nothing_forbidden(path):
             assert node.type is not None, f"line {node.lineno}: bare except"
 
 
-@pytest.mark.parametrize(("room", "most"), [("papers/raghu2020", 900), ("papers/zhou2021", 580), ("probing", 640)])
+@pytest.mark.parametrize(("room", "most"), [("papers/raghu2020", 800), ("papers/zhou2021", 570), ("probing", 640)])
 def test_a_room_is_small_and_draws_nothing_but_figures_of_its_own_kind(room, most):
     files = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "reports" / room).rglob("*.py")}
     assert files and sum(text.count("\n") for text in files.values()) <= most

@@ -11,8 +11,8 @@ import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
 
 from trainers.command import option_words
-from trainers.config import Colour, Like, Norm, TrainConfig
-from trainers.errors import MetaprobeError, flag_of
+from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, to_mapping
+from trainers.errors import MetaprobeError, UnreadableInput, flag_of
 from trainers.families import in_family
 from trainers.limits import MOST_TASKS, check_rate, check_whole
 
@@ -107,18 +107,15 @@ class Options:
 
     def amounts(self) -> dict[str, Any]:
         """Return what is measured with, and says nothing of training; tuples as lists, as in JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_SHARED, "preset", "seeds"}}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: value for name, value in to_mapping(self).items() if name not in {*_SHARED, "preset", "seeds"}}
 
     def with_amounts(self, told: object) -> Self | None:
         """Return these options with what `amounts` returned once; None where it fits another version."""
-        own = self.amounts()
-        if not isinstance(told, dict) or {n: type(v) for n, v in told.items()} != {n: type(v) for n, v in own.items()}:
+        if not isinstance(told, dict) or set(told) != set(self.amounts()):
             return None
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
         try:
-            return replace(self, **values)
-        except (MetaprobeError, TypeError):
+            return from_mapping(type(self), to_mapping(self) | told, "amounts")
+        except UnreadableInput:
             return None
 
     def command(self, study: str, preset: Options) -> str:
