@@ -15,6 +15,7 @@ from analyses.clustering.embedding import EmbeddingPlan, embedding
 from analyses.dissimilarity import dissimilarity
 from analyses.freezing import all_subsets, freeze
 from analyses.learning_curves import learning_curves
+from analyses.measures.measure import DEFAULTS, MEASURES
 from analyses.pairs import Comparisons, StoreOf, compare_trainings
 from analyses.similarity import similarity_over_seeds
 from analyses.steps import step_curves
@@ -23,7 +24,7 @@ from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of, group_accuracy
 from analyses.testing.reuse import reuse_table
 from analyses.testing.timing import time_learners
-from analyses.theory.logistic import LogisticTraining
+from analyses.theory.plans import LogisticTraining
 from analyses.theory.rows import logistic_rows, scalar_rows
 from analyses.update_map import update_map
 from analyses.weight_distance import weight_distance
@@ -155,7 +156,8 @@ def _reuse(on: Subject) -> Table:
 
 def _collapsed(on: Subject) -> Table:
     rows = accuracy_of(collapsed(on.checkpoint), on.data, on.plan, advance=on.counted(on.tasks)).rows
-    return Table.of(dataclasses.replace(row, view="collapsed") for row in rows)
+    of = on.checkpoint.fingerprint[:12]  # whose function it is; the collapsed one is in no file
+    return Table.of(dataclasses.replace(row, view="collapsed", checkpoint=of) for row in rows)
 
 
 def _logistic_theory(on: Subject, how: Sequence[LogisticTraining]) -> Table:
@@ -172,6 +174,11 @@ def _capture(on: Subject, steps: Literal["last", "all"] = "last", test_steps: in
     store = on.inputs[0].store
     capture_checkpoint(on.path, on.data, store, tasks=on.tasks, steps=steps, inner_steps=test_steps, **how)
     return Table()
+
+
+def _similarity(on: Subject, measures: Sequence[str] = (), **how: Any) -> Table:
+    chosen = tuple(MEASURES[name] for name in measures) or DEFAULTS
+    return similarity_over_seeds([one.store for one in on.inputs], chosen, **how)
 
 
 def _pairs(on: Subject, wanted: Comparisons, **how: Any) -> Table:
@@ -207,9 +214,7 @@ KINDS: dict[str, Kind] = {
         lambda on, **how: _tested(bound_terms, on, common=load_checkpoint(on.inputs[1].path), **how), common="base"
     ),
     "capture": Kind(_capture),  # into the checkpoint's store: no rows
-    "similarity": Kind(
-        lambda on, **how: similarity_over_seeds([one.store for one in on.inputs], **how), per="seeds", stores=True
-    ),
+    "similarity": Kind(_similarity, per="seeds", stores=True),
     "pairs": Kind(_pairs, per="study", stores=True),
     "timing": Kind(_timing, per="first", alone=True, training=True),
 }

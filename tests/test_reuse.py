@@ -257,7 +257,7 @@ def test_the_index_of_a_real_ablation(tmp_path):
     train(tiny(iterations=30, inner_lr=0.4, outer_lr=0.01, filters=8), imageset, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.safetensors"
     table = freeze(last, imageset, plan, frozen=[(), BODY], inner_steps=(2, 6), nil_head=True)
-    found = reuse_table(table, BODY, 2)
+    found = reuse_table(table, BODY, 6)  # after which the gain is far from 0, whatever a machine's rounding trained
     assert [(row.head, row.inner_steps) for row in found.rows] == [("own", 2), ("own", 6), ("nil", 0)]
 
     def mean(**where):
@@ -266,7 +266,7 @@ def test_the_index_of_a_real_ablation(tmp_path):
     assert found.rows[0].status == "ok", found.rows[0].reason
     for row in (row for row in found.rows if row.status == "ok"):
         test = {"frozen": row.frozen, "inner_steps": row.inner_steps, "head": row.head}
-        full = mean(algorithm="maml", frozen="", inner_steps=2, head="own")
+        full = mean(algorithm="maml", frozen="", inner_steps=6, head="own")
         frozen, floor = mean(algorithm="maml", **test), mean(algorithm="random", head="nil")
         assert row.value == pytest.approx((frozen - floor) / (full - floor))
 

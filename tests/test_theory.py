@@ -9,15 +9,10 @@ import torch
 from scipy import integrate, special
 from torch import nn
 
-from analyses.theory.descent import Descent, meta_test, meta_train
-from analyses.theory.logistic import (
-    LogisticRegression,
-    LogisticTraining,
-    bayes_accuracy,
-    logistic_curve,
-    logistic_tasks,
-)
-from analyses.theory.rows import HELD, MOVING, logistic_rows, scalar_rows
+from analyses.theory.descent import meta_test, meta_train
+from analyses.theory.logistic import LogisticRegression, bayes_accuracy, logistic_curve, logistic_tasks
+from analyses.theory.plans import HELD, MOVING, Descent, LogisticTraining
+from analyses.theory.rows import logistic_rows, scalar_rows
 from analyses.theory.scalar import (
     adapted_deep,
     adapted_shallow,

@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.theory.plans import Descent
 from analyses.theory.scalar import adapted_deep, adapted_shallow, deep_loss, shallow_loss, task_loss
-from trainers.limits import check_rate, check_whole
 
-__all__ = ["MODELS", "Descent", "meta_test", "meta_train"]
+__all__ = ["MODELS", "meta_test", "meta_train"]
 
 MODELS = {"shallow": 1, "deep": 2}
 """How many weights each model has: c; a and b."""
-
-
-@dataclass(frozen=True)
-class Descent:
-    """How the scalar models are meta-trained.
-
-    Rates and momentum are the paper's (appendix D). It says neither how many tasks a step has, nor how many steps were
-    taken, nor where they began: those are ours.
-
-    Attributes:
-        alpha: rate of the one inner step.
-        beta: rate of the outer steps, of stochastic gradient descent.
-        momentum: of those.
-        tasks: drawn anew for each outer step.
-        iterations: outer steps.
-        runs: trainings, each from weights of its own, drawn from N(0, 1).
-        seed: names weights and tasks.
-    """
-
-    alpha: float = 0.1
-    beta: float = 0.01
-    momentum: float = 0.9
-    tasks: int = 16
-    iterations: int = 1000
-    runs: int = 100
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("tasks", "iterations", "runs"):
-            check_whole(name, getattr(self, name), 1)
-        for name in ("alpha", "beta"):
-            check_rate(name, getattr(self, name))
 
 
 def meta_train(model: str, how: Descent) -> Float[np.ndarray, "iteration run weight"]:

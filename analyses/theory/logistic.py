@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,16 +15,14 @@ from jaxtyping import Float
 from scipy.special import expit
 from torch import Tensor, nn
 
+from analyses.theory.plans import Labels, LogisticTraining
 from trainers.adapt import adapt
-from trainers.limits import check_rate, check_whole
 from trainers.losses import task_losses, task_scores
 from trainers.networks import forward_tasks
 from trainers.tasks.episodes import Tasks
 from trainers.tasks.given import tasks_of_arrays
 
-__all__ = ["Labels", "LogisticRegression", "LogisticTraining", "bayes_accuracy", "logistic_curve", "logistic_tasks"]
-
-Labels = Literal["drawn", "sign"]
+__all__ = ["LogisticRegression", "bayes_accuracy", "logistic_curve", "logistic_tasks"]
 
 
 class LogisticRegression(nn.Module):
@@ -53,43 +49,6 @@ class LogisticRegression(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return torch.cat([-x / 2, x / 2], dim=-1)
-
-
-@dataclass(frozen=True)
-class LogisticTraining:
-    """How logistic regressions are meta-trained.
-
-    The inner rate is the paper's for all of them, the outer rates are by number of linear layers (Table D.5). Widths,
-    samples, tasks a step and steps are ours: the paper does not say them.
-
-    Attributes:
-        alpha: rate of the one inner step.
-        betas: rate of the outer steps by number of linear layers; stochastic gradient descent.
-        momentum: of those.
-        width: units of a linear layer.
-        n_shot: support samples of a task.
-        n_query: query samples of a task.
-        tasks: drawn anew for each outer step.
-        iterations: outer steps.
-        labels: "drawn" from σ(θᵀx), or its "sign".
-        seed: names weights and tasks.
-    """
-
-    alpha: float = 0.9
-    betas: tuple[tuple[int, float], ...] = ((0, 0.01), (2, 0.1), (3, 0.1))
-    momentum: float = 0.9
-    width: int = 16
-    n_shot: int = 10
-    n_query: int = 100
-    tasks: int = 16
-    iterations: int = 400
-    labels: Labels = "drawn"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("width", "n_shot", "n_query", "tasks", "iterations"):
-            check_whole(name, getattr(self, name), 1)
-        check_rate("alpha", self.alpha)
 
 
 def logistic_tasks(count: int, how: LogisticTraining, generator: np.random.Generator) -> Tasks:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from analyses.table import Row, Table
-from analyses.theory.descent import MODELS, Descent, meta_test, meta_train
-from analyses.theory.logistic import LogisticTraining, bayes_accuracy, logistic_curve, logistic_tasks
+from analyses.theory.descent import MODELS, meta_test, meta_train
+from analyses.theory.logistic import bayes_accuracy, logistic_curve, logistic_tasks
+from analyses.theory.plans import HELD, MOVING, Descent, LogisticTraining
 from analyses.theory.scalar import adapted_deep, hessian, meta_gradient, stationary_points
 from trainers.intervals import PERCENT, POSITIVE, mean_interval
 
-__all__ = ["HELD", "MOVING", "logistic_rows", "scalar_rows"]
+__all__ = ["logistic_rows", "scalar_rows"]
 
-HELD, MOVING = "a held", "both move"
-"""What moves in the one step of the deep model, as `view` names it."""
 _DRAWN = 8  # runs whose weights have rows
 _POINTS = 50  # of a curve
 _SOURCE = "closed form"

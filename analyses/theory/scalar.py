@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["SOLUTIONS", "StationaryPoint", "adapted_deep", "adapted_shallow", "deep_loss", "hessian"]
+from analyses.theory.plans import ORIGIN, SOLUTIONS
+
+__all__ = ["StationaryPoint", "adapted_deep", "adapted_shallow", "deep_loss", "hessian"]
 __all__ += ["meta_gradient", "shallow_loss", "stationary_points", "task_loss"]
 
 Number = TypeVar("Number", float, np.ndarray, Tensor)
@@ -73,11 +75,6 @@ class StationaryPoint:
     a: float
     b: float
     printed: tuple[float, float]
-
-
-ORIGIN = "(0, 0)"
-SOLUTIONS = ("(1/√α, 0)", "(−1/√α, 0)", "(0, 1/√α)", "(0, −1/√α)")
-"""The paper's names of the four points that it calls MAML solutions."""
 
 
 def stationary_points(alpha: float) -> tuple[StationaryPoint, ...]:

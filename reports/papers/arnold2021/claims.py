@@ -7,8 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from analyses.theory.rows import HELD, MOVING
-from analyses.theory.scalar import ORIGIN, SOLUTIONS
+from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
 from reports.claims import Claim, Part, Rule, Told, above, below, within
 from reports.evidence import Evidence
 from reports.papers.arnold2021 import paper

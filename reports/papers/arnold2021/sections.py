@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analyses.theory.descent import Descent
-from analyses.theory.rows import HELD, MOVING
-from analyses.theory.scalar import ORIGIN, SOLUTIONS
+from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS, Descent
 from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
 from reports.evidence import Evidence
 from reports.names import in_order

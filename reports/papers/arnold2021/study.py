@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analyses.theory.descent import Descent
-from analyses.theory.logistic import LogisticTraining
+from analyses.theory.plans import Descent, LogisticTraining
 from reports.made import Differs
 from reports.papers.arnold2021.answer import answer
 from reports.papers.arnold2021.claims import claims
@@ -118,7 +117,7 @@ def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
         Measurement("collapsed", (key_of("maml", 0, "linnet"),), amount=options.tasks),
         Measurement("update_map", ruled, amount=some),
         Measurement("capture", looked, amount=some),
-        Measurement("similarity", looked, options=drawn),
+        Measurement("similarity", looked, options={"measures": ("debiased_cka",), **drawn}),
         Measurement("scalar_theory", deep[:1], options={"how": Descent(runs=options.trainings)}),
         Measurement("logistic_theory", deep[:1], amount=100, options={"how": tuple(
             LogisticTraining(labels=view, iterations=options.logistic_iterations) for view in ("drawn", "sign"))}))
