@@ -148,7 +148,7 @@ def _freezing(
 def _reuse(on: Subject) -> Table:
     # the body without linear layers before the head; and with its own untrained network, whose rows are left out: those
     # of a study's learners may be of other networks
-    body = tuple(name for name in layers_of(on.checkpoint.network())[:-1] if not name.startswith("linear"))
+    body = layers_of(on.checkpoint.network())[: -1 - len(on.checkpoint.config.linnet)]
     steps = on.checkpoint.adaptation.steps
     table = freeze(on.path, on.data, on.plan, frozen=((), body), nil_head=True, progress=on.bar.reach)
     return Table.of(row for row in table.rows if row.algorithm != "random") + reuse_table(table, body, steps)

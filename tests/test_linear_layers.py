@@ -11,6 +11,7 @@ from analyses.testing.accuracy import accuracy_of
 from probe.cli import main
 from tests.test_training import tiny
 from trainers.adapt import adapt, is_linear_head
+from trainers.algorithms import ALGORITHMS, check_options
 from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.collapse import collapsed, collapsed_weights
 from trainers.config import NetworkConfig, TrainConfig
@@ -130,6 +131,23 @@ def test_collapsed_layers_compute_the_same_and_adapt_as_one(deep, toy, tmp_path)
     assert again.provenance["collapsed"] == checkpoint.fingerprint
     plan = TestPlan(tasks=4, n_query=2)
     assert accuracy_of(again, toy, plan).rows[0].value == accuracy_of(flat, toy, plan).rows[0].value
+
+
+def test_anil_adapts_linear_layers_that_were_asked_for_and_no_others():
+    ours, theirs = ("conv1", "linear1", "linear2", "head"), ("conv1", "linear1", "fc")
+    for algorithm, linnet, layers, adapts in (
+        ("anil", (6, 5), ours, ("linear1", "linear2", "head")),
+        ("maml_head", (6, 5), ours, ("head",)),  # a new head on a body that stays
+        ("anil", (), theirs, ("fc",)),  # of a network that others named
+    ):
+        config = tiny(algorithm, linnet=linnet)
+        assert ALGORITHMS[algorithm].adaptation(config, layers).layers == adapts
+
+
+def test_t_nets_need_every_layer_also_of_anil_with_linear_layers():
+    config = tiny("anil", linnet=(6,), update_rule="t_nets")
+    with pytest.raises(MetaprobeError, match="t_nets"):
+        check_options(ALGORITHMS["anil"], config)
 
 
 def test_collapsing_multiplies_matrices_in_float64():

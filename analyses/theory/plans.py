@@ -56,7 +56,7 @@ class LogisticTraining:
     """How logistic regressions are meta-trained.
 
     The inner rate is the paper's for all of them, the outer rates are by number of linear layers (Table D.5). Widths,
-    samples, tasks a step and steps are ours: the paper does not say them.
+    samples, tasks a step, steps, optimiser and momentum are ours: the paper does not say them of these models.
 
     Attributes:
         alpha: rate of the one inner step.

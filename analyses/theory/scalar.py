@@ -78,7 +78,9 @@ class StationaryPoint:
 
 
 def stationary_points(alpha: float) -> tuple[StationaryPoint, ...]:
-    """Return the five stationary points of section A.1.2, the origin first, with the printed Hessians (Eqs. 55–57).
+    """Return the five stationary points that section A.1.2 names, the origin first, with the printed Hessians.
+
+    There are more: saddles and maxima between the valleys. The Hessians are those of Eqs. 55–57.
 
     The second entry at (±1/√α, 0) is printed as 6α³; it is that of 2L as `hessian` finds it.
     """

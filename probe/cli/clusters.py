@@ -143,9 +143,9 @@ def clusters(
     table = noted(table.rows, images.told_of_images(loaded))
     if csv:
         table.write_csv(csv)
+    _show(table, json)
     if figure:
         _draw(table, figure)
-    _show(table, json)
     return 0
 
 

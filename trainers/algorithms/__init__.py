@@ -20,8 +20,6 @@ __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_
 
 _ALL = (MAML, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
 
-_PARTS = ("body", "head")  # of any network
-
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
 
@@ -53,7 +51,8 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
         raise MetaprobeError(f"{algorithm.name} starts from a checkpoint; name one with --base CHECKPOINT")
     if not algorithm.takes_base and config.base is not None:
         raise MetaprobeError(f"{algorithm.name} starts from drawn weights; leave out --base {config.base}")
-    check_rule(config, algorithm.adaptation(config, _PARTS), _PARTS)
+    parts = ("body", *("linear layer" for _ in config.linnet), "head")  # of any network
+    check_rule(config, algorithm.adaptation(config, parts), parts)
     if algorithm.cluster is not None:
         Clustering.of(config)
     if algorithm.cluster is not None and ranks > 1:

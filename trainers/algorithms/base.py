@@ -54,8 +54,8 @@ def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
 
 
 def adapt_head(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
-    """Return the way in which ANIL adapts: the head alone, with the linear layers before it, if there are any."""
-    return adapt_all(config, tuple(name for name in layers if name == layers[-1] or name.startswith("linear")))
+    """Return the way in which ANIL adapts: the head alone."""
+    return adapt_all(config, layers[-1:])
 
 
 def meta_gradient(
