@@ -38,7 +38,7 @@ def study_rows():
             yield Row(measure="excess_error", learner=model, iteration=at, value=1.0, low=0.9, high=1.1, n=9)
     for at, place in ((0, 0.5), (10, 3.0)):
         for name in "ab":
-            yield Row(measure=f"weight_{name}", learner="deep", seed=0, iteration=at, value=place)
+            yield Row(measure=f"weight_{name}", learner="deep", view="training 0", iteration=at, value=place)
     for view in ("drawn", "sign"):
         yield Row(measure="bayes_accuracy", view=view, value=70.0, low=70.0, high=70.0)
         for model in ("lr", "lr+2", "lr+3"):

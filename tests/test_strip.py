@@ -75,9 +75,19 @@ def test_undefined_and_missing_parts_are_said():
     assert ">not measured<" in re.sub("<title>.*?</title>", "", drawn)
 
 
-@pytest.mark.parametrize("numbers", [[0.0], [-1e-9, 1e-9], [0.0, 1e9], [-50.0, 0.9], [93.0, 93.001], [1.0, 1e30]])
+@pytest.mark.parametrize(
+    "numbers",
+    [[0.0], [-1e-9, 1e-9], [0.0, 1e9], [-50.0, 0.9], [93.0, 93.001], [1.0, 1e30], [1e-4, 1.4e-4], [93.0, 93.00001]],
+)
 def test_a_scale_shows_its_numbers_with_two_to_five_ticks(numbers):
     scale = Scale.of({numbers[0]}, numbers, [])
     assert all(scale.place(value)[1] == 0 and LEFT < scale.place(value)[0] < RIGHT for value in numbers)
     assert 2 <= len(scale.ticks()) <= 5 and len({label for _, label in scale.ticks()}) == len(scale.ticks())
     assert scale.place(float("inf")) == (RIGHT, 1) and scale.place(float("-inf")) == (LEFT, -1)
+
+
+def test_ticks_of_tiny_and_of_huge_numbers_have_room():
+    tiny = [label for _, label in Scale.of([-1e-9, 1e-9], [0.0], []).ticks()]
+    huge = [label for _, label in Scale.of([-1e9, 1e9], [0.0], []).ticks()]
+    for labels, wanted in ((tiny, "1e\N{MINUS SIGN}9"), (huge, "1e9")):
+        assert {"0", wanted, f"\N{MINUS SIGN}{wanted}"} <= set(labels) and max(map(len, labels)) <= 6

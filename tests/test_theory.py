@@ -185,7 +185,8 @@ def test_rows_hold_what_the_claims_are_about():
     assert by["one_step_error", MOVING, 1].value > 0.1
     curves = {row.learner: row for row in table.rows if row.measure == "excess_error" and row.iteration == 400}
     assert curves["deep"].high < 0.1 < curves["shallow"].low
-    assert {row.measure for row in table.rows if row.seed == 0} == {"weight_a", "weight_b"}
+    assert {row.measure for row in table.rows if row.view == "training 0"} == {"weight_a", "weight_b"}
+    assert {row.seed for row in table.rows} == {None}  # trainings in closed form are no seeds of a study
     trained = logistic_rows(LogisticTraining(iterations=2, tasks=2, width=3), tests=5)
     assert {row.learner for row in trained.rows if row.measure == "accuracy"} == {"lr", "lr+2", "lr+3"}
     assert all(0 <= row.low <= row.value <= row.high <= 100 for row in trained.rows if row.measure == "accuracy")

@@ -26,7 +26,7 @@ def scalar_rows(how: Descent) -> Table:
 
     Returns:
         "excess_error", E(ŷ − θx)² after one inner step by model and iteration, a mean over trainings, and the weights
-        "weight_a" and "weight_b" of a few of them (`seed` counts them). At each stationary point that the paper names,
+        "weight_a" and "weight_b" of a few of them (`view` says which). At each stationary point that the paper names,
         in `view`: "meta_gradient_norm", and "hessian_of_l" and "hessian_of_2l", the largest difference from the
         printed Hessian of that of L and of 2L, relative to the printed one's largest entry. "one_step_error", the
         largest distance from θ of ab one step from (1/√α, b), over |b| ≤ 2 and |θ| ≤ 3; `step` 0 is of b = 0 alone.
@@ -46,7 +46,8 @@ def _trained(how: Descent) -> Iterator[Row]:
             for run, weight in np.ndindex(min(how.runs, _DRAWN), 2):
                 for at, value in zip(shown.tolist(), path[:, run, weight].tolist(), strict=True):
                     name = f"weight_{'ab'[weight]}"
-                    yield Row(learner=model, seed=run, iteration=at, measure=name, value=value, source=_SOURCE)
+                    told = {"learner": model, "view": f"training {run}", "iteration": at, "source": _SOURCE}
+                    yield Row(measure=name, value=value, **told)
 
 
 def _stationary(alpha: float) -> Iterator[Row]:

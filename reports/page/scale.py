@@ -15,6 +15,7 @@ LEFT, RIGHT = 160, 374  # the places of its ends
 _FAR = 100  # times the median distance from the median: a number beyond would leave the others no room
 _LARGEST, _LEAST = 1e100, 1e-100  # a number beyond is off every scale, a smaller one is 0: no ratio overflows
 _NARROWEST = 1e-9  # span of a scale, as a share of its numbers: a double has few digits more
+_SMALL = 1e-4  # a step below needs more decimals than there is room for
 _DECADES = 3  # from which positive numbers are drawn on a log scale
 
 
@@ -70,7 +71,13 @@ class Scale:
         values = [place * step for place in places]
         if self.log:
             return [(10.0**value, power_of_ten(round(value))) for value in values]
-        if step >= 10_000:
-            return [(value, f"{value:.0e}".replace("-", "\N{MINUS SIGN}").replace("e+", "e")) for value in values]
+        if step >= 10_000 or (step < _SMALL and max(map(abs, values)) <= 100 * step):  # which three digits tell apart
+            return [(value, _scientific(value)) for value in values]
         digits = max(0, -math.floor(math.log10(step)))
         return [(value, number(round(value, digits), digits)) for value in values]
+
+
+def _scientific(value: float) -> str:
+    """Write a number as "2e5" or "−1e−9"."""
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}".replace("-", "\N{MINUS SIGN}") if value else "0"

@@ -28,7 +28,7 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
 
 def _of_rates(evidence: Evidence) -> str:
     alike = any(one.what == "own rates" for one in evidence.made.differs)
-    return "All learners have one pair of rates here, where the paper tuned each learner's." * alike
+    return "But for LinNet on pixels all learners have one pair of rates here; the paper tuned each." * alike
 
 def scalar(measure: str, learner: str = "deep", **columns: object) -> Quantity:
     """Ask for a number of the models in one dimension."""

@@ -80,6 +80,8 @@ class Arnold2021Options(Options):
         if self.own_rates and self.data not in _RATES:
             raise MetaprobeError(f"--own-rates: the paper has rates for {' and '.join(_RATES)}; got --data {self.data}")
 
+_DEEP_RATE = 0.02  # that four linear layers on pixels bear; at 0.1 they diverge on the embedded images
+
 def _names(options: Arnold2021Options) -> Iterator[tuple[str, int, str]]:
     """Yield (algorithm, convolutions, what it has) of what is trained."""
     others, first = ("meta_sgd", "meta_curvature", "t_nets"), min(options.depths)
@@ -96,6 +98,8 @@ def _learners(options: Arnold2021Options) -> tuple[Learner, ...]:
     def settings(algorithm: str, depth: int, how: str) -> dict[str, Any]:
         kind = algorithm if depth else "softmax"
         rates = known.get((kind, how), known.get((kind, "")))
+        if not rates and not depth and how:
+            rates = min(options.inner_lr, _DEEP_RATE), 0.001
         found: dict[str, Any] = {"blocks": depth}
         found |= {"linnet": (32, 32) if depth else (256, 128, 64, 64)} if how == "linnet" else {}
         found |= {"head_start": "glorot"}  # one for all, as the head is not the same behind linear layers
@@ -127,7 +131,8 @@ _FULL = Arnold2021Options(
     inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100,
     logistic_iterations=400)
 _UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet", "not said how they are pooled", "—"),
-           Differs("rates", "tuned for each learner; printed for two convolutions", "one for all, or those"),
+           Differs("rates", "tuned for each learner; printed for two convolutions",
+                   "one pair for all but linear layers on pixels, or those printed"),
            Differs("widths of LinNet in convolutional networks", "not said", "32, 32, those of the features"),
            Differs("heads", "Glorot, on Omniglot N(0, 1) (code); behind linear layers not said", "Glorot"),
            Differs("T-Nets' rates", "not printed", "those of MAML"),

@@ -23,7 +23,7 @@ _Path = list[tuple[float, float]]
 
 def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
     """Draw the error that one inner step leaves on average, by the weights it starts from, and paths of trainings."""
-    paths = [path for seed in evidence.distinct("seed", "weight_a", "deep") if (path := _path(evidence, seed))]
+    paths = {one: path for one in evidence.distinct("view", "weight_a", "deep") if (path := _path(evidence, one))}
     if not paths:
         return None
     edge = _EDGE * alpha**-0.5
@@ -32,12 +32,12 @@ def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
     def paint(axes: Axes) -> None:
         shades = axes.contourf(a, b, excess, _LEVELS, norm=LogNorm(), cmap="Greys")
         axes.figure.colorbar(shades, ax=axes, label="Error after one step, less the noise", format="%g")
-        for number, path in enumerate(paths):
+        for name, path in paths.items():
             (drawn,) = axes.plot(*zip(*path, strict=True), color=_PATH, linewidth=0.9)
             axes.plot(*path[0], "o", color=_PATH, markersize=2.5)
-            ends = (", ".join(f"{name} = {at:.2f}" for name, at in zip("ab", end, strict=True))
+            ends = (", ".join(f"{weight} = {at:.2f}" for weight, at in zip("ab", end, strict=True))
                     for end in (path[0], path[-1]))
-            tell(drawn, f"training {number}: from {' to '.join(ends)}")
+            tell(drawn, f"{name}: from {' to '.join(ends)}")
         for point in stationary_points(alpha):
             (mark,) = axes.plot(point.a, point.b, "x" if point.a == point.b else "*", color=_POINT, markersize=6)
             tell(mark, f"{point.name}: the Hessian of 2L is diag({point.printed[0]:g}, {point.printed[1]:g})")
@@ -48,10 +48,10 @@ def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
             Key("maximum at the origin", _POINT, "x"))
     return [Sketch(f"The deep model ŷ = abx, α = {alpha:g}", paint, keys, lambda width: 0.85 * width)]
 
-def _path(evidence: Evidence, seed: int) -> _Path:
+def _path(evidence: Evidence, training: str) -> _Path:
     found = []
     for at in evidence.distinct("iteration", "weight_a", "deep"):
-        a, b = (q(f"weight_{name}", learner="deep", seed=seed, at=at, steps=ANY).read(evidence) for name in "ab")
+        a, b = (q(f"weight_{name}", learner="deep", view=training, at=at, steps=ANY).read(evidence) for name in "ab")
         if isinstance(a, Estimate) and isinstance(b, Estimate):
             found.append((a.value, b.value))
     return found
