@@ -46,7 +46,7 @@ def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) 
     told = [f"{name} {with_interval(found, 1, ' points', signed=True)}" for name, found in gained.items() if found]
     if told:
         yield (f"On {made.task} tasks of {made.data_name}, MAML in CNN({least}) is right on "
-               f"{with_interval(plain, 1, ' %')} of queries, and gains by {listed(told)}.")
+               f"{with_interval(plain, 1, ' %')} of queries. Beside that: {listed(told)}.")
     deeper = depths(evidence)
     if len(deeper) > 1 and (found := (measured("maml", deeper[-1]) - measured("maml", least)).read(evidence)):
         yield (f"For comparison, {deeper[-1] - least} more convolutions change it by "

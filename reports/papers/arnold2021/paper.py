@@ -33,10 +33,10 @@ def key_of(algorithm: str, depth: int, how: str = "") -> str:
     return "-".join(filter(None, (algorithm, f"cnn{depth}" if depth else SOFTMAX, how)))
 
 def label_of(key: str) -> str:
-    """Return what the page calls a learner: "MAML, CNN(2), LinNet"."""
+    """Return what the page calls a learner: "MAML CNN(2) + LinNet"."""
     algorithm, network, *how = key.split("-")
     named = "softmax regression" if network == SOFTMAX else f"CNN({network.removeprefix('cnn')})"
-    return ", ".join([_ALGORITHMS[algorithm], named, *(HOWS[one] for one in how)])
+    return " + ".join([f"{_ALGORITHMS[algorithm]} {named}", *(HOWS[one] for one in how)])
 
 def depths(evidence: Evidence, how: str = "") -> tuple[int, ...]:
     """Return how many convolutions there are in MAML's networks that were tested with `how`, ascending."""
