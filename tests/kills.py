@@ -83,6 +83,7 @@ _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 def _be(words: tuple[str, ...], place: Path, log: Path) -> None:
     """Be the process of a command; never returns."""
     os.setpgid(0, 0)  # Ctrl-C is for the campaign
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in what it puts in the background
     os.chdir(place)
     for stream, file in ((1, os.devnull), (2, str(log))):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
