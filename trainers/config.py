@@ -181,16 +181,16 @@ class TrainConfig:
     update_rule: Annotated[
         str | None, tyro.conf.arg(metavar="RULE", help_behavior_hint="(maml, fomaml, anil; default: sgd)")
     ] = None
-    """How a gradient becomes an inner step: sgd, meta_sgd, meta_curvature, t_nets, meta_kfo, meta_kfo_free,
-    meta_kfo_nonlinear; `metaprobe list update_rules` tells more."""
+    """How a gradient becomes an inner step: sgd, meta_sgd, lslr, lslr_layer, meta_curvature, t_nets, meta_kfo,
+    meta_kfo_free, meta_kfo_nonlinear; `metaprobe list update_rules` tells more."""
     rates_start: Annotated[
-        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(meta_sgd; default: inner_lr)")
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(meta_sgd, lslr; default: inner_lr)")
     ] = None
     """What an update rule's learned rates start from."""
     rates_clamp: Annotated[
         tuple[float, float] | None,
         _joined(float, "LOW,HIGH"),
-        tyro.conf.arg(help_behavior_hint="(meta_sgd; default: no limits)"),
+        tyro.conf.arg(help_behavior_hint="(meta_sgd, lslr; default: no limits)"),
     ] = None
     """Limits that learned rates are kept in."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None

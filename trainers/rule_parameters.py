@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -27,7 +28,13 @@ def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
     """
     rule = rule_named(adaptation.rule)
     moving = adaptable(network, dict(network.named_parameters()), adaptation.layers, adaptation.adapt_norm)
-    return {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
+    slots = {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
+    return {name: _whole(slot, adaptation.steps) for name, slot in slots.items()}
+
+
+def _whole(slot: Slot, steps: int) -> Slot:
+    """Return a slot of the shape that its parameter has, with the steps in it."""
+    return dataclasses.replace(slot, shape=(max(1, steps), *slot.shape), a_step=False) if slot.a_step else slot
 
 
 def begin_rule(

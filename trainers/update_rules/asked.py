@@ -29,5 +29,5 @@ def check_rule(config: TrainConfig, adaptation: Adaptation, layers: tuple[str, .
         raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {told}; train with maml")
     for option in ("rates_start", "rates_clamp"):
         if getattr(config, option) is not None and not rule.sets_rate:
-            told = f"--{option.replace('_', '-')} is of update rules that learn rates (meta_sgd)"
+            told = f"--{option.replace('_', '-')} is of update rules that learn rates (meta_sgd, lslr)"
             raise MetaprobeError(f"{told}; {rule.name} learns none, leave it out")
