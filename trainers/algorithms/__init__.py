@@ -55,5 +55,8 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     check_rule(config, algorithm.adaptation(config, parts), parts)
     if algorithm.cluster is not None:
         Clustering.of(config)
+    if config.compile and config.multi_step_loss:
+        told = "--compile makes one program, and under --multi-step-loss each iteration would need one"
+        raise MetaprobeError(f"{told}; leave one of them out")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

@@ -18,10 +18,13 @@ if TYPE_CHECKING:  # listing the algorithms must not wait for torch
     from trainers.tasks.data import Data, TaskSampler
     from trainers.tasks.episodes import Tasks
 
-__all__ = ["UPDATES", "Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
+__all__ = ["STAGES", "UPDATES", "Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
 
 UPDATES = frozenset({"update_rule", "rates_start", "rates_clamp"})
 """Options of algorithms whose inner loop may take other steps than a gradient's (`trainers.update_rules`)."""
+
+STAGES = frozenset({"multi_step_loss", "first_order_until"})
+"""Options of algorithms whose meta-gradient may change while they train (`trainers.stages`)."""
 
 
 @dataclass(frozen=True)
