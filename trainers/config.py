@@ -184,6 +184,10 @@ class TrainConfig:
         tyro.conf.arg(help_behavior_hint="(meta_sgd, lslr; default: no limits)"),
     ] = None
     """Limits that learned rates are kept in."""
+    step_norms: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="(maml, fomaml)")] = (
+        field(default=False, metadata=LATER)
+    )
+    """A scale and shift of the norms for each inner step, learned by the outer loop alone (MAML++)."""
     multi_step_loss: Annotated[
         int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, fomaml, anil; default: never)")
     ] = None

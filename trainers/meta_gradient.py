@@ -16,6 +16,7 @@ from trainers.linear_head import is_linear_head
 from trainers.losses import task_losses, task_scores
 from trainers.networks import Parameters
 from trainers.rule_parameters import computed
+from trainers.step_norms import norms_of_step
 from trainers.tasks.episodes import Tasks
 from trainers.update_rules import SGD
 
@@ -45,7 +46,7 @@ def unrolled_meta_gradient(
         for weight, state in zip(weights[:-1], adapted.trajectory[1:-1], strict=True):
             loss = loss + weight * _query(network, state, tasks, transductive)[0]
     trained = {name: value for name, value in params.items() if value.requires_grad}
-    gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=adaptation.rule != SGD.name)
+    gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=_partial(adaptation))
     return MetaGradient(dict(zip(trained, gradients, strict=True)), loss.detach(), score)
 
 
@@ -69,7 +70,6 @@ def swept_meta_gradient(
     states = adapt_as(network, start, tasks.support, adaptation, every_step=True).states
     changing = tuple(name for name in states[-1] if name in moving or name.startswith(UPDATE_RULE))
     fixed = {name: value for name, value in start.items() if name not in changing and value.requires_grad}
-    unused = adaptation.rule != SGD.name  # some of what a rule has may not matter to a step
     last = len(states) - 1
     weights = (0.0, *adaptation.loss_weights) if adaptation.loss_weights and last else (*[0.0] * last, 1.0)
     one_step = dataclasses.replace(adaptation, steps=1, loss_weights=())
@@ -83,15 +83,28 @@ def swept_meta_gradient(
             after = adapt_as(network, at, tasks.support, one_step, create_graph=True, first=step).states[-1]
             outputs, along = [after[name] for name in changing], [sums[name] for name in changing]
         if weights[step]:
-            loss, metric = _query(network, {**start, **here}, tasks, transductive)
+            at = {**start, **_norms_after(network, start, adaptation, step, len(tasks)), **here}
+            loss, metric = _query(network, at, tasks, transductive)
             outputs, along = [*outputs, loss], [*along, torch.full_like(loss, weights[step])]
             total, score = total + weights[step] * loss.detach(), metric if step == last else score
         inputs = here | fixed
-        found = torch.autograd.grad(outputs, list(inputs.values()), along, materialize_grads=unused)
+        found = torch.autograd.grad(outputs, list(inputs.values()), along, materialize_grads=_partial(adaptation))
         for name, gradient in zip(inputs, found, strict=True):
             sums[name] = gradient if name in here or step == last else sums[name] + gradient
     gradients = {name: sums[name].sum(0) if name in changing else sums[name] for name in start if name in sums}
     return MetaGradient(_by_trained(params, start, gradients), torch.as_tensor(total), score)
+
+
+def _partial(adaptation: Adaptation) -> bool:
+    """Tell whether some of what the outer loop trains may not matter to a step, or to all of them."""
+    return adaptation.rule != SGD.name or adaptation.step_norms
+
+
+def _norms_after(network: nn.Module, start: Parameters, adaptation: Adaptation, step: int, tasks: int) -> Parameters:
+    """Return the norms' parameters that queries have after so many steps, where each step has its own."""
+    if not adaptation.step_norms or not step:
+        return {}
+    return norms_of_step(network, start, adaptation.layers, step - 1, tasks)
 
 
 def _by_trained(params: Parameters, start: Parameters, gradients: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -53,7 +53,8 @@ def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampl
 def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
     """Return the way in which MAML adapts: all layers."""
     rule = config.update_rule or Adaptation.rule
-    return Adaptation(layers, config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm, rule=rule)
+    how = {"adapt_norm": config.adapt_norm, "rule": rule, "step_norms": config.step_norms}
+    return Adaptation(layers, config.inner_lr, config.inner_steps, **how)
 
 
 def adapt_head(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
