@@ -165,6 +165,8 @@ class TrainConfig:
         Colour | None, tyro.conf.arg(metavar="{grey,rgb}", help_behavior_hint="(default: as the images are)")
     ] = None
     """Turn images grey, or into RGB."""
+    rotate_classes: bool = field(default=False, metadata=LATER)
+    """Turn the images of every class of a training task by a multiple of 90°; those of tests stay (MAML++'s code)."""
     base: Annotated[
         str | None, tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint="(default: freshly drawn weights)")
     ] = None
@@ -184,10 +186,8 @@ class TrainConfig:
         tyro.conf.arg(help_behavior_hint="(meta_sgd, lslr; default: no limits)"),
     ] = None
     """Limits that learned rates are kept in."""
-    step_norms: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="(maml, fomaml)")] = (
-        field(default=False, metadata=LATER)
-    )
-    """A scale and shift of the norms for each inner step, learned by the outer loop alone (MAML++)."""
+    step_norms: bool = field(default=False, metadata=LATER)
+    """A scale and shift of the norms for each inner step, learned by the outer loop alone (of maml and fomaml)."""
     multi_step_loss: Annotated[
         int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, fomaml, anil; default: never)")
     ] = None

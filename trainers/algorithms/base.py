@@ -47,7 +47,8 @@ def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampl
     """Return the tasks that a run's config names, from the train split."""
     from trainers.tasks.data import task_sampler
 
-    return task_sampler(data, "train", config.n_way, config.n_shot, config.n_query, config.seed, device)
+    sizes = (config.n_way, config.n_shot, config.n_query)
+    return task_sampler(data, "train", *sizes, config.seed, device, rotate=config.rotate_classes)
 
 
 def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
