@@ -10,8 +10,9 @@ PREFIX = "update_rule."
 
 
 def own(name, rule, xi):
-    """What of a rule belongs to a tensor, by its last name."""
-    return {full.rpartition(".")[2]: v for full, v in xi.items() if full.rpartition(".")[0] == PREFIX + name}
+    """What of a rule belongs to a tensor, or to its layer, by its last name."""
+    places = {full: full.removeprefix(PREFIX).rpartition(".") for full in xi}
+    return {last: xi[full] for full, (place, _, last) in places.items() if f"{name}.".startswith(f"{place}.")}
 
 
 def by_slices(gradient, function):
@@ -25,6 +26,11 @@ def by_slices(gradient, function):
 
 def meta_sgd(g, a):
     return a["rates"] * g
+
+
+def at(step, a):
+    """Of LSLR the rate of a step, or of the last that there is one for."""
+    return {name: value[min(step, len(value) - 1)] for name, value in a.items()}
 
 
 def meta_curvature(g, a):
@@ -57,11 +63,14 @@ TRANSFORMS = {
     "sgd": lambda g, a: g,
     "t_nets": lambda g, a: g,
     "meta_sgd": meta_sgd,
+    "lslr": meta_sgd,
+    "lslr_layer": meta_sgd,
     "meta_curvature": meta_curvature,
     "meta_kfo": meta_kfo,
     "meta_kfo_free": meta_kfo_free,
     "meta_kfo_nonlinear": meta_kfo_nonlinear,
 }
+RATED = ("meta_sgd", "lslr", "lslr_layer")
 ADAPTING = ("meta_kfo", "meta_kfo_free", "meta_kfo_nonlinear")
 
 
@@ -87,7 +96,7 @@ def conv4(params, xi, x, downsample, n_context=None):
 
 def adapt(rule, params, xi, images, labels, names, inner_lr, steps, first_order, downsample):
     """Inner loop on one task; returns the adapted parameters of network and rule with their graph."""
-    current, xi, alpha = dict(params), dict(xi), 1.0 if rule == "meta_sgd" else inner_lr
+    current, xi, alpha = dict(params), dict(xi), 1.0 if rule in RATED else inner_lr
     for step in range(steps):
         loss = F.cross_entropy(conv4(current, xi, images, downsample), labels)
         gradients = torch.autograd.grad(loss, [current[name] for name in names], create_graph=True)
@@ -98,7 +107,9 @@ def adapt(rule, params, xi, images, labels, names, inner_lr, steps, first_order,
             xi = {name: value - inner_lr * move for (name, value), move in zip(xi.items(), moves, strict=True)}
         for name, gradient in zip(names, gradients, strict=True):
             gradient = gradient.detach() if first_order else gradient
-            current[name] = current[name] - alpha * TRANSFORMS[rule](gradient, own(name, rule, xi))
+            a = own(name, rule, xi)
+            a = at(step, a) if rule.startswith("lslr") else a
+            current[name] = current[name] - alpha * TRANSFORMS[rule](gradient, a)
     return current, xi
 
 

@@ -16,10 +16,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.conftest import make_imageset
+from tests.test_training import tiny
+from trainers.algorithms import ALGORITHMS, check_options
+from trainers.config import TrainConfig, to_mapping
 from trainers.errors import MetaprobeError
+from trainers.outer_loop import train
+from trainers.tasks.data import task_sampler
 from trainers.tasks.episodes import EpisodeSampler
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.mixture import mix
+from trainers.tasks.sinusoid import Sinusoid
 
 WAY, SHOT, QUERY = 3, 2, 4
 IMAGESET = make_imageset(n_classes=18, per_class=9, size=7)  # six classes a split
@@ -350,3 +356,45 @@ def test_too_little_of_anything_is_told_with_its_numbers():
     assert sampler("val", way=6, shot=4, query=5).batch([0]).query.ids.shape == (1, 30)
     with pytest.raises(MetaprobeError, match=r"unknown split 'dev'; expected one of train, val, test"):
         sampler("dev")
+
+
+@pytest.mark.parametrize("imageset", [IMAGESET, MIXED], ids=["one", "mixture"])
+def test_classes_are_turned_as_wholes_and_tasks_are_the_same_ones(imageset):
+    plain, turned = (sampler(imageset=imageset, rotate=rotate).batch(range(70)) for rotate in (False, True))
+    assert torch.equal(plain.class_ids, turned.class_ids) and plain.groups == turned.groups
+    counts = np.zeros(4)
+    for task in range(70):
+        quarters = {}
+        for one, other in ((plain.support, turned.support), (plain.query, turned.query)):
+            assert torch.equal(one.ids, other.ids) and torch.equal(one.labels, other.labels)
+            for image, after, way in zip(one.images[task], other.images[task], one.labels[task].tolist(), strict=True):
+                found = [turn for turn in range(4) if np.array_equal(np.rot90(image.numpy(), turn, (1, 2)), after)]
+                assert len(found) == 1
+                quarters.setdefault(way, set()).update(found)
+        assert all(len(found) == 1 for found in quarters.values())  # support and query alike
+        for found in quarters.values():
+            counts[found.pop()] += 1
+    assert even(counts)
+    again = sampler(imageset=imageset, rotate=True)
+    assert same(again.batch([69]), turned[69:])
+
+
+def test_only_classes_of_tasks_that_are_drawn_are_turned():
+    with pytest.raises(MetaprobeError, match="multiclass is trained on none; leave it out"):
+        check_options(ALGORITHMS["multiclass"], TrainConfig("multiclass", "toy", rotate_classes=True))
+    with pytest.raises(MetaprobeError, match=r"--rotate-classes turns the images.*sinusoid are given as they are"):
+        task_sampler(Sinusoid(), "train", 1, 5, 5, 0, rotate=True)
+    assert "rotate_classes" not in to_mapping(TrainConfig("maml", "toy"))
+
+
+def test_a_run_trains_on_turned_classes_and_is_tested_on_others(monkeypatch, tmp_path):
+    seen = []
+    init = EpisodeSampler.__init__
+
+    def spied(self, imageset, split, *args, **options):
+        seen.append((split, options.get("rotate", False)))
+        init(self, imageset, split, *args, **options)
+
+    monkeypatch.setattr(EpisodeSampler, "__init__", spied)
+    train(tiny(rotate_classes=True, iterations=1, downsample="none", val_query=2), IMAGESET, tmp_path / "run")
+    assert set(seen) == {("train", True), ("val", False)}

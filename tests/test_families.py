@@ -80,12 +80,26 @@ def test_without_a_family_networks_are_as_before():
 
 
 def test_the_inner_loop_is_the_familys_unless_told_and_the_rate_is_never_changed():
-    for family, moves in (("finn2017", False), ("arnold2021", True), ("antoniou2019", False)):
+    for family, moves, activation in (
+        ("finn2017", False, None), ("arnold2021", True, None), ("antoniou2019", False, "leaky-relu"),
+    ):  # fmt: skip
         config = TrainConfig("maml", "toy", like=family, inner_lr=0.01)
-        assert in_family(config) == dataclasses.replace(config, adapt_norm=moves)
-        assert in_family(config, adapt_norm_told=True) == config
+        chosen = dataclasses.replace(config, adapt_norm=moves, activation=activation)
+        assert in_family(config, lambda name: False) == chosen
+        assert in_family(config, lambda name: True) == config
+        own = dataclasses.replace(config, activation="leaky-relu")  # as a base has it
+        assert in_family(own, lambda name: False).activation == "leaky-relu"
     plain = TrainConfig("maml", "toy", adapt_norm=False)
-    assert in_family(plain) == plain
+    assert in_family(plain, lambda name: False) == plain
+
+
+def test_the_leaky_relu_of_antoniou2019_is_in_the_config_so_that_older_runs_stay_what_they_were():
+    """Those were trained with ReLU under the same word, which their configs do not say."""
+    older = TrainConfig("maml", "toy", like="antoniou2019")
+    assert network_config_for(older, Shaped(3, 84)).activation == "relu"
+    now = in_family(older, lambda name: False)
+    assert network_config_for(now, Shaped(3, 84)).activation == "leaky-relu"
+    assert TrainConfig("maml", "toy", like="antoniou2019", activation="relu") == older
 
 
 TRAIN = [
@@ -154,6 +168,7 @@ def test_inspect_and_diff_tell_the_norms_of_files_that_do_not_name_them(finn, tm
         ({"head_input": "flatten"}, "network reads is mean, by its config flatten"),
         ({"like": None}, "network head_start is normal, by its config glorot"),
         ({"like": "arnold2021"}, "network head_start|network norm_affine is shift, by its config both"),
+        ({"activation": "leaky-relu"}, "network activation is relu, by its config leaky-relu"),
         ({"like": "antoniou2019"}, "network downsample is stride, by its config max-pool"),
     ],
 )

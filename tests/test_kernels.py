@@ -1,5 +1,7 @@
 """The two operations and both their derivatives, against plain compositions that autograd differentiates itself."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,12 +24,13 @@ def drawn(seed, *shapes, layout=torch.contiguous_format, device="cpu"):
     return [(x.to(memory_format=layout) if x.ndim == 4 else x).to(device).requires_grad_() for x in made]
 
 
-def plain_norm_relu(x, weight, bias, n_context, pools, epsilon=1e-5):
+def plain_norm_relu(x, weight, bias, n_context, pools, epsilon=1e-5, slope=0.0):
     context = x[:n_context]
     mean = context.mean((0, 2, 3), keepdim=True)
     variance = ((context - mean) ** 2).mean((0, 2, 3), keepdim=True)
     shape = (1, -1, 1, 1)
-    out = torch.relu((x - mean) / torch.sqrt(variance + epsilon) * weight.view(shape) + bias.view(shape))
+    relu = functools.partial(F.leaky_relu, negative_slope=slope) if slope else torch.relu
+    out = relu((x - mean) / torch.sqrt(variance + epsilon) * weight.view(shape) + bias.view(shape))
     return F.max_pool2d(out, 2) if pools else out
 
 
@@ -53,6 +56,22 @@ def test_norm_relu_and_its_derivatives(device, layout, pools, n_context, twice_b
     plain = first_and_second(lambda *args: plain_norm_relu(*args, n_context, pools), inputs, twice_by)
     for mine, expected in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("n_context", [None, 2])
+@pytest.mark.parametrize("twice_by", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_leaky_relu_and_its_derivatives(device, twice_by, n_context, pools):
+    inputs = drawn(0, (5, 4, 6, 6), (4,), (4,), device=device)
+    with torch.no_grad():
+        inputs[1][1] = -0.7
+        inputs[2][3] = -9.0  # dead it would be, were it not for the slope
+    ours = first_and_second(lambda *args: norm_relu(*args, n_context, pools, 1e-5, 0.01), inputs, twice_by)
+    plain = first_and_second(lambda *args: plain_norm_relu(*args, n_context, pools, 1e-5, 0.01), inputs, twice_by)
+    for mine, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
+    assert float(ours[3][3].detach().abs()) > 1e-3
 
 
 @pytest.mark.parametrize("device", DEVICES)

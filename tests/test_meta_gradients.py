@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests import reference_maml as reference
+from tests import reference_mamlpp
 from tests.conftest import make_imageset
 from trainers.adapt import adapt, adaptable, query_logits, task_losses
 from trainers.algorithms import ALGORITHMS, meta_gradient
@@ -17,10 +18,10 @@ from trainers.tasks.episodes import EpisodeSampler
 TOLERANCE = 1e-10
 
 
-def problem(downsample="max-pool", norm="transductive", n_tasks=3, filters=4):
+def problem(downsample="max-pool", norm="transductive", n_tasks=3, filters=4, **shape):
     size, channels = (28, 1) if downsample == "stride" else (16, 3)
     imageset = make_imageset(12, 8, size, channels)
-    config = NetworkConfig("conv4", 3, channels, size, filters, downsample, norm)
+    config = NetworkConfig("conv4", 3, channels, size, filters, downsample, norm, **shape)
     network = build_network(config, seed=1).double()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():  # norms start at 1 and 0, a special case: move them away
@@ -51,6 +52,17 @@ def test_meta_gradient_equals_unrolled_autograd(sweep, name, steps, norm, downsa
     assert float(ours.loss) == pytest.approx(loss, abs=TOLERANCE)
     assert worst(ours.gradients, theirs) < TOLERANCE
     assert max(float(g.abs().max()) for g in theirs.values()) > 1e-3  # the agreement is not one of zeros
+
+
+@pytest.mark.parametrize("sweep", [False, True], ids=["unrolled", "sweep"])
+@pytest.mark.parametrize("downsample", ["stride", "max-pool"])
+def test_meta_gradient_of_a_leaky_network_equals_unrolled_autograd(downsample, sweep):
+    network, params, tasks = problem(downsample, activation="leaky-relu")
+    ours = meta_gradient(network, params, tasks, Adaptation(network.layer_names, 0.2, 3), True, sweep)
+    options = {"downsample": downsample, "slope": 0.01}
+    loss, _, theirs = reference_mamlpp.meta_gradient(params, tasks, list(params), 0.2, 3, **options)
+    assert float(ours.loss) == pytest.approx(loss, abs=TOLERANCE)
+    assert worst(ours.gradients, theirs) < TOLERANCE
 
 
 def test_first_order_differs_from_second_order():

@@ -19,6 +19,7 @@ from trainers.linear_head import adapt_linear_head, head_gradients, is_linear_he
 from trainers.losses import task_losses
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
 from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
+from trainers.step_norms import norms_of_step
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import SGD, UpdateRule, network_part, rule_named
 
@@ -57,6 +58,7 @@ def adapt(
     adapt_norm: bool = True,
     every_step: bool = False,
     rule: UpdateRule = SGD,
+    step_norms: bool = False,
     first: int = 0,
 ) -> Adapted:
     """Adapt parameters to each task of a batch: θ_T ← θ_T − α U(∇ L_support(θ_T)), `steps` times.
@@ -78,6 +80,7 @@ def adapt(
         adapt_norm: whether the affine parameters of norms adapt.
         every_step: also return the parameters at each step.
         rule: how a gradient becomes a step.
+        step_norms: whether norms have parameters of their own for each step (`trainers.step_norms`), among `params`.
         first: index of the first step, for a loop that is taken in parts (`Adapted.states`).
 
     Raises:
@@ -95,15 +98,19 @@ def adapt(
     stepper, carried = Stepper.of(rule, inner_lr, network, params, moving, tasks, create_graph)
     states, losses = [current | stepper.changing(carried)], []
     if moving and steps:
-        prefix, rest = _split_at_first_adapted(network, moving)
+        norms = norms_of_step(network, params, layers, first, tasks) if step_norms else {}
+        prefix, rest = _split_at_first_adapted(network, (*moving, *norms))
         inputs = _through(network, params, support.images, prefix, keep)
-        head = network if isinstance(network, TaskNetwork) and is_linear_head(network, moving) else None
+        head = network if isinstance(network, TaskNetwork) and is_linear_head(network, moving) and not norms else None
         if head and rule is SGD:
             with torch.set_grad_enabled(create_graph):
                 states, losses = adapt_linear_head(
                     head, current, inputs, support.labels, inner_lr, steps, first_order, every_step
                 )
         for step in range(first, first + steps) if not losses else ():
+            if norms:
+                now = norms_of_step(network, params, layers, step, tasks)
+                current = current | {name: value if create_graph else value.detach() for name, value in now.items()}
             with torch.set_grad_enabled(keep or head is None):
                 if head:
                     loss, gradients = head_gradients(head, current, inputs, support.labels)
@@ -144,6 +151,7 @@ def adapt_as(
         create_graph=create_graph,
         every_step=every_step,
         rule=rule_named(adaptation.rule),
+        step_norms=adaptation.step_norms,
         first=first,
     )
 

@@ -113,7 +113,7 @@ def _chosen(config: TrainConfig, network: NetworkConfig) -> dict[str, tuple[obje
     """Return what a network says of its family's options, and what its run's config decides of them."""
     options = network_options(config, network.channels, network.image_size, network.name)
     wanted = dataclasses.replace(network, **options)
-    names = {"norm_affine", "norm_epsilon", "head_start", "reads", "linnet"}
+    names = {"norm_affine", "norm_epsilon", "activation", "head_start", "reads", "linnet"}
     # (files of before arnold2021's scales were drawn have them at 1)
     names |= set() if config.like is None else set(options) - {"head_input", "norm_scale_start"}
     return {name: (getattr(network, name), getattr(wanted, name)) for name in sorted(names)}
@@ -126,8 +126,8 @@ def _shapes(config: NetworkConfig) -> dict[str, str]:
 
 
 def _learned(config: NetworkConfig, adaptation: Adaptation) -> dict[str, str]:
-    """Return the type and shape of each parameter of a learner's update rule."""
-    if adaptation.rule == Adaptation.rule:
+    """Return the type and shape of each parameter of a learner's inner steps."""
+    if adaptation.rule == Adaptation.rule and not adaptation.step_norms:
         return {}
     return {name: f"F32 {slot.shape}" for name, slot in slots_of(_empty(config), adaptation).items()}
 

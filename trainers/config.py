@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
 
-from trainers.errors import MetaprobeError
+from trainers.adaptation import Adaptation
+from trainers.config_checks import check_config
 from trainers.families import Like
-from trainers.formats.text import fits_utf8, visible
-from trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole, fits_float32
-from trainers.network_config import Downsample, HeadInput, HeadStart, NetworkConfig, Norm, NormAffine, TestNorm
+from trainers.network_config import (
+    Activation,
+    Downsample,
+    HeadInput,
+    HeadStart,
+    NetworkConfig,
+    Norm,
+    NormAffine,
+    TestNorm,
+)
 from trainers.plain import LATER, from_mapping, to_mapping
 from trainers.task_kinds import Loss
 
 __all__ = [
+    "Activation",
     "Adaptation",
     "AssignTo",
     "Clustered",
@@ -36,7 +44,7 @@ __all__ = [
     "to_mapping",
 ]
 
-_DECIDING = ("sinusoid", "tasks")  # data that decide what a task is
+_USUAL = {"update_rule": "sgd", "activation": "relu", "multi_step_loss": 0, "first_order_until": 0}
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -62,31 +70,6 @@ def _joined(kind: type[int] | type[float], metavar: str) -> PrimitiveConstructor
 Colour = Literal["grey", "rgb"]
 Clustered = Literal["all", "body", "head"]
 AssignTo = Literal["centres", "initialisations"]
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """How a learner adapts to a task: θ ← θ − inner_lr ∇θ L_support, `steps` times, on `layers` only.
-
-    `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
-    only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
-    may make something else of the gradient (`trainers.update_rules`).
-    """
-
-    layers: tuple[str, ...]
-    inner_lr: float
-    steps: int
-    first_order: bool = False
-    adapt_norm: bool = True
-    rule: str = field(default="sgd", metadata=LATER)
-
-    def __post_init__(self) -> None:
-        got = f"got steps={self.steps}, inner_lr={self.inner_lr}"
-        if self.steps < 0 or not self.inner_lr > 0:
-            raise MetaprobeError(f"an adaptation needs steps >= 0 and inner_lr > 0; {got}")
-        if self.steps > MOST_STEPS or not fits_float32(self.inner_lr):
-            told = f"an adaptation takes {MOST_STEPS:,} steps at most, at a rate that is finite in float32"
-            raise MetaprobeError(f"{told}; {got}")
 
 
 @dataclass(frozen=True)
@@ -119,6 +102,10 @@ class TrainConfig:
     """Adam's step size."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How outer_lr falls over the run."""
+    outer_lr_floor: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(--schedule cosine; default: 0)")
+    ] = None
+    """What outer_lr falls to."""
     clip: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: no clipping)")] = None
     """Clip every element of the meta-gradient to ± this."""
     norm: Annotated[TestNorm, tyro.conf.arg(metavar="{transductive,non-transductive}")] = "transductive"
@@ -131,8 +118,12 @@ class TrainConfig:
             metavar="{finn2017,arnold2021,antoniou2019}", help_behavior_hint="(default: the options' own defaults)"
         ),
     ] = None
-    """Network and norms as that paper's code has them; options that are given win. It leaves inner_lr alone, and lacks
-    antoniou2019's leaky ReLU and what MAML++ has a step."""
+    """Network and norms as that paper's code has them; options that are given win. It leaves inner_lr alone."""
+    activation: Annotated[
+        Activation | None,
+        tyro.conf.arg(metavar="{relu,leaky-relu}", help_behavior_hint="(default: relu, of antoniou2019 leaky-relu)"),
+    ] = None
+    """What follows a norm: ReLU, or a leaky ReLU of slope 0.01."""
     norm_affine: Annotated[
         NormAffine | None, tyro.conf.arg(metavar="{both,shift,none}", help_behavior_hint="(default: both)")
     ] = None
@@ -174,6 +165,8 @@ class TrainConfig:
         Colour | None, tyro.conf.arg(metavar="{grey,rgb}", help_behavior_hint="(default: as the images are)")
     ] = None
     """Turn images grey, or into RGB."""
+    rotate_classes: bool = field(default=False, metadata=LATER)
+    """Turn the images of every class of a training task by a multiple of 90°; those of tests stay (MAML++'s code)."""
     base: Annotated[
         str | None, tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint="(default: freshly drawn weights)")
     ] = None
@@ -181,18 +174,29 @@ class TrainConfig:
     update_rule: Annotated[
         str | None, tyro.conf.arg(metavar="RULE", help_behavior_hint="(maml, fomaml, anil; default: sgd)")
     ] = None
-    """How a gradient becomes an inner step: sgd, meta_sgd, meta_curvature, t_nets, meta_kfo, meta_kfo_free,
-    meta_kfo_nonlinear; `metaprobe list update_rules` tells more."""
+    """How a gradient becomes an inner step: sgd, meta_sgd, lslr, lslr_layer, meta_curvature, t_nets, meta_kfo,
+    meta_kfo_free, meta_kfo_nonlinear; `metaprobe list update_rules` tells more."""
     rates_start: Annotated[
-        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(meta_sgd; default: inner_lr)")
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(meta_sgd, lslr; default: inner_lr)")
     ] = None
     """What an update rule's learned rates start from."""
     rates_clamp: Annotated[
         tuple[float, float] | None,
         _joined(float, "LOW,HIGH"),
-        tyro.conf.arg(help_behavior_hint="(meta_sgd; default: no limits)"),
+        tyro.conf.arg(help_behavior_hint="(meta_sgd, lslr; default: no limits)"),
     ] = None
     """Limits that learned rates are kept in."""
+    step_norms: bool = field(default=False, metadata=LATER)
+    """A scale and shift of the norms for each inner step, learned by the outer loop alone (of maml and fomaml)."""
+    multi_step_loss: Annotated[
+        int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, fomaml, anil; default: never)")
+    ] = None
+    """Until that iteration the query losses after all inner steps count, evenly at first and then the last ever more
+    (MAML++); 0 for never."""
+    first_order_until: Annotated[
+        int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, anil; default: never)")
+    ] = None
+    """Until that iteration inner gradients are constants in the meta-gradient, as in fomaml (MAML++); 0 for never."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
     """How many clusters of tasks, each with an initialisation (the papers' m)."""
     clustered: Annotated[
@@ -248,32 +252,7 @@ class TrainConfig:
     """What tasks ask for, as the data have it."""
 
     def __post_init__(self) -> None:
-        least = {"n_way": 2, "val_tasks": 2, "seed": 0}  # an interval needs two tasks
-        least |= {
-            name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
-        }
-        least |= {"val_query": 1}
-        if self.loss == "mse" or self.data.partition(":")[0] in _DECIDING:
-            least["n_way"] = 1
-        least |= {name: 1 for name in ("filters", "image_size", "clusters", "cluster_tasks")} | {"blocks": 0}
-        least |= {"cluster_steps": 1, "label_orders": 1}
-        most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
-        most |= {"cluster_steps": MOST_STEPS, "label_orders": 1000}
-        for name, low in least.items():
-            check_whole(name, getattr(self, name), low, most.get(name))
-        for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start"):
-            check_rate(name, getattr(self, name))
-        clamp = self.rates_clamp
-        if clamp is not None and not (len(clamp) == 2 and -math.inf < clamp[0] < clamp[1] < math.inf):
-            raise MetaprobeError(f"--rates-clamp needs two numbers, the lower one first; got {clamp}")
-        if self.update_rule == "sgd":  # one spelling for one run
-            object.__setattr__(self, "update_rule", None)
-        for name in ("data", "base"):
-            if not fits_utf8(getattr(self, name) or ""):
-                told = visible(getattr(self, name))
-                raise MetaprobeError(f"--{name} {told} is no UTF-8, which a run's config.toml is; rename what it names")
-        if self.norm == "one-query":
-            told = "--norm one-query is a way of testing (`metaprobe evaluate --norm one-query`)"
-            raise MetaprobeError(f"{told}; train with transductive or non-transductive")
-        if self.precision == "tf32" and not self.device.startswith("cuda"):
-            raise MetaprobeError(f"--precision tf32 is a mode of CUDA devices; got --device {self.device}")
+        for name, usual in _USUAL.items():  # one spelling for one run
+            if getattr(self, name) == usual:
+                object.__setattr__(self, name, None)
+        check_config(self)

@@ -25,7 +25,7 @@ class Executor:
 
     Attributes:
         algorithm: of the run.
-        adaptation: how its learners adapt.
+        adaptation: how its learners adapt, in the stage of training that takes most (`trainers.stages`).
         transductive: how query sets are normalised.
         workers: of the run's network.
     """
@@ -36,28 +36,40 @@ class Executor:
     workers: TaskWorkers[TaskNetwork]
 
     def __post_init__(self) -> None:
-        self._programs: dict[Engine, CompiledGradient] = {}
+        self._programs: dict[tuple[Engine, Adaptation], CompiledGradient] = {}
 
-    def gradient(self, params: Parameters, tasks: Tasks, engine: Engine) -> MetaGradient:
-        """Return the meta-gradient by θ, leaves that require a gradient, summed over the tasks."""
+    def gradient(
+        self, params: Parameters, tasks: Tasks, engine: Engine, adaptation: Adaptation | None = None
+    ) -> MetaGradient:
+        """Return the meta-gradient by θ, leaves that require a gradient, summed over the tasks.
+
+        Args:
+            params: θ.
+            tasks: of the outer step.
+            engine: the way to compute.
+            adaptation: as the outer step's stage has it (default: the executor's).
+        """
+        stage = adaptation or self.adaptation
         chunks = [tasks[start : start + engine.chunk] for start in range(0, len(tasks), engine.chunk)]
-        if engine.compiled and engine not in self._programs:
-            self._programs[engine] = CompiledGradient(self.algorithm, *self._options(engine))
-        of_chunk = functools.partial(self._of_chunk, engine, params)
+        if engine.compiled and (engine, stage) not in self._programs:
+            self._programs[engine, stage] = CompiledGradient(self.algorithm, *self._options(engine, stage))
+        of_chunk = functools.partial(self._of_chunk, engine, stage, params)
         return functools.reduce(MetaGradient.__add__, self.workers.map(of_chunk, chunks))
 
     def held(self, params: Parameters, tasks: Tasks, gradient: Gradient) -> int:
         """Return the most bytes that autograd keeps for the first of the tasks; a huge number if it does not fit."""
         network, one = self.workers.network, Engine(1, gradient)
         try:
-            return graph_bytes(lambda: self._of_chunk(one, params, network, tasks[:1]))
+            return graph_bytes(lambda: self._of_chunk(one, self.adaptation, params, network, tasks[:1]))
         except torch.OutOfMemoryError:
             return sys.maxsize
 
-    def _of_chunk(self, engine: Engine, params: Parameters, network: TaskNetwork, tasks: Tasks) -> MetaGradient:
+    def _of_chunk(
+        self, engine: Engine, stage: Adaptation, params: Parameters, network: TaskNetwork, tasks: Tasks
+    ) -> MetaGradient:
         if engine.compiled and len(tasks) == engine.chunk:  # a smaller rest is not worth a program of its own
-            return self._programs[engine](network, params, tasks)
-        return self.algorithm.meta_gradient(network, params, tasks, *self._options(engine))
+            return self._programs[engine, stage](network, params, tasks)
+        return self.algorithm.meta_gradient(network, params, tasks, *self._options(engine, stage))
 
-    def _options(self, engine: Engine) -> tuple[Adaptation, bool, bool]:
-        return self.adaptation, self.transductive, engine.gradient == "sweep"
+    def _options(self, engine: Engine, stage: Adaptation) -> tuple[Adaptation, bool, bool]:
+        return stage, self.transductive, engine.gradient == "sweep"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainers.errors import MetaprobeError, flag_of
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from trainers.config import Activation, TrainConfig
 
 __all__ = ["FAMILIES", "Family", "Like", "in_family", "network_options"]
 
@@ -28,12 +28,14 @@ class Family:
         adapt_norm: whether the inner loop moves the norms' affine parameters.
         network: (channels of the images, their pixels) → fields of `NetworkConfig`.
         lacks: what of it no option here expresses, in words.
+        activation: what follows its norms, where that is not ReLU.
     """
 
     code: str
     adapt_norm: bool
     network: Callable[[int, int], Mapping[str, Any]]
     lacks: tuple[str, ...]
+    activation: Activation | None = None
 
 
 def _finn2017(channels: int, size: int) -> dict[str, Any]:
@@ -91,22 +93,27 @@ FAMILIES: dict[Like, Family] = {
         "AntreasAntoniou/HowToTrainYourMAMLPytorch",
         False,
         _antoniou2019,
-        ("leaky ReLU", "norms, rates and losses a step, and an outer rate that falls to a floor (MAML++)"),
+        ("weight decay, of which its configs speak and which it does not read",),
+        "leaky-relu",
     ),
 }
 """Each family's code, as far as options here express it. Its convolutions have a bias, which the norm removes."""
 
 
-def in_family(config: TrainConfig, *, adapt_norm_told: bool = False) -> TrainConfig:
-    """Return a run's config with what its family, if it names one, decides of the inner loop.
+def in_family(config: TrainConfig, told: Callable[[str], bool]) -> TrainConfig:
+    """Return a run's config with what its family, if it names one, decides of the inner loop, and its activation.
+
+    These are said in the config: what runs of earlier versions, which do not say them, were trained with stays so.
 
     Args:
         config: the run; options of its network that are told there win over the family's, see `network_options`.
-        adapt_norm_told: whether its `adapt_norm` was asked for, and so wins too.
+        told: whether a field was asked for, and so wins too.
     """
-    if config.like is None or adapt_norm_told:
+    if config.like is None:
         return config
-    return dataclasses.replace(config, adapt_norm=FAMILIES[config.like].adapt_norm)
+    family = FAMILIES[config.like]
+    own = {"adapt_norm": family.adapt_norm, "activation": config.activation or family.activation}
+    return dataclasses.replace(config, **{name: value for name, value in own.items() if not told(name)})
 
 
 def network_options(config: TrainConfig, channels: int, size: int, name: str = "conv4") -> dict[str, Any]:
@@ -118,7 +125,9 @@ def network_options(config: TrainConfig, channels: int, size: int, name: str = "
     if name == "mlp":
         return _mlp_options(config)
     own = dict((_of_none if config.like is None else FAMILIES[config.like].network)(channels, size))
-    names = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_start", "head_input", "linnet")
+    names = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon")
+    names += ("head_start", "head_input", "linnet")
+    own["activation"] = config.activation or "relu"  # of a family it is said in the config, see `in_family`
     if config.blocks == 0:  # the head reads the pixels
         own |= {"downsample": "none", "head_input": None}
     return {**own, **{name: told for name in names if (told := getattr(config, name)) is not None}}
@@ -126,7 +135,7 @@ def network_options(config: TrainConfig, channels: int, size: int, name: str = "
 
 def _mlp_options(config: TrainConfig) -> dict[str, Any]:
     """Return Finn et al. (2017, section 5.1): two hidden layers of 40 units."""
-    lacking = ("like", "norm_affine", "norm_epsilon", "head_input", "downsample", "image_size", "colour")
+    lacking = ("like", "norm_affine", "norm_epsilon", "activation", "head_input", "downsample", "image_size", "colour")
     told = [name for name in lacking if getattr(config, name) is not None]
     told += ["norm"] * (config.norm != "transductive")
     if told:

@@ -13,7 +13,7 @@ from trainers.formats.checkpoint_format import read_metadata
 
 __all__ = ["completed_from_base"]
 
-_OPTIONS = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_start", "head_input")
+_OPTIONS = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "activation", "head_start", "head_input")
 
 
 def completed_from_base(config: TrainConfig, told: Callable[[str], bool]) -> TrainConfig:

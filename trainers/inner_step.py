@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainers.errors import MetaprobeError
 from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.networks import Parameters
-from trainers.update_rules import Slots, UpdateRule, owned
+from trainers.update_rules import Slot, Slots, UpdateRule, owned
 
 __all__ = ["Carried", "Stepper"]
 
@@ -27,6 +27,7 @@ class _Unit:
 
     tensors: tuple[str, ...]
     own: Mapping[str, tuple[str, ...]]  # NAME → full names, one a tensor
+    a_step: frozenset[str]  # NAMEs of which there is one a step
 
     def row(self, parts: list[Tensor]) -> Tensor:
         """(task, …) of each tensor → (tensor·task, …), of convolutions with their channels last in memory."""
@@ -39,6 +40,13 @@ class _Unit:
     def parts(self, row: Tensor) -> tuple[Tensor, ...]:
         """Undo `row`."""
         return row.chunk(len(self.tensors)) if len(self.tensors) > 1 else (row,)
+
+    def at(self, own: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return a rule's parameters as U is given them in a step: of those of steps its own, or the last."""
+        return {
+            name: value[:, min(step, value.shape[1] - 1)] if name in self.a_step else value
+            for name, value in own.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ class Stepper:
         moved, left = dict[str, Tensor](), list[Carried]()
         for unit, one, row in zip(self.units, carried, rows, strict=True):
             with torch.set_grad_enabled(self.graph or self.rule.adapts):
-                made = self.rule.transform(row, one.own, step)
+                made = self.rule.transform(row, unit.at(one.own, step), step)
             with torch.set_grad_enabled(self.graph):
                 for name, part in zip(unit.tensors, unit.parts(made), strict=True):
                     if name in gradients:
@@ -150,7 +158,7 @@ class Stepper:
         """
         inputs = [value for one in carried for value in one.own.values()]
         with torch.enable_grad():
-            again = [self._made(one, made) for one in carried]
+            again = [self._made(unit, one, made) for unit, one in zip(self.units, carried, strict=True)]
             found = iter(torch.autograd.grad(again, inputs, rows, retain_graph=self.graph, create_graph=keep))
         adapted = []
         for one in carried:
@@ -160,12 +168,12 @@ class Stepper:
             adapted.append(Carried(own))
         return adapted
 
-    def _made(self, one: Carried, step: int) -> Tensor:
+    def _made(self, unit: _Unit, one: Carried, step: int) -> Tensor:
         """Return U_ξ of the last gradient: as it was made in that step, or anew where the loop goes on from a state."""
         if one.made is not None:
             return one.made
         assert one.gradient is not None  # the loop goes on from what `changing` gave
-        return self.rule.transform(one.gradient, one.own, step)
+        return self.rule.transform(one.gradient, unit.at(one.own, step), step)
 
 
 def _found(rule: UpdateRule, slots: Slots, params: Parameters, tasks: int) -> dict[str, Tensor]:
@@ -177,12 +185,19 @@ def _found(rule: UpdateRule, slots: Slots, params: Parameters, tasks: int) -> di
             place = name.removeprefix(UPDATE_RULE).rpartition(".")[0]
             told = f"it was not trained to adapt {place}; freeze that, or test it as it was trained"
             raise MetaprobeError(f"update rule {rule.name} has no {name}: {told}")
-        shared = value.unsqueeze(0) if value.shape == slot.shape else value
-        if shared.shape not in ((1, *slot.shape), (tasks, *slot.shape)):
-            told = f"{name} has shape {tuple(value.shape)}; update rule {rule.name} expects {slot.shape}"
+        shape = (*_steps_in(value, slot), *slot.shape)
+        shared = value.unsqueeze(0) if value.shape == shape else value
+        if shared.shape not in ((1, *shape), (tasks, *shape)):
+            told = f"{name} has shape {tuple(value.shape)}; update rule {rule.name} expects {shape}"
             raise MetaprobeError(f"{told}, or that with a leading task axis")
-        found[name] = shared.expand(tasks, *slot.shape) if rule.adapts else shared
+        found[name] = shared.expand(tasks, *shape) if rule.adapts else shared
     return found
+
+
+def _steps_in(value: Tensor, slot: Slot) -> tuple[int, ...]:
+    """Return of how many steps a value has a slot's, which may be others than are taken; () of a slot without steps."""
+    place = value.dim() - len(slot.shape) - 1
+    return (max(1, value.shape[place]) if place >= 0 else 1,) if slot.a_step else ()
 
 
 def _units(rule: UpdateRule, network: nn.Module, moving: tuple[str, ...], slots: Slots) -> tuple[_Unit, ...]:
@@ -193,7 +208,9 @@ def _units(rule: UpdateRule, network: nn.Module, moving: tuple[str, ...], slots:
         groups.setdefault(alike, []).append((tensor, own))
     return tuple(
         _Unit(
-            tuple(tensor for tensor, _ in group), {name: tuple(own[name] for _, own in group) for name in group[0][1]}
+            tuple(tensor for tensor, _ in group),
+            {name: tuple(own[name] for _, own in group) for name in group[0][1]},
+            frozenset(name for name, full in group[0][1].items() if slots[full].a_step),
         )
         for group in groups.values()
     )

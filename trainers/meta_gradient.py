@@ -16,6 +16,7 @@ from trainers.linear_head import is_linear_head
 from trainers.losses import task_losses, task_scores
 from trainers.networks import Parameters
 from trainers.rule_parameters import computed
+from trainers.step_norms import norms_of_step
 from trainers.tasks.episodes import Tasks
 from trainers.update_rules import SGD
 
@@ -27,17 +28,25 @@ def unrolled_meta_gradient(
 ) -> MetaGradient:
     """Return ∇θ Σ_T L_query(θ_T(θ)) through the graphs of all inner steps (Finn et al. 2017, Eq. 4).
 
+    With `adaptation.loss_weights` w it is ∇θ Σ_T Σ_i w_i L_query(θ_{T,i}(θ)), over the weights after each of the steps
+    i = 1 … q (Antoniou et al. 2019, Eq. 4); the loss is that sum, the metric is of the last.
+
     Args:
         network: see `trainers.adapt`.
         params: θ; there are gradients for the leaves that require one.
         tasks: the chunk.
-        adaptation: which layers adapt, how far, and whether to first order.
+        adaptation: which layers adapt, how far, whether to first order, and which losses count.
         transductive: how the query set is normalised.
     """
-    adapted = adapt_as(network, computed(params, adaptation), tasks.support, adaptation, create_graph=True)
+    start, weights = computed(params, adaptation), adaptation.loss_weights
+    adapted = adapt_as(network, start, tasks.support, adaptation, create_graph=True, every_step=bool(weights))
     loss, score = _query(network, adapted.params, tasks, transductive)
+    if adapted.trajectory is not None and len(adapted.trajectory) > 1:  # else nothing adapts, and all losses are one
+        loss = weights[-1] * loss
+        for weight, state in zip(weights[:-1], adapted.trajectory[1:-1], strict=True):
+            loss = loss + weight * _query(network, state, tasks, transductive)[0]
     trained = {name: value for name, value in params.items() if value.requires_grad}
-    gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=adaptation.rule != SGD.name)
+    gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=_partial(adaptation))
     return MetaGradient(dict(zip(trained, gradients, strict=True)), loss.detach(), score)
 
 
@@ -46,8 +55,9 @@ def swept_meta_gradient(
 ) -> MetaGradient:
     """Return what `unrolled_meta_gradient` does, from the last inner step back to the first, one graph at a time.
 
-    With λ_q = ∂L_query/∂θ_q, step k's graph is made again from the stored θ_k and gives
-    λ_k = (∂θ_{k+1}/∂θ_k)ᵀ λ_{k+1}, a Hessian-vector product; what does not adapt collects (∂θ_{k+1}/∂φ)ᵀ λ_{k+1}.
+    With λ_q = w_q ∂L_query/∂θ_q, step k's graph is made again from the stored θ_k and gives
+    λ_k = (∂θ_{k+1}/∂θ_k)ᵀ λ_{k+1} + w_k ∂L_query/∂θ_k, a Hessian-vector product; what does not adapt collects
+    (∂θ_{k+1}/∂φ)ᵀ λ_{k+1} + w_k ∂L_query/∂φ. Without `loss_weights` w_q is 1 and the others are 0.
     What an update rule carries from step to step is part of θ_k there.
     Memory does not grow with the number of steps but for their weights; each step is computed twice, frozen layers
     before the first that adapts included. Where steps hold little anyway (first order, a linear head alone), it is
@@ -60,26 +70,41 @@ def swept_meta_gradient(
     states = adapt_as(network, start, tasks.support, adaptation, every_step=True).states
     changing = tuple(name for name in states[-1] if name in moving or name.startswith(UPDATE_RULE))
     fixed = {name: value for name, value in start.items() if name not in changing and value.requires_grad}
-    unused = adaptation.rule != SGD.name  # some of what a rule has may not matter to a step
-    here = _leaves(states[-1], changing)
-    loss, score = _query(network, {**start, **here}, tasks, transductive)
-    inputs = here | fixed
-    sums = dict(zip(inputs, torch.autograd.grad(loss, list(inputs.values()), materialize_grads=unused), strict=True))
-    one_step = dataclasses.replace(adaptation, steps=1)
-    for step in reversed(range(len(states) - 1)):
+    last = len(states) - 1
+    weights = (0.0, *adaptation.loss_weights) if adaptation.loss_weights and last else (*[0.0] * last, 1.0)
+    one_step = dataclasses.replace(adaptation, steps=1, loss_weights=())
+    total: Tensor | float = 0.0
+    score, sums = torch.zeros(()), dict[str, Tensor]()
+    for step in reversed(range(len(states))):
         here = _leaves(states[step], changing)
-        after = adapt_as(network, {**start, **here}, tasks.support, one_step, create_graph=True, first=step).states[-1]
+        outputs, along = list[Tensor](), list[Tensor]()
+        if step < last:
+            at = {**start, **here}
+            after = adapt_as(network, at, tasks.support, one_step, create_graph=True, first=step).states[-1]
+            outputs, along = [after[name] for name in changing], [sums[name] for name in changing]
+        if weights[step]:
+            at = {**start, **_norms_after(network, start, adaptation, step, len(tasks)), **here}
+            loss, metric = _query(network, at, tasks, transductive)
+            outputs, along = [*outputs, loss], [*along, torch.full_like(loss, weights[step])]
+            total, score = total + weights[step] * loss.detach(), metric if step == last else score
         inputs = here | fixed
-        found = torch.autograd.grad(
-            [after[name] for name in changing],
-            list(inputs.values()),
-            [sums[name] for name in changing],
-            materialize_grads=unused,
-        )
+        found = torch.autograd.grad(outputs, list(inputs.values()), along, materialize_grads=_partial(adaptation))
         for name, gradient in zip(inputs, found, strict=True):
-            sums[name] = gradient if name in here else sums[name] + gradient
+            sums[name] = gradient if name in here or step == last else sums[name] + gradient
     gradients = {name: sums[name].sum(0) if name in changing else sums[name] for name in start if name in sums}
-    return MetaGradient(_by_trained(params, start, gradients), loss.detach(), score)
+    return MetaGradient(_by_trained(params, start, gradients), torch.as_tensor(total), score)
+
+
+def _partial(adaptation: Adaptation) -> bool:
+    """Tell whether some of what the outer loop trains may not matter to a step, or to all of them."""
+    return adaptation.rule != SGD.name or adaptation.step_norms
+
+
+def _norms_after(network: nn.Module, start: Parameters, adaptation: Adaptation, step: int, tasks: int) -> Parameters:
+    """Return the norms' parameters that queries have after so many steps, where each step has its own."""
+    if not adaptation.step_norms or not step:
+        return {}
+    return norms_of_step(network, start, adaptation.layers, step - 1, tasks)
 
 
 def _by_trained(params: Parameters, start: Parameters, gradients: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from trainers.limits import fits_float32
 from trainers.plain import LATER, completed, from_mapping
 
 __all__ = ["Downsample", "HeadInput", "HeadStart", "ModuleConfig", "ModuleNorm", "NetworkConfig", "Norm", "NormAffine"]
-__all__ += ["AnyNetwork", "ScaleStart", "TestNorm", "network_as_told", "network_from"]
+__all__ += ["Activation", "AnyNetwork", "ScaleStart", "TestNorm", "network_as_told", "network_from"]
 
 Norm = Literal["transductive", "non-transductive"]
 ModuleNorm = Literal["transductive", "non-transductive", "running"]
@@ -22,6 +22,7 @@ NormAffine = Literal["both", "shift", "none"]
 HeadStart = Literal["glorot", "normal"]
 HeadInput = Literal["flatten", "mean"]
 ScaleStart = Literal["ones", "uniform"]
+Activation = Literal["relu", "leaky-relu"]
 
 _MOST_ARGUMENTS = 10_000  # characters
 _MOST_LINEAR, _WIDEST = 64, 65_536
@@ -49,6 +50,7 @@ class NetworkConfig:
         linnet: widths of linear layers between what the head reads and the head, without activation (Arnold et al.
             2021, section 3).
         norm_scale_start: how the norms' scales are drawn: all 1, or from U(0, 1).
+        activation: what follows a norm: ReLU, or a leaky ReLU of slope 0.01 (Antoniou et al. 2019's code).
     """
 
     name: str
@@ -65,6 +67,7 @@ class NetworkConfig:
     head_input: HeadInput | None = field(default=None, metadata=LATER)
     linnet: tuple[int, ...] = field(default=(), metadata=LATER)
     norm_scale_start: ScaleStart = field(default="ones", metadata=LATER)
+    activation: Activation = field(default="relu", metadata=LATER)
 
     def __post_init__(self) -> None:
         most_of = {"n_way": 65_536, "channels": 4096, "image_size": 4096, "filters": 4096, "blocks": 64}

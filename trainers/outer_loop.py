@@ -35,6 +35,7 @@ from trainers.ranks import RankLost, Ranks
 from trainers.resume import OuterState
 from trainers.run import TASK_LOSS, RunFolder, task_metric
 from trainers.saving import Saver
+from trainers.stages import heaviest_stage, outer_rate, stage_of
 from trainers.task_kinds import CLASSIFICATION, KINDS
 from trainers.tasks.data import Data, check_data, queries_of, task_sampler
 from trainers.tasks.episodes import Tasks
@@ -109,7 +110,8 @@ class _Run:
         label = f"{config.algorithm} on {config.data}"
         exact = exact_float32(but_tf32=config.precision == "tf32")
         with stop_on_interrupt() as self.stop, exact, TaskWorkers(self.network) as self.workers:
-            self.executor = Executor(self.algorithm, self.adaptation, config.norm == "transductive", self.workers)
+            heaviest = heaviest_stage(config, self.adaptation)
+            self.executor = Executor(self.algorithm, heaviest, config.norm == "transductive", self.workers)
             self._begin()
             resumed = self.saver.load()
             self._agree()
@@ -216,7 +218,8 @@ class _Run:
         config, state = self.config, self.state
         cluster, tasks = self.stream.take(state.iteration)
         params = self.learner.of(cluster)
-        part = self.executor.gradient(params, tasks, self.engine)
+        stage = stage_of(config, self.adaptation, state.iteration)
+        part = self.executor.gradient(params, tasks, self.engine, stage)
         stop = torch.tensor(float(self.stop.asked))  # travels along, so that all ranks stop after the same step
         *sums, loss, score, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.score, stop])
         state.optimiser.zero_grad()  # what has no gradient in this step is not stepped
@@ -224,7 +227,8 @@ class _Run:
             mean = gradient / config.meta_batch
             mean = mean.contiguous()  # as the weights and Adam's moments lie, fresh or resumed
             params[name].grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
-        self._set_rate()
+        for group in state.optimiser.param_groups:
+            group["lr"] = outer_rate(config, state.iteration)
         state.iteration += 1
         gradients = [value.grad for value in state.params.values() if value.grad is not None]
         self._refuse_non_finite({"loss": float(loss)}, "meta-gradient", gradients)
@@ -232,12 +236,6 @@ class _Run:
         self.learner.clamp()
         self._refuse_non_finite({}, "weights", state.params.values())
         return float(loss) / config.meta_batch, self.kind.scale * float(score) / config.meta_batch, bool(stops)
-
-    def _set_rate(self) -> None:
-        config, progress = self.config, self.state.iteration / self.config.iterations
-        share = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
-        for group in self.state.optimiser.param_groups:
-            group["lr"] = config.outer_lr * share
 
     def _refuse_non_finite(self, numbers: Mapping[str, float], what: str = "", tensors: Iterable[Tensor] = ()) -> None:
         """Stop before anything that is not a number is saved."""

@@ -1,7 +1,8 @@
-"""The parameters of a learner's update rule: which there are, how they start, what the network computes with."""
+"""The parameters of a learner's inner steps: which there are, how they start, what the network computes with."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -12,6 +13,7 @@ from trainers.config import Adaptation, TrainConfig
 from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.limits import check_memory
 from trainers.networks import Parameters
+from trainers.step_norms import step_norm_slots
 from trainers.update_rules import Slot, rule_named
 
 __all__ = ["begin_rule", "computed", "limits_of", "slots_of"]
@@ -20,20 +22,29 @@ _COPIES = 4  # of a parameter while it is trained: itself, its gradient, and Ada
 
 
 def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
-    """Return what a learner's update rule has of parameters, by full name; the network may be without values.
+    """Return what a learner's inner steps have of parameters, by full name; the network may be without values.
+
+    They are its update rule's, and those of norms that have some a step.
 
     Raises:
-        MetaprobeError: there is no such rule, or it cannot serve the network.
+        MetaprobeError: there is no such rule, or it cannot serve the network, or that has no such norms.
     """
     rule = rule_named(adaptation.rule)
     moving = adaptable(network, dict(network.named_parameters()), adaptation.layers, adaptation.adapt_norm)
-    return {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
+    slots = {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
+    norms = step_norm_slots(network, adaptation.layers, adaptation.steps) if adaptation.step_norms else {}
+    return {name: _whole(slot, adaptation.steps) for name, slot in slots.items()} | norms
+
+
+def _whole(slot: Slot, steps: int) -> Slot:
+    """Return a slot of the shape that its parameter has, with the steps in it."""
+    return dataclasses.replace(slot, shape=(max(1, steps), *slot.shape), a_step=False) if slot.a_step else slot
 
 
 def begin_rule(
     network: nn.Module, adaptation: Adaptation, config: TrainConfig, there: int | None = None
 ) -> dict[str, Tensor]:
-    """Return an update rule's parameters as they start, of the network's dtype and on its device.
+    """Return the parameters of a learner's inner steps as they start, of the network's dtype and on its device.
 
     Args:
         network: that adapts.
@@ -50,12 +61,16 @@ def begin_rule(
     rate = config.inner_lr if config.rates_start is None else config.rates_start
     numbers = {"ones": 1.0, "zeros": 0.0, "rate": rate}
     kind = {"dtype": like.dtype, "device": like.device}
-    return {
-        name: torch.eye(*slot.shape, **kind)
-        if slot.start == "identity"
-        else torch.full(slot.shape, numbers[slot.start], **kind)
-        for name, slot in slots.items()
-    }
+    begun = {}
+    for name, slot in slots.items():
+        if slot.start == "identity":
+            begun[name] = torch.eye(*slot.shape, **kind)
+        elif slot.start == "tensor":
+            own = network.get_parameter(name.removeprefix(UPDATE_RULE).rpartition(".")[0])
+            begun[name] = own.detach().expand(slot.shape).clone()
+        else:
+            begun[name] = torch.full(slot.shape, numbers[slot.start], **kind)
+    return begun
 
 
 def computed(params: Parameters, adaptation: Adaptation) -> Parameters:

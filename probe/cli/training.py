@@ -66,7 +66,7 @@ def train(
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
     config = completed_from_base(config, told)
-    config = in_family(config, adapt_norm_told=told("adapt_norm"))
+    config = in_family(config, told)
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     data = load_data(config, None, data_root, download)  # before ranks begin: one fetches

@@ -34,7 +34,8 @@ __all__ = ["UNNAMED", "Imported", "Wanted", "import_weights"]
 UNNAMED = "imported"
 """The algorithm of weights of which nobody said what trained them, and that adapt neither all layers nor the head."""
 
-_OWN_OPTIONS = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_start", "head_input")
+_OWN_OPTIONS = ("filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "activation")
+_OWN_OPTIONS += ("head_start", "head_input")
 _COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
 _BY_ADAPTED = {"all": "maml", "head": "anil"}
 

@@ -60,8 +60,8 @@ _TORCH = {"conv.weight": "conv.weight", "conv.bias": "", "norm.weight": "norm.we
 _L2L = {"conv.weight": "conv.weight", "conv.bias": "", "normalize.weight": "norm.weight", "normalize.bias": "norm.bias"}
 _IN_TURN = {"0.weight": "conv.weight", "0.bias": "", "1.weight": "norm.weight", "1.bias": "norm.bias"}
 _STEPS = (
-    "its norms and rates are of single steps (MAML++), its activation is a leaky ReLU; no network here has those, so "
-    "nothing is imported rather than something else"
+    "its norms and rates are of single steps, its activation is a leaky ReLU; imports have no such parts (what is "
+    "trained here may), so nothing is imported rather than something else"
 )
 _STYLES = (
     _Style("metaprobe conv4", r"conv(?P<block>\d+)\.(?P<part>conv|norm)\.(?P<what>weight|bias)", 1,

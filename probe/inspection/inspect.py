@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe.inspection.clusters import ClustersReport, inspect_clusters
+from probe.inspection.rates import RatesReport, inspect_rates
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
 from trainers.errors import MetaprobeError
 from trainers.formats.checkpoint_format import CheckpointMetadata, tensor_fingerprint
@@ -62,8 +63,9 @@ class Inspection:
         tensors, layers: those that the pattern chose, by name. total: how many tensors the file holds in all.
         checkpoint: our metadata, or None for a file of another origin. metadata: what else it says, as (key, text).
         fingerprint: of all tensors, recomputed; None where values were not read:
-            without statistics and clusters.
+            without statistics, clusters and learned rates.
         clusters: of a checkpoint that has some, all of them whatever the pattern; else None.
+        rates: those that its update rule has learned for each step, all of them whatever the pattern.
         statistics: whether those of the tensors are there.
     """
 
@@ -77,6 +79,7 @@ class Inspection:
     metadata: tuple[tuple[str, str], ...]
     fingerprint: str | None
     clusters: ClustersReport | None = None
+    rates: tuple[RatesReport, ...] = ()
     statistics: bool = False
 
     @property
@@ -105,7 +108,8 @@ def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False,
         if glob is not None and not chosen:
             raise _no_match(glob, file)
         clusters = inspect_clusters(file, stats)  # whose sizes are values, shown or not believed
-        read = stats or clusters is not None
+        rates = inspect_rates(file)
+        read = stats or clusters is not None or bool(rates)
         fingerprint, accumulators = _read_values(file, chosen if stats else ()) if read else (None, {})
         return Inspection(
             path=file.path,
@@ -120,6 +124,7 @@ def inspect_file(path: Path | str, glob: str | None = None, stats: bool = False,
             metadata=file.metadata,
             fingerprint=fingerprint,
             clusters=clusters,
+            rates=rates,
             statistics=stats,
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from probe.inspection.cluster_views import cluster_difference_grids, cluster_facts, cluster_grids
 from probe.inspection.inspect import Inspection, TensorReport
+from probe.inspection.rates import rate_grids
 from probe.inspection.tree import tree_lines
 from probe.show import Cell, Grid, as_json, show, write_line
 from trainers.formats.text import visible
@@ -89,7 +90,7 @@ def _beside_a_tree(grid: Grid) -> Grid:
 
 
 def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
-    """Return the tables of an inspection: the file, its clusters, its layers, its tensors, its metadata."""
+    """Return the tables of an inspection: the file, its clusters, learned rates, layers, tensors, its metadata."""
     with_statistics = inspection.statistics
     layer_columns = ("layer", "tensors", "parameters", "bytes")
     tensor_columns = ("tensor", "layer", "dtype", "shape", "parameters", "bytes")
@@ -99,6 +100,7 @@ def inspection_grids(inspection: Inspection) -> tuple[Grid, ...]:
     return (
         Grid("file", ("what", "value"), tuple(_file_rows(inspection))),
         *cluster_grids(inspection.clusters, with_statistics),
+        *rate_grids(inspection.rates),
         Grid(
             "layers",
             layer_columns,
@@ -181,6 +183,7 @@ def _inspection_document(inspection: Inspection) -> dict[str, object]:
         "fingerprint_of_tensors": inspection.fingerprint,
         "fingerprint_matches": inspection.fingerprint_matches,
         "clusters": inspection.clusters,
+        "rates": inspection.rates,
         "layers": inspection.layers,
         "tensors": [
             {"name": report.info.name, "layer": report.info.layer, "dtype": report.info.dtype}

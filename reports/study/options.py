@@ -98,7 +98,7 @@ class Options:
         values = {**shared, "algorithm": algorithm, "seed": seed, **settings}
         values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
         values.setdefault("val_every", max(1, values["iterations"] // 20))
-        return in_family(TrainConfig(**values), adapt_norm_told="adapt_norm" in settings)
+        return in_family(TrainConfig(**values), settings.__contains__)
 
     def of_runs(self, configs: Sequence[TrainConfig]) -> Self:
         """Return these options with what runs were trained with, as the first says that begins with no other."""

@@ -1,7 +1,7 @@
 """The algorithms, one file each, and the registry that the command line reads."""
 
 from trainers.algorithms.anil import ANIL
-from trainers.algorithms.base import Algorithm, MetaGradient, meta_gradient
+from trainers.algorithms.base import Algorithm, MetaGradient, episodes, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
@@ -55,5 +55,11 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     check_rule(config, algorithm.adaptation(config, parts), parts)
     if algorithm.cluster is not None:
         Clustering.of(config)
+    if config.rotate_classes and algorithm.batches is not episodes:
+        told = f"--rotate-classes turns the classes of tasks, and {algorithm.name} is trained on none"
+        raise MetaprobeError(f"{told}; leave it out")
+    if config.compile and config.multi_step_loss:
+        told = "--compile makes one program, and under --multi-step-loss each iteration would need one"
+        raise MetaprobeError(f"{told}; leave one of them out")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

@@ -1,6 +1,6 @@
 """ANIL: only the head adapts, in training and at test time; the body is learned by the outer loop alone."""
 
-from trainers.algorithms.base import UPDATES, Algorithm, adapt_all, meta_gradient
+from trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
 from trainers.config import Adaptation, TrainConfig
 
 __all__ = ["ANIL"]
@@ -17,6 +17,6 @@ ANIL = Algorithm(
     citation="Raghu, Raghu, Bengio, Vinyals: Rapid Learning or Feature Reuse?, ICLR 2020, Section 4",
     adaptation=_adaptation,
     meta_gradient=meta_gradient,
-    options=UPDATES,
+    options=UPDATES | STAGES,
     regression=True,
 )

@@ -18,10 +18,13 @@ if TYPE_CHECKING:  # listing the algorithms must not wait for torch
     from trainers.tasks.data import Data, TaskSampler
     from trainers.tasks.episodes import Tasks
 
-__all__ = ["UPDATES", "Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
+__all__ = ["STAGES", "UPDATES", "Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
 
 UPDATES = frozenset({"update_rule", "rates_start", "rates_clamp"})
 """Options of algorithms whose inner loop may take other steps than a gradient's (`trainers.update_rules`)."""
+
+STAGES = frozenset({"multi_step_loss", "first_order_until"})
+"""Options of algorithms whose meta-gradient may change while they train (`trainers.stages`)."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,15 @@ def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampl
     """Return the tasks that a run's config names, from the train split."""
     from trainers.tasks.data import task_sampler
 
-    return task_sampler(data, "train", config.n_way, config.n_shot, config.n_query, config.seed, device)
+    sizes = (config.n_way, config.n_shot, config.n_query)
+    return task_sampler(data, "train", *sizes, config.seed, device, rotate=config.rotate_classes)
 
 
 def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
     """Return the way in which MAML adapts: all layers."""
     rule = config.update_rule or Adaptation.rule
-    return Adaptation(layers, config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm, rule=rule)
+    how = {"adapt_norm": config.adapt_norm, "rule": rule, "step_norms": config.step_norms}
+    return Adaptation(layers, config.inner_lr, config.inner_steps, **how)
 
 
 def adapt_head(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:

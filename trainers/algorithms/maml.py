@@ -1,6 +1,6 @@
 """MAML: every layer adapts, and the meta-gradient goes through the inner gradients."""
 
-from trainers.algorithms.base import UPDATES, Algorithm, adapt_all, meta_gradient
+from trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
 
 __all__ = ["MAML"]
 
@@ -10,6 +10,6 @@ MAML = Algorithm(
     citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Algorithm 2",
     adaptation=adapt_all,
     meta_gradient=meta_gradient,
-    options=UPDATES,
+    options=UPDATES | STAGES | {"step_norms"},
     regression=True,
 )

@@ -13,6 +13,7 @@ from trainers.networks.task_network import TaskNetwork
 __all__ = ["Conv4", "add_linear", "draw_head"]
 
 _HALVING = 4  # blocks that halve the feature map
+_LEAK = 0.01  # slope of a leaky ReLU below 0
 
 
 class Conv4(TaskNetwork):
@@ -105,7 +106,7 @@ class Conv(nn.Module):
 
 
 class NormRelu(nn.Module):
-    """Batch norm without running statistics, ReLU and, when `pools`, a 2×2 max-pool, in one operation.
+    """Batch norm without running statistics, (leaky) ReLU and, when `pools`, a 2×2 max-pool, in one operation.
 
     The statistics are those of the batch itself, or of its first `n_context` samples. Of scale and shift, those that
     the config's `norm_affine` names are parameters; the others stay 1 and 0.
@@ -120,11 +121,12 @@ class NormRelu(nn.Module):
                 self.weight.uniform_(generator=generator)
         self.bias = nn.Parameter(torch.zeros(config.filters)) if affine != "none" else None
         self.pools, self.epsilon = pools, config.norm_epsilon
+        self.slope = _LEAK if config.activation == "leaky-relu" else 0.0
 
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
         weight = x.new_ones(x.shape[1]) if self.weight is None else self.weight
         bias = x.new_zeros(x.shape[1]) if self.bias is None else self.bias
-        return norm_relu(x, weight, bias, n_context, self.pools, self.epsilon)
+        return norm_relu(x, weight, bias, n_context, self.pools, self.epsilon, self.slope)
 
 
 def add_linear(

@@ -44,10 +44,12 @@ def norm_relu(
     n_context: int | None = None,
     pools: bool = False,
     epsilon: float = 1e-5,
+    slope: float = 0.0,
 ) -> Maps:
     """Return relu(weight·(x − μ)/√(σ² + ε) + bias), and its maximum over 2×2 windows when `pools`.
 
-    Batch norm (Ioffe & Szegedy 2015, Algorithm 1) by the statistics of the batch itself; relu and maximum commute.
+    Batch norm (Ioffe & Szegedy 2015, Algorithm 1) by the statistics of the batch itself; relu and maximum commute, as
+    relu never falls.
 
     Args:
         x: a convolution's output.
@@ -56,12 +58,13 @@ def norm_relu(
         n_context: take μ and σ² from the first `n_context` samples alone (default: from all).
         pools: whether a 2×2 max-pool follows.
         epsilon: ε.
+        slope: of relu below 0, at least 0; there it is "leaky" where it is above.
 
     Raises:
         MetaprobeError: a third derivative is asked for.
     """
     context = x.shape[0] if n_context is None else n_context
-    return _NormRelu.apply(_channels_last(x), weight, bias, context, pools, epsilon)  # pyright: ignore
+    return _NormRelu.apply(_channels_last(x), weight, bias, context, pools, epsilon, slope)  # pyright: ignore
 
 
 class _Convolution(Function):
@@ -105,7 +108,9 @@ class _ConvolutionBackward(Function):
 
 class _NormRelu(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, context: int, pools: bool, epsilon: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, context: int, pools: bool, epsilon: float, slope: float
+    ) -> Tensor:
         out, mean, inverse = torch.native_batch_norm(x[:context], weight, bias, None, None, True, 0.0, epsilon)
         if context < x.shape[0]:
             scale = weight * inverse
@@ -113,21 +118,22 @@ class _NormRelu(Function):
         where = None
         if pools:
             out, where = _aten.max_pool2d_with_indices(out, *_POOL)
-        out.relu_()
+        out = _aten.leaky_relu_(out, slope) if slope else out.relu_()
         ctx.save_for_backward(x, weight, mean, inverse, out, where)
-        ctx.context = context
+        ctx.context, ctx.slope = context, slope
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_NormReluBackward.apply(grad, *ctx.saved_tensors, ctx.context), None, None, None  # pyright: ignore
+        found = _NormReluBackward.apply(grad, *ctx.saved_tensors, ctx.context, ctx.slope)  # pyright: ignore
+        return *found, None, None, None, None  # pyright: ignore
 
 
 class _NormReluBackward(Function):
     """(∂out, x, weight) → (∂x, ∂weight, ∂bias).
 
     With n samples × positions of context, x̂ = (x − μ)r, r = 1/√(σ² + ε), 1_c the context's indicator and
-    g = ∂out where out > 0, brought back to x's resolution:
+    g = ∂out where out > 0, slope·∂out elsewhere, brought back to x's resolution:
 
         ∂bias = Σ g    ∂weight = Σ g x̂    ∂x = r weight (g − 1_c (∂bias + x̂ ∂weight)/n)
     """
@@ -135,18 +141,18 @@ class _NormReluBackward(Function):
     @staticmethod
     def forward(
         ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, out: Tensor,
-        where: Tensor | None, context: int,
+        where: Tensor | None, context: int, slope: float,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        masked = _aten.threshold_backward(_channels_last(grad), out, 0)
+        masked = _through_relu(_channels_last(grad), out, slope)
         g = _spread(masked, x, where)
         by_weight, by_bias = _sums(g, x, mean, inverse)
         n = context * x[0, 0].numel()
         scale = weight * inverse
-        slope = -scale * inverse * by_weight / n
+        rise = -scale * inverse * by_weight / n
         by_x = _wide(scale) * g
-        _add_line(by_x[:context], -scale * by_bias / n - slope * mean, slope, x[:context])
+        _add_line(by_x[:context], -scale * by_bias / n - rise * mean, rise, x[:context])
         ctx.save_for_backward(masked, x, weight, mean, inverse, out, where, by_weight, by_bias)
-        ctx.context = context
+        ctx.context, ctx.slope = context, slope
         return by_x, by_weight, by_bias
 
     @staticmethod
@@ -175,14 +181,21 @@ class _NormReluBackward(Function):
 
         slope = inverse * (v - scale * second / n)
         by_g = torch.addcmul(_wide(w - scale * first / n - slope * mean), _wide(slope), x).addcmul_(_wide(scale), u)
-        by_out = _aten.threshold_backward(_pick(by_g, where), out, 0)
+        by_out = _through_relu(_pick(by_g, where), out, ctx.slope)
 
         along_g, along_u = slope, -inverse * scale * by_weight / n
         slope = -inverse * (along_g * by_weight + along_u * second + scale * q) / n
         shift = -(along_g * by_bias + along_u * first) / n - slope * mean
         by_x = _wide(along_g) * g
         _add_line(by_x[:context], shift, slope, x[:context]).addcmul_(_wide(along_u), u[:context])
-        return by_out, by_x, q, None, None, None, None, None
+        return by_out, by_x, q, None, None, None, None, None, None
+
+
+def _through_relu(grad: Maps, out: Maps, slope: float) -> Maps:
+    """Return a gradient by what relu was given, from that by its output, whose sign is that of what it was given."""
+    if not slope:
+        return _aten.threshold_backward(grad, out, 0)
+    return _aten.leaky_relu_backward(grad, out, slope, True)
 
 
 def _channels_last(x: Tensor) -> Tensor:

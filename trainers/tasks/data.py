@@ -90,6 +90,7 @@ def task_sampler(
     seed: int,
     device: torch.device | str = "cpu",
     group: str | None = None,
+    rotate: bool = False,
 ) -> TaskSampler:
     """Return the tasks of a split; arguments and errors as `trainers.tasks.episodes.EpisodeSampler`.
 
@@ -98,7 +99,10 @@ def task_sampler(
     if isinstance(data, ImageSet):
         from trainers.tasks.episodes import EpisodeSampler
 
-        return EpisodeSampler(data, split, n_way, n_shot, n_query, seed, device, group=group)
+        return EpisodeSampler(data, split, n_way, n_shot, n_query, seed, device, group=group, rotate=rotate)
+    if rotate:
+        told = f"the tasks of {data.name} are given as they are"
+        raise MetaprobeError(f"--rotate-classes turns the images of tasks that are drawn from classes; {told}")
     only_domain(data, group)
     for name, value, least in (("n_shot", n_shot, 1), ("n_query", n_query, 1), ("seed", seed, 0)):
         if value < least:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -74,6 +75,8 @@ class EpisodeSampler:
         device: where the tasks are wanted.
         dtype: floating type of the images.
         group: take tasks of this domain alone.
+        rotate: turn all images of each class of a task by the same multiple of 90°, all four equally likely (Antoniou
+            et al. 2019, Section 4.1); which classes and images a task has stays the same.
 
     Raises:
         MetaprobeError: a size or the seed is too small, a domain has fewer classes in the split than `n_way`, a class
@@ -91,6 +94,7 @@ class EpisodeSampler:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         group: str | None = None,
+        rotate: bool = False,
     ) -> None:
         for name, value, least in (
             ("n_way", n_way, 1),
@@ -123,6 +127,7 @@ class EpisodeSampler:
                     f"class {imageset.class_names[class_id]!r} ({split} split of {imageset.name}) has {size} "
                     f"images; n_shot={n_shot} + n_query={n_query} needs {needed}; lower one of them"
                 )
+        self._rotate = rotate
         self._images, self._dtype = torch.from_numpy(imageset.images).to(device), dtype
         # A tensor of the device: CUDA divides by a plain number through its reciprocal, which rounds otherwise.
         self._white = torch.tensor(255, dtype=dtype, device=device)
@@ -139,10 +144,13 @@ class EpisodeSampler:
         places = [divmod(index, _BLOCK) for index in chosen]
         blocks = {number: self._block(number) for number in dict.fromkeys(number for number, _ in places)}
         rows = np.concatenate([blocks[number][place] for number, place in places]).reshape(len(chosen), -1)
-        sizes = [1, *(self.n_way * samples for samples in (1, self.n_shot, self.n_query))]
-        places, class_ids, *sets = torch.from_numpy(rows).split(sizes, dim=1)
+        sizes = [1, *(self.n_way * samples for samples in (1, 1, self.n_shot, self.n_query))]
+        places, turns, class_ids, *sets = torch.from_numpy(rows).split(sizes, dim=1)
         groups = tuple(self._groups[place] for place in places[:, 0].tolist())
-        return Tasks(*self._examples(*sets), class_ids.contiguous(), chosen, groups)
+        support, query = self._examples(*sets)
+        if self._rotate:
+            support, query = _turned(support, turns), _turned(query, turns)
+        return Tasks(support, query, class_ids.contiguous(), chosen, groups)
 
     def _block(self, number: int) -> Int64[np.ndarray, "task id"]:
         kept = self._kept  # read once: another thread may be about to replace it
@@ -151,7 +159,7 @@ class EpisodeSampler:
         return kept[1]
 
     def _draw(self, block: int) -> Int64[np.ndarray, "task id"]:
-        """Draw the tasks of a block, one a row: its group, and the ids of its classes, support set and query set."""
+        """Draw the tasks of a block, one a row: its group, the turns and ids of its classes, support and query sets."""
         # In a list of numbers, a seed of more than 32 bits would run into what follows; before a spawn key 128 do not.
         identity = np.random.SeedSequence(self.seed, spawn_key=(_SPLITS.index(self.split), block))
         generator = np.random.default_rng(identity)
@@ -161,7 +169,9 @@ class EpisodeSampler:
         places = _arrangements(generator, self._sizes[ways], self.n_shot + self.n_query)  # sample, task, way
         images = self._members[self._starts[ways] + places].transpose(1, 2, 0)
         support, query = images[:, :, : self.n_shot], images[:, :, self.n_shot :]
-        parts = (group, self._classes[ways], support, query)
+        # the last to be drawn, so that tasks are the same ones but for their turns
+        turns = generator.integers(4, size=ways.shape) if self._rotate else np.zeros_like(ways)
+        parts = (group, turns, self._classes[ways], support, query)
         return np.concatenate([part.reshape(_BLOCK, -1) for part in parts], axis=1)
 
     def _examples(
@@ -179,6 +189,15 @@ class EpisodeSampler:
             return Examples(pixels, labels.expand(tasks, -1), ids[part].view(tasks, -1))
 
         return examples(slice(end), self._labels[0]), examples(slice(end, None), self._labels[1])
+
+
+def _turned(examples: Examples, turns: Int[Tensor, "task way"]) -> Examples:
+    """Return images turned counter-clockwise by the quarters that their class has."""
+    turned = images = examples.images
+    quarters = turns.to(images.device).gather(1, examples.labels).view(*images.shape[:2], 1, 1, 1)
+    for turn in range(1, 4):
+        turned = torch.where(quarters == turn, torch.rot90(images, turn, (-2, -1)), turned)
+    return dataclasses.replace(examples, images=turned)
 
 
 def _classes_of(imageset: ImageSet, split: str, group: str) -> Int64[np.ndarray, " class"]:

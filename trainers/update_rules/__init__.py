@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainers.errors import unknown_name
 from trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor, network_part, owned, rule_part
+from trainers.update_rules.lslr import LSLR, LSLR_LAYER, STEP_RATES
 from trainers.update_rules.meta_curvature import META_CURVATURE
 from trainers.update_rules.meta_kfo import META_KFO, META_KFO_FREE
 from trainers.update_rules.meta_kfo_nonlinear import META_KFO_NONLINEAR
@@ -13,6 +14,7 @@ from trainers.update_rules.t_nets import T_NETS
 
 __all__ = [
     "SGD",
+    "STEP_RATES",
     "UPDATE_RULES",
     "Own",
     "Slot",
@@ -25,7 +27,7 @@ __all__ = [
     "rule_part",
 ]
 
-_ALL = (SGD, META_SGD, META_CURVATURE, T_NETS, META_KFO, META_KFO_FREE, META_KFO_NONLINEAR)
+_ALL = (SGD, META_SGD, LSLR, LSLR_LAYER, META_CURVATURE, T_NETS, META_KFO, META_KFO_FREE, META_KFO_NONLINEAR)
 
 UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in _ALL}
 

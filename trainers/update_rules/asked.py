@@ -24,10 +24,12 @@ def check_rule(config: TrainConfig, adaptation: Adaptation, layers: tuple[str, .
     if rule.every_layer and adaptation.layers != layers:
         told = f"{config.algorithm} adapts {', '.join(adaptation.layers)} alone"
         raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {rule.every_layer}; {told}")
-    if rule.computed is not None and adaptation.first_order:
+    if rule.computed is not None and (adaptation.first_order or config.first_order_until):
         told = "an inner gradient has its maps in it, of which first order makes constants"
+        if not adaptation.first_order:
+            raise MetaprobeError(f"--update-rule {rule.name} is not for --first-order-until: {told}; leave one out")
         raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {told}; train with maml")
     for option in ("rates_start", "rates_clamp"):
         if getattr(config, option) is not None and not rule.sets_rate:
-            told = f"--{option.replace('_', '-')} is of update rules that learn rates (meta_sgd)"
+            told = f"--{option.replace('_', '-')} is of update rules that learn rates (meta_sgd, lslr)"
             raise MetaprobeError(f"{told}; {rule.name} learns none, leave it out")

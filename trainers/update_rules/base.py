@@ -29,10 +29,14 @@ class Slot:
     """A parameter of a rule: its shape, and how it starts.
 
     "rate" is every element the inner rate (or `--rates-start`); `--rates-clamp` holds such elements in its limits.
+    "tensor" is a copy of the tensor that it belongs to, along the axes that the shape has more.
+    `a_step`: there is one of this shape for each inner step that the learner is trained with, in an axis in front. U is
+    given that of its step, and in steps beyond those the last one.
     """
 
     shape: tuple[int, ...]
-    start: Literal["identity", "ones", "zeros", "rate"]
+    start: Literal["identity", "ones", "zeros", "rate", "tensor"]
+    a_step: bool = False
 
 
 Slots = dict[str, Slot]

@@ -1,0 +1,47 @@
+"""How a learner adapts to a task, as a frozen dataclass. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trainers.errors import MetaprobeError
+from trainers.limits import MOST_STEPS, fits_float32
+from trainers.plain import LATER
+
+__all__ = ["Adaptation"]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a learner adapts to a task: θ ← θ − inner_lr ∇θ L_support, `steps` times, on `layers` only.
+
+    `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
+    only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
+    may make something else of the gradient (`trainers.update_rules`). `step_norms` says whether the norms have
+    parameters of their own for each step (`trainers.step_norms`). `loss_weights`, too, is of training only, and of
+    the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is not all that
+    counts.
+    """
+
+    layers: tuple[str, ...]
+    inner_lr: float
+    steps: int
+    first_order: bool = False
+    adapt_norm: bool = True
+    rule: str = field(default="sgd", metadata=LATER)
+    step_norms: bool = field(default=False, metadata=LATER)
+    loss_weights: tuple[float, ...] = field(default=(), metadata=LATER)
+
+    def __post_init__(self) -> None:
+        got = f"got steps={self.steps}, inner_lr={self.inner_lr}"
+        if self.steps < 0 or not self.inner_lr > 0:
+            raise MetaprobeError(f"an adaptation needs steps >= 0 and inner_lr > 0; {got}")
+        if self.steps > MOST_STEPS or not fits_float32(self.inner_lr):
+            told = f"an adaptation takes {MOST_STEPS:,} steps at most, at a rate that is finite in float32"
+            raise MetaprobeError(f"{told}; {got}")
+        if self.step_norms and self.adapt_norm:
+            told = "the norms of a step are learned outside and leave nothing of them to adapt"
+            raise MetaprobeError(f"--step-norms and --adapt-norm contradict each other: {told}; add --no-adapt-norm")
+        if self.loss_weights and len(self.loss_weights) != self.steps:
+            told = f"{len(self.loss_weights)} weights of losses for {self.steps} steps"
+            raise MetaprobeError(f"an adaptation has a loss after each step; got {told}")

@@ -1,0 +1,56 @@
+"""Whether what a run is told can be: numbers in their limits, options that go together. No torch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from trainers.errors import MetaprobeError
+from trainers.formats.text import fits_utf8, visible
+from trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole
+
+if TYPE_CHECKING:
+    from trainers.config import TrainConfig
+
+__all__ = ["check_config"]
+
+_DECIDING = ("sinusoid", "tasks")  # data that decide what a task is
+
+
+def check_config(config: TrainConfig) -> None:
+    """Refuse a run with a number out of its limits, or with options that contradict each other.
+
+    Raises:
+        MetaprobeError: as above.
+    """
+    least = {"n_way": 2, "val_tasks": 2, "seed": 0}  # an interval needs two tasks
+    least |= {
+        name: 1 for name in ("n_shot", "n_query", "iterations", "meta_batch", "inner_steps", "val_every", "chunk")
+    }
+    least |= {"val_query": 1}
+    if config.loss == "mse" or config.data.partition(":")[0] in _DECIDING:
+        least["n_way"] = 1
+    least |= {name: 1 for name in ("filters", "image_size", "clusters", "cluster_tasks")} | {"blocks": 0}
+    least |= {"cluster_steps": 1, "label_orders": 1, "multi_step_loss": 0, "first_order_until": 0}
+    most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
+    most |= {"cluster_steps": MOST_STEPS, "label_orders": 1000}
+    for name, low in least.items():
+        check_whole(name, getattr(config, name), low, most.get(name))
+    for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor"):
+        check_rate(name, getattr(config, name))
+    floor = config.outer_lr_floor
+    if floor is not None and not (config.schedule == "cosine" and floor <= config.outer_lr):
+        told = f"got --schedule {config.schedule} and {floor:g}, with --outer-lr {config.outer_lr:g}"
+        raise MetaprobeError(f"--outer-lr-floor is what --schedule cosine falls to, from --outer-lr; {told}")
+    clamp = config.rates_clamp
+    if clamp is not None and not (len(clamp) == 2 and -math.inf < clamp[0] < clamp[1] < math.inf):
+        raise MetaprobeError(f"--rates-clamp needs two numbers, the lower one first; got {clamp}")
+    for name in ("data", "base"):
+        if not fits_utf8(getattr(config, name) or ""):
+            told = visible(getattr(config, name))
+            raise MetaprobeError(f"--{name} {told} is no UTF-8, which a run's config.toml is; rename what it names")
+    if config.norm == "one-query":
+        told = "--norm one-query is a way of testing (`metaprobe evaluate --norm one-query`)"
+        raise MetaprobeError(f"{told}; train with transductive or non-transductive")
+    if config.precision == "tf32" and not config.device.startswith("cuda"):
+        raise MetaprobeError(f"--precision tf32 is a mode of CUDA devices; got --device {config.device}")
