@@ -22,7 +22,7 @@ FIXED = "_of_these_seeds"
 """What a measure's name ends in where its interval is over tasks alone, of the seeds that there are."""
 
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy"), (0.0, 100.0)),
+    **dict.fromkeys(("accuracy", "val_accuracy", "query_accuracy", "val_mean", "val_falls"), (0.0, 100.0)),
     **dict.fromkeys(("euclidean_distance", "relative_distance", "loss", "query_loss", "val_loss"), (0.0, math.inf)),
     **dict.fromkeys(("usage_frequency", "unchanged_by_label_order"), (0.0, 1.0)),
 }

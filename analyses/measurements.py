@@ -14,15 +14,18 @@ from analyses.clustering.clusters import agreement
 from analyses.clustering.embedding import EmbeddingPlan, embedding
 from analyses.dissimilarity import dissimilarity
 from analyses.freezing import all_subsets, freeze
+from analyses.learned_rates import learned_rates
 from analyses.learning_curves import learning_curves
 from analyses.measures.measure import DEFAULTS, MEASURES
 from analyses.pairs import Comparisons, StoreOf, compare_trainings
 from analyses.similarity import similarity_over_seeds
+from analyses.stability import training_stability
 from analyses.steps import step_curves
 from analyses.table import Table
 from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of, group_accuracy
 from analyses.testing.reuse import reuse_table
+from analyses.testing.step_timing import STAGES, time_by_steps
 from analyses.testing.timing import time_learners
 from analyses.theory.plans import LogisticTraining
 from analyses.theory.rows import logistic_rows, scalar_rows
@@ -164,8 +167,9 @@ def _logistic_theory(on: Subject, how: Sequence[LogisticTraining]) -> Table:
     return Table.of(row for one in how for row in logistic_rows(one, on.tasks).rows)
 
 
-def _curves(on: Subject) -> Table:
-    rows = learning_curves(RunFolder(on.path.parent.parent)).rows
+def _noted(analysis: Callable[[RunFolder], Table], on: Subject) -> Table:
+    # of what its run noted down while it trained
+    rows = analysis(RunFolder(on.path.parent.parent)).rows
     return Table.of(dataclasses.replace(row, checkpoint=on.checkpoint.fingerprint[:12]) for row in rows)
 
 
@@ -190,6 +194,13 @@ def _timing(on: Subject, rounds: int) -> Table:
     return time_learners(on.checkpoint.config, on.data, rounds=rounds, advance=on.counted(rounds))
 
 
+def _step_timing(on: Subject, rounds: int, steps: Sequence[int]) -> Table:
+    configs = {one.learner: load_checkpoint(one.path).config for one in reversed(on.inputs)}  # of the first seed
+    two = {name: configs[name] for name in dict.fromkeys(one.learner for one in on.inputs)}
+    advance = on.counted(rounds * len(steps) * len(STAGES))
+    return time_by_steps(two, on.data, steps, rounds=rounds, advance=advance)
+
+
 KINDS: dict[str, Kind] = {
     "accuracy": Kind(_accuracy),
     "group_accuracy": Kind(partial(_by_domain, group_accuracy, 1)),
@@ -203,7 +214,9 @@ KINDS: dict[str, Kind] = {
     "update_map": Kind(partial(_tested, update_map)),
     "scalar_theory": Kind(lambda on, how: scalar_rows(how), per="first"),
     "logistic_theory": Kind(_logistic_theory, per="first"),
-    "curves": Kind(_curves, metrics=True, training=True),
+    "learned_rates": Kind(lambda on: learned_rates(on.checkpoint)),
+    "stability": Kind(partial(_noted, training_stability), metrics=True, training=True),
+    "curves": Kind(partial(_noted, learning_curves), metrics=True, training=True),
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),
     "embedding": Kind(
@@ -217,5 +230,6 @@ KINDS: dict[str, Kind] = {
     "similarity": Kind(_similarity, per="seeds", stores=True),
     "pairs": Kind(_pairs, per="study", stores=True),
     "timing": Kind(_timing, per="first", alone=True, training=True),
+    "step_timing": Kind(_step_timing, per="study", alone=True, training=True),
 }
 """What a `Measurement` may ask for, by its kind."""

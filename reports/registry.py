@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.papers.antoniou2019.study import ANTONIOU2019
 from reports.papers.arnold2021.study import ARNOLD2021
 from reports.papers.raghu2020.study import RAGHU2020
 from reports.papers.zhou2021.study import ZHOU2021
@@ -10,7 +11,7 @@ from trainers.errors import unknown_name
 
 __all__ = ["STUDIES", "study_named"]
 
-STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021, ARNOLD2021)}
+STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021, ARNOLD2021, ANTONIOU2019)}
 """All studies, in the order in which they are listed."""
 
 

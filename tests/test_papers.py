@@ -14,7 +14,7 @@ from reports.page.compose import build, page_of
 from reports.page.page import named_blocks
 from reports.page.parts import ClaimsList, Missing, PageFigure, PageTable
 from reports.verdicts import judge
-from tests import arnold_rows, planting, raghu_rows, zhou_rows
+from tests import antoniou_rows, arnold_rows, planting, raghu_rows, zhou_rows
 from tests.tiny_study import THIRD
 
 STUDIES = registry.STUDIES | {"third": THIRD}
@@ -23,6 +23,7 @@ ROWS = {
     "raghu2020": ((*raghu_rows.full_rows((0, 1)), TWO), raghu_rows.MADE),
     "zhou2021": (tuple(zhou_rows.study_rows((0, 1), single=False)), zhou_rows.MADE),
     "arnold2021": (tuple(arnold_rows.study_rows()), arnold_rows.MADE),
+    "antoniou2019": (tuple(antoniou_rows.study_rows()), antoniou_rows.MADE),
     "third": ((), raghu_rows.MADE),
 }
 NEVER = {("zhou2021", "Z5"), ("zhou2021", "Z6")}  # of CIFAR-FS, which a study of several domains never measures

@@ -79,7 +79,8 @@ def name(request, place, tmp_path_factory):
 
 
 def claims_of(name):
-    return {"third": range(1, 4), "raghu2020": range(1, 14), "zhou2021": range(1, 11), "arnold2021": range(1, 12)}[name]
+    return {"third": range(1, 4), "raghu2020": range(1, 14), "zhou2021": range(1, 11), "arnold2021": range(1, 12),
+            "antoniou2019": range(1, 6)}[name]  # fmt: skip
 
 
 def test_a_study_leaves_a_page_its_tables_and_figures_and_the_runs_behind_them(place, name):

@@ -30,10 +30,21 @@ from trainers.networks import TaskNetwork, build_network, convolve_in
 from trainers.parallel import TaskWorkers, one_thread
 from trainers.ranks import Ranks
 from trainers.rule_parameters import begin_rule
+from trainers.stages import stage_of
 from trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
 from trainers.tasks.imageset import ImageSet
 
-__all__ = ["CONDITIONS", "TIMED", "Timed", "drawn", "median_interval", "time_learners", "turn"]
+__all__ = [
+    "CONDITIONS",
+    "TIMED",
+    "Timed",
+    "drawn",
+    "median_interval",
+    "seconds_of",
+    "time_learners",
+    "timing_row",
+    "turn",
+]
 
 TIMED = ("maml", "fomaml", "anil")
 """Who is timed; ratios are to the first."""
@@ -69,19 +80,21 @@ class Timed:
     Args:
         config: a run of this algorithm.
         workers: of the network, one.
+        iteration: outer steps taken before, where some of training is annealed (`trainers.stages`).
 
     Attributes:
         engine: by condition, chosen as a run chooses its own.
     """
 
-    def __init__(self, config: TrainConfig, workers: TaskWorkers[TaskNetwork]) -> None:
+    def __init__(self, config: TrainConfig, workers: TaskWorkers[TaskNetwork], iteration: int = 0) -> None:
         self._config, self._workers = config, workers
         self._network = workers.network
         algorithm, self._transductive = algorithm_named(config.algorithm), config.norm == "transductive"
         self._adaptation = algorithm.adaptation(config, self._network.layer_names)
         rule = begin_rule(self._network, self._adaptation, config)
         self._params = dict(self._network.named_parameters()) | {n: value.requires_grad_() for n, value in rule.items()}
-        self._executor = Executor(algorithm, self._adaptation, self._transductive, workers)
+        stage = stage_of(config, self._adaptation, iteration)
+        self._executor = Executor(algorithm, stage, self._transductive, workers)
         self.engine: dict[View, Engine] = {}
 
     def choose(self, view: View, tasks: Tasks) -> None:
@@ -186,7 +199,7 @@ def _rounds(
         for name in turn(number):
             learner = learners[name]
             for what, work in (("training", learner.training), ("inference", learner.inference)):
-                taken = _seconds(functools.partial(work, view, tasks), device)
+                taken = seconds_of(functools.partial(work, view, tasks), device)
                 if number:  # the first warms up
                     found[what, name].append(taken)
         if advance and number:
@@ -194,7 +207,8 @@ def _rounds(
     return found
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Return the wall-clock time that work on a device takes."""
     _wait(device)
     began = time.perf_counter()
     work()
@@ -218,14 +232,15 @@ def _rows(config: TrainConfig, view: View, seconds: _Seconds, learners: dict[str
                 source=f"timed here: one thread, {config.device}, {how}",
             )  # fmt: skip
             taken = seconds[what, name]
-            rows.append(_row(identity, f"{what}_seconds", taken))
+            rows.append(timing_row(identity, f"{what}_seconds", taken))
             if name != TIMED[0]:
                 ratios = [first / own for first, own in zip(base, taken, strict=True)]
-                rows.append(_row(identity, f"{what}_speedup", ratios))
+                rows.append(timing_row(identity, f"{what}_speedup", ratios))
     return rows
 
 
-def _row(identity: Row, measure: str, values: Sequence[float]) -> Row:
+def timing_row(identity: Row, measure: str, values: Sequence[float]) -> Row:
+    """Return the row of the median over rounds, with its 95 % interval (`median_interval`)."""
     low, high = median_interval(values) or (None, None)
     value = statistics.median(values)
     return dataclasses.replace(identity, measure=measure, value=value, low=low, high=high, n=len(values))

@@ -1,0 +1,140 @@
+"""What the antoniou2019 page shows: the answer, the parts, steps and times, and what learned rates leave to adapt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from analyses.readings import Estimate
+from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Said, Series
+from reports.claims import above
+from reports.evidence import Evidence
+from reports.names import GROUP_MARKS, INK, in_order
+from reports.page.parts import Cell
+from reports.papers.antoniou2019 import paper
+from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, measured, parts_of
+from reports.probing.questions import cost, of_layer, untaught
+from reports.quantities import ANY, Query, q
+from reports.study.study import Answer, Cite, Section
+from reports.verdicts import Judgement
+from reports.wording import block_name, listed, number, with_interval
+
+# fmt: off
+RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)
+
+def kept(learner: str, layer: str) -> Query:
+    """Ask how large the learned rates of a layer's weights are, against those that training began with."""
+    return q("rate_kept", learner=learner, layer=layer, steps=ANY)
+
+def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+    """Answer by MAML++'s gain over MAML."""
+    gain = (measured(ALL) - measured("maml")).read(evidence)
+    said = {"holds": "MAML++ is ahead of MAML", "does not hold": "MAML++ is behind MAML",
+            "undecided": "MAML++ and MAML are not told apart"}
+    headline = said.get(above(0).judge(gain), "MAML++ against MAML was not measured")
+    if told := untaught(evidence, paper.MARGIN, "maml", control=False):
+        headline = "Nothing is shown to have been learned that parts of MAML++ could improve"
+    rules, sentences = "By the paired gain of MAML++: ahead where its interval lies above 0, behind where below.", (
+        *filter(None, [told]), *_sentences(evidence, judged))
+    return Answer(headline, sentences, rules, _parts(evidence, "answer-figure"))
+
+def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[str]:
+    base, gain = measured("maml").read(evidence), (measured(ALL) - measured("maml")).read(evidence)
+    if isinstance(gain, Estimate):
+        yield (f"On {evidence.made.task} tasks of {evidence.made.data_name} MAML is right on "
+               f"{with_interval(base, 1, ' %')} of queries; MAML++: "
+               f"{with_interval(gain, 1, ' points', signed=True)}, on the same tasks.")
+    layers = [layer for layer in evidence.layers if isinstance(kept(ALL, layer).read(evidence), Estimate)]
+    rates = [f"{layer} {number(one.value, 2)}" for layer in layers
+             if isinstance(one := kept(ALL, layer).read(evidence), Estimate)]
+    if rates:
+        yield (f"Its learned rates, as multiples of what they began with (mean size over steps): {listed(rates)}; one "
+               "near 0 would be a layer that training froze by itself.")
+    frozen = [f"{label_of(who)} {with_interval(one, 1, ' points', signed=True)}" for who in REUSED
+              if isinstance(one := cost(who, evidence.full).read(evidence), Estimate)]
+    if frozen:
+        yield f"Freezing {block_name(evidence.full)} in the inner loop changes accuracy: {listed(frozen)}."
+    if against := [name for name, one in judged.items() if one.verdict == "does not hold"]:
+        yield f"Of the paper's claims {listed(against)} {'does' if len(against) == 1 else 'do'} not hold here."
+
+def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
+    """Return the sections, in the order of the claims; the last is not in the paper."""
+    curves = tuple(Curve(label_of(who), colour, tuple((float(i), q("val_accuracy", learner=who, at=i))
+                                                      for i in evidence.distinct("iteration", "val_accuracy", who)))
+                   for who, (colour, _) in zip(("maml", ALL), GROUP_MARKS, strict=False))
+    return (
+        Section("parts-section", "Part by part",
+            ("MAML++ is MAML with five changes; each was trained by itself and all together (claims M2, M3).",),
+            (("MSL", "multi-step loss: queries after every inner step count at first, the last ever more"),
+             ("LSLR", "a learned rate for each tensor and step"),
+             ("BNWB, BNRS", "scale, shift and running statistics of the norms for each step"),
+             ("CA, DA", "the outer rate falls as a cosine; derivatives are of first order at first")),
+            (_parts(evidence, "parts"),), (_accuracies(evidence),)),
+        Section("training", "Over training",
+            ("Does MAML++ learn faster, and more steadily (claim M1)? Validation tasks are the same throughout.",), (),
+            (Figure("learning-curves", "Validation accuracy. Thin lines: seeds.",
+                    (Curves("Accuracy (%)", "Training iteration", curves),),
+                    ("Learning curves", "The table holds no validations.")),)),
+        Section("steps-section", "Inner steps and time",
+            ("MAML++ is trained and tested with fewer inner steps (claim M4); an outer step of it is timed in turn "
+             "with one of MAML, at the start of training and at its end (claim M5).",), (), _steps(evidence)),
+        _reuse(evidence))
+
+def _parts(evidence: Evidence, name: str) -> Figure:
+    keys = {part: key_of(part) for part in parts_of(evidence)} | {ALL: ALL}
+    gains = Series("", INK, tuple(measured(key) - measured("maml") for key in keys.values()))
+    printed = tuple((at, PRINTED[part] - PRINTED["maml"]) for at, part in enumerate(keys))
+    return Figure(name, "What each part of MAML++ adds to MAML, on the same "
+                  "tasks. Diamonds: the paper's, on Omniglot 20-way 1-shot.",
+                  (Dots("Gain over MAML (points, paired)", tuple(map(label_of, keys.values())), (gains,), lying=True,
+                        line=(0.0, ""), printed=printed),),
+                  ("Parts", "The table holds no tests of MAML++ or its parts."))
+
+def _accuracies(evidence: Evidence) -> Grid:
+    base, keys = measured("maml"), {"maml": "maml"} | {part: key_of(part) for part in parts_of(evidence)} | {ALL: ALL}
+    lines = (Line(label_of(key), (Said(measured(key)), Said(measured(key) - base, signed=True) if key != "maml" else
+                                  Cell(""), Cell(number(PRINTED[name], 2)))) for name, key in keys.items())
+    return Grid("accuracy", f"Test accuracy in percent after {evidence.test_steps} inner steps.",
+                ("Learner", "Accuracy", "Gain over MAML (points)", "Paper: Omniglot 20-way 1-shot"), tuple(lines),
+                ("Accuracies", "The table holds no test accuracies."))
+
+def _steps(evidence: Evidence) -> tuple[Figure, Figure]:
+    steps, timed = paper.steps_of(evidence), evidence.distinct("inner_steps", "iteration_ratio", ALL)
+    maml = Series("MAML", GROUP_MARKS[0][0], tuple(measured("maml", n) if n == evidence.trained_steps else None
+                                                   for n in steps), GROUP_MARKS[0][1])
+    ours = Series("MAML++", GROUP_MARKS[1][0], tuple(measured(paper.pp_of(n, evidence), n) for n in steps),
+                  GROUP_MARKS[1][1])
+    times = tuple(Series(told, colour, tuple(paper.ratio(n, stage) for n in timed), mark)
+                  for (stage, told), (colour, mark) in zip(paper.STAGES.items(), GROUP_MARKS, strict=False))
+    return (Figure("by-steps", "By inner steps, the same in training and test.",
+                   (Dots("Test accuracy (%)", tuple(map(str, steps)), (maml, ours), axis="Inner steps"),),
+                   ("Inner steps", "The table holds no tests of MAML++.")),
+            Figure("times", "Median over rounds; under 1 MAML++ is faster.",
+                   (Dots("Time of an outer step, MAML++ / MAML", tuple(map(str, timed)), times, axis="Inner steps",
+                         line=(1.0, "")),), ("Times", "The table holds no timings.")))
+
+def _reuse(evidence: Evidence) -> Section:
+    layers = in_order({layer for who in RATED for layer in evidence.distinct("layer", "learned_rate", who)})
+    def rates(who: str) -> Map:
+        steps = evidence.distinct("step", "learned_rate", who)
+        cells = {(layer, f"step {n}"): q("learned_rate", learner=who, layer=layer, step=n, steps=ANY)
+                 for layer in layers for n in steps}
+        return Map(label_of(who), "learned rate", "layer", "inner step", cells)
+    found = {who: evidence.distinct("layer", "debiased_cka", who) for who in REUSED}
+    alike = in_order({layer for own in found.values() for layer in own})
+    series = tuple(Series(label_of(who), colour, tuple(of_layer("debiased_cka", k, who) for k in alike), mark,
+                          nulls=tuple(of_layer("debiased_cka_null", k, who) for k in alike))
+                   for who, (colour, mark) in zip(REUSED, GROUP_MARKS, strict=False) if found[who])
+    lines = (Line(label_of(who), (Said(cost(who, evidence.full), signed=True),
+                                  Said(q("reuse_index", learner=who, frozen=evidence.full), 2))) for who in REUSED)
+    return Section("reuse", "What is reused (not in the paper)",
+        ("A learned rate may freeze a layer by itself. Rates by layer and step, how alike each layer is before and "
+         "after adaptation, and what is lost where the body is kept from adapting.",),
+        (("reuse index", "the share of what was learned that is left when the body is frozen"),),
+        (Figure("rates", "Learned rates of each layer's weights.",
+                tuple(rates(who) for who in RATED if evidence.distinct("step", "learned_rate", who)),
+                ("Learned rates", "The table holds none.")),
+         Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
+                (Dots("Debiased CKA", alike, series, limits=(-0.05, 1.04)),),
+                ("Similarity by layer", "The table holds no similarities."))),
+        (Grid("reuse-index", "What freezing the body changes, points, and the reuse index.",
+              ("Learner", "Body frozen", "Reuse index"), tuple(lines), ("Reuse", "The table has no tests of it.")),))

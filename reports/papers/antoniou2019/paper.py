@@ -1,0 +1,48 @@
+"""What claims, page and study of antoniou2019 share: its learners' keys, its figures as printed, its questions."""
+
+from __future__ import annotations
+
+from reports.evidence import Evidence
+from reports.quantities import Query, q
+from reports.wording import count
+
+# fmt: off
+PARTS = {"msl": "MSL", "lslr": "LSLR", "bn": "BNWB + BNRS", "ca": "CA", "da": "DA"}  # in the order of Table 1
+ALL = "maml_pp"
+PRINTED = {"maml": 91.27, "msl": 91.53, "lslr": 95.77, "bn": 95.35, "ca": 93.03, "da": 92.3, ALL: 97.65}  # Table 1
+BY_STEPS = {1: 51.05, 2: 51.49, 3: 51.11, 4: 51.65, 5: 52.15}  # Table 2, MAML++ 5-way 1-shot; MAML, 5 steps: 48.25
+TIMES = {1: (275.319, 294.373), 2: (433.8172, 475.1218), 3: (579.314, 658.4436), 4: (786.3278, 859.1158),
+          5: (947.0376, 1028.1656)}  # Table 3: MAML++, MAML, milliseconds an iteration
+MARGIN = 2.0  # points of a gain from which something counts as learned, as on the other pages
+STAGES = {"first": "at its start", "last": "at its end"}  # of training, whose losses and derivatives are annealed
+
+def key_of(part: str) -> str:
+    """Return what the study calls MAML with one part."""
+    return f"maml+{part}"
+
+def pp_of(steps: int, evidence: Evidence) -> str:
+    """Return what the study calls MAML++ trained with so many inner steps."""
+    return ALL if steps == evidence.trained_steps else f"{ALL}-{steps}"
+
+def label_of(key: str) -> str:
+    """Return what the page calls a learner: "MAML + LSLR", "MAML++, 3 steps"."""
+    name, _, steps = key.partition("-")
+    if name == ALL:
+        return f"MAML++, {count(int(steps), 'step')}" if steps else "MAML++"
+    return " + ".join(["MAML", *(PARTS[part] for part in name.split("+")[1:])])
+
+def measured(key: str, steps: int | str = "test") -> Query:
+    """Ask for the test accuracy of a learner, percent."""
+    return q("accuracy", learner=key, steps=steps)
+
+def parts_of(evidence: Evidence) -> tuple[str, ...]:
+    """Return the parts that MAML was trained with, one at a time."""
+    return tuple(part for part in PARTS if key_of(part) in evidence.learners)
+
+def steps_of(evidence: Evidence) -> tuple[int, ...]:
+    """Return the numbers of inner steps that MAML++ was trained with, ascending."""
+    return tuple(n for n in range(1, 100) if pp_of(n, evidence) in evidence.learners)
+
+def ratio(steps: int, stage: str) -> Query:
+    """Ask for the time of an outer step of MAML++ over MAML's."""
+    return q("iteration_ratio", learner=ALL, view=stage, steps=steps)
