@@ -104,7 +104,8 @@ _FULL = Raghu2020Options(
     iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, more_iterations=30_000, head_steps=(5, 30),
     rounds=30, replicates=200, permutations=40)
 _PAPER = replace(  # Appendices A, B.1 and C.4; its 0.01 and 0.1 are of a loss summed over classes, n_way times the mean
-    _FULL, data="cifar_fs", like="finn2017", schedule="constant", n_query=15, inner_lr=0.05, meta_batch=4, chunk=2)
+    _FULL, data="cifar_fs", like="finn2017", schedule="constant", n_query=15, inner_lr=0.05, meta_batch=4, chunk=2,
+    head_input="flatten", head_start="glorot")  # as on mini-ImageNet, which the paper's figures are of
 _UNLIKE = (Differs("data", "mini-ImageNet of 84 × 84, or Omniglot", "see “Data”"),
            Differs("training tasks", "200,000 drawn once, in turn", "drawn anew for every outer step"),
            Differs("framework", "TensorFlow 1", "PyTorch"))
@@ -125,6 +126,7 @@ RAGHU2020 = Study(
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
                                   head_steps=(5, 30), rounds=6, replicates=40, permutations=40),
         "full": _FULL, "paper": _PAPER, "paper-5w5s": replace(_PAPER, n_shot=5), "paper-omniglot": replace(
-            _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64)},
+            _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64, head_input=None,
+            head_start=None)},
     unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer,
     derive=_reuse)
