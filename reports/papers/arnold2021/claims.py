@@ -30,9 +30,9 @@ def _of_rates(evidence: Evidence) -> str:
     alike = any(one.what == "own rates" for one in evidence.made.differs)
     return "But for LinNet on pixels all learners have one pair of rates here; the paper tuned each." * alike
 
-def scalar(measure: str, learner: str = "deep", **columns: object) -> Quantity:
+def scalar(measure: str, learner: str = "deep", **asked: Any) -> Quantity:
     """Ask for a number of the models in one dimension."""
-    return q(measure, learner=learner, step=columns.pop("step", "last"), steps=ANY, **columns)  # pyright: ignore
+    return q(measure, learner=learner, steps=ANY, **asked)
 
 def logistic(layers: int, view: str, at: int | str = "last") -> Quantity:
     """Ask for the accuracy of a logistic regression behind so many linear layers, percent; `view`: how labels are."""
