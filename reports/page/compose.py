@@ -103,8 +103,7 @@ def build(block: Declared, evidence: Evidence) -> PageTable | PageFigure | Missi
         elif rows := rows_of(block, evidence):
             made = PageTable(block.name, block.caption, block.header, tuple(rows), notes=block.notes)
     if made is None:
-        what, why = block.missing
-        return Missing(what, why, block.name) if why else None
+        return Missing(*block.missing, block.name) if block.missing else None
     return dataclasses.replace(made, behind=Rows(block.name, tuple(read)))
 
 

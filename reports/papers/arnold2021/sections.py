@@ -50,12 +50,11 @@ def _scalar(evidence: Evidence) -> Section:
               "the printed Hessian, relative to its largest entry.",
               ("Point", "Gradient", "Hessian of L", "Hessian of 2L"),
               tuple(Line(one, tuple(Said(scalar(measure, view=one), 3) for measure in
-                                    ("meta_gradient_norm", "hessian_of_l", "hessian_of_2l"))) for one in points),
-              ("Stationary points", "")),
+                                    ("meta_gradient_norm", "hessian_of_l", "hessian_of_2l"))) for one in points)),
          Grid("one-step", "Largest distance |ab − θ| after one step from (1/√α, b).",
               ("What moves", "b = 0", "any b"),
               tuple(Line(view, tuple(Said(scalar("one_step_error", view=view, step=step), 3) for step in (0, 1)))
-                    for view in (HELD, MOVING)), ("One step", ""))))
+                    for view in (HELD, MOVING)))))
 
 def _logistic(evidence: Evidence) -> Section:
     models = {0: "no linear layers", 2: "2 linear layers", 3: "3 linear layers"}

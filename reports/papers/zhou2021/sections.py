@@ -75,7 +75,7 @@ def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pai
     gains = (Line(f"{label_of(key)} − {label_of(over)}",
                   tuple(Said(gain(key, over, at), signed=True) for at in places), ("paired, points",))
              for key, over in pairs)
-    return Grid(name, caption, ("Learner", "All domains", *places[1:]), (*levels, *gains), ("Accuracies", ""), notes)
+    return Grid(name, caption, ("Learner", "All domains", *places[1:]), (*levels, *gains), notes=notes)
 
 def _sweep(evidence: Evidence, sweep: list[str]) -> Figure:
     main, ms, axis = main_of(evidence), tuple(str(m_of(key)) for key in sweep), "Number m of initialisations"
@@ -99,7 +99,7 @@ def _symmetric(evidence: Evidence) -> Section:
         (clusters.usage(evidence, "symmetric-usage", both),
          _table(evidence, "symmetric-gains", "Test accuracy (%) of both kinds of clusters, and what is gained.", both,
                 pairs, {})),
-        (clusters.by_kind(evidence, "symmetric-clusters", both, "TSA-MAML"),))
+        (clusters.by_kind("symmetric-clusters", both, "TSA-MAML"),))
 
 def _bound(evidence: Evidence) -> Section:
     keys, curves, lines, notes = dict.fromkeys((of.plain_of(evidence), main_of(evidence))), [], [], []
@@ -126,4 +126,4 @@ def _bound(evidence: Evidence) -> Section:
              Curves("Terms of the bound (estimates, nats)", "Inner steps q", tuple(curves), log=True, ends=False)),
             ("Distance to the optimum", "The table holds no estimates of the bound's terms.")),),
         (Grid("bound", "What the bound is made of.", ("Quantity", *map(label_of, keys)), tuple(lines),
-              ("Terms of the bound", ""), tuple(notes)),))
+              notes=tuple(notes)),))
