@@ -27,7 +27,7 @@ _BLANK = ("layer", "frozen", "adapts", "group", "cluster", "view", "other_layer"
 """Columns that say nothing in a row that is asked for, unless the question names them."""
 
 _OWN = ("other_learner", "at", "steps", "step", "head")
-"""Fields of a `Query` that are no columns of its row."""
+"""What `q` is asked by name beside the learner; all else that it is asked are columns of the row."""
 
 
 class Quantity:

@@ -30,7 +30,7 @@ _STORES = "Activation stores: the column “source”. Another machine or anothe
 
 
 def page_of(study: studies.Study, evidence: Evidence) -> Page:
-    """Build the page of a study; the rows behind claims, answer and prose are kept as those of blocks are.
+    """Build the page of a study; of all that it says the rows are kept, so that it follows from its tables alone.
 
     Raises:
         MetaprobeError: two rows give the same quantity of the same seed, a claim leads to a block that the page does
