@@ -21,26 +21,18 @@ from trainers.errors import MetaprobeError
 
 @dataclass(frozen=True, kw_only=True)
 class Raghu2020Options(Options):
-    """What raghu2020 may be asked for."""
+    """What raghu2020 may be asked for; the comments are what --help says."""
 
     least: ClassVar[Mapping[str, int]] = {**Options.least, "replicates": 39}  # an interval needs that many
     data: str = "glyphs"
-    capture_tasks: int
-    """Test tasks behind similarities and distances, and behind freezing in regimes other than MAML."""
-    more_iterations: int
-    """Outer steps of each new head on the body of another run."""
-    test_steps: int = 10
-    """Inner steps of the tests that verdicts rest on (the paper's: 10, after 5 in training)."""
-    head_steps: Numbers
-    """Numbers of inner steps at test, beside that one, that freezing is tested with."""
-    rounds: int
-    """How often each learner is timed, in turn with the others."""
-    replicates: int
-    """Resamples of tasks behind the interval of a similarity."""
-    permutations: int
-    """Permutations of images behind the null of a similarity."""
-    subsets: Switch = False
-    """Whether to freeze every set of MAML's layers, not only blocks from the first layer on."""
+    capture_tasks: int  # Test tasks behind similarities and distances, and behind freezing in regimes other than MAML.
+    more_iterations: int  # Outer steps of each new head on the body of another run.
+    test_steps: int = 10  # Inner steps of the tests that verdicts rest on (the paper's: 10, after 5 in training).
+    head_steps: Numbers  # Numbers of inner steps at test, beside that one, that freezing is tested with.
+    rounds: int  # How often each learner is timed, in turn with the others.
+    replicates: int  # Resamples of tasks behind the interval of a similarity.
+    permutations: int  # Permutations of images behind the null of a similarity.
+    subsets: Switch = False  # Whether to freeze every set of MAML's layers, not only blocks from the first layer on.
 
     def __post_init__(self) -> None:
         super().__post_init__()
