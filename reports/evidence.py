@@ -97,11 +97,7 @@ class Evidence:
     def distinct(self, column: str, measure: str, learner: str = ANY, **columns: object) -> tuple[Any, ...]:
         """Return what a column says in the rows of a measure, ascending, blanks left out; nothing is noted as read.
 
-        Args:
-            column: which.
-            measure: of the rows.
-            learner: whose; `ANY` for all.
-            columns: what other columns say.
+        The rows are those of one learner, or with `ANY` of all, in which other `columns` say so.
         """
         found = dict.fromkeys(getattr(row, column) for row in self._said(measure, learner, columns))
         known = [value for value in found if value not in (None, "")]
@@ -119,7 +115,7 @@ class Evidence:
         """Return the rows that a question asks for: of all its seeds; of single tasks where that is asked for."""
         where = self._single if single else self._found
         every = where.get((query.measure, query.learner, query.other_learner), [])
-        rows = [row for row in _at(every, query.at) if query.fits(row, self.test_steps, self.trained_steps)]
+        rows = [row for row in _at(every, query.at) if query.fits(row, self.test_steps)]
         kinds = {row.samples for row in rows if row.samples}
         if len(kinds) > 1:
             rows = [row for row in rows if row.samples == ("positions" if "positions" in kinds else min(kinds))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyses.contrasts import DIFFERENCE, FIXED, minus_of, range_of
 from analyses.readings import Reading, definite, mapped, pool, quadrature
@@ -25,6 +25,9 @@ ANY = "any"
 
 _BLANK = ("layer", "frozen", "adapts", "group", "cluster", "view", "other_layer")
 """Columns that say nothing in a row that is asked for, unless the question names them."""
+
+_OWN = ("other_learner", "at", "steps", "step", "head")
+"""What `q` is asked by name beside the learner; all else that it is asked are columns of the row."""
 
 
 class Quantity:
@@ -57,16 +60,16 @@ class Quantity:
 class Query(Quantity):
     """A question to the table; see `q`."""
 
-    measure: str
-    learner: str
-    other_learner: str = ""
-    at: int | str = "last"
-    steps: int | str = "test"
-    step: int | str = "last"
-    head: str = "own"
-    columns: tuple[tuple[str, object], ...] = ()
+    measure: str  # what was measured
+    learner: str  # what the study calls the learner
+    other_learner: str = ""  # what it calls the second, of two that are compared
+    at: int | str = "last"  # the training iteration; "last" for each seed's last one that has the measure
+    steps: int | str = "test"  # inner steps of the test; "test" for the number that verdicts rest on
+    step: int | str = "last"  # the inner step that is looked at; "last" for the last one there is
+    head: str = "own"  # "own", "nil", or "maml" for a head trained on the finished body
+    columns: tuple[tuple[str, object], ...] = ()  # what other columns say
 
-    def fits(self, row: Row, test_steps: int, trained_steps: int) -> bool:
+    def fits(self, row: Row, test_steps: int) -> bool:
         """Return whether a row answers this, but for its iteration and, where the last step is asked for, its step."""
         asked = dict.fromkeys(_BLANK, "") | dict(self.columns)
         if not all(says(row, name, value) for name, value in asked.items()):
@@ -76,10 +79,10 @@ class Query(Quantity):
         free = self.head == "nil" or isinstance(self.step, int)  # no steps with this head; each step has its own
         if "phase" not in asked and not free and self.steps != 0 and row.phase == "pre":
             return False
-        wanted = {"test": test_steps, "trained": trained_steps}.get(str(self.steps), self.steps)
-        if not free and self.steps != ANY and (test_steps if row.inner_steps is None else row.inner_steps) != wanted:
+        taken, looked_at = (test_steps if told is None else told for told in (row.inner_steps, row.step))
+        if not free and taken != (test_steps if self.steps == "test" else self.steps) and self.steps != ANY:
             return False
-        return not isinstance(self.step, int) or (test_steps if row.step is None else row.step) == self.step
+        return not isinstance(self.step, int) or looked_at == self.step
 
     def _read(self, evidence: Evidence, ending: str = "") -> Reading:
         if ending:
@@ -141,32 +144,18 @@ class _Mapped(Quantity):
         return mapped(found, self.offset, self.sign)
 
 
-def q(
-    measure: str,
-    *,
-    learner: str,
-    other_learner: str = "",
-    at: int | str = "last",
-    steps: int | str = "test",
-    step: int | str = "last",
-    head: str = "own",
-    **columns: object,
-) -> Query:
+def q(measure: str, *, learner: str, **asked: Any) -> Query:
     """Ask for a number of the table: of all seeds, with its interval.
 
     Args:
         measure: what was measured.
         learner: what the study calls the learner.
-        other_learner: what it calls the second, of two that are compared.
-        at: the training iteration; "last" for each seed's last one that has the measure.
-        steps: inner steps of the test; "test" for the number that verdicts rest on, "trained" for that of the
-            training, `ANY` for any.
-        step: the inner step that is looked at; "last" for the last one there is.
-        head: "own", "nil", or "maml" for a head trained on the finished body; `ANY` for any.
-        columns: what other columns of the row say. Of those that are not named, `layer`, `frozen`, `adapts`, `group`,
-            `cluster`, `view` and `other_layer` say nothing, and `phase` does not say "pre".
+        asked: further fields of a `Query` (`ANY` in `steps` and `head`: whatever they are), and what other columns of
+            the row say. Of those that are not named, `layer`, `frozen`, `adapts`, `group`, `cluster`, `view` and
+            `other_layer` say nothing, and `phase` does not say "pre".
     """
-    return Query(measure, learner, other_learner, at, steps, step, head, tuple(columns.items()))
+    own = {name: asked.pop(name) for name in _OWN if name in asked}
+    return Query(measure, learner, **own, columns=tuple(asked.items()))
 
 
 def taken(row: Row) -> Quantity:
@@ -182,10 +171,7 @@ def _differing(left: Query, right: Query) -> Mapping[str, object]:
     """Return what the right side says in the columns in which the two differ."""
     if left.measure != right.measure:
         return {"measure": right.measure}
-    sides = [
-        {n: getattr(side, n) for n in ("learner", "other_learner", "at", "steps", "step", "head")} | dict(side.columns)
-        for side in (left, right)
-    ]
+    sides = [{n: getattr(side, n) for n in ("learner", *_OWN)} | dict(side.columns) for side in (left, right)]
     if "nil" in (left.head, right.head):
         sides = [{name: value for name, value in side.items() if name != "steps"} for side in sides]
     names = dict.fromkeys((*sides[0], *sides[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 from analyses.readings import Estimate, Reading, Undefined
 from reports.claims import Claim, Part, Verdict
@@ -12,8 +13,6 @@ from reports.evidence import Evidence
 from reports.wording import DASH, capital, listed
 
 __all__ = ["REFUTED", "Judged", "Judgement", "all_of", "judge"]
-
-_VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided", "not applicable", "not measured")
 
 REFUTED = (
     "A claim holds when every part does, each by its own 95 % interval. It does not hold where a part misses its bound "
@@ -109,12 +108,11 @@ def _ours(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> tuple[st
 
 def _grouped(parts: Iterable[Judged]) -> str:
     """Join the parts of each verdict and rule: "conv1 and conv2: under 2.1 points; conv1–3: undecided"."""
-    groups: dict[tuple[int, str], list[str]] = {}
-    for one in parts:
+    groups: dict[tuple[Verdict, str], dict[str, None]] = {}
+    for one in sorted(parts, key=lambda one: get_args(Verdict).index(one.verdict)):
         words = {"holds": one.part.rule.holds, "does not hold": one.part.rule.fails}.get(one.verdict, one.verdict)
-        names = groups.setdefault((_VERDICTS.index(one.verdict), words), [])
-        names += [] if one.part.name in names else [one.part.name]
-    return "; ".join(f"{listed(names)}: {words}" for (_, words), names in sorted(groups.items(), key=lambda g: g[0][0]))
+        groups.setdefault((one.verdict, words), {})[one.part.name] = None
+    return "; ".join(f"{listed([*names])}: {words}" for (_, words), names in groups.items())
 
 
 def _of(sentence: str, parts: Iterable[Judged]) -> str:

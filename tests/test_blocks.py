@@ -164,7 +164,7 @@ def test_a_table_keeps_measured_lines_with_their_printed_neighbours():
     assert part.rows[0][1:] == (cell, Cell("undefined", ("(a layer is dead)",)))
     assert {row.frozen for row in part.behind.rows} == {"", "conv1", "conv2"}
     assert build(Grid("table", "", ("", "a", "b"), lines[1:], MISSING), EVIDENCE) == Missing(*MISSING, "table")
-    assert build(Grid("table", "", ("", "a", "b"), lines[1:], ("", "")), EVIDENCE) is None
+    assert build(Grid("table", "", ("", "a", "b"), lines[1:]), EVIDENCE) is None
 
 
 def test_a_cell_scales_its_number_and_tells_the_spread_of_seeds_unless_it_is_plain():

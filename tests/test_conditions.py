@@ -37,8 +37,9 @@ def test_the_papers_conditions_are_the_papers(preset, told):
     images = make_imageset(channels=1 if grey else 3, size=28 if grey else 32)
     network = network_config_for(config, images)
     assert (network.filters, network.downsample) == ((64, "stride") if grey else (32, "max-pool"))
-    assert (network.norm_affine, network.head_start, network.norm_epsilon) == ("shift", "normal", 1e-3)
-    assert build_network(network, 0).head.weight.shape == (one.n_way, network.filters)  # the mean over positions
+    head = ("normal", network.filters) if grey else ("glorot", network.filters * 4)  # as on mini-ImageNet
+    assert (network.norm_affine, network.head_start, network.norm_epsilon) == ("shift", head[0], 1e-3)
+    assert build_network(network, 0).head.weight.shape == (one.n_way, head[1])
 
 
 ZHOU = STUDIES["zhou2021"]

@@ -77,8 +77,10 @@ def test_help_is_of_the_study_and_the_preset(capsys):
 
 
 def test_what_is_asked_for_is_what_runs_are_trained_with():
-    options = dataclasses.replace(RAGHU2020.preset("full"), n_way=20, inner_lr=0.5, norm="non-transductive")
+    options = dataclasses.replace(RAGHU2020.preset("full"), n_way=20, inner_lr=0.5, norm="non-transductive",
+                                  head_input="mean", head_start="normal")  # fmt: skip
     config = options.config("anil", 2)
+    assert (config.head_input, config.head_start) == ("mean", "normal")
     assert (config.algorithm, config.seed, config.iterations, config.val_every) == ("anil", 2, 30_000, 1500)
     assert (config.n_way, config.inner_lr, config.norm, config.gradient) == (20, 0.5, "non-transductive", "unrolled")
     assert options.config("nil", 0, iterations=100, val_every=25).val_every == 25

@@ -55,7 +55,7 @@ class Grid:
     caption: str  # what it shows
     header: tuple[str, ...]  # titles of all columns
     lines: tuple[Line, ...]  # its lines
-    missing: tuple[str, str]  # said where nothing was measured: (what, why); no why: nothing, another block says it
+    missing: tuple[str, str] | None = None  # said where nothing was measured: (what, why); None: another block says it
     notes: tuple[str, ...] = ()  # remarks under it
 
 
@@ -165,7 +165,7 @@ class Figure:
     name: str  # as a table's
     caption: str  # what it shows and how to read it
     panels: tuple[Panel, ...]  # row by row
-    missing: tuple[str, str] = ("", "")  # what is said where nothing was measured: (what, why), as of a table
+    missing: tuple[str, str] | None = None  # what is said where nothing was measured: (what, why), as of a table
     columns: int = 2  # how many panels stand side by side
     share: bool = False  # whether panels share the limits of their vertical axis
 

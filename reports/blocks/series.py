@@ -132,25 +132,25 @@ def curves_sketch(panel: Curves, evidence: Evidence | None) -> Sketch | None:
     every = [one for curve in panel.curves if (one := _course(panel, curve, evidence)) is not None]
     if not every:
         return None
-    drawn = [(one, one.curve) for one in every if one.known]
+    drawn = [one for one in every if one.known]
     undefined = [one for one in every if not one.known]
 
     def paint(axes: Axes) -> None:
-        for one, _ in drawn:
+        for one in drawn:
             _curve(axes, one)
         for place, one in enumerate(undefined):
             look = {**WORD, "color": one.curve.colour, "ha": "center"}
             words = axes.annotate("undefined", (0.5, 0.5 - 0.1 * place), xycoords="axes fraction", **look)
             tell(words, one.words)
-        _steps(axes, panel, marked=any(curve.marker for _, curve in drawn))
+        _steps(axes, panel, marked=any(one.curve.marker for one in drawn))
 
     def finish(axes: Axes) -> None:
         if panel.ends:
-            label_ends(axes, [(*one.line[-1], curve.label, curve.colour) for one, curve in drawn if curve.label])
+            label_ends(axes, [(*one.line[-1], one.curve.label, one.curve.colour) for one in drawn if one.curve.label])
 
-    named = [curve for _, curve in drawn if curve.label and not panel.ends]
+    named = [one.curve for one in drawn if one.curve.label and not panel.ends]
     keys = [Key(curve.label, curve.colour, curve.marker, _DASHES if curve.dashed else "-") for curve in named]
-    keys += [Key("null", _NULL, "s")] * any(one.null for one, _ in drawn)
+    keys += [Key("null", _NULL, "s")] * any(one.null for one in drawn)
     return Sketch(panel.title, paint, tuple(keys), finish=finish)
 
 

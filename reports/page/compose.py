@@ -30,10 +30,7 @@ _STORES = "Activation stores: the column “source”. Another machine or anothe
 
 
 def page_of(study: studies.Study, evidence: Evidence) -> Page:
-    """Build the page of a study.
-
-    The rows that claims, answer and prose are read from are kept as those of blocks are, so that the page follows from
-    its tables alone.
+    """Build the page of a study; of all that it says the rows are kept, so that it follows from its tables alone.
 
     Raises:
         MetaprobeError: two rows give the same quantity of the same seed, a claim leads to a block that the page does
@@ -87,10 +84,8 @@ def _bibliography(study: studies.Study, evidence: Evidence) -> Bibliography:
 
 
 def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
-    def every(declared: Iterable[Declared]) -> tuple[Block, ...]:
-        return tuple(part for block in declared if (part := build(block, evidence)) is not None)
-
-    blocks, details = every(section.blocks), every(section.details)
+    built = ([build(block, evidence) for block in declared] for declared in (section.blocks, section.details))
+    blocks, details = (tuple(part for part in parts if part is not None) for parts in built)
     return Section(section.name, section.title, section.text, section.glossary, blocks, details)
 
 
@@ -108,8 +103,7 @@ def build(block: Declared, evidence: Evidence) -> PageTable | PageFigure | Missi
         elif rows := rows_of(block, evidence):
             made = PageTable(block.name, block.caption, block.header, tuple(rows), notes=block.notes)
     if made is None:
-        what, why = block.missing
-        return Missing(what, why, block.name) if why else None
+        return Missing(*block.missing, block.name) if block.missing else None
     return dataclasses.replace(made, behind=Rows(block.name, tuple(read)))
 
 

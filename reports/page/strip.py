@@ -25,16 +25,14 @@ _HIGH, _LANE, _THIN, _NAMED = 100, 12, 4, 8  # all lanes together; a lane at mos
 _LETTERS, _SMALL = 38, 280  # of a name beside its lane; letters times the size of the font that has room for them
 
 
-def _marks() -> Any:
-    """Return the macros of the template, which draw; what they are given is escaped."""
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    printed = {"finalize": lambda value: typeset(value) if type(value) is str else value, "autoescape": True}
-    environment = Environment(loader=loader, trim_blocks=True, **printed)
-    environment.filters["place"] = "{:.1f}".format
-    return environment.get_template("strip.svg.j2").module
-
-
-_MARKS = _marks()
+_DRAWN = Environment(  # what its macros are given is escaped
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    finalize=lambda value: typeset(value) if type(value) is str else value,
+    autoescape=True,
+    trim_blocks=True,
+)
+_DRAWN.filters["place"] = "{:.1f}".format
+_MARKS: Any = _DRAWN.get_template("strip.svg.j2").module
 
 
 def strip(judgement: Judgement) -> Markup:

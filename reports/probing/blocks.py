@@ -74,7 +74,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
                      (told + ", as trained" * (test.get("steps") == trained and one != "random"),))
                 for told, test in tests for one in learners)
         theirs = (replace(line, cells=(*line.cells, *[BLANK] * len(columns))[:len(columns)]) for line in lines)
-        return Grid(name, caption, ("Learner", *headings(columns)), (*ours, *theirs), ("", ""))
+        return Grid(name, caption, ("Learner", *headings(columns)), (*ours, *theirs))
     return Section("freezing-section", "Freezing layers in the inner loop",
         (f"If a layer's features are reused, keeping the layer as training left it costs nothing ({claims}). But an "
          "untrained network may lose nothing either, and the head may need more steps to do the work alone.",),
@@ -99,7 +99,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
          Grid("freezing-by-seed", f"The same by seed of the training, at {count(tests, 'inner step')}.",
               ("Learner", *headings(blocks)),
               tuple(Line(f"{capital(label_of(who))}, {told}", tuple(Said(accuracy(who, b, **seed), 2) for b in blocks))
-                    for who in learners for told, seed in seeds), ("", ""))))
+                    for who in learners for told, seed in seeds))))
 
 def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: str, ranges: Ranges) -> Section:
     """Return the section on representations before and after adaptation."""
@@ -134,7 +134,7 @@ def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: 
         (Grid("similarities", "Convolutions by position (n positions, channels as features) where captured so. Forced: "
               "canonical correlations that are 1 for want of samples. PWCCA weighs by the features before adaptation.",
               ("Layer", *(f"{measure_name(measure)} {cite(measure)}".strip() for measure in measures)),
-              tuple(line(who, k) for who in learners for k in evidence.measured_layers(*measures)), ("", "")),))
+              tuple(line(who, k) for who in learners for k in evidence.measured_layers(*measures))),))
 
 def training(evidence: Evidence, who: str, claims: str) -> Section:
     """Return the section on freezing and similarity over a learner's training."""
@@ -156,7 +156,7 @@ def training(evidence: Evidence, who: str, claims: str) -> Section:
               tuple(Line(f"{i:,}", (Said(accuracy(who, at=i)), Said(accuracy(who, full, at=i)),
                                     Said(cost(who, full, at=i), signed=True), *(Said(one, 3) for m in JUDGED for one in
                                     (lowest(m, who, i), of_layer(m, evidence.head, who, at=i)))),
-                         (f"{100 * i / max(1, stages[-1]):.0f} %",)) for i in stages), ("", "")),))
+                         (f"{100 * i / max(1, stages[-1]):.0f} %",)) for i in stages)),))
 
 def weights(evidence: Evidence, learners: Sequence[str], who: str, claims: str) -> Section:
     """Return the section on how far weights move: a figure of one learner over training, a table of all."""
@@ -177,7 +177,7 @@ def weights(evidence: Evidence, learners: Sequence[str], who: str, claims: str) 
                 ("Weight distance", f"The table holds no weight distances of {label_of(who)}.")),),
         (Grid("distances", "Euclidean distance by iteration of training; last column: over the norm before.",
               ("Layer", *(f"Iteration {i:,}" for i in stages), "Relative, at the end"),
-              tuple(line(one, k) for one in learners for k in layers), ("", "")),))
+              tuple(line(one, k) for one in learners for k in layers)),))
 
 def moving(evidence: Evidence, learners: Sequence[str], who: str) -> Section:
     """Return the section on what moves and whether it matters: the map, of learners, and of one over training."""
@@ -210,7 +210,7 @@ def moving(evidence: Evidence, learners: Sequence[str], who: str) -> Section:
         (Grid("changes", "The map in numbers, at the end of training; in words: by the whole intervals.",
               ("Layer", "Change of weights", "Change of features", "In words"),
               tuple(found for found in (line(one, k) for one in learners for k in evidence.layers)
-                    if found.cells[-1] != Cell("")), ("", "")),))
+                    if found.cells[-1] != Cell(""))),))
 
 def reuse_index(evidence: Evidence, learners: Iterable[str], names: Mapping[str, str]) -> Grid:
     """Return the table of the reuse index by inner steps; `names`: what the paper calls learners."""
@@ -235,4 +235,4 @@ def learned(evidence: Evidence, names: Mapping[str, str], margin: float,
     return Grid("learned", f"What training gave, in points; a gain that is not clear of {margin} points does not show "
         "that something was learned that could be reused.", ("Learner", *columns),
         tuple(Line(capital(name), tuple(Said(gain(who), signed=True) for gain in columns.values()))
-              for who, name in names.items()), ("What was learned", ""))
+              for who, name in names.items()))

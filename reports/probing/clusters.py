@@ -96,9 +96,9 @@ def agreement(evidence: Evidence, who: str, name: str, claims: str) -> Section:
             ("Agreement of clusters with domains", "The table holds no agreement of clusters with domains."), 1),),
         (Grid("agreement", "The same, and the agreement of clusters by two views with each other.",
             ("Clusters by", "Adjusted Rand", "Norm. mutual information", "Purity", "Unmoved by label order",
-             *["By chance"] * chance), tuple(lines), ("Agreement", "")),))
+             *["By chance"] * chance), tuple(lines)),))
 
-def by_kind(evidence: Evidence, name: str, learners: Mapping[str, str], own: str) -> Grid:
+def by_kind(name: str, learners: Mapping[str, str], own: str) -> Grid:
     """Return the table that sets clusters of several learners side by side."""
     views = {view: told.format(own) for view, told in _VIEWS.items() if view != "features"}
     scores = {"adjusted_rand": "adjusted Rand index with the domains", _ORDER: "unmoved by label order"}
@@ -107,8 +107,7 @@ def by_kind(evidence: Evidence, name: str, learners: Mapping[str, str], own: str
         return Said(q(score, learner=key, view=view), 2, under=(chance,))
     return Grid(name, "Clusters of test tasks by each way of adapting them.", ("Clusters by", *learners.values()),
         tuple(Line(f"{told}: {words}", tuple(cell(score, view, key) for key in learners))
-              for (view, told), (score, words) in product(views.items(), scores.items())),
-        ("Clusters of both kinds", ""))
+              for (view, told), (score, words) in product(views.items(), scores.items())))
 
 def embedded(evidence: Evidence, who: str, name: str, planes: Mapping[tuple[str, str], str]) -> Figure:
     """Return the figure of test tasks in the plane; `planes`: titles by view and algorithm of what is embedded."""

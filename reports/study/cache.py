@@ -13,7 +13,7 @@ import torch
 
 from analyses.measurements import KINDS, TEST_QUERIES, Input, Kind, Subject
 from analyses.table import COLUMNS, Table
-from reports.study.engine import Data, LostEvidence
+from reports.study.engine import LostEvidence
 from reports.study.study import Measurement
 from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
@@ -41,7 +41,7 @@ class Training:
         if self.folder.is_dir() and any(self.folder.iterdir()):
             RunFolder(self.folder).claim(self.config)
 
-    def is_done(self, data: Data) -> bool:
+    def is_done(self, data: ImageSet) -> bool:
         """Return whether the last checkpoint is of the last iteration, trained on these data and from this base."""
         self.refuse_another()
         last = RunFolder(self.folder).checkpoint("last")
@@ -85,7 +85,7 @@ class Measuring:
         """Whether it leaves a store, and no table."""
         return self.measurement.kind == "capture"
 
-    def is_done(self, data: Data) -> bool:
+    def is_done(self, data: ImageSet) -> bool:
         """Return whether the result of just these inputs is kept, as it was written; else `LostEvidence` of a store."""
         note, key = read_note(self.folder, self.name), self._key(data)
         if note is None:
@@ -113,7 +113,7 @@ class Measuring:
             f"{again} capture and measure again"
         )
 
-    def do(self, data: Data) -> None:
+    def do(self, data: ImageSet) -> None:
         """Measure it and keep it."""
         with ProgressLine(self.label, 0, unit="tasks") as bar:
             subject = Subject(self.inputs, data, self.measurement.amount, bar)
@@ -127,7 +127,7 @@ class Measuring:
         """Return what was measured; nothing of a capture."""
         return Table() if self.captures else Table.read_csv(self.file)
 
-    def _key(self, data: Data) -> dict[str, Any]:
+    def _key(self, data: ImageSet) -> dict[str, Any]:
         """Return what the result depends on, as it comes back from JSON: inputs, data, versions, choices."""
         hashes = {"/".join(one.path.parts[-3:]): self._hash(one) for one in self.inputs}
         if self._kind.metrics:

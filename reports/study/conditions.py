@@ -30,13 +30,9 @@ def known_settings(config: Mapping[str, object]) -> dict[str, object]:
 def against_paper(study: Study, options: Options, imported: bool = False) -> tuple[Differs, ...]:
     """Return what differs from the paper: first what always does, then the options that are others than in its preset.
 
-    Of several presets of a paper it is one of a mixture of data where they are, then of as many ways and shots, else of
-    as many ways, else the first.
-
-    Args:
-        study: its presets whose names begin with "paper" are the paper's conditions.
-        options: what the study was asked for, or what the runs of a report were trained and tested with.
-        imported: whether a learner was trained elsewhere, so that its options say nothing of its training.
+    Of several presets whose names begin with "paper" it is one of a mixture of data where these are, then of as many
+    ways and shots, else of as many ways, else the first. Where a learner was `imported`, trained elsewhere, the options
+    say nothing of its training.
     """
     presets = [preset for name, preset in study.presets.items() if name.startswith("paper")]
     if not presets:

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -22,7 +21,9 @@ from trainers.user_code import USER_CODE
 if TYPE_CHECKING:
     from joblib.externals.loky import ProcessPoolExecutor
 
-__all__ = ["Data", "LostEvidence", "Outcome", "Results", "Step", "Work", "check_jobs", "run_steps", "states"]
+    from trainers.tasks.imageset import ImageSet
+
+__all__ = ["LostEvidence", "Outcome", "Results", "Step", "Work", "check_jobs", "run_steps", "states"]
 
 
 _MOST_JOBS = 1024
@@ -30,15 +31,6 @@ _MOST_JOBS = 1024
 
 class LostEvidence(UnreadableInput):
     """A result is there, and what it rests on is gone or has changed: no page may be made without it."""
-
-
-class Data(Protocol):
-    """What learners of a study are trained and tested on: images, or anything else with a hash."""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Its hash."""
-        ...
 
 
 class Work(Protocol):
@@ -99,7 +91,7 @@ def check_jobs(jobs: int) -> None:
         raise MetaprobeError(f"--jobs must be at least 1{limit}; got {jobs}")
 
 
-def run_steps(steps: Sequence[Step], data: Data, jobs: int = 1) -> Results:
+def run_steps(steps: Sequence[Step], data: ImageSet, jobs: int = 1) -> Results:
     """Do all steps that are not done, and return how each ended; one that fails takes those with it that need it.
 
     Of `jobs` processes side by side each has one thread. With 1, or where only one step can be done at the time, it is
@@ -143,7 +135,7 @@ def run_steps(steps: Sequence[Step], data: Data, jobs: int = 1) -> Results:
 _DIED = Outcome("failed", "a process that did this or another step beside it died, for want of memory perhaps")
 
 
-def states(steps: Sequence[Step], data: Data) -> dict[str, str]:
+def states(steps: Sequence[Step], data: ImageSet) -> dict[str, str]:
     """Return whether each step is "kept", "to do", or "failed" where what is there is damaged; nothing is done."""
     ended: dict[str, Outcome] = {}
     by_name = {step.name: step for step in steps}
@@ -165,7 +157,7 @@ def _order(steps: Sequence[Step]) -> TopologicalSorter[str]:
 
 
 def _known(
-    step: Step, ended: Mapping[str, Outcome], data: Data, there: Literal["done", "kept"] = "kept"
+    step: Step, ended: Mapping[str, Outcome], data: ImageSet, there: Literal["done", "kept"] = "kept"
 ) -> Outcome | None:
     """Return how a step ends that need not (`there`) or cannot be done; a damaged file of one run fails that step."""
     for name in step.needs:
@@ -180,7 +172,7 @@ def _known(
         return Outcome("failed", str(error))
 
 
-def _attempt(work: Work, data: Data) -> Outcome:
+def _attempt(work: Work, data: ImageSet) -> Outcome:
     """Do a step's work and return how it ended; only a stop that was asked for goes on as an error."""
     try:
         with told_when_full("its result"):
@@ -197,7 +189,7 @@ def _attempt(work: Work, data: Data) -> Outcome:
 class _Workers:
     """Processes that do steps, begun when the first step is handed to them; each has the data once."""
 
-    def __init__(self, data: Data, jobs: int) -> None:
+    def __init__(self, data: ImageSet, jobs: int) -> None:
         self._data, self._jobs = data, jobs
         self._pool: ProcessPoolExecutor | None = None
         self.running: dict[Future[Outcome], Step] = {}
@@ -233,7 +225,7 @@ class _Workers:
 _job_data: Any = None  # of a process that does steps: what `_begin_job` was given
 
 
-def _begin_job(data: Data, parent: int, code: str | None) -> None:
+def _begin_job(data: ImageSet, parent: int, code: str | None) -> None:
     """Make a process ready: one thread, the allocator as the command line sets it, progress as a line a minute."""
     import torch
 

@@ -15,6 +15,7 @@ from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, to_ma
 from trainers.errors import MetaprobeError, UnreadableInput, flag_of
 from trainers.families import in_family
 from trainers.limits import MOST_TASKS, check_rate, check_whole
+from trainers.network_config import HeadInput, HeadStart
 
 __all__ = ["Numbers", "Options", "Switch", "numbers_of"]
 
@@ -76,6 +77,10 @@ class Options:
     schedule: Literal["constant", "cosine"] = "cosine"  # How the outer rate falls over the run.
     # Network and norms as that paper's code has them.
     like: Annotated[Like | None, _arg("{finn2017,arnold2021,antoniou2019}", "none")] = None
+    # What the head reads of the last feature map: all of it, or its mean over positions.
+    head_input: Annotated[HeadInput | None, _arg("{flatten,mean}", "as --like or the network has it")] = None
+    # How the head starts: Glorot, or N(0, 1).
+    head_start: Annotated[HeadStart | None, _arg("{glorot,normal}", "glorot, or as --like has it")] = None
     filters: Annotated[int | None, _arg("INT", "64 on grey images, 32 on RGB")] = None  # Channels of a convolution.
     image_size: Annotated[int | None, _arg("INT", "the set's own")] = None  # Resize images to this many pixels.
     colour: Annotated[Colour | None, _arg("{grey,rgb}", "as the images are")] = None  # Turn images grey, or into RGB.

@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
-from reports.claims import Claim, Part, Rule, Told, above, below, within
+from reports.claims import Claim, Part, Told, above, below, within
 from reports.evidence import Evidence
 from reports.papers.arnold2021 import paper
-from reports.papers.arnold2021.paper import MARGIN, NEAR, RULES, depths, measured, shallowest
+from reports.papers.arnold2021.paper import MARGIN, NEAR, RULED, RULES, depths, gain, measured, shallowest
 from reports.probing.questions import untaught
 from reports.quantities import ANY, Computed, Quantity, q
 
@@ -30,9 +30,9 @@ def _of_rates(evidence: Evidence) -> str:
     alike = any(one.what == "own rates" for one in evidence.made.differs)
     return "But for LinNet on pixels all learners have one pair of rates here; the paper tuned each." * alike
 
-def scalar(measure: str, learner: str = "deep", **columns: object) -> Quantity:
+def scalar(measure: str, learner: str = "deep", **asked: Any) -> Quantity:
     """Ask for a number of the models in one dimension."""
-    return q(measure, learner=learner, step=columns.pop("step", "last"), steps=ANY, **columns)  # pyright: ignore
+    return q(measure, learner=learner, steps=ANY, **asked)
 
 def logistic(layers: int, view: str, at: int | str = "last") -> Quantity:
     """Ask for the accuracy of a logistic regression behind so many linear layers, percent; `view`: how labels are."""
@@ -40,8 +40,7 @@ def logistic(layers: int, view: str, at: int | str = "last") -> Quantity:
 
 def _theory() -> Iterator[Claim]:
     nothing = "The study holds no models in closed form."
-    excess = {model: scalar("excess_error", model) for model in ("shallow", "deep")}
-    shallow, deep = excess["shallow"], excess["deep"]
+    shallow, deep = (scalar("excess_error", model) for model in ("shallow", "deep"))
     yield Claim("A1", "In one dimension the deep model learns to adapt in one step, the shallow one does not",
         "mean squared error on new tasks after one inner step, less that of the noise",
         "the shallow model stays where it is, the deep one falls at once (no number)", "Figure 1", "y = θx + noise",
@@ -49,7 +48,7 @@ def _theory() -> Iterator[Claim]:
         (Part("deep", deep, below(0.1)), Part("shallow − deep", shallow - deep, above(0.5))), nothing, ("descent",),
         digits=3, counted="trainings", remark=lambda _: "The shallow model moves, too, to the least that one step "
         "leaves it, (1 − α)² = 0.81: that no training can do better is algebra.", beside=tuple(
-            Told(f"{model} at the start", scalar("excess_error", model, at=0)) for model in excess))
+            Told(f"{model} at the start", scalar("excess_error", model, at=0)) for model in ("shallow", "deep")))
     exact, points = within(-_EXACT, _EXACT, "as printed", "not as printed"), (ORIGIN, *SOLUTIONS)
     yield Claim("A2", "The deep model's MAML loss is stationary at five points, four of them minima",
         "gradient and Hessian there", "(0, 0): −4αI; (±1/√α, 0): diag(8α, 6α³); (0, ±1/√α): diag(6α³, 8α)",
@@ -81,8 +80,8 @@ def _theory() -> Iterator[Claim]:
                      for view, told in (("drawn", "drawn"), ("sign", "by sign")) for n in (0, 2, 3)
                      for at, when in ((0, " before training"), ("last", "")) if (view, at) != ("drawn", "last")))
 
-def _taught(*learners: str) -> Any:
-    return lambda evidence: untaught(evidence, MARGIN, *learners, control=False)
+def _taught(*learner: Any) -> Any:
+    return lambda evidence: untaught(evidence, MARGIN, paper.key_of(*learner), control=False)
 
 def _linear(evidence: Evidence) -> Iterator[Claim]:
     plain, deep, chance = measured("maml", 0), measured("maml", 0, "linnet"), 100 / evidence.n_way
@@ -92,62 +91,54 @@ def _linear(evidence: Evidence) -> Iterator[Claim]:
         f"softmax regression is within {NEAR:g} points of chance, with LinNet it is farther above",
         (Part("softmax regression", plain, within(chance - NEAR, chance + NEAR, "near chance", "not near chance")),
          Part("with LinNet", deep, above(chance + NEAR))), missing, ("linear",), unit=" %",
-        beside=(Told("LinNet's gain", deep - plain, **_POINTS),))
+        beside=(Told("LinNet's gain", gain("maml", 0, "linnet"), **_POINTS),))
     fallen = measured("maml", 0, "linnet", view="collapsed")
     yield Claim("A6", "Collapsed to one layer before adaptation, the linear layers serve no more",
         "test accuracy of the same function, adapted as one layer", "back to near chance (a figure only)", "Figure B.3",
         _SETTING, "collapsed it is less accurate than LinNet, and not above plain softmax regression by more than "
         f"{NEAR:g} points", (Part("collapsed − LinNet", fallen - deep, below(0, "a loss", "no loss")),
                              Part("collapsed − plain", fallen - plain, below(NEAR))), missing, ("linear",), **_POINTS,
-        presupposes=_taught(paper.key_of("maml", 0, "linnet")))
+        presupposes=_taught("maml", 0, "linnet"))
+
+def _gained(algorithm: str, depth: int, how: str = "linnet") -> Part:
+    name, printed = RULES.get(how, f"CNN({depth})"), paper.printed_gain(algorithm, depth, how)
+    return Part(name, gain(algorithm, depth, how), _GAINS, printed=printed)
 
 def _deep(evidence: Evidence) -> Iterator[Claim]:
-    both = [one for one in depths(evidence, "linnet") if one < 6]
-    least = shallowest(evidence)
-    def gain(algorithm: str, depth: int) -> Quantity:
-        return measured(algorithm, depth, "linnet") - measured(algorithm, depth)
-    def printed(depth: int) -> tuple[float, ...]:
-        return tuple(one - other for other, one in zip(*paper.TABLE_1[depth], strict=True))
+    both, least = [one for one in depths(evidence, "linnet") if one < 6], shallowest(evidence)
     yield Claim("A7", "Linear layers help MAML in convolutional networks of up to four layers", "LinNet's gain",
         "CNN(2), (3), (4), (6): Omniglot 66.8 93.5 98.5 97.6 → 88.1 95.5 98.1 97.6; CIFAR-FS 62.2 68.9 70.9 71.3 → "
         "66.1 71.1 74.4 71.9; mini-ImageNet 52.6 54.0 64.1 64.6 → 60.5 60.2 64.9 64.1", "Table 1", _SETTING,
         "LinNet's gain is above 0 in each network of fewer than six convolutions (the paper's own is not in CNN(4) on "
         "Omniglot)",
-        tuple(Part(f"CNN({one})", gain("maml", one), _GAINS, printed=printed(one)) for one in both or (least,)),
+        tuple(_gained("maml", one) for one in both or (least,)),
         "The study holds no tests of convolutional networks with and without linear layers.", ("depth",), **_POINTS,
-        presupposes=_taught(paper.key_of("maml", least)))
+        presupposes=_taught("maml", least))
     yield Claim("A8", "Linear layers help ANIL too", "LinNet's gain in the shallowest network",
         "91.00 → 93.02, 66.10 → 67.55, 56.42 → 56.64", "Table 2", _SETTING, "LinNet's gain is above 0",
-        (Part(f"CNN({least})", gain("anil", least), _GAINS,
-              printed=tuple(b - a for a, b in zip(*paper.TABLE_2, strict=True)) if least == 2 else ()),),
-        "The study holds no tests of ANIL with and without linear layers.", ("accuracy",), **_POINTS,
-        presupposes=_taught(paper.key_of("anil", least)))
+        (_gained("anil", least),), "The study holds no tests of ANIL with and without linear layers.",
+        ("accuracy",), **_POINTS, presupposes=_taught("anil", least))
 
 def _rules(evidence: Evidence) -> Iterator[Claim]:
-    least = shallowest(evidence)
-    of_two = least == 2  # which the paper's figures are of
-    for name, algorithm, figures, where in (("A9", "maml", paper.TABLE_3, "Table 3"),
-                                            ("A10", "anil", paper.TABLE_B4, "Table B.4")):
-        parts = [Part(RULES[how], measured(algorithm, least, how) - measured(algorithm, least), _GAINS,
-                      printed=paper.gains(figures, how) if of_two else ()) for how in RULES if how in figures]
-        told = "; ".join(f"{RULES.get(how, algorithm.upper())} {', '.join(map(str, one))}"
-                         for how, one in figures.items())
-        best: Rule = above(0, "Meta-KFO ahead", "Meta-KFO behind")
+    least, best = shallowest(evidence), above(0, "Meta-KFO ahead", "Meta-KFO behind")
+    for name, algorithm, where in (("A9", "maml", "Table 3"), ("A10", "anil", "Table B.4")):
+        who, hows = algorithm.upper(), [how for how in RULED[algorithm] if how]
         ours = measured(algorithm, least, "meta_kfo")
-        parts += [Part(f"Meta-KFO − {RULES[how]}", ours - measured(algorithm, least, how), best)
-                  for how in RULES if how in figures and how != "meta_kfo"]
-        yield Claim(name, f"Learned update rules help {algorithm.upper()} in a shallow network, Meta-KFO most",
-            "gain over the plain rule, and of Meta-KFO over the others", told, where, _SETTING,
-            "every gain over plain steps is above 0, and Meta-KFO is ahead of each other rule (the paper's is not on "
-            "mini-ImageNet with MAML)",
-            tuple(parts), f"The study holds no tests of {algorithm.upper()} with learned update rules.", ("rules",),
-            **_POINTS, presupposes=_taught(paper.key_of(algorithm, least)))
-    at = depths(evidence, "meta_kfo")
-    gained = {one: measured("maml", one, "meta_kfo") - measured("maml", one) for one in at}
+        yield Claim(name, f"Learned update rules help {who} in a shallow network, Meta-KFO most",
+            "gain over the plain rule, and of Meta-KFO over the others",
+            "; ".join(f"{RULES.get(how, who)} {', '.join(map(str, one))}" for how, one in RULED[algorithm].items()),
+            where, _SETTING, "every gain over plain steps is above 0, and Meta-KFO is ahead of each other rule (the "
+            "paper's is not on mini-ImageNet with MAML)",
+            (*(_gained(algorithm, least, how) for how in hows),
+             *(Part(f"Meta-KFO − {RULES[how]}", ours - measured(algorithm, least, how), best)
+               for how in hows if how != "meta_kfo")),
+            f"The study holds no tests of {who} with learned update rules.", ("rules",), **_POINTS,
+            presupposes=_taught(algorithm, least))
+    gains = {one: gain("maml", one, "meta_kfo") for one in depths(evidence, "meta_kfo")}
     yield Claim("A11", "What Meta-KFO gains over MAML shrinks as the network gets deeper", "gain of Meta-KFO",
         "the gain falls with the number of layers (figures only)", "Figures 4 and B.4", _SETTING,
         "from each depth to the next it falls, the gains taken as independent",
-        tuple(Part(f"CNN({one}) − CNN({two})", gained[one] - gained[two], above(0, "falls", "rises"))
-              for one, two in pairwise(at)) or (Part("two depths", Computed(lambda _: None), _GAINS),),
+        tuple(Part(f"CNN({one}) − CNN({two})", gains[one] - gains[two], above(0, "falls", "rises"))
+              for one, two in pairwise(gains)) or (Part("two depths", Computed(lambda _: None), _GAINS),),
         "Meta-KFO was tested at fewer than two depths.", ("depth",), **_POINTS,
-        beside=tuple(Told(f"CNN({one})", gain) for one, gain in gained.items()))
+        beside=tuple(Told(f"CNN({one})", found) for one, found in gains.items()))

@@ -10,7 +10,7 @@ from analyses.theory.plans import Descent, LogisticTraining
 from reports.made import Differs
 from reports.papers.arnold2021.answer import answer
 from reports.papers.arnold2021.claims import claims
-from reports.papers.arnold2021.paper import RULES, TABLE_1, key_of, label_of
+from reports.papers.arnold2021.paper import COMPARED, DEPTHS, RULES, SOFTMAX, key_of, label_of
 from reports.papers.arnold2021.sections import sections
 from reports.study.options import Numbers, Options, Switch
 from reports.study.study import Learner, Measurement, Study
@@ -32,94 +32,81 @@ _WORKS = (Work("arnold2021when", "inproceedings", ("Arnold, Sébastien M. R.", "
           Work("roy2007effective", "inproceedings", ("Roy, Olivier", "Vetterli, Martin"),
                "The effective rank: A measure of effective dimensionality", "European Signal Processing Conference",
                2007))
-# Tables D.5–D.7: (inner, outer) rates by algorithm and what it has; of two convolutions, or of softmax regression
-_RATES: dict[str, dict[tuple[str, str], tuple[float, float]]] = {
+# Tables D.5–D.7: (inner, outer) rates by what a learner has; of two convolutions, or of softmax regression
+_RATES: dict[str, dict[str, dict[str, tuple[float, float]]]] = {
     "omniglot": {
-        ("maml", ""): (0.08, 0.003), ("maml", "linnet"): (0.05, 0.003), ("maml", "meta_sgd"): (0.5, 0.0005),
-        ("maml", "meta_curvature"): (0.5, 0.0005), ("maml", "meta_kfo"): (0.1, 0.001),
-        ("anil", ""): (0.5, 0.001), ("anil", "linnet"): (0.5, 0.003), ("anil", "meta_sgd"): (0.05, 0.001),
-        ("anil", "meta_curvature"): (0.05, 0.001), ("anil", "meta_kfo"): (0.1, 0.001),
-        ("softmax", ""): (1.0, 0.0005), ("softmax", "linnet"): (0.08, 0.0005)},
+        "maml": {"": (0.08, 0.003), "linnet": (0.05, 0.003), "meta_sgd": (0.5, 0.0005),
+                 "meta_curvature": (0.5, 0.0005), "meta_kfo": (0.1, 0.001)},
+        "anil": {"": (0.5, 0.001), "linnet": (0.5, 0.003), "meta_sgd": (0.05, 0.001),
+                 "meta_curvature": (0.05, 0.001), "meta_kfo": (0.1, 0.001)},
+        SOFTMAX: {"": (1.0, 0.0005), "linnet": (0.08, 0.0005)}},
     "cifar_fs": {
-        ("maml", ""): (0.07, 0.003), ("maml", "linnet"): (0.01, 0.003), ("maml", "meta_sgd"): (0.7, 0.001),
-        ("maml", "meta_curvature"): (0.7, 0.003), ("maml", "meta_kfo"): (0.1, 0.003),
-        ("anil", ""): (0.5, 0.002), ("anil", "linnet"): (0.5, 0.001), ("anil", "meta_sgd"): (0.1, 0.001),
-        ("anil", "meta_curvature"): (0.1, 0.001), ("anil", "meta_kfo"): (0.1, 0.001),
-        ("softmax", ""): (0.01, 0.0005), ("softmax", "linnet"): (0.02, 0.0001)}}
+        "maml": {"": (0.07, 0.003), "linnet": (0.01, 0.003), "meta_sgd": (0.7, 0.001),
+                 "meta_curvature": (0.7, 0.003), "meta_kfo": (0.1, 0.003)},
+        "anil": {"": (0.5, 0.002), "linnet": (0.5, 0.001), "meta_sgd": (0.1, 0.001),
+                 "meta_curvature": (0.1, 0.001), "meta_kfo": (0.1, 0.001)},
+        SOFTMAX: {"": (0.01, 0.0005), "linnet": (0.02, 0.0001)}}}
+_DEEP_RATES = 0.02, 0.001  # that four linear layers on pixels bear; at 0.1 they diverge on the embedded images
 
 @dataclass(frozen=True, kw_only=True)
 class Arnold2021Options(Options):
-    """What arnold2021 may be asked for."""
+    """What arnold2021 may be asked for; the comments are what --help says."""
 
-    capture_tasks: int
-    """Test tasks behind similarities and what rules make of gradients."""
-    depths: Numbers = (2, 3, 4, 6)
+    capture_tasks: int  # Test tasks behind similarities and what rules make of gradients.
+    depths: Numbers = DEPTHS
     """Numbers of convolutions of the networks that MAML trains; rules and ANIL are compared in the shallowest."""
-    linear: Switch = True
-    """Whether to train softmax regression on pixels, with and without linear layers."""
+    linear: Switch = True  # Whether to train softmax regression on pixels, with and without linear layers.
     rules: Switch = True
     """Whether to train with other learned update rules beside Meta-KFO, without which A9 and A10 stay open."""
-    anil: Switch = True
-    """Whether to train ANIL, too."""
+    anil: Switch = True  # Whether to train ANIL, too.
     own_rates: Switch = False
     """Whether each learner has the rates that the paper found for it (Omniglot and CIFAR-FS; others as its MAML)."""
-    replicates: int
-    """Resamples of tasks behind the interval of a similarity."""
-    permutations: int
-    """Permutations of images behind the null of a similarity."""
-    trainings: int
-    """Trainings of the models in one dimension, each from weights of its own."""
-    logistic_iterations: int
-    """Outer steps of logistic regressions."""
+    replicates: int  # Resamples of tasks behind the interval of a similarity.
+    permutations: int  # Permutations of images behind the null of a similarity.
+    trainings: int  # Trainings of the models in one dimension, each from weights of its own.
+    logistic_iterations: int  # Outer steps of logistic regressions.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if lacking := [depth for depth in self.depths if depth not in TABLE_1]:
-            known = ", ".join(map(str, TABLE_1))
+        if lacking := [depth for depth in self.depths if depth not in DEPTHS]:
+            known = ", ".join(map(str, DEPTHS))
             raise MetaprobeError(f"--depths: the study is of networks of {known} convolutions; got {lacking[0]}")
         if self.own_rates and self.data not in _RATES:
             raise MetaprobeError(f"--own-rates: the paper has rates for {' and '.join(_RATES)}; got --data {self.data}")
 
-_DEEP_RATE = 0.02  # that four linear layers on pixels bear; at 0.1 they diverge on the embedded images
-
 def _names(options: Arnold2021Options) -> Iterator[tuple[str, int, str]]:
     """Yield (algorithm, convolutions, what it has) of what is trained."""
-    others, first = ("meta_sgd", "meta_curvature", "t_nets"), min(options.depths)
+    first, others = min(options.depths), ("meta_sgd", "meta_curvature", "t_nets") if options.rules else ()
     for depth in sorted(options.depths):
-        hows = ("", "linnet", "meta_kfo", *(others if options.rules and depth == first else ()))
-        yield from (("maml", depth, how) for how in hows)
-    if options.anil:
-        yield from (("anil", first, how) for how in ("", "linnet", "meta_kfo", *(others[:2] if options.rules else ())))
-    if options.linear:
-        yield from (("maml", 0, how) for how in ("", "linnet"))
+        yield from (("maml", depth, how) for how in (*COMPARED, *others * (depth == first)))
+    yield from (("anil", first, how) for how in (*COMPARED, *others[:2]) if options.anil)
+    yield from (("maml", 0, how) for how in ("", "linnet") if options.linear)
 
-def _learners(options: Arnold2021Options) -> tuple[Learner, ...]:
-    known = _RATES.get(options.data, {}) if options.own_rates else {}
-    def settings(algorithm: str, depth: int, how: str) -> dict[str, Any]:
-        kind = algorithm if depth else "softmax"
-        rates = known.get((kind, how), known.get((kind, "")))
-        if not rates and not depth and how:
-            rates = min(options.inner_lr, _DEEP_RATE), 0.001
-        found: dict[str, Any] = {"blocks": depth}
-        found |= {"linnet": (32, 32) if depth else (256, 128, 64, 64)} if how == "linnet" else {}
-        found |= {"head_start": "glorot"}  # one for all, as the head is not the same behind linear layers
-        found |= {"update_rule": how} if how in RULES else {}
-        return found | ({"inner_lr": rates[0], "outer_lr": rates[1]} if rates else {})
-    return tuple(Learner(key_of(*name), label_of(key_of(*name)), name[0], settings=settings(*name),
-                         folder=key_of(*name)) for name in _names(options))
+def _learner(options: Arnold2021Options, algorithm: str, depth: int, how: str) -> Learner:
+    key, settings, rates = key_of(algorithm, depth, how), dict[str, Any](blocks=depth), ()
+    if how == "linnet":
+        settings["linnet"] = (32, 32) if depth else (256, 128, 64, 64)
+    settings["head_start"] = "glorot"  # one for all, as the head is not the same behind linear layers
+    if how in RULES:
+        settings["update_rule"] = how
+    if options.own_rates:
+        known = _RATES[options.data][algorithm if depth else SOFTMAX]
+        rates = known.get(how, known[""])
+    elif how and not depth:
+        rates = min(options.inner_lr, _DEEP_RATES[0]), _DEEP_RATES[1]
+    settings |= zip(("inner_lr", "outer_lr"), rates, strict=False)
+    return Learner(key, label_of(key), algorithm, settings=settings, folder=key)
 
 def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
-    names, some = list(_names(options)), options.capture_tasks
-    deep = tuple(key_of(*one) for one in names if one[0] == "maml" and one[1])
-    others = tuple(key_of(*one) for one in names if key_of(*one) not in deep)
-    ruled = tuple(key_of(*one) for one in names if one[2] in RULES)
-    looked = tuple(key_of("maml", min(options.depths), how) for how in ("", "linnet", "meta_kfo"))
+    names, some = {key_of(*name): name for name in _names(options)}, options.capture_tasks
+    deep = tuple(key for key, (algorithm, depth, _) in names.items() if algorithm == "maml" and depth)
+    looked = tuple(key_of("maml", min(options.depths), how) for how in COMPARED)
     drawn = {"replicates": options.replicates, "permutations": options.permutations}
     return (
-        Measurement("accuracy", others, amount=options.tasks),
+        Measurement("accuracy", tuple(key for key in names if key not in deep), amount=options.tasks),
         Measurement("reuse", deep, amount=options.tasks),
         Measurement("collapsed", (key_of("maml", 0, "linnet"),), amount=options.tasks),
-        Measurement("update_map", ruled, amount=some),
+        Measurement("update_map", tuple(key for key, (*_, how) in names.items() if how in RULES), amount=some),
         Measurement("capture", looked, amount=some),
         Measurement("similarity", looked, options={"measures": ("debiased_cka",), **drawn}),
         Measurement("scalar_theory", deep[:1], options={"how": Descent(runs=options.trainings)}),
@@ -149,9 +136,9 @@ ARNOLD2021 = Study(name="arnold2021", works=_WORKS, title="Does depth, or an ext
     "the spread between trainings. Gains on images are on the same tasks, paired. A1 to A3 are about models in closed "
     "form, whose numbers are exact or means over trainings; A4 is one training of each model.",
     presets={
-        "quick": replace(_FULL, iterations=80, seeds=1, tasks=60, capture_tasks=16, val_tasks=20, meta_batch=4,
-                         depths=(2, 4), chunk=4, replicates=40, permutations=40, trainings=40,
-                         logistic_iterations=120),
+        "quick": replace(_FULL, iterations=80, seeds=1, tasks=60, capture_tasks=16, val_tasks=20, meta_batch=4, chunk=4,
+                         depths=(2, 4), replicates=40, trainings=40, logistic_iterations=120),
         "full": _FULL,
         "paper": replace(_FULL, data="cifar_fs", own_rates=True)},
-    unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer)
+    learners=lambda options: tuple(_learner(options, *name) for name in _names(options)), measurements=_measurements,
+    unlike=_UNLIKE, claims=claims, sections=sections, answer=answer)

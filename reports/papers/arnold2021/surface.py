@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -19,7 +17,6 @@ _EDGE = 1.35  # of the plane, in units of 1/√α
 _POINTS = 121  # a side
 _LEVELS = np.logspace(-3, 2, 11)
 _PATH, _POINT = "#d55e00", "#0072b2"
-_Path = list[tuple[float, float]]
 
 def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
     """Draw the error that one inner step leaves on average, by the weights it starts from, and paths of trainings."""
@@ -41,14 +38,14 @@ def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
         for point in stationary_points(alpha):
             (mark,) = axes.plot(point.a, point.b, "x" if point.a == point.b else "*", color=_POINT, markersize=6)
             tell(mark, f"{point.name}: the Hessian of 2L is diag({point.printed[0]:g}, {point.printed[1]:g})")
-        how: dict[str, Any] = {"xlabel": "a", "ylabel": "b", "xlim": (-edge, edge), "ylim": (-edge, edge)}
-        axes.set(aspect="equal", **how)
+        axes.set(xlabel="a", ylabel="b", xlim=(-edge, edge), ylim=(-edge, edge))
+        axes.set_aspect("equal")
         axes.grid(visible=False)
     keys = (Key("training, from its circle", _PATH, "o", "-"), Key("minimum", _POINT, "*"),
             Key("maximum at the origin", _POINT, "x"))
     return [Sketch(f"The deep model ŷ = abx, α = {alpha:g}", paint, keys, lambda width: 0.85 * width)]
 
-def _path(evidence: Evidence, training: str) -> _Path:
+def _path(evidence: Evidence, training: str) -> list[tuple[float, float]]:
     found = []
     for at in evidence.distinct("iteration", "weight_a", "deep"):
         a, b = (q(f"weight_{name}", learner="deep", view=training, at=at, steps=ANY).read(evidence) for name in "ab")

@@ -48,7 +48,8 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     freezing = all_of(one.verdict for one in blocks[-1:])
     similarity = all_of(one.verdict for one in judged["R2"].parts if one.part.clear_of is not None)
     lead, over_chance = (gain.read(evidence) for gain in gains("maml", evidence).values())
-    learned = learned_by(lead, over_chance)
+    learned: Verdict = "not measured" if lead is None or over_chance is None else all_of(
+        above(COST).judge(gain) for gain in (lead, over_chance))
     untrained = {one.part.name: one.part.rule.judge(one.control) for one in blocks}
     found = {verdict: [one.part.name for one in blocks if one.verdict == verdict] for verdict in _COSTS}
     reused = [name for name in found["holds"] if name != full and untrained[name] == "does not hold"]
@@ -69,13 +70,6 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
                     ("What freezing costs, and what adaptation changes", "The table holds neither for MAML."))
     every = (*_numbers(evidence), *_tension(freezing, similarity, learned), f"{capital('; '.join(told))}.")
     return Answer(classify(freezing, similarity, learned, bool(reused)), every, _RULES, figure)
-
-def learned_by(lead: Reading, over_chance: Reading) -> Verdict:
-    """Return whether both gains are shown to be above the margin; "not measured" without an untrained network."""
-    verdicts = [above(COST).judge(gain) for gain in (lead, over_chance)]
-    if "not measured" in verdicts:
-        return "not measured"
-    return "holds" if set(verdicts) == {"holds"} else "does not hold" if "does not hold" in verdicts else "undecided"
 
 def _points(found: Reading) -> str:
     return with_interval(found, signed=True, unit=" points")

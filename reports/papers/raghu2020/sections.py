@@ -106,7 +106,7 @@ def _regimes(evidence: Evidence) -> Section:
               (*(Line(name, (Said(one), Said(other), Said(gap, signed=True)), (f"MAML head: {whose}",))
                  for name, one, other, gap, whose in zip(names, maml, nil, apart, own, strict=True)),
                *(Line(f"Paper: {NAMES[regime]}", figures(regime, gap), ("mIN 5-way 1-shot, below it 5-shot",))
-                 for regime, gap in zip(REGIMES, gaps, strict=True))), ("", "")),))
+                 for regime, gap in zip(REGIMES, gaps, strict=True)))),))
 
 def _pairs(evidence: Evidence) -> Section:
     layers, seeds = evidence.layers, sorted(paper.compared(evidence, MAML))
@@ -149,7 +149,7 @@ def _pairs(evidence: Evidence) -> Section:
               tuple(Line(paper.pair_name(pair), (*(Said(alike(m, pair, part), 2) for m in _MEASURES),
                                                  Cell(", ".join(number(v, 2) for v in two) or DASH, number=True)),
                          (f"mean over {'the body' if part == 'body' else 'its first three layers'}",))
-                    for (part, pair), two in zip(COMPARED, printed, strict=True)), ("", "")),
+                    for (part, pair), two in zip(COMPARED, printed, strict=True))),
          Figure("pairs-maps", "Before adaptation, mean over pairs of seeds; coarser maps are repeated to finer ones.",
                 tuple(Map(f"{told}, {paper.pair_name(pair)}", told, f"{NAMES[pair[0]]}, one seed",
                           f"{NAMES[pair[1]]}, another", {(a, b): alike(m, pair, a, b) for a in layers for b in layers})
@@ -159,8 +159,8 @@ def _pairs(evidence: Evidence) -> Section:
               ("Similarity", "Slope", "Intercept", "R² of the line", "R² about y = x"),
               tuple(Line(told, tuple(Said(best(m, kind, phase), 2)
                                      for kind in ("slope", "intercept", "r2", "r2_to_identity")), (words,))
-                    for m, told in _MEASURES.items() for phase, words in paper.PAIRINGS.items()), ("", ""),
-              ("R² about y = x is 1 − Σ(y−x)²/Σ(y−ȳ)²: below 0, y = x fits worse than a constant.",))))
+                    for m, told in _MEASURES.items() for phase, words in paper.PAIRINGS.items()), notes=(
+              "R² about y = x is 1 − Σ(y−x)²/Σ(y−ȳ)²: below 0, y = x fits worse than a constant.",))))
 
 def _timing(evidence: Evidence) -> Section:
     doing, learners = ("training", "inference"), ("fomaml", "anil")

@@ -21,26 +21,18 @@ from trainers.errors import MetaprobeError
 
 @dataclass(frozen=True, kw_only=True)
 class Raghu2020Options(Options):
-    """What raghu2020 may be asked for."""
+    """What raghu2020 may be asked for; the comments are what --help says."""
 
     least: ClassVar[Mapping[str, int]] = {**Options.least, "replicates": 39}  # an interval needs that many
     data: str = "glyphs"
-    capture_tasks: int
-    """Test tasks behind similarities and distances, and behind freezing in regimes other than MAML."""
-    more_iterations: int
-    """Outer steps of each new head on the body of another run."""
-    test_steps: int = 10
-    """Inner steps of the tests that verdicts rest on (the paper's: 10, after 5 in training)."""
-    head_steps: Numbers
-    """Numbers of inner steps at test, beside that one, that freezing is tested with."""
-    rounds: int
-    """How often each learner is timed, in turn with the others."""
-    replicates: int
-    """Resamples of tasks behind the interval of a similarity."""
-    permutations: int
-    """Permutations of images behind the null of a similarity."""
-    subsets: Switch = False
-    """Whether to freeze every set of MAML's layers, not only blocks from the first layer on."""
+    capture_tasks: int  # Test tasks behind similarities and distances, and behind freezing in regimes other than MAML.
+    more_iterations: int  # Outer steps of each new head on the body of another run.
+    test_steps: int = 10  # Inner steps of the tests that verdicts rest on (the paper's: 10, after 5 in training).
+    head_steps: Numbers  # Numbers of inner steps at test, beside that one, that freezing is tested with.
+    rounds: int  # How often each learner is timed, in turn with the others.
+    replicates: int  # Resamples of tasks behind the interval of a similarity.
+    permutations: int  # Permutations of images behind the null of a similarity.
+    subsets: Switch = False  # Whether to freeze every set of MAML's layers, not only blocks from the first layer on.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +96,8 @@ _FULL = Raghu2020Options(
     iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, more_iterations=30_000, head_steps=(5, 30),
     rounds=30, replicates=200, permutations=40)
 _PAPER = replace(  # Appendices A, B.1 and C.4; its 0.01 and 0.1 are of a loss summed over classes, n_way times the mean
-    _FULL, data="cifar_fs", like="finn2017", schedule="constant", n_query=15, inner_lr=0.05, meta_batch=4, chunk=2)
+    _FULL, data="cifar_fs", like="finn2017", schedule="constant", n_query=15, inner_lr=0.05, meta_batch=4, chunk=2,
+    head_input="flatten", head_start="glorot")  # as on mini-ImageNet, which the paper's figures are of
 _UNLIKE = (Differs("data", "mini-ImageNet of 84 × 84, or Omniglot", "see “Data”"),
            Differs("training tasks", "200,000 drawn once, in turn", "drawn anew for every outer step"),
            Differs("framework", "TensorFlow 1", "PyTorch"))
@@ -125,6 +118,7 @@ RAGHU2020 = Study(
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
                                   head_steps=(5, 30), rounds=6, replicates=40, permutations=40),
         "full": _FULL, "paper": _PAPER, "paper-5w5s": replace(_PAPER, n_shot=5), "paper-omniglot": replace(
-            _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64)},
+            _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64, head_input=None,
+            head_start=None)},
     unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer,
     derive=_reuse)

@@ -21,8 +21,6 @@ from reports.wording import capital, number, with_interval
 _OPEN = {"undecided": "is undecided", "not measured": "was not measured"}
 _GAINS = {"holds": "gains", "does not hold": "loses"}
 
-_UNTAUGHT = "Nothing is shown to have been learned that initialisations could improve"
-
 def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
     alone = of_one_domain(evidence)
@@ -31,7 +29,8 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     headline = capital(_outcome("an initialisation for each cluster", "helps", "does not help", helps))
     rules = f"Claim {decides} decides whether initialisations by cluster help"
     if "not applicable" in (helps, finds):
-        headline, rules = _UNTAUGHT, judged[decides].why
+        headline = "Nothing is shown to have been learned that initialisations could improve"
+        rules = judged[decides].why
     elif alone:
         headline, rules = f"{headline}, on one domain", f"{rules}: on data of one domain, transductive."
     else:

@@ -106,7 +106,7 @@ def _of_domains(evidence: Evidence) -> Iterator[Claim]:
                    printed=(4.31, 3.73) if (at, over) == ("", BASE) else ())
               for at in ("", *domains) for over, told in _SHORT.items()),
         "The study holds no accuracy of TSA-MAML and MAML on the same tasks.", ("accuracy-figure", "accuracy"),
-        beside=_levels(evidence), **_GAIN)
+        beside=_levels(BASE, plain, main), **_GAIN)
     yield Claim("Z2", "Adapted parameters show which domain a task is from, sample features do not",
         "adjusted Rand index of k-means clusters of tasks with their domains",
         "features mixed, adapted parameters in groups by domain", "Figure 1", "tasks in the plane, no number",
@@ -145,13 +145,10 @@ def _of_one(evidence: Evidence) -> Iterator[Claim]:
         yield Claim(name, title, f"test accuracy, each query normalised with {by}", paper, "Table 2",
             "CIFAR-FS, 5-way 1-, 5-shot, 10-way 1-, 5-shot; 600 tasks", _RULE, tuple(parts),
             f"The study holds no accuracy of TSA-MAML and MAML with each query normalised with {by}.",
-            beside=_levels(evidence, view) * asked, **_GAIN)
+            beside=_levels(BASE, plain_of(evidence), main, view=view) * asked, **_GAIN)
 
-def _levels(evidence: Evidence, view: str = "") -> tuple[Told, ...]:
-    return tuple(_level(key, view) for key in dict.fromkeys((BASE, plain_of(evidence), main_of(evidence))))
-
-def _level(key: str, view: str = "") -> Told:
-    return Told(label_of(key), accuracy(key, view=view), unit=" %", signed=False)
+def _levels(*keys: str, view: str = "") -> tuple[Told, ...]:
+    return tuple(Told(label_of(key), accuracy(key, view=view), unit=" %", signed=False) for key in dict.fromkeys(keys))
 
 def _of_learners(evidence: Evidence) -> Iterator[Claim]:
     main, plain = main_of(evidence), plain_of(evidence)
@@ -167,7 +164,7 @@ def _of_learners(evidence: Evidence) -> Iterator[Claim]:
         "72.68, 69.73, 54.18 against 72.84, 74.80, 56.86", "Section 5.1",
         "Aircraft, Birds, Fungi; seven layers, about 3× the parameters", "it is below 0 on all domains together",
         (Part("larger less TSA-MAML", gain(LARGE, main), _DOWN),), "The study holds no MAML with a larger network.",
-        ("accuracy-figure", "accuracy"), unit=" points", signed=True, remark=_size, beside=(_level(LARGE),))
+        ("accuracy-figure", "accuracy"), unit=" points", signed=True, remark=_size, beside=_levels(LARGE))
     yield Claim("Z9", "TSA-MAML's initialisation is nearer to the task's optimum",
         "mean squared distance from the (assigned) initialisation to the task's optimum, and its difference",
         "smaller for TSA-MAML", "Sections 3.2, 4.1", "argued", "it is smaller, for both estimates of the optimum",

@@ -29,7 +29,7 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
     main, sweep, alone = main_of(evidence), sorted(of.swept(evidence), key=m_of), clusters.of_one_domain(evidence)
     ms = listed([str(m_of(key)) for key in sweep]) or "none"
     looks = {key: look_of(key) for key in (BASE, of.plain_of(evidence), main)}
-    found = (
+    return (
         Section("accuracy-section", "Accuracy by domain", details=_accuracies(evidence, sweep), text=(
             "MAML, continued, is trained on from MAML as TSA-MAML is, for as many outer steps, of which each of m "
             "initialisations takes about 1/m (claims Z1 and Z8). The paper compares with MAML before it.",), glossary=(
@@ -39,13 +39,14 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
         Section("usage-section", "Which initialisation a task starts from", text=(
             "Nobody tells TSA-MAML which domain a task is from. Do tasks of one start from the same (claim Z4)?",),
             blocks=(clusters.usage(evidence, "usage-heatmap", {main: label_of(main)}),)),
-        clusters.agreement(evidence, main, "TSA-MAML", "claim Z2"), _symmetric(evidence),
-        Section("embedding-section", "Tasks in the plane", text=(
+        *[clusters.agreement(evidence, main, "TSA-MAML", "claim Z2")] * (not alone),
+        *[_symmetric(evidence)] * (main + of.SYMMETRIC in evidence.learners),
+        *[Section("embedding-section", "Tasks in the plane", text=(
             "Such pictures mislead: axes, distances between groups and their sizes mean little, and t-SNE and UMAP "
             "draw groups also where there are none (see the section above). Adapted by TSA-MAML, tasks lie in groups "
             "by their initialisation: that says something of domains only where a group has one colour.",),
             glossary=(("trustworthiness", "1 when all neighbours in the plane are true neighbours, else lower [6]"),),
-            blocks=(clusters.embedded(evidence, main, "TSA-MAML", _PLANES),)),
+            blocks=(clusters.embedded(evidence, main, "TSA-MAML", _PLANES),))] * (not alone),
         Section("steps-section", "More and more inner steps", text=(
             "After many, a learner may fit its few images too closely (claim Z3).",),
             blocks=(step_curves(evidence, looks, list(looks)[-2:],
@@ -53,9 +54,6 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
         Section("sweep-section", "How many initialisations", blocks=(_sweep(evidence, sweep),), text=(
             f"Trained with m = {ms}; all else on this page is about {label_of(main)} (claim Z7).",)),
         _bound(evidence))
-    out = ("agreement-section", "embedding-section") * alone
-    out += ("symmetric-section",) * (main + of.SYMMETRIC not in evidence.learners)
-    return tuple(one for one in found if one.name not in out)
 
 def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
     main = main_of(evidence)
@@ -77,7 +75,7 @@ def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pai
     gains = (Line(f"{label_of(key)} − {label_of(over)}",
                   tuple(Said(gain(key, over, at), signed=True) for at in places), ("paired, points",))
              for key, over in pairs)
-    return Grid(name, caption, ("Learner", "All domains", *places[1:]), (*levels, *gains), ("Accuracies", ""), notes)
+    return Grid(name, caption, ("Learner", "All domains", *places[1:]), (*levels, *gains), notes=notes)
 
 def _sweep(evidence: Evidence, sweep: list[str]) -> Figure:
     main, ms, axis = main_of(evidence), tuple(str(m_of(key)) for key in sweep), "Number m of initialisations"
@@ -101,7 +99,7 @@ def _symmetric(evidence: Evidence) -> Section:
         (clusters.usage(evidence, "symmetric-usage", both),
          _table(evidence, "symmetric-gains", "Test accuracy (%) of both kinds of clusters, and what is gained.", both,
                 pairs, {})),
-        (clusters.by_kind(evidence, "symmetric-clusters", both, "TSA-MAML"),))
+        (clusters.by_kind("symmetric-clusters", both, "TSA-MAML"),))
 
 def _bound(evidence: Evidence) -> Section:
     keys, curves, lines, notes = dict.fromkeys((of.plain_of(evidence), main_of(evidence))), [], [], []
@@ -128,4 +126,4 @@ def _bound(evidence: Evidence) -> Section:
              Curves("Terms of the bound (estimates, nats)", "Inner steps q", tuple(curves), log=True, ends=False)),
             ("Distance to the optimum", "The table holds no estimates of the bound's terms.")),),
         (Grid("bound", "What the bound is made of.", ("Quantity", *map(label_of, keys)), tuple(lines),
-              ("Terms of the bound", ""), tuple(notes)),))
+              notes=tuple(notes)),))
