@@ -28,7 +28,6 @@ from probe.cli.inputs import opened
 from probe.show import write_line
 from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
-from trainers.families import in_family
 from trainers.formats.text import visible
 from trainers.from_base import completed_from_base
 from trainers.otherwise import AS_TRAINED
@@ -60,13 +59,14 @@ def train(
         workers: Processes that share each meta-batch, a GPU each on --device cuda; on several machines, use torchrun.
     """
     from trainers.algorithms import algorithm_named
+    from trainers.conventions import completed
     from trainers.run import RunFolder
     from trainers.tasks.data import fitted, queries_of
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
     config = completed_from_base(config, told)
-    config = in_family(config, told)
+    config = completed(config, told)
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     data = load_data(config, None, data_root, download)  # before ranks begin: one fetches
