@@ -27,7 +27,7 @@ class Row:
     """One measured value and what it was measured on; a field that does not apply is None.
 
     Attributes:
-        checkpoint: id of the checkpoint, the first 12 digits of its fingerprint.
+        checkpoint: id of the checkpoint, the first 12 digits of its fingerprint; of an ensemble all, joined by +.
         algorithm: what trained it; "random" for a network never trained.
         learner: what a study calls it, where one algorithm trains several of its learners.
         seed: of the run.

@@ -24,8 +24,9 @@ _LEARNERS: dict[str, tuple[str, str]] = {
     "reptile": ("Reptile", "#000000"),
     "maml_head": ("MAML head", "#999933"),
     "tsa_maml": ("TSA-MAML", "#882255"),
+    "maml_pp": ("MAML++", "#332288"),
 }
-"""Label and colour, from Okabe and Ito's palette for colour-blind readers; the last two are from Tol's."""
+"""Label and colour, from Okabe and Ito's palette for colour-blind readers; the last three are from Tol's."""
 
 _MEASURES = {"mean_cca": "Mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear_cka": "CKA"}
 _MEASURES |= {"debiased_cka": "Debiased CKA", "rsa_pearson": "RSA", "rsa_spearman": "RSA by ranks"}

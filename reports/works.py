@@ -19,7 +19,10 @@ MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter"
 
 # By learner (those of a study's own paper stand in the study), data set (the embedded ones are our own), statistic.
 _METHODS: dict[str, tuple[Work, ...]] = {
-    "maml": (MAML,), "fomaml": (MAML,), "nil": (Work("vinyals2016matching", "inproceedings",
+    "maml": (MAML,), "fomaml": (MAML,),
+    "maml_pp": (Work("antoniou2019how", "inproceedings", ("Antoniou, Antreas", "Edwards, Harrison", "Storkey, Amos"),
+             "How to Train Your MAML", "International Conference on Learning Representations", 2019),),
+    "nil": (Work("vinyals2016matching", "inproceedings",
              ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
              "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
              {"volume": "29"}),),

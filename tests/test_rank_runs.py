@@ -16,9 +16,11 @@ from trainers.engine import read_engine
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 
 _GRADIENT = """
-import json, sys
+import dataclasses, json, sys
 import torch
 from tests import reference_maml as reference
+from tests import reference_mamlpp
+from tests.test_step_norms import case as all_parts, names_of
 from tests.test_meta_gradients import problem, worst
 from trainers.algorithms import ALGORITHMS
 from trainers.config import TrainConfig
@@ -43,6 +45,17 @@ for name in ("maml", "fomaml", "anil"):
                 part = executor.gradient(params, tasks[mine.start : mine.stop], Engine(2, gradient, ranks=ranks.size))
                 sums = dict(zip(params, ranks.sum(list(part.gradients.values()))))
                 found[f"{name} {norm} {gradient}"] = worst(sums, theirs)
+network, params, tasks, adaptation = all_parts(2, "maml", "lslr", n_tasks=5, activation="leaky-relu")
+adaptation = dataclasses.replace(adaptation, loss_weights=(0.4, 0.6))
+options = {"weights": (0.4, 0.6), "slope": 0.01}
+theirs = reference_mamlpp.meta_gradient(params, tasks, names_of(params), 0.2, 2, **options)[2]
+with Ranks.here() as ranks, TaskWorkers(network) as workers:
+    mine = ranks.slice_of(len(tasks))
+    for gradient in ("unrolled", "sweep"):
+        executor = Executor(ALGORITHMS["maml"], adaptation, True, workers)
+        part = executor.gradient(params, tasks[mine.start : mine.stop], Engine(2, gradient, ranks=ranks.size))
+        sums = dict(zip(part.gradients, ranks.sum(list(part.gradients.values()))))
+        found[f"maml_pp {gradient}"] = worst(sums, theirs)
 print(json.dumps(found))
 """
 
@@ -52,7 +65,7 @@ def test_three_ranks_give_the_reference_meta_gradient():
     for status, out, err in run_ranks(3, _GRADIENT):
         assert status == 0, err
         found = json.loads(out)
-        assert len(found) == 12
+        assert len(found) == 14
         assert max(found.values()) < 1e-10
 
 

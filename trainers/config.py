@@ -77,7 +77,7 @@ class TrainConfig:
     """One training run: two with equal configs and engines (see `trainers.engine`) end with the same bytes."""
 
     algorithm: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ALGORITHM")]
-    """maml, anil, nil, multiclass, tsa_maml …; `metaprobe list algorithms` tells more."""
+    """maml, maml_pp, anil, nil, multiclass, tsa_maml …; `metaprobe list algorithms` tells more."""
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
     """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…; sinusoid,
     tasks:FILE.npz"""

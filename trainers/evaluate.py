@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,9 +27,11 @@ from trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
 from trainers.tasks.data import Data, TaskSampler, check_data, input_shape, task_sampler
 from trainers.tasks.episodes import Tasks
 
-__all__ = ["Evaluation", "TestHead", "evaluate", "query_scores", "refuse_nil", "sampler_for", "scores_of"]
+__all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "query_scores", "refuse_nil", "sampler_for"]
+__all__ += ["score_tasks", "scores_of"]
 
 TestHead = Literal["own", "nil"]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -150,16 +152,42 @@ def evaluate(
     Raises:
         MetaprobeError: fewer than one task, a split that is too small, or the NIL head on tasks without classes.
     """
+
+    def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
+        return scores_of(adapted_logits(own, start, batch, adaptation, head, transductive, one_query), batch)
+
+    return score_tasks(network, scored, sampler, tasks, first, chunk, workers, advance)
+
+
+def score_tasks(
+    network: Network,
+    scored: Callable[[Network, Tasks], Float[np.ndarray, "2 task"]],
+    sampler: TaskSampler,
+    tasks: int,
+    first: int = 0,
+    chunk: int = 8,
+    workers: TaskWorkers[Network] | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score the tasks of a sampler in chunks, whatever it is that scores them.
+
+    Args:
+        network: copied for each worker.
+        scored: of a worker's own copy and a batch, each task's metric and loss (`scores_of`).
+        sampler: where the tasks come from.
+        tasks: how many.
+        first: where to begin.
+        chunk: tasks at once.
+        workers: of this network (default: as many as torch may use threads).
+        advance: called with the number of tasks just done.
+
+    Raises:
+        MetaprobeError: fewer than one task, or a split that is too small.
+    """
     if tasks < 1:
         raise MetaprobeError(f"a test needs at least one task; got {tasks}")
     end = first + tasks
     batches = (sampler.batch(range(start, min(start + chunk, end))) for start in range(first, end, chunk))
-
-    def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
-        params = starting_point(own, start, batch.support)
-        adapted = adapt_as(own, params, batch.support, adaptation).params
-        return query_scores(own, adapted, batch, head, transductive, one_query)
-
     scores = []
     with contextlib.ExitStack() as stack:
         chosen = workers
@@ -173,6 +201,24 @@ def evaluate(
     first_task = sampler.batch([first]).query.labels
     score, loss = np.concatenate(scores, axis=1)
     return Evaluation(score, loss, first_task.shape[1], kind_of(first_task))
+
+
+def adapted_logits(
+    network: TaskNetwork,
+    start: Start,
+    tasks: Tasks,
+    adaptation: Adaptation,
+    head: TestHead = "own",
+    transductive: bool = True,
+    one_query: bool = False,
+) -> Float[Tensor, "task sample way"]:
+    """Adapt to each task of a batch and return the logits of its queries; arguments and errors as `evaluate`.
+
+    Of the NIL head they are log-probabilities, of a regression the numbers that it asks for.
+    """
+    adapted = adapt_as(network, starting_point(network, start, tasks.support), tasks.support, adaptation).params
+    with torch.no_grad():
+        return _logits(network, adapted, tasks, head, transductive, one_query)
 
 
 def query_scores(

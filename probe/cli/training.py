@@ -10,7 +10,7 @@ import tyro
 
 from probe.cli.arguments import (
     GIVEN,
-    CheckpointPath,
+    CheckpointPaths,
     DataRoot,
     DataSet,
     Device,
@@ -18,6 +18,7 @@ from probe.cli.arguments import (
     Json,
     Network,
     OtherwiseAsked,
+    at_least_one,
     comma_separated,
     load_data,
     show_table,
@@ -28,7 +29,6 @@ from probe.cli.inputs import opened
 from probe.show import write_line
 from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
-from trainers.families import in_family
 from trainers.formats.text import visible
 from trainers.from_base import completed_from_base
 from trainers.otherwise import AS_TRAINED
@@ -60,13 +60,14 @@ def train(
         workers: Processes that share each meta-batch, a GPU each on --device cuda; on several machines, use torchrun.
     """
     from trainers.algorithms import algorithm_named
+    from trainers.conventions import completed
     from trainers.run import RunFolder
     from trainers.tasks.data import fitted, queries_of
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
     config = completed_from_base(config, told)
-    config = in_family(config, told)
+    config = completed(config, told)
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     data = load_data(config, None, data_root, download)  # before ranks begin: one fetches
@@ -119,9 +120,10 @@ def default_run_name(config: TrainConfig) -> str:
 
 
 def evaluate(
-    checkpoint: CheckpointPath,
+    checkpoints: CheckpointPaths,
     data: DataSet = None,
     tasks: int = 600,
+    ensemble: Flag = False,
     head: Literal["own", "nil"] = "own",
     freeze: Annotated[str, tyro.conf.arg(metavar="LAYERS", help_behavior_hint="(default: none)")] = "",
     inner_steps: Annotated[
@@ -145,9 +147,10 @@ def evaluate(
     """Adapt a checkpoint to test tasks and report its accuracy, or squared error, with a 95 % interval.
 
     Args:
-        checkpoint: what to test.
+        checkpoints: what to test.
         data: the data set.
         tasks: How many tasks.
+        ensemble: Test several checkpoints as one learner, by the mean of their logits.
         head: Its own adapted head, or none (nil): support labels weighted by cosine similarity of features.
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
@@ -157,26 +160,40 @@ def evaluate(
             imported network also the running statistics that it came with.
         split: Which classes.
         seed: Names the tasks.
-        network: What the checkpoint is of, where that is code of yours.
+        network: What the checkpoints are of, where that is code of yours.
         data_root: Folder of the data sets.
         device: cpu, cuda …
         json: Write JSON.
     """
     from analyses.freezing import TestPlan, accuracy_of
+    from analyses.testing.ensemble import ensemble_accuracy
     from trainers.progress import ProgressLine
     from trainers.tasks.data import queries_of
 
-    checkpoint, loaded = opened(checkpoint, network)
-    source = load_data(loaded.config, data, data_root, images=otherwise)
+    at_least_one(checkpoints, "CHECKPOINT")
+    if len(checkpoints) > 1 and not ensemble:
+        told = f"got {len(checkpoints)} checkpoints; test one at a time"
+        raise MetaprobeError(f"{told}, or with --ensemble all as one learner, by the mean of their logits")
+    paths, loaded = zip(*(opened(one, network) for one in checkpoints), strict=True)
+    source = load_data(loaded[0].config, data, data_root, images=otherwise)
     queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)
     plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, split=split, device=device, norm=norm, otherwise=otherwise)
     warn_of_few(tasks)
     with ProgressLine("evaluate", tasks, unit="tasks") as bar:
-        table = accuracy_of(
-            loaded, source, plan, frozen=comma_separated(freeze), inner_steps=inner_steps, head=head,
-            advance=lambda done: bar.advance(steps=done),
-        )  # fmt: skip
-    show_table(table, f"{checkpoint} on {source.name}", json)
+        frozen = comma_separated(freeze)
+
+        def advance(done: int) -> None:
+            bar.advance(steps=done)
+
+        if ensemble:
+            table = ensemble_accuracy(
+                loaded, source, plan, frozen=frozen, inner_steps=inner_steps, head=head, advance=advance
+            )
+        else:
+            table = accuracy_of(
+                loaded[0], source, plan, frozen=frozen, inner_steps=inner_steps, head=head, advance=advance
+            )
+    show_table(table, f"{' + '.join(map(str, paths))} on {source.name}", json)
     return 0
 
 

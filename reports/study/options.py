@@ -12,8 +12,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from trainers.command import option_words
 from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, to_mapping
+from trainers.conventions import completed
 from trainers.errors import MetaprobeError, UnreadableInput, flag_of
-from trainers.families import in_family
 from trainers.limits import MOST_TASKS, check_rate, check_whole
 from trainers.network_config import HeadInput, HeadStart
 
@@ -103,7 +103,7 @@ class Options:
         values = {**shared, "algorithm": algorithm, "seed": seed, **settings}
         values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
         values.setdefault("val_every", max(1, values["iterations"] // 20))
-        return in_family(TrainConfig(**values), settings.__contains__)
+        return completed(TrainConfig(**values), settings.__contains__)
 
     def of_runs(self, configs: Sequence[TrainConfig]) -> Self:
         """Return these options with what runs were trained with, as the first says that begins with no other."""

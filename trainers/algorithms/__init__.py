@@ -5,6 +5,7 @@ from trainers.algorithms.base import Algorithm, MetaGradient, episodes, meta_gra
 from trainers.algorithms.fomaml import FOMAML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
+from trainers.algorithms.maml_pp import MAML_PP
 from trainers.algorithms.multiclass import MULTICLASS
 from trainers.algorithms.multitask import MULTITASK
 from trainers.algorithms.nil import NIL
@@ -18,7 +19,7 @@ from trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
 
-_ALL = (MAML, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
@@ -60,6 +61,6 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
         raise MetaprobeError(f"{told}; leave it out")
     if config.compile and config.multi_step_loss:
         told = "--compile makes one program, and under --multi-step-loss each iteration would need one"
-        raise MetaprobeError(f"{told}; leave one of them out")
+        raise MetaprobeError(f"{told}; leave --compile out, or say --multi-step-loss 0")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,6 +83,11 @@ def _nothing(config: TrainConfig, data: Data, network: TaskNetwork) -> dict[str,
     return {}
 
 
+def _usual(config: TrainConfig) -> dict[str, Any]:
+    """Return no defaults: most algorithms have those of `TrainConfig`."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """A way to train a learner.
@@ -105,6 +110,8 @@ class Algorithm:
             an initialisation of its own.
         options: fields of `TrainConfig` that this algorithm alone takes.
         regression: whether its tasks may ask for numbers instead of classes.
+        defaults: from the run's config, values of options that stand where nothing else is told
+            (`trainers.conventions`).
     """
 
     name: str
@@ -121,3 +128,4 @@ class Algorithm:
     cluster: Callable[[Search, Callable[[int], None]], Clusters] | None = None
     options: frozenset[str] = frozenset()
     regression: bool = False
+    defaults: Callable[[TrainConfig], Mapping[str, Any]] = _usual
