@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from analyses.testing import step_timing, timing
+from analyses.testing import timing
 from analyses.testing.step_timing import time_by_steps
 from tests.test_training import tiny
 from trainers.errors import MetaprobeError
@@ -25,7 +25,7 @@ def seen(monkeypatch):
         found.append((adaptation.rule, adaptation.steps, adaptation.first_order, bool(adaptation.loss_weights)))
         return adaptation.steps * (0.5 if adaptation.rule == "lslr" else 1.0)
 
-    monkeypatch.setattr(step_timing, "seconds_of", timed)
+    monkeypatch.setattr(timing, "seconds_of", timed)
     return found
 
 

@@ -43,9 +43,9 @@ def learner_of(algorithm, view, config=CONFIG):
 def test_training_is_the_meta_gradient_of_a_run(name, tmp_path, monkeypatch):
     seen, gradient = [], Executor.gradient
 
-    def spy(self, params, tasks, engine):
+    def spy(self, params, tasks, engine, stage):
         weights = {name: value.detach().clone() for name, value in params.items()}
-        seen.append((weights, tasks, engine, gradient(self, params, tasks, engine)))
+        seen.append((weights, tasks, engine, gradient(self, params, tasks, engine, stage)))
         return seen[-1][-1]
 
     with monkeypatch.context() as patch:
@@ -126,7 +126,7 @@ class Clock:
 
 def test_rounds_are_in_turn_on_the_same_tasks_and_the_first_is_dropped(monkeypatch):
     clock, done = Clock(), []
-    monkeypatch.setattr(timing, "_seconds", clock)
+    monkeypatch.setattr(timing, "seconds_of", clock)
     table = time_learners(CONFIG, IMAGESET, rounds=2, advance=done.append)
     assert done == [1] * 4
     expected = []
@@ -157,7 +157,7 @@ def test_rounds_are_in_turn_on_the_same_tasks_and_the_first_is_dropped(monkeypat
 def test_of_six_rounds_there_is_an_interval_and_one_condition_may_be_asked_for(monkeypatch):
     clock = Clock()
     clock.runs = False
-    monkeypatch.setattr(timing, "_seconds", clock)
+    monkeypatch.setattr(timing, "seconds_of", clock)
     table = time_learners(CONFIG, IMAGESET, rounds=6, views=("paper",))
     assert {found.view for found in table.rows} == {"paper"}
     for found in table.rows:

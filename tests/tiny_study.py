@@ -99,7 +99,8 @@ TINY = {
     "--n-shot 1 --n-query 2 --inner-steps 1 --meta-batch 2 --filters 4 --depths 2 --rules False --anil False "
     "--replicates 39 --permutations 2 --trainings 3 --logistic-iterations 1",
     "antoniou2019": "--data class_folder:pictures --iterations 2 --tasks 4 --capture-tasks 3 --val-tasks 2 --n-way 3 "
-    "--n-query 2 --inner-steps 2 --meta-batch 2 --filters 4 --steps 1 --replicates 39 --permutations 2 --rounds 1",
+    "--n-query 2 --inner-steps 2 --meta-batch 2 --filters 4 --image-size 16 --steps 1 --replicates 39 --permutations 2 "
+    "--rounds 1",
     "zhou2021": "--data mixture:pictures,photos --iterations 2 --tasks 3 --capture-tasks 16 --val-tasks 2 --n-way 2 "
     "--n-shot 1 --n-query 2 --inner-steps 1 --meta-batch 2 --filters 4 --more-iterations 2 --group-tasks 4 "
     "--cluster-tasks 12 --sweep 2,1 --data-root .",
@@ -126,7 +127,7 @@ def working_in(base):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setenv("METAPROBE_CACHE", str(base / "cache"))
-        patch.setattr("analyses.testing.timing._seconds", lambda run, device: (run(), 0.25)[1])
+        patch.setattr("analyses.testing.timing.seconds_of", lambda run, device: (run(), 0.25)[1])
         patch.setitem(STUDIES, "third", THIRD)
         yield patch
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from analyses.table import Row, Table
-from analyses.testing.timing import Timed, drawn, seconds_of, timing_row
+from analyses.testing import timing
+from analyses.testing.timing import Timed, drawn, timing_row
 from trainers.beginning import network_config_for
 from trainers.config import TrainConfig
 from trainers.device import device_named, exact_float32
@@ -81,7 +82,7 @@ def _timed(
         for number in range(rounds + 1):
             tasks, order = draw(number), list(learners) if number % 2 else list(reversed(learners))
             for name in order:
-                taken = seconds_of(functools.partial(learners[name].training, "ordinary", tasks), device)
+                taken = timing.seconds_of(functools.partial(learners[name].training, "ordinary", tasks), device)
                 found[name] += [taken] * (number > 0)  # the first warms up
             if advance and number:
                 advance(1)
