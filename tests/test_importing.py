@@ -248,14 +248,6 @@ def test_what_is_no_network_is_told(mynet, tmp_path):
         import_weights(tmp_path / "w", wanted(network="torchvision:resnet18", args={"weights": "DEFAULT"}))
 
 
-def test_maml_plus_plus_is_known_and_refused(tmp_path):
-    weights = {f"classifier.layer_dict.conv{i}.conv.weight": torch.ones(4, 4, 3, 3) for i in range(4)}
-    weights["inner_loop_optimizer.names_learning_rates_dict.layer_dict-conv0-conv-weight"] = torch.ones(6)
-    torch.save({"network": weights}, tmp_path / "w")
-    with pytest.raises(MetaprobeError, match=r"weights of MAML\+\+.*single steps.*leaky ReLU"):
-        import_weights(tmp_path / "w", wanted())
-
-
 def test_a_checkpoint_is_no_weights(tmp_path):
     torch.save(L2LOmniglot().state_dict(), tmp_path / "w")
     save_checkpoint(tmp_path / "c.safetensors", import_weights(tmp_path / "w", wanted()).checkpoint)

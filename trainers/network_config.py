@@ -103,7 +103,9 @@ class NetworkConfig:
     def told(self) -> str:
         """The network in a few words."""
         blocks = "" if self.blocks == 4 else f", {self.blocks} blocks"
-        body = f"{self.name}{blocks}, {self.filters} filters, {self.downsample}" if self.blocks else "linear model"
+        leaky = ", leaky ReLU" * (self.activation == "leaky-relu")
+        convolutions = f"{self.name}{blocks}, {self.filters} filters, {self.downsample}{leaky}"
+        body = convolutions if self.blocks else "linear model"
         return f"{body}, linear layers of {', '.join(map(str, self.linnet))}" if self.linnet else body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from probe.importing.step_parts import StepParts, without_steps
 from trainers.errors import MetaprobeError
 
 __all__ = ["Recognised", "recognised"]
@@ -24,12 +26,14 @@ class Recognised:
         tensors: by our names.
         options: fields of `NetworkConfig` that it decides.
         left: names of the file that our network has no place for, with what they are.
+        parts: of single inner steps; None of learners that have none.
     """
 
     told: str
     tensors: dict[str, Tensor]
     options: dict[str, Any]
     left: tuple[str, ...] = ()
+    parts: StepParts | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class _Style:
         head: what it calls the head's weight and bias.
         pools: whether its blocks end in max-pools; None: as the head's size says.
         copies: a pattern of names that are other names of the same tensors.
-        lacks: why our conv4 is not it, "" where it is.
+        by_step: whether it keeps rates and norms of single inner steps (`probe.importing.step_parts`).
     """
 
     told: str
@@ -53,16 +57,14 @@ class _Style:
     head: tuple[str, str]
     parts: Mapping[str, str] = field(default_factory=lambda: dict(_TORCH))
     copies: str = ""
-    lacks: str = ""
+    by_step: bool = False
 
 
 _TORCH = {"conv.weight": "conv.weight", "conv.bias": "", "norm.weight": "norm.weight", "norm.bias": "norm.bias"}
 _L2L = {"conv.weight": "conv.weight", "conv.bias": "", "normalize.weight": "norm.weight", "normalize.bias": "norm.bias"}
+_PLUS = {"conv.weight": "conv.weight", "conv.bias": "", "norm_layer.weight": "norm.weight"}
+_PLUS |= {"norm_layer.bias": "norm.bias"}
 _IN_TURN = {"0.weight": "conv.weight", "0.bias": "", "1.weight": "norm.weight", "1.bias": "norm.bias"}
-_STEPS = (
-    "its norms and rates are of single steps, its activation is a leaky ReLU; imports have no such parts (what is "
-    "trained here may), so nothing is imported rather than something else"
-)
 _STYLES = (
     _Style("metaprobe conv4", r"conv(?P<block>\d+)\.(?P<part>conv|norm)\.(?P<what>weight|bias)", 1,
            ("head.weight", "head.bias"), _TORCH),
@@ -78,8 +80,8 @@ _STYLES = (
            r"emb_func\.layer(?P<block>\d+)\.(?P<part>0|1)\.(?P<what>weight|bias)", 1,
            ("classifier.layers.0.weight", "classifier.layers.0.bias"), _IN_TURN),
     _Style("MAML++ (HowToTrainYourMAMLPytorch)",
-           r"(?:classifier\.)?layer_dict\.conv(?P<block>\d+)\.(?P<part>conv|norm_layer)\.(?P<what>weight|bias)", 0,
-           ("layer_dict.linear.weights", "layer_dict.linear.bias"), lacks=_STEPS),
+           r"layer_dict\.conv(?P<block>\d+)\.(?P<part>conv|norm_layer)\.(?P<what>weight|bias)", 0,
+           ("layer_dict.linear.weights", "layer_dict.linear.bias"), _PLUS, by_step=True),
 )  # fmt: skip
 
 
@@ -95,11 +97,12 @@ def recognised(given: Mapping[str, Tensor], channels: int, image_size: int) -> R
         MetaprobeError: they are known, and our conv4 does not express them, or not with such images.
     """
     for style in _STYLES:
-        blocks = {name: found for name in given if (found := re.fullmatch(style.block, name))}
+        own, parts = without_steps(given) if style.by_step else (given, None)
+        blocks = {name: found for name in own if (found := re.fullmatch(style.block, name))}
         if blocks:
-            if style.lacks:
-                raise MetaprobeError(f"these are weights of {style.told}: {style.lacks}")
-            return _as_ours(style, given, blocks, channels, image_size)
+            found = _as_ours(style, own, blocks, channels, image_size)
+            leaky = {"activation": "leaky-relu"} if style.by_step else {}
+            return dataclasses.replace(found, options=found.options | leaky, parts=parts)
     return None
 
 
@@ -160,7 +163,7 @@ def _options(told: str, filters: int, count: int, features: int, size: int, chan
     fitting = [kind for kind, wanted in readings.items() if wanted == features]
     if "Omniglot" in told and ("stride", "mean") in fitting:
         fitting = [("stride", "mean")]
-    if ("CNN4" in told or "LibFewShot" in told) and fitting[:1] == [("stride", "mean")]:
+    if ("CNN4" in told or "LibFewShot" in told or "MAML++" in told) and fitting[:1] == [("stride", "mean")]:
         fitting = fitting[1:]
     if not fitting:
         sides = [math.isqrt(features // filters)] if features % filters == 0 else []
