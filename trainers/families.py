@@ -93,7 +93,7 @@ FAMILIES: dict[Like, Family] = {
         "AntreasAntoniou/HowToTrainYourMAMLPytorch",
         False,
         _antoniou2019,
-        ("weight decay, of which its configs speak and which it does not read",),
+        ("images of mini-ImageNet less ImageNet's mean, over its deviation",),
         "leaky-relu",
     ),
 }

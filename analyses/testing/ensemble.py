@@ -12,7 +12,7 @@ from torch import nn
 
 from analyses.table import Row, Table
 from analyses.testing.accuracy import narrowed, score_rows
-from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of
+from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_steps
 from trainers.as_tested import as_tested
 from trainers.checkpoint import Checkpoint
 from trainers.errors import MetaprobeError
@@ -73,7 +73,7 @@ def ensemble_accuracy(
 
     networks = nn.ModuleList(learner.network for learner in learners)
     result = score_tasks(networks, scored, samplers[0], plan.tasks, chunk=plan.chunk, advance=advance)
-    return Table.of(score_rows(_identity(learners), tuple(frozen), max(steps), head, result, plan.task_rows))
+    return Table.of(score_rows(_identity(learners, steps), tuple(frozen), max(steps), head, result, plan.task_rows))
 
 
 def _check(checkpoints: Sequence[Checkpoint], plan: TestPlan) -> None:
@@ -93,9 +93,9 @@ def _check(checkpoints: Sequence[Checkpoint], plan: TestPlan) -> None:
             raise MetaprobeError(f"an ensemble is tested on tasks of one kind; {name} differs: {told}")
 
 
-def _identity(learners: Sequence[Learner]) -> Row:
+def _identity(learners: Sequence[Learner], steps: Sequence[int]) -> Row:
     """Return a row that says which checkpoints it is of, and what they have in common."""
-    rows = [learner.identity for learner in learners]
+    rows = [told_of_steps(learner, count) for learner, count in zip(learners, steps, strict=True)]
 
     def common(name: str) -> object:
         values = {getattr(row, name) for row in rows}

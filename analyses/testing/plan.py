@@ -16,8 +16,9 @@ from trainers.limits import MOST_TASKS, check_whole
 from trainers.networks import TaskNetwork
 from trainers.otherwise import AS_TRAINED, Otherwise
 from trainers.tasks.data import Data, TaskSampler
+from trainers.update_rules import STEP_RATES
 
-__all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "sampler_of"]
+__all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "sampler_of", "told_of_steps"]
 
 _HOW: dict[TestNorm, str] = {
     "transductive": "with their own statistics, other than in training",
@@ -138,6 +139,20 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
         norm in ("transductive", "running"),
         norm == "one-query",
     )
+
+
+def told_of_steps(learner: Learner, steps: int) -> Row:
+    """Return a learner's identity, whose `reason` tells of steps for which it has learned no rate or norm of their own.
+
+    Args:
+        learner: whose adaptation is as trained.
+        steps: of the test.
+    """
+    how, identity = learner.adaptation, learner.identity
+    if steps <= how.steps or not (how.step_norms or how.rule in [rule.name for rule in STEP_RATES]):
+        return identity
+    told = f"steps beyond the {how.steps} of training take what was learned for the last"
+    return dataclasses.replace(identity, reason="; ".join(filter(None, (identity.reason, told))))
 
 
 def adapting_all(learner: Learner) -> Learner:
