@@ -36,7 +36,7 @@ def test_checkpoints_are_those_that_the_page_was_made_of(folder):
 @pytest.mark.skipif(not Path(DATA, "cifar100").is_dir() or not DATA, reason="METAPROBE_DATA has no cifar100")
 def test_a_cell_of_the_page_is_measured_again_from_its_checkpoint():
     folder = GALLERY / "raghu2020-cifar-fs"
-    path = folder / "checkpoints" / "maml-seed0" / "last.safetensors"
+    path = folder / "checkpoints" / "maml" / "last.safetensors"
     images = load_imageset("cifar_fs", data_root=Path(DATA))
     again = {(row.layer, row.measure): row for row in weight_distance(path, images, TestPlan(100), 10).rows}
     rows = Table.read_csv(folder / "tables" / "distances.csv").rows

@@ -22,7 +22,7 @@ from tests.golden import rows_behind, text_of
 GOLDEN = Path(__file__).parent / "golden"
 PAGES = {
     "raghu2020-omniglot": lambda: published("raghu2020-omniglot"),
-    "raghu2020-cifar-fs": lambda: published("raghu2020-cifar-fs"),
+    "raghu2020-cifar-fs-mean-head": lambda: published("raghu2020-cifar-fs-mean-head"),
     "raghu2020-made-up": lambda: Evidence(Table.of(raghu_rows.full_rows((0, 1, 2))), raghu_rows.MADE),
     "zhou2021-three-domains": lambda: published("tsa-maml-three-domains"),
     "zhou2021-made-up": lambda: Evidence(Table.of(zhou_rows.study_rows((0, 1))), zhou_rows.MADE),
