@@ -159,8 +159,21 @@ def test_a_base_brings_images_way_and_network(base: Path, path: Path, tmp_path: 
     taken = completed_from_base(config, told=lambda name: False)
     assert (taken.image_size, taken.colour, taken.n_way, taken.filters) == (8, "grey", 3, 4)
     assert completed_from_base(taken, told=lambda name: False) == taken
+
     told = dataclasses.replace(config, image_size=16, colour="rgb", filters=7)
     kept = completed_from_base(told, told=lambda name: True)
     assert (kept.image_size, kept.colour, kept.n_way, kept.filters) == (16, "rgb", 5, 7)
     same = completed_from_base(dataclasses.replace(config, data="toy"), told=lambda name: False)
     assert (same.image_size, same.colour) == (None, None)  # as the base's run had them
+
+
+def test_a_run_is_a_base_too_by_its_last_checkpoint(
+    base: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, folder = f"class_folder:{base / 'pictures'}", path.parent.parent
+    words = ["--n-query", 3, "--iterations", 1, "--meta-batch", 2, "--inner-steps", 1, "--val-tasks", 2, "--chunk", 2]
+    assert run("train", "maml_head", "--data", data, "--base", folder, *words, "--out", tmp_path / "run") == 0
+    assert "is a run; its last checkpoint is taken, checkpoints/last.safetensors" in capsys.readouterr().err
+    found = load_checkpoint(tmp_path / "run/checkpoints/last.safetensors")
+    assert found.provenance["base"] == load_checkpoint(folder / "checkpoints/last.safetensors").fingerprint
+    assert run("train", "maml_head", "--data", data, "--base", tmp_path / "none", *words, "--out", tmp_path / "r") == 3

@@ -15,7 +15,7 @@ from trainers.user_code import USER_CODE, is_code
 if TYPE_CHECKING:
     from trainers.checkpoint import Checkpoint
 
-__all__ = ["as_store", "as_stores", "is_store", "opened"]
+__all__ = ["as_checkpoint", "as_store", "as_stores", "is_store", "opened"]
 
 
 def opened(path: Path, network: str | None = None) -> tuple[Path, Checkpoint]:
@@ -29,19 +29,9 @@ def opened(path: Path, network: str | None = None) -> tuple[Path, Checkpoint]:
         UnreadableInput: it is neither, or damaged.
         MetaprobeError: the checkpoint is of another network than `network`.
     """
-    from probe.inspection.folders import checkpoint_in
     from trainers.checkpoint import load_checkpoint
 
-    if path.is_dir():
-        last = checkpoint_in(path)
-        if last is None:
-            raise UnreadableInput(
-                f"{path}: expected a checkpoint or a run, got a folder without checkpoints/last.safetensors"
-            )
-        _tell(f"{path} is a run; its last checkpoint is taken, {last.relative_to(path)}")
-        path = last
-    elif is_store(path):
-        raise UnreadableInput(f"{path}: expected a checkpoint, got an activation store; name what it was captured from")
+    path = as_checkpoint(path)
     checkpoint = load_checkpoint(path)
     own = checkpoint.network_config.name
     if network is not None and network != own and not (is_code(network) and is_code(own)):
@@ -50,6 +40,27 @@ def opened(path: Path, network: str | None = None) -> tuple[Path, Checkpoint]:
         )
     USER_CODE.set(network if network is not None and is_code(network) else None)
     return path, checkpoint
+
+
+def as_checkpoint(path: Path) -> Path:
+    """Return the file of the checkpoint that is meant: itself, or a run's last one, which is told.
+
+    Raises:
+        UnreadableInput: it is neither.
+    """
+    from probe.inspection.folders import checkpoint_in
+
+    if path.is_dir():
+        last = checkpoint_in(path)
+        if last is None:
+            raise UnreadableInput(
+                f"{path}: expected a checkpoint or a run, got a folder without checkpoints/last.safetensors"
+            )
+        _tell(f"{path} is a run; its last checkpoint is taken, {last.relative_to(path)}")
+        return last
+    if is_store(path):
+        raise UnreadableInput(f"{path}: expected a checkpoint, got an activation store; name what it was captured from")
+    return path
 
 
 def as_stores(paths: Sequence[Path]) -> tuple[Path, ...]:

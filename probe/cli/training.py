@@ -25,7 +25,7 @@ from probe.cli.arguments import (
     told,
     warn_of_few,
 )
-from probe.cli.inputs import opened
+from probe.cli.inputs import as_checkpoint, opened
 from probe.show import write_line
 from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
@@ -66,6 +66,8 @@ def train(
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
+    if config.base is not None:
+        config = replace(config, base=str(as_checkpoint(Path(config.base))))
     config = completed_from_base(config, told)
     config = completed(config, told)
     if workers > config.meta_batch:
