@@ -127,6 +127,7 @@ class Map:
     across: str  # what the columns are
     values: Mapping[tuple[str, str], Quantity | float | None]  # by (row, column), in their order; None: undefined
     under: Mapping[tuple[str, str], Quantity | float | None] | None = None  # second lines of the cells, by the same
+    most: float = 1.0  # the value of the darkest colour; the lightest is 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 
 from reports.blocks.axes import contrast, slant, width_of
@@ -40,16 +40,16 @@ def map_sketch(panel: Map, evidence: Evidence | None) -> Sketch | None:
     def paint(axes: Axes) -> None:
         size = min(7.5, 34 * 0.75 * width_of(axes) / len(across))
         for (row, column), one in told.items():
-            _cell(axes, across.index(column), down.index(row), one, under.get((row, column)), size)
+            _cell(axes, across.index(column), down.index(row), one, under.get((row, column)), size, panel.most)
         axes.set_xticks(range(len(across)), across)
         slant(axes, across, 0.62)
         axes.set_yticks(range(len(down)), [textwrap.fill(name, 16) for name in down])
         axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(len(down) - 0.5, -0.5), xlabel=panel.across, ylabel=panel.down)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        colours = ScalarMappable(cmap=_COLOURS)  # from 0 to 1
+        colours = ScalarMappable(Normalize(0.0, panel.most), _COLOURS)
         bar = axes.figure.colorbar(colours, ax=axes, location="bottom", fraction=0.06, pad=0.03, aspect=30)
-        bar.set_ticks([0.0, 0.25, 0.5, 0.75, 1.0])
+        bar.set_ticks([share * panel.most for share in (0.0, 0.25, 0.5, 0.75, 1.0)])
         bar.set_label(panel.measure)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         bar.solids.set_edgecolor("face")  # pyright: ignore[reportOptionalMemberAccess]
@@ -57,10 +57,10 @@ def map_sketch(panel: Map, evidence: Evidence | None) -> Sketch | None:
     return Sketch(panel.title, paint, height=lambda width: 1.35 + (0.42 if under else 0.34) * max(2, len(down)))
 
 
-def _cell(axes: Axes, x: int, y: int, one: Told, under: Told | None, size: float) -> None:
+def _cell(axes: Axes, x: int, y: int, one: Told, under: Told | None, size: float, most: float) -> None:
     colour, text, words = (1.0, 1.0, 1.0), DASH if one.reading is None else "undef.", one.words
     if one.estimate is not None:
-        colour, text = _COLOURS(float(np.clip(one.estimate.value, 0.0, 1.0)))[:3], number(one.estimate.value, 2)
+        colour, text = _COLOURS(float(np.clip(one.estimate.value / most, 0.0, 1.0)))[:3], number(one.estimate.value, 2)
     if under is not None:
         words = "; ".join(filter(None, (one.text, under.text, one.origin)))
         if under.estimate is not None:

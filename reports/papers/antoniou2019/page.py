@@ -66,7 +66,7 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
             ("MAML++ is MAML with five changes; each was trained by itself and all together (claims M2, M3).",),
             (("MSL", "multi-step loss: queries after every inner step count at first, the last ever more"),
              ("LSLR", "a learned rate for each tensor and step"),
-             ("BNWB, BNRS", "scale, shift and running statistics of the norms for each step"),
+             ("BNWB", "scale and shift of the norms for each step"),
              ("CA, DA", "the outer rate falls as a cosine; derivatives are of first order at first")),
             (_parts(evidence, "parts"),), (_accuracies(evidence),)),
         Section("training", "Over training",
@@ -118,7 +118,7 @@ def _reuse(evidence: Evidence) -> Section:
         steps = evidence.distinct("step", "learned_rate", who)
         cells = {(layer, f"step {n}"): q("learned_rate", learner=who, layer=layer, step=n, steps=ANY)
                  for layer in layers for n in steps}
-        return Map(label_of(who), "learned rate", "layer", "inner step", cells)
+        return Map(label_of(who), "learned rate", "layer", "inner step", cells, most=2 * evidence.made.inner_lr)
     found = {who: evidence.distinct("layer", "debiased_cka", who) for who in REUSED}
     alike = in_order({layer for own in found.values() for layer in own})
     series = tuple(Series(label_of(who), colour, tuple(of_layer("debiased_cka", k, who) for k in alike), mark,
@@ -130,7 +130,7 @@ def _reuse(evidence: Evidence) -> Section:
         ("A learned rate may freeze a layer by itself. Rates by layer and step, how alike each layer is before and "
          "after adaptation, and what is lost where the body is kept from adapting.",),
         (("reuse index", "the share of what was learned that is left when the body is frozen"),),
-        (Figure("rates", "Learned rates of each layer's weights.",
+        (Figure("rates", f"Learned rates of each layer's weights; all began at {evidence.made.inner_lr:g}.",
                 tuple(rates(who) for who in RATED if evidence.distinct("step", "learned_rate", who)),
                 ("Learned rates", "The table holds none.")),
          Figure("similarity", "Each layer before against after adaptation, mean over tasks.",

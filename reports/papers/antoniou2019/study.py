@@ -62,6 +62,8 @@ _OMNIGLOT = replace(_FULL, data="omniglot", iterations=75_000, n_way=20, n_query
 _UNLIKE = (Differs("data", "Omniglot split 1,150 / 50 / 423, all rotations classes of their own; mini-ImageNet",
                    "see “Data”"),
            Differs("tested checkpoint", "the best 3 by validation, their logits averaged", "the last one"),
+           Differs("statistics of the norms", "of each step, kept in training (BNRS; code: each batch's own)",
+                   "each batch's own"),
            Differs("inner rate", "not printed (code: 0.1)", "0.1"),
            Differs("Adam's β₂", "0.99 (code: 0.999)", "0.999"),
            Differs("multi-step loss, first-order steps", "annealed until: not said (code: 10 of 100 epochs); 50 of 150",
