@@ -123,6 +123,12 @@ def _by_domain(analysis: Callable[..., Table], more: int, on: Subject, **options
     return analysis(on.checkpoint, on.data, on.plan, advance=advance, **options)
 
 
+def _embedding(on: Subject) -> Table:
+    # tasks of a learner with clusters are assigned, and adapted from its base and from its own initialisations
+    passes = 1 if on.checkpoint.clusters is None else 3
+    return _by_domain(embedding, (passes - 1) * len(on.data.domain_names), on)
+
+
 def _accuracy(
     on: Subject,
     heads: Sequence[TestHead] = ("own",),
@@ -220,7 +226,7 @@ KINDS: dict[str, Kind] = {
     "steps": Kind(partial(_tested, step_curves)),
     "clusters": Kind(partial(_by_domain, partial(agreement, with_usage=True), 0)),
     "embedding": Kind(
-        partial(_by_domain, embedding, 0),
+        _embedding,
         check=lambda data, tasks: EmbeddingPlan().check(tasks * len(data.domain_names)),
     ),
     "bound": Kind(  # the common optimum is found from the second checkpoint
