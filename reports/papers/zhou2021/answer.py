@@ -68,8 +68,8 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
     stay, chance = (q(name, learner=main, view="all").read(evidence) for name in (order, f"{order}_null"))
     if below(0.9).judge(stay) == "holds":  # else the order of the labels is not worth a sentence
         yield (f"A share of {with_interval(stay, 2)} of tasks stay in their cluster when only the labels of their "
-               f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters follow "
-               "the order of the labels.")
+               f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters depend "
+               "on the order of the labels.")
     yield from _symmetric(evidence)
     if gap := gain(LARGE, main).read(evidence):
         yield ("MAML with a larger network, trained for as many steps, differs from TSA-MAML by "
