@@ -76,7 +76,7 @@ ANTONIOU2019 = Study(name="antoniou2019", works=_WORKS, title="How to train your
     "across. With one seed an interval is over test tasks and speaks of that one training; with several it also holds "
     "the spread between trainings. Gains are on the same tasks, paired; times are medians over rounds in turn.",
     presets={
-        "quick": replace(_FULL, iterations=120, seeds=1, tasks=100, capture_tasks=16, val_tasks=24, meta_batch=4,
+        "quick": replace(_FULL, iterations=500, seeds=1, tasks=100, capture_tasks=16, val_tasks=24, meta_batch=4,
                          chunk=4, steps=(1,), rounds=6, filters=16, replicates=40, permutations=40),
         "full": _FULL, "paper": _OMNIGLOT, "paper-20w5s": replace(_OMNIGLOT, n_shot=5),
         "paper-5w1s": replace(_OMNIGLOT, n_way=5), "paper-5w5s": replace(_OMNIGLOT, n_way=5, n_shot=5)},
