@@ -217,7 +217,7 @@ def _members(content: bytes) -> Iterator[tuple[str, bytes]]:
 def _trained() -> dict[str, Any]:
     with working_in(Path.cwd(), Path("pictures").resolve().parent / "cache"):
         command("train", "maml", *TRAIN, "--out", "run")
-    iterations = [record["iteration"] for record in RunFolder(Path("run")).read_metrics()]
+    iterations = [int(record["iteration"]) for record in RunFolder(Path("run")).read_metrics()]
     return _loaded(f"run/{LAST}") | {"iterations": iterations}
 
 
