@@ -8,7 +8,7 @@ from analyses.readings import Estimate
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Said, Series
 from reports.claims import above
 from reports.evidence import Evidence
-from reports.names import GROUP_MARKS, INK, in_order
+from reports.names import GROUP_MARKS, INK, colour_of, in_order, mark_of
 from reports.page.parts import Cell
 from reports.papers.antoniou2019 import paper
 from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, measured, parts_of
@@ -60,7 +60,7 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
     """Return the sections, in the order of the claims; the last is not in the paper."""
     curves = tuple(Curve(label_of(who), colour, tuple((float(i), q("val_accuracy", learner=who, at=i))
                                                       for i in evidence.distinct("iteration", "val_accuracy", who)))
-                   for who, (colour, _) in zip(("maml", ALL), GROUP_MARKS, strict=False))
+                   for who, colour in ((who, colour_of(who)) for who in ("maml", ALL)))
     return (
         Section("parts-section", "Part by part",
             ("MAML++ is MAML with five changes; each was trained by itself and all together (claims M2, M3).",),
@@ -99,10 +99,9 @@ def _accuracies(evidence: Evidence) -> Grid:
 
 def _steps(evidence: Evidence) -> tuple[Figure, Figure]:
     steps, timed = paper.steps_of(evidence), evidence.distinct("inner_steps", "iteration_ratio", ALL)
-    maml = Series("MAML", GROUP_MARKS[0][0], tuple(measured("maml", n) if n == evidence.trained_steps else None
-                                                   for n in steps), GROUP_MARKS[0][1])
-    ours = Series("MAML++", GROUP_MARKS[1][0], tuple(measured(paper.pp_of(n, evidence), n) for n in steps),
-                  GROUP_MARKS[1][1])
+    maml = Series("MAML", colour_of("maml"), tuple(measured("maml", n) if n == evidence.trained_steps else None
+                                                   for n in steps), mark_of("maml"))
+    ours = Series("MAML++", colour_of(ALL), tuple(measured(paper.pp_of(n, evidence), n) for n in steps), mark_of(ALL))
     times = tuple(Series(told, colour, tuple(paper.ratio(n, stage) for n in timed), mark)
                   for (stage, told), (colour, mark) in zip(paper.STAGES.items(), GROUP_MARKS, strict=False))
     return (Figure("by-steps", "By inner steps, the same in training and test.",
@@ -121,9 +120,9 @@ def _reuse(evidence: Evidence) -> Section:
         return Map(label_of(who), "learned rate", "layer", "inner step", cells, most=2 * evidence.made.inner_lr)
     found = {who: evidence.distinct("layer", "debiased_cka", who) for who in REUSED}
     alike = in_order({layer for own in found.values() for layer in own})
-    series = tuple(Series(label_of(who), colour, tuple(of_layer("debiased_cka", k, who) for k in alike), mark,
-                          nulls=tuple(of_layer("debiased_cka_null", k, who) for k in alike))
-                   for who, (colour, mark) in zip(REUSED, GROUP_MARKS, strict=False) if found[who])
+    series = tuple(Series(label_of(who), colour_of(who), tuple(of_layer("debiased_cka", k, who) for k in alike),
+                          mark_of(who), nulls=tuple(of_layer("debiased_cka_null", k, who) for k in alike))
+                   for who in REUSED if found[who])
     lines = (Line(label_of(who), (Said(cost(who, evidence.full), signed=True),
                                   Said(q("reuse_index", learner=who, frozen=evidence.full), 2))) for who in REUSED)
     return Section("reuse", "What is reused (not in the paper)",
