@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from analyses.aligned import Aligned, aligned_rows, check_same_tasks
 from analyses.bootstrap import REPLICATES, task_draws
-from analyses.compared import Compared, Over, measured_rows, noted
+from analyses.compared import Compared, Over, learner_in, measured_rows, noted
 from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import DEFAULTS, RSA, Measure, Null
 from analyses.measures.pair import Pair
@@ -190,18 +190,9 @@ def _moments(rows: Aligned, chosen: np.ndarray, eps: tuple[float, float]) -> Joi
 def identity_of(a: Store, b: Store, layers: tuple[str, str], phases: Phases, samples: Samples, over: Over) -> Row:
     """Return the row of a comparison without what was measured: both checkpoints, layers, phases and stores."""
     taken = {store.metadata.adaptation.steps for store in (a, b)}
-    one, other = (
-        {
-            "checkpoint": store.fingerprint[:12],
-            "algorithm": str(known.config["algorithm"]) if (known := store.metadata.checkpoint) else None,
-            "seed": int(known.config["seed"]) if known else None,
-            "iteration": known.iteration if known else None,
-        }
-        for store in (a, b)
-    )
     return Row(
-        **one,
-        **{f"other_{name}": value for name, value in other.items()},
+        **learner_in(a),
+        **{f"other_{name}": value for name, value in learner_in(b).items()},
         layer=layers[0],
         other_layer=layers[1],
         phase="-".join(phases),

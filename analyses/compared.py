@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -15,14 +15,27 @@ from analyses.bootstrap import over_seeds
 from analyses.image_null import null_ends
 from analyses.measures.measure import Measure, Null
 from analyses.table import Row, Table
+from probe.store import Store
 
-__all__ = ["CALIBRATED", "CALIBRATED_RANGE", "Compared", "Over", "measured_rows", "noted", "null_row"]
+__all__ = ["CALIBRATED", "CALIBRATED_RANGE", "Compared", "Over", "learner_in", "measured_rows", "noted", "null_row"]
 
 Over = Literal["task", "tasks"]
 """What a similarity is over: each task by itself, the mean over tasks; or the samples of all tasks together."""
 
 CALIBRATED = "_calibrated"
 CALIBRATED_RANGE = (-math.inf, 1.0)  # below its null a value has no least
+
+
+def learner_in(store: Store) -> dict[str, Any]:
+    """Return what a row says of the learner that a store is of, by column; None where the store does not know."""
+    made = store.metadata.checkpoint
+    return {
+        "checkpoint": store.fingerprint[:12],
+        "algorithm": str(made.config["algorithm"]) if made else None,
+        "update_rule": store.metadata.adaptation.learned_rule,
+        "seed": int(made.config["seed"]) if made else None,
+        "iteration": made.iteration if made else None,
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,7 @@ def learning_curves(folder: RunFolder) -> Table:
         iteration = int(record["iteration"])
         identity = Row(
             algorithm=config.algorithm,
+            update_rule=config.update_rule,
             seed=config.seed,
             iteration=iteration,
             measure="",

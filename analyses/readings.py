@@ -199,6 +199,6 @@ def _without_repeats(rows: Sequence[Row]) -> list[Row]:
 
 
 def _identity(row: Row) -> str:
-    names = ("learner", "algorithm", "seed", "iteration", "layer", "phase", "step", "frozen", "head", "inner_steps")
-    names += ("samples", "group", "view")
+    names = ("learner", "algorithm", "update_rule", "seed", "iteration", "layer", "phase", "step", "frozen", "head")
+    names += ("inner_steps", "samples", "group", "view")
     return ", ".join(f"{name} {getattr(row, name)}" for name in names if getattr(row, name) not in ("", None))

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from analyses.aligned import check_same_tasks
 from analyses.bootstrap import REPLICATES, task_draws
-from analyses.compared import Compared, Over, measured_rows, noted
+from analyses.compared import Compared, Over, learner_in, measured_rows, noted
 from analyses.image_null import PERMUTATIONS, image_null
 from analyses.measures.measure import ALIASES, DEFAULTS, MEASURES, Measure, Null
 from analyses.measures.pair import Pair
@@ -186,17 +186,12 @@ def _pair_and_resamples(
 
 
 def _identity(store: Store, layer: str, step: int, over: Over) -> Row:
-    metadata = store.metadata
-    checkpoint = metadata.checkpoint
     return Row(
-        checkpoint=metadata.fingerprint[:12],
-        algorithm=str(checkpoint.config["algorithm"]) if checkpoint else None,
-        seed=int(checkpoint.config["seed"]) if checkpoint else None,
-        iteration=checkpoint.iteration if checkpoint else None,
+        **learner_in(store),
         layer=layer,
         phase="pre-post",
         step=step,
-        inner_steps=metadata.adaptation.steps,
+        inner_steps=store.metadata.adaptation.steps,
         samples=store.layer(layer).samples,
         over=over,
         measure="",
@@ -227,6 +222,7 @@ _KINDS: dict[str, Callable[[Store], object]] = {
     "captured steps": lambda store: store.steps,
     "inner steps": lambda store: store.metadata.adaptation.steps,
     "algorithm": lambda store: made.config["algorithm"] if (made := store.metadata.checkpoint) else "not told",
+    "update rule": lambda store: store.metadata.adaptation.rule,
     "iteration": lambda store: made.iteration if (made := store.metadata.checkpoint) else "not told",
 }
 

@@ -41,6 +41,7 @@ def training_stability(folder: RunFolder) -> Table:
         raise MetaprobeError(f"{told}; how steadily a run learned takes at least two (train with --val-every)")
     identity = Row(
         algorithm=config.algorithm,
+        update_rule=config.update_rule,
         seed=config.seed,
         iteration=max(single),
         measure="val_mean",

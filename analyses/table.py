@@ -29,6 +29,8 @@ class Row:
     Attributes:
         checkpoint: id of the checkpoint, the first 12 digits of its fingerprint; of an ensemble all, joined by +.
         algorithm: what trained it; "random" for a network never trained.
+        update_rule: what makes inner steps of its gradients where they are not plain gradient descent
+            (`trainers.update_rules`); empty in tables written before there was this column, too.
         learner: what a study calls it, where one algorithm trains several of its learners.
         seed: of the run.
         iteration: outer steps taken.
@@ -53,6 +55,7 @@ class Row:
             for another norm than the training's: "one-query".
         other_checkpoint: id of the second checkpoint, where a row compares two; the columns above are of the first.
         other_algorithm: what trained the second.
+        other_update_rule: what makes its inner steps, as `update_rule`.
         other_learner: what a study calls the second.
         other_seed: of its run.
         other_iteration: outer steps that it took.
@@ -73,6 +76,7 @@ class Row:
 
     checkpoint: str | None = None
     algorithm: str | None = None
+    update_rule: str | None = None
     learner: str | None = None
     seed: int | None = None
     iteration: int | None = None
@@ -91,6 +95,7 @@ class Row:
     view: str | None = None
     other_checkpoint: str | None = None
     other_algorithm: str | None = None
+    other_update_rule: str | None = None
     other_learner: str | None = None
     other_seed: int | None = None
     other_iteration: int | None = None
@@ -113,8 +118,9 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
-KNOWN_COLUMNS = (COLUMNS, tuple(name for name in COLUMNS if name != "over"))
-"""Headings of tables: as written now, and as before there was the column `over`."""
+_RULES = ("update_rule", "other_update_rule")
+KNOWN_COLUMNS = tuple(tuple(name for name in COLUMNS if name not in later) for later in ((), _RULES, (*_RULES, "over")))
+"""Headings of tables: as written now, before there were columns of update rules, and before there was `over`."""
 _REAL: tuple[str, ...] = ("value", "low", "high")
 _WHOLE: tuple[str, ...] = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n")
 _WHOLE += ("other_seed", "other_iteration")
@@ -166,7 +172,7 @@ class Table:
 
     @classmethod
     def read_csv(cls, path: Path | str) -> Table:
-        """Read what `write_csv` wrote, also before there was the column `over`.
+        """Read what `write_csv` wrote, also before there were all columns of today.
 
         Raises:
             UnreadableInput: the file is missing, or no such table.

@@ -14,6 +14,7 @@ from trainers.errors import MetaprobeError, UnreadableInput
 
 WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n", "other_seed", "other_iteration")
 REAL = ("value", "low", "high")
+RULES = ("update_rule", "other_update_rule")
 TEXT = tuple(name for name in COLUMNS if name not in (*WHOLE, *REAL))
 
 # Any text but half surrogate pairs, which are not UTF-8.
@@ -133,15 +134,16 @@ def test_tables_of_before_are_read_as_they_were(tmp_path):
     assert (row.value, row.group, row.view, row.reason) == (-0.5, "=1", "'tis", "-1")
 
 
-def test_a_table_that_was_written_before_there_was_a_column_is_read(tmp_path):
-    row = Row(measure="linear_cka", value=0.5, samples="images", over="task", layer="head")
+@pytest.mark.parametrize("later", [RULES, (*RULES, "over")])
+def test_a_table_that_was_written_before_there_was_a_column_is_read(later, tmp_path):
+    row = Row(measure="linear_cka", value=0.5, samples="images", layer="head", **dict.fromkeys(later, "task"))
     Table.of([row]).write_csv(tmp_path / "t.csv")
     lines = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()]
-    place = lines[0].index("over")
-    older = "\n".join(",".join(cells[:place] + cells[place + 1 :]) for cells in lines)
-    (tmp_path / "older.csv").write_text(older + "\n")
+    kept = [place for place, name in enumerate(lines[0]) if name not in later]
+    (tmp_path / "older.csv").write_text("".join(",".join(cells[place] for place in kept) + "\n" for cells in lines))
     assert Table.read_csv(tmp_path / "t.csv").rows == (row,)
-    assert Table.read_csv(tmp_path / "older.csv").rows == (dataclasses.replace(row, over=None),)
+    older = dataclasses.replace(row, **dict.fromkeys(later))
+    assert Table.read_csv(tmp_path / "older.csv").rows == (older,)
 
 
 def test_a_name_that_is_no_utf8_is_written_as_an_escape(tmp_path):

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from analyses.clustering.task_views import Viewer, batches_of, collect_views
+from analyses.compare import compare
 from analyses.freezing import TestPlan, freeze
+from analyses.similarity import similarity
 from analyses.testing.accuracy import accuracy_of
 from analyses.weight_distance import weight_distance
 from probe import open_store
@@ -72,6 +74,10 @@ def test_a_rule_goes_from_training_to_a_capture(rule, runs, toy, tmp_path):
     }
     squares = sum((adapted[n] - params[n]).square().flatten(1).sum(1) for n in adapted if n.startswith("conv1."))
     assert moved["conv1"] == pytest.approx(float(squares.sqrt().mean()), rel=1e-4)
+    compared = similarity(store, replicates=0, permutations=0).rows
+    compared += compare(store, store, replicates=0, permutations=0).rows
+    assert {row.update_rule for row in (*rows, *freeze(path, toy, PLAN).rows, *compared)} == {rule}
+    assert {row.other_update_rule for row in compared} == {None, rule}
     viewer = Viewer.of(last)
     views = collect_views(viewer, batches_of(sampler_for(last, toy, n_query=2), 2, 1), 2)
     flat = torch.cat([(adapted[n] - params[n]).flatten(1) for n in viewer.columns[0]], dim=1)

@@ -32,6 +32,11 @@ class Adaptation:
     step_norms: bool = field(default=False, metadata=LATER)
     loss_weights: tuple[float, ...] = field(default=(), metadata=LATER)
 
+    @property
+    def learned_rule(self) -> str | None:
+        """The update rule, where steps are not those of plain gradient descent."""
+        return None if self.rule == type(self).rule else self.rule
+
     def __post_init__(self) -> None:
         got = f"got steps={self.steps}, inner_lr={self.inner_lr}"
         if self.steps < 0 or not self.inner_lr > 0:

@@ -110,6 +110,7 @@ def identity_of(checkpoint: Checkpoint) -> Row:
     return Row(
         checkpoint=checkpoint.fingerprint[:12],
         algorithm=checkpoint.config.algorithm,
+        update_rule=checkpoint.adaptation.learned_rule,
         seed=checkpoint.config.seed,
         iteration=checkpoint.iteration,
         measure="",

@@ -89,8 +89,9 @@ def _timed(
     base, *_ = found.values()
     for name, seconds in found.items():
         how = f"timed here: one thread, {config.device}, {learners[name].engine['ordinary']}"
-        row = Row(learner=name, algorithm=configs[name].algorithm, seed=config.seed, view=stage, measure="", value=None,
-                  inner_steps=config.inner_steps, source=how)  # fmt: skip
+        own = configs[name]
+        row = Row(learner=name, algorithm=own.algorithm, update_rule=own.update_rule, seed=config.seed, view=stage,
+                  measure="", value=None, inner_steps=config.inner_steps, source=how)  # fmt: skip
         yield timing_row(row, "iteration_seconds", seconds)
         if seconds is not base:
             yield timing_row(row, "iteration_ratio", [one / other for one, other in zip(seconds, base, strict=True)])

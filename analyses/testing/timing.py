@@ -228,7 +228,8 @@ def _rows(config: TrainConfig, view: View, seconds: _Seconds, learners: dict[str
         for name in TIMED:
             how = learners[name].engine[view] if what == "training" else f"chunks of up to {TestPlan.chunk} tasks"
             identity = Row(
-                algorithm=name, seed=config.seed, inner_steps=config.inner_steps, view=view, measure="", value=None,
+                algorithm=name, update_rule=config.update_rule, seed=config.seed, inner_steps=config.inner_steps,
+                view=view, measure="", value=None,
                 source=f"timed here: one thread, {config.device}, {how}",
             )  # fmt: skip
             taken = seconds[what, name]

@@ -97,8 +97,8 @@ def _map(name: str, rows: Sequence[Row]) -> Map:
     from reports.blocks.declared import Map
 
     first = rows[0]
-    own = _named(first.algorithm, first.seed, first.checkpoint)
-    other = _named(first.other_algorithm, first.other_seed, first.other_checkpoint)
+    own = _named(first.algorithm, first.update_rule, first.seed, first.checkpoint)
+    other = _named(first.other_algorithm, first.other_update_rule, first.other_seed, first.other_checkpoint)
     if own == other:  # two runs of one seed: only their checkpoints tell them apart
         own, other = (f"{who}, {str(id)[:6]}" for who, id in ((own, first.checkpoint), (other, first.other_checkpoint)))
     words = [{"pre": "before", "post": "after"}[phase] for phase in str(first.phase).split("-")]
@@ -107,9 +107,9 @@ def _map(name: str, rows: Sequence[Row]) -> Map:
     return Map(f"{both.capitalize()}: {own} against {other}", name, own, other, values)
 
 
-def _named(algorithm: str | None, seed: int | None, checkpoint: str | None) -> str:
+def _named(algorithm: str | None, rule: str | None, seed: int | None, checkpoint: str | None) -> str:
     from reports.names import label_of
 
     if algorithm is None:
         return f"checkpoint {checkpoint}"
-    return label_of(algorithm) + ("" if seed is None else f" seed {seed}")
+    return label_of(algorithm) + (f" with {rule}" if rule else "") + ("" if seed is None else f" seed {seed}")

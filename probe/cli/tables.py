@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["readable"]
 
-_LEARNER = ("checkpoint", "algorithm", "seed", "iteration", "source")
+_LEARNER = ("checkpoint", "algorithm", "update_rule", "seed", "iteration", "source")
 _ELSEWHERE = ("low", "high", "minus", "status", "reason")  # told in other columns' cells, or below the table
 
 
