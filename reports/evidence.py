@@ -1,8 +1,4 @@
-"""The table of a study: which rows answer a question, and which were read.
-
-Whatever a block, a claim or a sentence reads is noted by `Evidence.recording`, so that the rows behind a number are
-never listed a second time. The questions themselves are in `reports.quantities`.
-"""
+"""The table of a study: which rows answer a question, and which were read, that is which stand behind a number."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ from typing import Any
 from analyses.contrasts import contrast, range_of
 from analyses.table import Row, Table
 from reports.made import Made
-from reports.names import in_order
 from reports.quantities import ANY, Query, says
+from reports.wording import in_order
 
 __all__ = ["Evidence"]
 

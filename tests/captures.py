@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,3 +49,7 @@ def state_of(module):
     digest.update(str([(p.requires_grad, p.grad is None, p.is_leaf) for p in module.parameters()]).encode())
     digest.update(torch.get_rng_state().numpy().tobytes())
     return digest.hexdigest()
+
+
+def rows(block):
+    return block.numpy() if block.ndim == 2 else np.moveaxis(block.numpy(), 1, -1).reshape(-1, block.shape[1])

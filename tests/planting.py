@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from analyses.contrasts import DIFFERENCE, FIXED
 from analyses.table import Row, Table
-from reports.blocks import figure, grid
+from reports.blocks import figure
 from reports.blocks.declared import Block, Custom, Figure, Grid
 from reports.claims import Claim, Part, Verdict
 from reports.evidence import Evidence
 from reports.made import Made
+from reports.page import compose
 from reports.quantities import ANY, Query
 from reports.study.study import Study
 from reports.verdicts import judge
@@ -60,7 +61,7 @@ def read(block: Block, evidence: Evidence) -> list[Row]:
     with evidence.recording() as rows:
         match block:
             case Grid():
-                grid.rows_of(block, evidence)
+                compose.rows_of(block, evidence)
             case Figure():
                 figure.sketches(block, evidence)
             case Custom():

@@ -6,7 +6,7 @@ import pytest
 
 from reports.made import Differs
 from reports.registry import STUDIES
-from reports.study.conditions import against_paper
+from reports.study.gather import against_paper
 from tests.conftest import make_imageset
 from trainers.beginning import network_config_for
 from trainers.networks import build_network

@@ -8,8 +8,8 @@ import torch
 
 from analyses.clustering.embedding import METHODS, EmbeddingPlan, embed, embedding, trust
 from analyses.testing import TestPlan
-from tests.test_clusters_analysis import MIXED, mean_move, moves, the, tsa, vectors
-from tests.test_clusters_analysis import maml as untrained
+from tests.task_learners import MIXED, mean_move, moves, the, tsa, vectors
+from tests.task_learners import maml as untrained
 from trainers.errors import MetaprobeError
 
 PLAN = TestPlan(tasks=16, n_query=2, seed=5, chunk=8)

@@ -17,8 +17,7 @@ from reports.claims import Claim, Part, above, below, within
 from reports.evidence import Evidence
 from reports.made import Trained
 from reports.page.compose import made_section, page_of
-from reports.page.files import read_tables, write_report
-from reports.page.latex import escape
+from reports.page.files import escape, read_tables, write_report
 from reports.page.page import Page, render
 from reports.page.parts import Cell, Missing, PageTable, Rows, Section
 from reports.quantities import q

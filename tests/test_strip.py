@@ -6,8 +6,7 @@ import pytest
 
 from analyses.readings import Estimate, Undefined
 from reports.claims import Claim, Part, above, below
-from reports.page.scale import LEFT, RIGHT, Scale
-from reports.page.strip import legend, strip
+from reports.page.strip import LEFT, RIGHT, Scale, legend, strip
 from reports.quantities import Computed
 from reports.verdicts import judge
 from tests.evidence_rows import evidence_of

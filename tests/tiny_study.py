@@ -17,8 +17,7 @@ from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
 from reports.claims import Claim, Part, above, below, within
 from reports.quantities import q
 from reports.registry import STUDIES
-from reports.study.options import Numbers, Options
-from reports.study.study import Answer, Learner, Measurement, Section, Study
+from reports.study.study import Answer, Learner, Measurement, Numbers, Options, Section, Study
 from reports.works import MAML
 from tests.conftest import make_imageset, shared_folder
 

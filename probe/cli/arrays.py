@@ -101,7 +101,7 @@ def _draw(table: Table, measure: str, titles: dict[str, str], path: Path) -> Non
     """Draw layers × layers, a map for each two files."""
     from reports.blocks.declared import Figure, Map
     from reports.blocks.figure import draw
-    from reports.names import measure_name
+    from reports.wording import measure_name
 
     maps: dict[str, list[Row]] = {}
     for row in table.rows:

@@ -80,7 +80,7 @@ def _draw(table: Table, measure: str, path: Path) -> None:
     """Draw layers × layers, a map for each two checkpoints and phases."""
     from reports.blocks.declared import Figure
     from reports.blocks.figure import draw
-    from reports.names import measure_name
+    from reports.wording import measure_name
 
     maps: dict[tuple[str | None, ...], list[Row]] = {}
     for row in table.rows:
@@ -108,7 +108,7 @@ def _map(name: str, rows: Sequence[Row]) -> Map:
 
 
 def _named(algorithm: str | None, rule: str | None, seed: int | None, checkpoint: str | None) -> str:
-    from reports.names import label_of
+    from reports.wording import label_of
 
     if algorithm is None:
         return f"checkpoint {checkpoint}"

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from reports.names import INK
+from reports.wording import INK
 from trainers.files import write_bytes
 from trainers.formats.text import typeset
 

@@ -10,13 +10,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 
-from reports.blocks.axes import contrast, slant, width_of
+from reports.blocks.axes import Told, contrast, read, slant, width_of
 from reports.blocks.canvas import Key, Sketch, tell
 from reports.blocks.declared import Map, Point, Scatter, Under
-from reports.blocks.told import Told, read
 from reports.evidence import Evidence
-from reports.names import CHANCE_GREY, INK
-from reports.wording import DASH, number, reading
+from reports.wording import CHANCE_GREY, DASH, INK, number, reading
 
 __all__ = ["map_sketch", "scatter_sketch"]
 

@@ -12,14 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from analyses.readings import Estimate
-from reports.blocks.axes import WORD, along, dot, dotted, label_ends, mark, plain_logarithm, slant
+from reports.blocks.axes import WORD, Told, along, dot, dotted, label_ends, mark, plain_logarithm, read, slant
 from reports.blocks.canvas import Key, Sketch, tell
 from reports.blocks.declared import Curve, Curves, Dots, Series
-from reports.blocks.told import Told, read
 from reports.evidence import Evidence
-from reports.names import CHANCE_GREY
 from reports.quantities import Quantity
-from reports.wording import number
+from reports.wording import CHANCE_GREY, number
 
 __all__ = ["curves_sketch", "dots_sketch"]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import statistics
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,88 @@ from markupsafe import Markup
 
 from analyses.readings import Estimate, Reading
 from reports.claims import Claim, Verdict
-from reports.page.scale import LEFT, RIGHT, Scale
 from reports.verdicts import Judged, Judgement
-from reports.wording import count, number, sizes
+from reports.wording import count, number, power_of_ten, sizes
 from trainers.formats.text import typeset
 
-__all__ = ["legend", "strip"]
+__all__ = ["LEFT", "RIGHT", "Scale", "legend", "strip", "tame"]
+
+LEFT, RIGHT = 160, 374  # the places of its ends
+_FAR = 100  # times the median distance from the median: a number beyond would leave the others no room
+_LARGEST, _LEAST = 1e100, 1e-100  # a number beyond is off every scale, a smaller one is 0: no ratio overflows
+_NARROWEST = 1e-9  # span of a scale, as a share of its numbers: a double has few digits more
+_SMALL = 1e-4  # a step below needs more decimals than there is room for
+_DECADES = 3  # from which positive numbers are drawn on a log scale
+
+
+def tame(value: float) -> float | None:
+    """Return a number as it can be drawn: next to nothing is 0, and what no sum can take is None."""
+    return None if math.isnan(value) or abs(value) > _LARGEST else value if abs(value) >= _LEAST else 0.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A horizontal axis from LEFT to RIGHT; of a logarithmic one, the ends are logarithms to base 10."""
+
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def of(cls, bounds: Collection[float], core: Iterable[float], wide: Iterable[float]) -> Scale:
+        """Return the scale that shows the bounds, and the core unless it is so far off that the rest has no room.
+
+        It reaches for what is wide where that not more than doubles it.
+        """
+        bounds, core, wide = ([t for v in values if (t := tame(v)) is not None] for values in (bounds, core, wide))
+        known = sorted({*bounds, *core}) or [0.0, 1.0]
+        log = min(known) > 0 and max(known) >= 10**_DECADES * min(known)
+        if log:
+            bounds, known, wide = ([math.log10(v) for v in values if v > 0] for values in (bounds, known, wide))
+        middle = statistics.median(known)
+        reach = statistics.median(abs(value - middle) for value in known) or abs(middle) or 1.0
+        kept = [*bounds, *(value for value in known if abs(value - middle) <= _FAR * reach)]
+        low, high = min(kept), max(kept)
+        size = max(abs(low), abs(high))
+        span = high - low if high - low > _NARROWEST * size else max(size, 1.0) * 0.2
+        near = [value for value in wide if low - span / 2 <= value <= high + span / 2]
+        low, high = min(low, *near, math.inf), max(high, *near, -math.inf)
+        margin = 0.08 * max(high - low, span)  # so that a region beyond the last number is seen
+        return cls(low - margin, high + margin, log)
+
+    def place(self, value: float) -> tuple[float, int]:
+        """Return the x of a number, and on which side it is off the scale: −1 or 1, and 0 where it is on it."""
+        if self.log:
+            value = math.log10(value) if value > 0 else -math.inf
+        beyond = -1 if value < self.low else 1 if value > self.high else 0
+        within = min(max(value, self.low), self.high)
+        return LEFT + (within - self.low) / (self.high - self.low) * (RIGHT - LEFT), beyond
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return two to five numbers along it, each with its label."""
+        unit = 1.0 if self.log else 10.0 ** (math.floor(math.log10(self.high - self.low)) - 1)
+        steps = (unit * factor for factor in (1, 2, 5, 10, 20, 50, 100, 200))
+        along = ((step, range(math.ceil(self.low / step), math.floor(self.high / step) + 1)) for step in steps)
+        step, places = next((step, places) for step, places in along if len(places) <= 5)
+        values = [place * step for place in places]
+        if self.log:
+            return [(10.0**value, power_of_ten(round(value))) for value in values]
+        if step >= 10_000 or (step < _SMALL and max(map(abs, values)) <= 100 * step):  # which three digits tell apart
+            return [(value, _scientific(value)) for value in values]
+        digits = max(0, -math.floor(math.log10(step)))
+        return [(value, number(round(value, digits), digits)) for value in values]
+
+
+def _scientific(value: float) -> str:
+    """Write a number as "2e5" or "−1e−9"."""
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
 
 _COLOURS: dict[Verdict, str] = {"holds": "#00614a", "does not hold": "#9c3400"}
 _OPEN, _CONTROL, _OURS = "#4d4d4d", "#a3a3a3", "#1c1c1c"
 _HIGH, _LANE, _THIN, _NAMED = 100, 12, 4, 8  # all lanes together; a lane at most, at least, and with its name beside it
-_LETTERS, _SMALL = 38, 280  # of a name beside its lane; letters times the size of the font that has room for them
+_LETTERS, _ROOM = 38, 280  # of a name beside its lane; letters times the size of the font that has room for them
 
 
 _DRAWN = Environment(  # what its macros are given is escaped
@@ -92,7 +165,7 @@ def _lane(one: Judged, claim: Claim, y: float, height: float, scale: Scale) -> M
         drawn += _MARKS.titled(f"where it holds for {name}: {one.part.rule.holds}", _MARKS.region(*box))
     if named:
         short = name if len(name) <= _LETTERS else name[: _LETTERS - 1].rstrip() + "…"
-        size = min(9.5, height + 0.3, _SMALL / len(short))
+        size = min(9.5, height + 0.3, _ROOM / len(short))
         drawn += _MARKS.text(LEFT - 8, y + 3.3, short, "end", size, name)
     if isinstance(one.control, Estimate):
         mark = _reading(one.control, y, radius, scale, _CONTROL)

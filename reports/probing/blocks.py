@@ -8,16 +8,16 @@ from typing import Any
 
 from analyses.measures.measure import MEASURES
 from analyses.readings import Estimate
+from reports import wording
 from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series, Under
 from reports.evidence import Evidence
-from reports.names import INK, colour_of, label_of, layer_colour, mark_of, measure_name
-from reports.page.parts import Cell
+from reports.page.parts import BLANK, Cell
 from reports.probing.curves import ITERATION
 from reports.probing.questions import JUDGED, accuracy, change, cost, further_steps, headings, lowest, of_layer, quarter
 from reports.probing.questions import stages as stages_of
 from reports.quantities import ANY, Quantity, q
 from reports.study.study import Cite, Section
-from reports.wording import DASH, block_name, capital, count, listed
+from reports.wording import block_name, capital, colour_of, count, label_of, layer_colour, mark_of
 
 _Test = tuple[str, dict[str, Any]]  # what it is called, and what is asked for
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of similarities of the body, and of the head
@@ -25,7 +25,6 @@ _Read = Callable[[str], Iterable[Quantity]]
 _FROZEN = "Layers frozen in the inner loop"  # name of an axis
 _LIMITS = (-0.03, 1.03)  # of axes of similarities
 OTHER = "#cc79a7"  # beside the ink: apart from it in lightness too, for readers who see no colours
-BLANK = Cell(DASH, number=True)
 
 
 # fmt: off
@@ -40,7 +39,7 @@ def similarities(evidence: Evidence, measure: str, learners: Iterable[str], rang
     layers = evidence.measured_layers(*JUDGED)
     series = _series(learners, lambda who: (of_layer(measure, k, who) for k in layers), "",
                      lambda who: (of_layer(f"{measure}_null", k, who) for k in layers))
-    return Dots(measure_name(measure), layers, series, bands=tuple(ranges[k == evidence.head] for k in layers),
+    return Dots(wording.measure_name(measure), layers, series, bands=tuple(ranges[k == evidence.head] for k in layers),
                 limits=_LIMITS, band_label="the paper's range")
 
 def _series(learners: Iterable[str], read: _Read, line: str = "-", nulls: _Read = lambda _: ()) -> tuple[Series, ...]:
@@ -60,7 +59,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
     tested = [one for one in learners if evidence.distinct("frozen", "accuracy", one, adapts="")]
     other = sorted({n for who in learners for n in further_steps(evidence, who)})
     steps = sorted({tests, *other})
-    looks = (("nothing frozen", "", INK, "o", "-"), (f"{block_name(full)} frozen", full, OTHER, "D", "--"))
+    looks = (("nothing frozen", "", wording.INK, "o", "-"), (f"{block_name(full)} frozen", full, OTHER, "D", "--"))
     before: list[_Test] = [("own head, no adaptation", {"steps": 0}), ("NIL head, no adaptation", {"head": "nil"})]
     seeds = [*((f"seed {n}", {"seed": n}) for n in evidence.seeds), ("mean", {})] * (len(evidence.seeds) > 1)
     costs = _series(learners, lambda one: (cost(one, b) for b in blocks[1:]))
@@ -133,7 +132,7 @@ def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: 
                 ("Similarity before and after adaptation", "The table holds no CCA or debiased CKA."), share=True),),
         (Grid("similarities", "Convolutions by position (n positions, channels as features) where captured so. Forced: "
               "canonical correlations that are 1 for want of samples. PWCCA weighs by the features before adaptation.",
-              ("Layer", *(f"{measure_name(measure)} {cite(measure)}".strip() for measure in measures)),
+              ("Layer", *(f"{wording.measure_name(measure)} {cite(measure)}".strip() for measure in measures)),
               tuple(line(who, k) for who in learners for k in evidence.measured_layers(*measures))),))
 
 def training(evidence: Evidence, who: str, claims: str) -> Section:
@@ -222,7 +221,7 @@ def reuse_index(evidence: Evidence, learners: Iterable[str], names: Mapping[str,
         ("Learner", *(count(n, "step") for n in steps), "NIL head"),
         tuple(Line(capital(names.get(who, who)), (*(index(who, n) for n in steps), index(who, 0, "nil")))
               for who in learners), ("Reuse index", "The table holds no test that it needs."),
-        (f"Test tasks behind a row: {listed([str(n) for n in tasks])}.",) * (len(tasks) > 1))
+        (f"Test tasks behind a row: {wording.listed([str(n) for n in tasks])}.",) * (len(tasks) > 1))
 
 def learned(evidence: Evidence, names: Mapping[str, str], margin: float,
             own: Callable[[str], Quantity] = accuracy) -> Grid:

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analyses.readings import Estimate
-from reports.blocks.axes import WORD
+from reports.blocks.axes import WORD, Told, read
 from reports.blocks.canvas import Key, Sketch, tell
-from reports.blocks.told import Told, read
 from reports.evidence import Evidence
-from reports.names import GROUP_MARKS, INK, label_of, layer_colour
 from reports.probing.questions import BOUNDARY, CORNERS, change, of_layer
+from reports.wording import GROUP_MARKS, INK, label_of, layer_colour
 
 _NIL = 1e-6  # up to where a change counts as none: rounding of float32
 _Found = dict[str, tuple[Told, Told]]  # change of weights and of features, by layer

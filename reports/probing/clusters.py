@@ -9,11 +9,10 @@ from analyses.readings import Estimate, Reading, pool
 from analyses.table import Row
 from reports.blocks.declared import Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from reports.evidence import Evidence
-from reports.names import GROUP_MARKS, colour_of
 from reports.page.parts import Cell
 from reports.quantities import Computed, Quantity, q, taken
 from reports.study.study import Section
-from reports.wording import DASH, count
+from reports.wording import DASH, GROUP_MARKS, colour_of, count
 from reports.works import Work
 
 # fmt: off

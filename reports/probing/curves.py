@@ -7,8 +7,8 @@ from itertools import product
 
 from reports.blocks.declared import Curve, Curves, Figure
 from reports.evidence import Evidence
-from reports.names import colour_of, label_of
 from reports.quantities import q
+from reports.wording import colour_of, label_of
 
 ITERATION = "Training iteration"  # name of an axis
 

@@ -9,9 +9,8 @@ from typing import Any
 from analyses.readings import Estimate, Reading, Undefined
 from reports.claims import above
 from reports.evidence import Evidence
-from reports.names import label_of
 from reports.quantities import Computed, Quantity, Query, q
-from reports.wording import block_name, capital, listed, with_interval
+from reports.wording import block_name, capital, label_of, listed, with_interval
 
 # fmt: off
 JUDGED = {"mean_cca": "CCA", "debiased_cka": "CKA"}  # similarities that verdicts are about, and their short names

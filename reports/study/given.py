@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from probe.importing.runs import is_imported
-from reports.study.options import Options
 from reports.study.plan import Run
-from reports.study.study import Learner, Study
+from reports.study.study import Learner, Options, Study
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.command import train_command
 from trainers.config import TrainConfig

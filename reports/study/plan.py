@@ -12,8 +12,7 @@ from pathlib import Path
 from analyses.measurements import KINDS, Input, Kind
 from reports.study.cache import Measuring, Training
 from reports.study.engine import Step
-from reports.study.options import Options
-from reports.study.study import Learner, Measurement, Study
+from reports.study.study import Learner, Measurement, Options, Study
 from trainers.config import TrainConfig
 from trainers.errors import unknown_name
 from trainers.run import RunFolder

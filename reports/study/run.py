@@ -19,9 +19,8 @@ from reports.study.cache import Measuring, Training, read_note, write_note
 from reports.study.engine import Results, check_jobs, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
-from reports.study.options import Options
 from reports.study.plan import Planned, Run, runs_of, steps_of
-from reports.study.study import Study
+from reports.study.study import Options, Study
 from reports.verdicts import Judgement
 from trainers.algorithms import algorithm_named, check_options
 from trainers.checkpoint import Checkpoint, load_checkpoint

@@ -1,25 +1,147 @@
-"""A paper as a declaration: what to train, what to measure, what it claims, and the page that says what came of it."""
+"""A paper as a declaration: what it may be asked for, trains, measures and claims, and what its page says of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import tyro.conf
+from tyro.constructors import PrimitiveConstructorSpec
 
 from reports.blocks.declared import Block
 from reports.claims import Claim
 from reports.evidence import Evidence
 from reports.page import parts
-from reports.study.options import Options
 from reports.verdicts import Judgement
 from reports.works import Work
-from trainers.errors import unknown_name
+from trainers.command import option_words
+from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, to_mapping
+from trainers.conventions import completed
+from trainers.errors import MetaprobeError, UnreadableInput, flag_of, unknown_name
+from trainers.limits import MOST_TASKS, check_rate, check_whole
+from trainers.network_config import HeadInput, HeadStart
 
 if TYPE_CHECKING:
     from analyses.table import Table
     from reports.made import Differs, Made
 
-__all__ = ["Answer", "Cite", "Learner", "Measurement", "Section", "Study"]
+__all__ = ["Answer", "Cite", "Learner", "Measurement", "Numbers", "Options", "Section", "Study", "Switch", "numbers_of"]
+
+
+def numbers_of(text: str) -> tuple[int, ...]:
+    """Return the numbers in "3,1,5", none for an empty text; a `ValueError` where they are no such list."""
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    numbers = tuple(int(word) for word in words if word.isascii() and word.isdigit())
+    if len(numbers) != len(words) or not _fit(numbers):
+        raise ValueError(f"must be different whole numbers from 1, such as 3,1,5; got {text!r}")
+    return numbers
+
+
+def _fit(numbers: tuple[int, ...]) -> bool:
+    return len(set(numbers)) == len(numbers) and all(0 < number < 2**31 for number in numbers)
+
+
+Numbers = Annotated[
+    tuple[int, ...],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="N,N,…",
+        instance_from_str=lambda words: numbers_of(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda numbers: [",".join(map(str, numbers))],
+    ),
+]
+"""Different whole numbers from 1, as "10,30" on the command line."""
+
+Switch = Annotated[tyro.conf.FlagConversionOff[bool], tyro.conf.arg(metavar="{True,False}")]
+"""Whether or not, as "True" or "False" on the command line."""
+
+
+def _arg(metavar: str, default: str) -> object:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every study may be asked for. A paper's own options are a subclass, its presets are instances of that."""
+
+    # the least that whole numbers may be, where that is not 1; an interval needs two tasks
+    least: ClassVar[Mapping[str, int]] = {"n_way": 2, "val_tasks": 2}
+
+    data: Annotated[str, tyro.conf.arg(metavar="SET")]
+    """glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…"""
+    preset: str = "quick"  # quick (minutes), full (hours) or the paper's own conditions; the defaults are its.
+    iterations: int  # Outer steps of each run.
+    seeds: int  # Runs of each algorithm, with seeds 0, 1, …
+    tasks: int  # Test tasks behind an accuracy, of each domain where there are several.
+    val_tasks: int  # Validation tasks behind a point of a learning curve.
+    n_way: int = 5  # Classes in a task.
+    n_shot: int = 1  # Support images of a class.
+    n_query: int = 5  # Query images of a class in training (tests use 15).
+    inner_steps: int = 5  # Gradient steps on a support set, in training.
+    inner_lr: float = 0.1  # Step size of the inner loop.
+    meta_batch: int = 16  # Tasks in an outer step.
+    norm: Norm = "transductive"  # Whose statistics normalise a query: its batch's own, or the support set's.
+    schedule: Literal["constant", "cosine"] = "cosine"  # How the outer rate falls over the run.
+    # Network and norms as that paper's code has them.
+    like: Annotated[Like | None, _arg("{finn2017,arnold2021,antoniou2019}", "none")] = None
+    # What the head reads of the last feature map: all of it, or its mean over positions.
+    head_input: Annotated[HeadInput | None, _arg("{flatten,mean}", "as --like or the network has it")] = None
+    # How the head starts: Glorot, or N(0, 1).
+    head_start: Annotated[HeadStart | None, _arg("{glorot,normal}", "glorot, or as --like has it")] = None
+    filters: Annotated[int | None, _arg("INT", "64 on grey images, 32 on RGB")] = None  # Channels of a convolution.
+    image_size: Annotated[int | None, _arg("INT", "the set's own")] = None  # Resize images to this many pixels.
+    colour: Annotated[Colour | None, _arg("{grey,rgb}", "as the images are")] = None  # Turn images grey, or into RGB.
+    chunk: int = 4  # Tasks that one core adapts at once in training.
+    device: str = "cpu"  # cpu, cuda …
+
+    def __post_init__(self) -> None:
+        for name, value in ((one.name, getattr(self, one.name)) for one in fields(self)):
+            low = self.least.get(name, 1)
+            if isinstance(value, int) and not isinstance(value, bool):
+                check_whole(name, value, low, MOST_TASKS if name.endswith("tasks") else None)
+            if isinstance(value, float):
+                check_rate(name, value)
+            if isinstance(value, tuple) and not _fit(value):
+                raise MetaprobeError(f"{flag_of(name)} must be different whole numbers from 1; got {value}")
+
+    def config(self, algorithm: str, seed: int, **settings: Any) -> TrainConfig:
+        """Return the config of one of a study's runs, with settings of this run alone."""
+        shared = {name: getattr(self, name) for name in _SHARED}
+        values = {**shared, "algorithm": algorithm, "seed": seed, **settings}
+        values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
+        values.setdefault("val_every", max(1, values["iterations"] // 20))
+        return completed(TrainConfig(**values), settings.__contains__)
+
+    def of_runs(self, configs: Sequence[TrainConfig]) -> Self:
+        """Return these options with what runs were trained with, as the first says that begins with no other."""
+        first = next((config for config in configs if config.base is None), configs[0])
+        return replace(self, **{name: getattr(first, name) for name in _SHARED - {"chunk"}})
+
+    def amounts(self) -> dict[str, Any]:
+        """Return what is measured with, and says nothing of training; tuples as lists, as in JSON."""
+        return {name: value for name, value in to_mapping(self).items() if name not in {*_SHARED, "preset", "seeds"}}
+
+    def with_amounts(self, told: object) -> Self | None:
+        """Return these options with what `amounts` returned once; None where it fits another version."""
+        if not isinstance(told, dict) or set(told) != set(self.amounts()):
+            return None
+        try:
+            return from_mapping(type(self), to_mapping(self) | told, "amounts")
+        except UnreadableInput:
+            return None
+
+    def command(self, study: str, preset: Options) -> str:
+        """Return the command line that asks for this, but for where it reads and writes and what is as in a preset."""
+        asked = {f.name: getattr(self, f.name) for f in fields(self)}
+        named = {n: v for n, v in asked.items() if n in ("data", "preset") or v != getattr(preset, n)}
+        return shlex.join(["metaprobe", "study", study, *option_words(named)])
+
+
+_SHARED = {one.name for one in fields(Options)} & {one.name for one in fields(TrainConfig)}
+
 
 Section = parts.Section[Block]
 

@@ -8,7 +8,6 @@ from analyses.readings import Estimate
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Said, Series
 from reports.claims import above
 from reports.evidence import Evidence
-from reports.names import GROUP_MARKS, INK, colour_of, in_order, mark_of
 from reports.page.parts import Cell
 from reports.papers.antoniou2019 import paper
 from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, measured, parts_of
@@ -16,7 +15,7 @@ from reports.probing.questions import cost, of_layer, untaught
 from reports.quantities import ANY, Query, q
 from reports.study.study import Answer, Cite, Section
 from reports.verdicts import Judgement
-from reports.wording import block_name, listed, number, with_interval
+from reports.wording import GROUP_MARKS, INK, block_name, colour_of, in_order, listed, mark_of, number, with_interval
 
 # fmt: off
 RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)

@@ -9,8 +9,7 @@ from reports.made import Differs
 from reports.papers.antoniou2019.claims import claims
 from reports.papers.antoniou2019.page import RATED, REUSED, answer, sections
 from reports.papers.antoniou2019.paper import ALL, PARTS, key_of, label_of
-from reports.study.options import Numbers, Options, Switch
-from reports.study.study import Learner, Measurement, Study
+from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
 from reports.works import MAML, Work
 
 # fmt: off

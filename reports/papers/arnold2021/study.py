@@ -8,12 +8,9 @@ from typing import Any
 
 from analyses.theory.plans import Descent, LogisticTraining
 from reports.made import Differs
-from reports.papers.arnold2021.answer import answer
-from reports.papers.arnold2021.claims import claims
-from reports.papers.arnold2021.paper import COMPARED, DEPTHS, RULES, SOFTMAX, key_of, label_of
-from reports.papers.arnold2021.sections import sections
-from reports.study.options import Numbers, Options, Switch
-from reports.study.study import Learner, Measurement, Study
+from reports.papers.arnold2021.claims import COMPARED, DEPTHS, RULES, SOFTMAX, claims, key_of, label_of
+from reports.papers.arnold2021.page import answer, sections
+from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
 from reports.works import MAML, Work
 from trainers.errors import MetaprobeError
 

@@ -6,11 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from analyses.readings import Estimate
 from analyses.theory.scalar import deep_loss, stationary_points
 from reports.blocks.canvas import Key, Sketch, tell
 from reports.evidence import Evidence
-from reports.quantities import ANY, q
 
 # fmt: off
 _EDGE = 1.35  # of the plane, in units of 1/√α
@@ -20,7 +18,11 @@ _PATH, _POINT = "#d55e00", "#0072b2"
 
 def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
     """Draw the error that one inner step leaves on average, by the weights it starts from, and paths of trainings."""
-    paths = {one: path for one in evidence.distinct("view", "weight_a", "deep") if (path := _path(evidence, one))}
+    def path(training: str) -> list[tuple[float, float]]:
+        first, second = ({row.iteration: row.value for row in evidence.where(f"weight_{name}", "deep", view=training)}
+                         for name in "ab")
+        return [(a, b) for at, a in first.items() if a is not None and (b := second.get(at)) is not None]
+    paths = {one: found for one in evidence.distinct("view", "weight_a", "deep") if (found := path(one))}
     if not paths:
         return None
     edge = _EDGE * alpha**-0.5
@@ -44,11 +46,3 @@ def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
     keys = (Key("training, from its circle", _PATH, "o", "-"), Key("minimum", _POINT, "*"),
             Key("maximum at the origin", _POINT, "x"))
     return [Sketch(f"The deep model ŷ = abx, α = {alpha:g}", paint, keys, lambda width: 0.85 * width)]
-
-def _path(evidence: Evidence, training: str) -> list[tuple[float, float]]:
-    found = []
-    for at in evidence.distinct("iteration", "weight_a", "deep"):
-        a, b = (q(f"weight_{name}", learner="deep", view=training, at=at, steps=ANY).read(evidence) for name in "ab")
-        if isinstance(a, Estimate) and isinstance(b, Estimate):
-            found.append((a.value, b.value))
-    return found

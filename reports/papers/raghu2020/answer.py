@@ -8,14 +8,13 @@ from analyses.readings import Estimate, Reading, Undefined
 from reports.blocks.declared import Figure
 from reports.claims import Verdict, above
 from reports.evidence import Evidence
-from reports.names import label_of
 from reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
 from reports.probing import blocks as shared
 from reports.probing.questions import JUDGED, accuracy, cost, further_steps, gains, of_layer
 from reports.quantities import ANY, q
 from reports.study.study import Answer
 from reports.verdicts import Judgement, all_of
-from reports.wording import block_name, capital, count, listed, number, with_interval
+from reports.wording import block_name, capital, count, label_of, listed, number, with_interval
 
 # fmt: off
 _RULES = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from reports.evidence import Evidence
-from reports.names import label_of
 from reports.probing.questions import JUDGED, accuracy
 from reports.quantities import Query, q
+from reports.wording import label_of
 
 # fmt: off
 Pair = tuple[str, str]

@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from analyses.readings import Estimate
 from reports.blocks.declared import Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from reports.evidence import Evidence
-from reports.names import INK, label_of, layer_colour
-from reports.page.parts import Cell
+from reports.page.parts import BLANK, Cell
 from reports.papers.raghu2020 import paper
 from reports.papers.raghu2020.paper import COMPARED, COST, GAP, MAML, NAMES, RANGES, REGIMES, adapting, alike, headed
 from reports.probing import blocks as shared
-from reports.probing.blocks import BLANK, OTHER
+from reports.probing.blocks import OTHER
 from reports.probing.curves import learning_curves
 from reports.probing.questions import JUDGED, accuracy, headings
 from reports.quantities import ANY, Quantity, q
 from reports.study.study import Cite, Section
-from reports.wording import DASH, block_name, capital, count, listed, number
+from reports.wording import DASH, INK, block_name, capital, count, label_of, layer_colour, listed, number
 
 # fmt: off
 _MEASURES = {"mean_cca": "CCA", "debiased_cka": "CKA, debiased", "linear_cka": "CKA, as in the paper"}

@@ -14,8 +14,7 @@ from reports.papers.raghu2020.answer import answer
 from reports.papers.raghu2020.claims import claims
 from reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS, MAML, NAMES, ORDER
 from reports.papers.raghu2020.sections import sections
-from reports.study.options import Numbers, Options, Switch
-from reports.study.study import Learner, Measurement, Study
+from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
 from trainers.errors import MetaprobeError
 
 

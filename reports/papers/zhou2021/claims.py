@@ -11,11 +11,10 @@ from analyses.readings import Estimate, Reading, Undefined
 from reports.blocks.declared import Series
 from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
-from reports.names import colour_of
 from reports.probing.clusters import apart, favourite, of_one_domain
 from reports.probing.questions import accuracy, untaught
 from reports.quantities import Computed, Quantity, Query, q
-from reports.wording import number
+from reports.wording import colour_of, number
 
 # fmt: off
 BASE, CONTINUED, LARGE = "base", "m1", "large"  # MAML; trained on, for as many steps as TSA-MAML; with a larger network

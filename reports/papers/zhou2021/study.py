@@ -7,13 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from reports.made import Differs
-from reports.papers.zhou2021.answer import answer
 from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, SYMMETRIC, claims, label_of
-from reports.papers.zhou2021.sections import sections
+from reports.papers.zhou2021.page import answer, sections
 from reports.probing.clusters import WORKS
-from reports.study.options import Numbers, Options, Switch
-from reports.study.study import Learner, Measurement, Study
-from reports.wording import DASH
+from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
 from reports.works import MAML, Work
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
@@ -69,8 +66,7 @@ def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
     more = {"iterations": options.more_iterations, "cluster_tasks": options.cluster_tasks}
     both = {"iterations": options.iterations + options.more_iterations, "blocks": 6, "filters": _wider}  # not 4
     def clustered(key: str, m: int, **own: Any) -> Learner:
-        settings = {**more, "clusters": m, **own}
-        return Learner(key, label_of(key), "tsa_maml", BASE, settings=settings, folder=f"tsa_maml-{key}")
+        return Learner(key, label_of(key), "tsa_maml", BASE, "", more | {"clusters": m} | own, f"tsa_maml-{key}")
     even = clustered(f"m{options.sweep[0]}{SYMMETRIC}", options.sweep[0], symmetric_head=True)
     large = Learner(LARGE, label_of(LARGE), "maml", settings=both, folder="maml-large")
     return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}),
@@ -111,6 +107,6 @@ ZHOU2021 = Study(name="zhou2021", title="Do tasks fall into groups, and does an 
     reading="A number is above or below a bound where its whole 95 % interval is, and undecided where that reaches "
     "across; bounds other than 0 are ours. With one seed an interval is over test tasks and speaks of that one "
     "training; with several it also holds the spread between trainings; of clusters it is a bootstrap interval. Bars "
-    f"and dark bands are intervals. Gains are paired (same tasks) if not said otherwise. {DASH} is not measured.",
+    "and dark bands are intervals. Gains are paired (same tasks) if not said otherwise. — is not measured.",
     works=_WORKS, presets={"quick": _QUICK, "full": _FULL, "paper": _PAPER, "paper-cifar-fs": _CIFAR_FS},
     unlike=_UNLIKE, learners=_learners, measurements=_measurements, claims=claims, sections=sections, answer=answer)

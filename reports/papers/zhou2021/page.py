@@ -1,24 +1,108 @@
-"""The sections of the zhou2021 page: what each asks, what it shows, and how to read that."""
+"""What the zhou2021 page shows: the answer first, then what each section asks, what it shows, and how to read that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from analyses.readings import Estimate
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said
+from reports.claims import Verdict, above, below
 from reports.evidence import Evidence
 from reports.papers.zhou2021 import claims as of
-from reports.papers.zhou2021.claims import BASE, CONTINUED, DISTANCES, LARGE, gain, label_of, look_of, m_of, main_of
+from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, look_of, m_of, main_of, series
 from reports.probing import blocks, clusters
 from reports.probing.curves import step_curves
 from reports.probing.questions import accuracy
 from reports.quantities import q
-from reports.study.study import Cite, Section
-from reports.wording import count, listed
+from reports.study.study import Answer, Cite, Section
+from reports.verdicts import Judgement
+from reports.wording import capital, count, listed, number, with_interval
 
 # fmt: off
+_OPEN = {"undecided": "is undecided", "not measured": "was not measured"}
+
+def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+    """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
+    alone = clusters.of_one_domain(evidence)
+    decides = "Z6" if alone else "Z1"
+    helps, finds = judged[decides].verdict, judged["Z4"].verdict
+    headline = capital(_outcome("an initialisation for each cluster", "helps", "does not help", helps))
+    rules = f"Claim {decides} decides whether initialisations by cluster help"
+    if "not applicable" in (helps, finds):
+        headline = "Nothing is shown to have been learned that initialisations could improve"
+        rules = judged[decides].why
+    elif alone:
+        headline, rules = f"{headline}, on one domain", f"{rules}: on data of one domain, transductive."
+    else:
+        bridge = ", and " if (helps == "holds") == (finds == "holds") else "; "
+        headline += bridge + _outcome("the clusters", "are the domains", "are not the domains", finds)
+        rules += ", claim Z4 whether the clusters are the domains."
+    return Answer(headline, tuple(_sentences(evidence, judged)), rules, _figure(evidence))
+
+def _outcome(subject: str, yes: str, no: str, verdict: Verdict) -> str:
+    if verdict in _OPEN:
+        return f"whether {subject} {yes} {_OPEN[verdict]}"
+    return f"{subject} {yes if verdict == 'holds' else no}"
+
+def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[str]:
+    main, made = main_of(evidence), evidence.made
+    gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
+    told = [f"{with_interval(found, 1, ' points', signed=True)} over {over}" for over, found in gains.items() if found]
+    own = with_interval(accuracy(main).read(evidence), 1, " %")
+    over = "" if clusters.of_one_domain(evidence) else " over all domains"
+    several = " Only the gain over MAML, continued, is that of several initialisations alone." * (len(told) > 1)
+    yield f"On {made.task} tasks of {made.data_name}, " + (
+        f"{label_of(main)} is right on {own} of queries{over}: {' and '.join(told)}.{several}" if told
+        else "the accuracy of TSA-MAML beside MAML was not measured.")
+    *domains, apart = judged["Z4"].parts
+    if known := [(one.reading.value, one.part.name) for one in domains if isinstance(one.reading, Estimate)]:
+        (share, domain), which = min(known), "no two" if apart.verdict == "holds" else "some"
+        yield (f"Of the tasks of a domain, at least {number(100 * share)} % ({domain}) start from one initialisation; "
+               f"{which} domains share theirs.")
+    by, verdict = [one.reading for one in judged["Z2"].parts if one.reading], judged["Z2"].verdict
+    if len(by) == 2 and verdict != "not applicable":
+        yield (f"Clusters of tasks agree with the domains to {with_interval(by[0], 2)} by adapted parameters and to "
+               f"{with_interval(by[1], 2)} by mean features (adjusted Rand index, 0 chance, 1 identity): that only the "
+               f"former show the domains, as the paper says, {_OPEN.get(verdict, verdict)}.")
+    order = "unchanged_by_label_order"
+    stay, chance = (q(name, learner=main, view="all").read(evidence) for name in (order, f"{order}_null"))
+    if below(0.9).judge(stay) == "holds":  # else the order of the labels is not worth a sentence
+        yield (f"A share of {with_interval(stay, 2)} of tasks stay in their cluster when only the labels of their "
+               f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters depend "
+               "on the order of the labels.")
+    yield from _by_kind(evidence)
+    if gap := gain(LARGE, main).read(evidence):
+        yield ("MAML with a larger network, trained for as many steps, differs from TSA-MAML by "
+               f"{with_interval(gap, 1, ' points', signed=True)}.")
+
+def _by_kind(evidence: Evidence) -> Iterator[str]:
+    told = []
+    for key, by in ((main := main_of(evidence), "the paper's clusters"), (main + of.SYMMETRIC, "a symmetric head's")):
+        over = gain(key, CONTINUED).read(evidence)
+        rand = q("adjusted_rand", learner=key, view="assignment").read(evidence)
+        if over is None:
+            return
+        word = {"holds": "gains", "does not hold": "loses"}.get(above(0).judge(over), "neither gains nor loses clearly")
+        agrees = f" (clusters agree with the domains to {with_interval(rand, 2)})" * isinstance(rand, Estimate)
+        told.append(f"with {by} it {word}, {with_interval(over, 1, ' points', signed=True)}{agrees}")
+    yield (f"TSA-MAML against MAML trained on for as long: {'; '.join(told)}. The latter, where the order of labels "
+           "cannot count, are not in the paper.")
+
+def _figure(evidence: Evidence) -> Figure:
+    main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
+    keys = dict.fromkeys((BASE, of.plain_of(evidence), main, main + of.SYMMETRIC, LARGE))
+    names, keys = tuple(place or "all" for place in places), [key for key in keys if key in evidence.learners]
+    levels = [series(key, label_of(key), (accuracy(key, group=at) for at in places)) for key in keys]
+    gains = [series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
+    return Figure(
+        "accuracy-figure", "Test accuracy of each learner, and the gain of TSA-MAML, on all domains together and each.",
+        (Dots("Test accuracy (%)", names, tuple(levels)),
+         Dots("Gain of TSA-MAML (points, paired)", names, tuple(gains), line=(0.0, ""))),
+        ("Accuracy by domain", "The table holds no test accuracies."))
+
 _PLANES = {("features", "maml"): "Mean features", ("all", "maml"): "Adapted by MAML",
            ("all", "tsa_maml"): "Adapted by TSA-MAML"}
-_TERMS = {measure: f"Squared distance, {name}" for measure, name in DISTANCES.items()} | {
+_TERMS = {measure: f"Squared distance, {name}" for measure, name in of.DISTANCES.items()} | {
     "estimated_optimum_loss": "Loss at the own optimum (nats)",
     "estimated_optimum_gradient_norm": "Gradient norm at the own optimum",
     "estimated_gradient_bound": "G, lower estimate", "estimated_smoothness": "L, lower estimate",
@@ -79,8 +163,8 @@ def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pai
 
 def _sweep(evidence: Evidence, sweep: list[str]) -> Figure:
     main, ms, axis = main_of(evidence), tuple(str(m_of(key)) for key in sweep), "Number m of initialisations"
-    levels = of.series(main, "", (accuracy(key) for key in sweep), "-")
-    gains = of.series(main, "", (gain(key, CONTINUED) if key != CONTINUED else None for key in sweep))
+    levels = series(main, "", (accuracy(key) for key in sweep), "-")
+    gains = series(main, "", (gain(key, CONTINUED) if key != CONTINUED else None for key in sweep))
     panels = (Dots("Test accuracy, all domains (%)", ms, (levels,), axis=axis),
               Dots("Gain over m = 1 (points, paired)", ms, (gains,), axis=axis, line=(0.0, "")))
     return Figure("sweep", "Accuracy against the number of initialisations.", panels if len(ms) > 1 else (),
@@ -113,7 +197,7 @@ def _bound(evidence: Evidence) -> Section:
         lines.append(Line(name, tuple(Said(q(measure, learner=key), digits) for key in keys), ("estimate",)))
         told = [row.reason for key in keys for row in evidence.where(measure, key) if row.reason][:1]
         notes += [f"{name}: {why.removeprefix('estimate: ').replace('θ_T*', 'the optimum')}." for why in told]
-    near = tuple(of.series(key, label_of(key), (q(m, learner=key) for m in DISTANCES)) for key in keys)
+    near = tuple(series(key, label_of(key), (q(m, learner=key) for m in of.DISTANCES)) for key in keys)
     return Section("bound-section", "Distance to the optimum, and the bound",
         ("The paper bounds the excess risk after q inner steps on K support samples by two terms (claims Z9 and Z10): "
          "2G²/(KL) times (ρ to the power q) − 1, ρ = 1 + 2αL, and 1/(2α) times the mean squared distance from "
@@ -122,7 +206,7 @@ def _bound(evidence: Evidence) -> Section:
          "near by that alone; the common one, where descent from MAML's ends, favours the learner nearest to it.",
          *filter(None, [of.breaks_the_theorem(evidence)])), (),
         (Figure("bound-figure", "Distance from where a task starts to its optimum, and the terms of the bound.",
-            (Dots("Squared distance to the optimum (estimate)", tuple(DISTANCES.values()), near),
+            (Dots("Squared distance to the optimum (estimate)", tuple(of.DISTANCES.values()), near),
              Curves("Terms of the bound (estimates, nats)", "Inner steps q", tuple(curves), log=True, ends=False)),
             ("Distance to the optimum", "The table holds no estimates of the bound's terms.")),),
         (Grid("bound", "What the bound is made of.", ("Quantity", *map(label_of, keys)), tuple(lines),

@@ -1,25 +1,67 @@
-"""The sections of the arnold2021 page: theory, linear layers, update rules, and what is reused."""
+"""What the arnold2021 page shows: the answer first, then theory, linear layers, update rules, and what is reused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from analyses.readings import Estimate
 from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS, Descent
 from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
+from reports.claims import Verdict, above
 from reports.evidence import Evidence
-from reports.names import CHANCE_GREY, GROUP_MARKS, INK, in_order
 from reports.page.parts import Cell
-from reports.papers.arnold2021 import paper
-from reports.papers.arnold2021.claims import logistic, scalar
-from reports.papers.arnold2021.paper import COMPARED, HOWS, MARGIN, RULES, gain, label_of, measured, trained
+from reports.papers.arnold2021 import claims as of
+from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, depths, gain, key_of, label_of, measured, scalar
 from reports.probing import blocks
-from reports.probing.questions import cost, of_layer
-from reports.quantities import q
-from reports.study.study import Cite, Section
-from reports.wording import block_name, number
+from reports.probing.questions import cost, of_layer, untaught
+from reports.quantities import ANY, q
+from reports.study.study import Answer, Cite, Section
+from reports.verdicts import Judgement
+from reports.wording import CHANCE_GREY, GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
 
 # fmt: off
+_SAID: dict[Verdict, str] = {"holds": "helps", "does not hold": "does not help", "undecided": "is undecided"}
+
+def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+    """Answer the study's question by the gains in the shallowest network."""
+    least = of.shallowest(evidence)
+    rules = (f"By the gains over plain MAML in CNN({least}), on the same tasks: one helps whose interval lies above 0, "
+             "does not where it lies below; else it is undecided.")
+    depth, rule = (_SAID.get(above(0).judge(gain("maml", least, how).read(evidence)), "was not measured")
+                   for how in ("linnet", "meta_kfo"))
+    headline = f"In a shallow network depth by linear layers {depth}; an external optimiser (Meta-KFO) {rule}"
+    if told := untaught(evidence, of.MARGIN, key_of("maml", least), control=False):
+        headline = "Nothing is shown to have been learned that depth could improve"
+    sentences = (*filter(None, [told]), *_sentences(evidence, least, judged))
+    return Answer(headline, sentences, rules, _figure(evidence, least))
+
+def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) -> Iterator[str]:
+    made, plain = evidence.made, measured("maml", least).read(evidence)
+    gained = {name: gain("maml", least, how).read(evidence) for how, name in HOWS.items() if how}
+    if told := [f"{name} {with_interval(one, 1, ' points', signed=True)}" for name, one in gained.items() if one]:
+        yield (f"On {made.task} tasks of {made.data_name}, MAML in CNN({least}) is right on "
+               f"{with_interval(plain, 1, ' %')} of queries. Beside that: {listed(told)}.")
+    deeper = depths(evidence, "")
+    if len(deeper) > 1 and (found := (measured("maml", deeper[-1]) - measured("maml", least)).read(evidence)):
+        yield (f"For comparison, {deeper[-1] - least} more convolutions change it by "
+               f"{with_interval(found, 1, ' points', signed=True)}.")
+    index = {how: q("reuse_index", learner=key_of("maml", least, how), frozen=ANY).read(evidence) for how in COMPARED}
+    if reused := [f"{HOWS[how]} {with_interval(one, 2)}" for how, one in index.items() if isinstance(one, Estimate)]:
+        yield f"Of what was learned these shares are in the convolutions as they are (reuse index): {listed(reused)}."
+    shallow, deep = (scalar("excess_error", model).read(evidence) for model in ("shallow", "deep"))
+    if shallow and deep:
+        yield ("In one dimension, where all is known, one step leaves an error of "
+               f"{with_interval(shallow, 3)} in the shallow model and of {with_interval(deep, 3)} in the deep one.")
+    if against := [name for name, one in judged.items() if one.verdict == "does not hold"]:
+        yield f"Of the paper's claims {listed(against)} {'does' if len(against) == 1 else 'do'} not hold here."
+
+def _figure(evidence: Evidence, least: int) -> Figure:
+    return Figure("answer-figure", "Test accuracy by depth, and what each adds to MAML in the shallowest network.",
+                  (of.by_depth("Test accuracy (%)", depths(evidence, "") or (least,), HOWS, measured),
+                   of.gains(evidence, f"Gain in CNN({least}) (points, paired)", "maml", ("linnet", *RULES))),
+                  ("Depth and update rules", "The table holds no tests of either."))
+
 _VIEWS = {"drawn": "labels drawn from σ(θᵀx)", "sign": "labels by the sign of θᵀx"}
 _MAPS = {"update_cosine": "cosine", "update_norm_ratio": "ratio of norms", "update_effective_rank": "effective rank"}
 
@@ -61,7 +103,7 @@ def _logistic(evidence: Evidence) -> Section:
     at = evidence.distinct("iteration", "accuracy", "lr")
     def panel(view: str) -> Curves:
         bayes = q("bayes_accuracy", learner="", view=view)
-        curves = [Curve(told, colour, tuple((float(i), logistic(n, view, i)) for i in at))
+        curves = [Curve(told, colour, tuple((float(i), of.logistic(n, view, i)) for i in at))
                   for (n, told), (colour, _) in zip(models.items(), GROUP_MARKS, strict=False)]
         top = [Curve("whoever knows θ", CHANCE_GREY, ((0.0, bayes), (float(at[-1]), bayes)), dashed=True)] if at else []
         return Curves(f"Accuracy (%), {_VIEWS[view]}", "Outer steps", (*curves, *(top if bayes.read(evidence) else ())),
@@ -75,7 +117,7 @@ def _logistic(evidence: Evidence) -> Section:
 def _depth(evidence: Evidence) -> Section:
     softmax = {"softmax regression": measured("maml", 0), "with LinNet": measured("maml", 0, "linnet"),
                "LinNet, collapsed": measured("maml", 0, "linnet", view="collapsed")}
-    at, names = paper.depths(evidence, *COMPARED), {how: HOWS[how] for how in COMPARED if how}
+    at, names = of.depths(evidence, *COMPARED), {how: HOWS[how] for how in COMPARED if how}
     return Section("depth-section", "Linear layers, and depth",
         ("Linear layers between features and output add no function that the network could not compute, only ways to "
          "get there (LinNet). Do they make MAML adapt better, in softmax regression (A5, A6) and in convolutional "
@@ -83,8 +125,8 @@ def _depth(evidence: Evidence) -> Section:
         (("LinNet", "linear layers without activation before the last layer; they adapt, with ANIL too"),
          ("collapsed", "the linear layers multiplied into one before the task is met: the same function")),
         (Figure("depth", "By depth of the convolutional network.",
-                (paper.by_depth("MAML: test accuracy (%)", at, {"": "plain", **names}, measured),
-                 paper.by_depth("Gain over plain MAML (points, paired)", at, names, gain, (0.0, ""))),
+                (of.by_depth("MAML: test accuracy (%)", at, {"": "plain", **names}, measured),
+                 of.by_depth("Gain over plain MAML (points, paired)", at, names, gain, (0.0, ""))),
                 ("Depth", "The table holds no tests of networks of several depths.")),
          Figure("linear", "Softmax regression on pixels.",
                 (Dots("Test accuracy (%)", tuple(softmax), (Series("", INK, tuple(softmax.values())),),
@@ -94,18 +136,18 @@ def _depth(evidence: Evidence) -> Section:
 
 def _accuracies(evidence: Evidence) -> Grid:
     def line(key: str) -> Line:
-        name = _, _, how = paper.told_by(key)
-        figures, _ = paper.printed(*name)
+        name = _, _, how = of.told_by(key)
+        figures, _ = of.printed(*name)
         return Line(label_of(key), (Said(measured(*name)), Said(gain(*name), signed=True) if how else Cell(""),
                                     Cell(", ".join(map(number, figures)))))
     return Grid("accuracy", f"Test accuracy in percent after {evidence.test_steps} inner steps.",
                 ("Learner", "Accuracy", "Gain over plain (points)", "Paper: Omniglot, CIFAR-FS, mini-ImageNet"),
-                tuple(map(line, trained(evidence))), ("Accuracies", "The table holds no test accuracies."))
+                tuple(map(line, of.trained(evidence))), ("Accuracies", "The table holds no test accuracies."))
 
 def _optimisers(evidence: Evidence) -> Section:
-    least = paper.shallowest(evidence)
-    panels = (paper.gains(evidence, f"{one.upper()}, CNN({least}): gain (points)", one, RULES, beside=True)
-              for one in paper.RULED)
+    least = of.shallowest(evidence)
+    panels = (of.gains(evidence, f"{one.upper()}, CNN({least}): gain (points)", one, RULES, beside=True)
+              for one in of.RULED)
     return Section("rules-section", "Learned update rules",
         ("A rule that maps gradients to steps leaves the network's functions as they are. Does it do what depth does "
          "(A9, A10), and less so where there is depth already (A11)? Rules are trained with the network.",),
@@ -117,7 +159,7 @@ def _optimisers(evidence: Evidence) -> Section:
                 tuple(panels), ("Learned update rules", "The table holds no tests of any.")),))
 
 def _reuse(evidence: Evidence) -> Section:
-    names = {key: label_of(key) for key in trained(evidence)}
+    names = {key: label_of(key) for key in of.trained(evidence)}
     def lines() -> Iterator[Line]:
         for key, name in names.items():
             body = next(iter(evidence.distinct("frozen", "reuse_index", key)), "")
@@ -130,21 +172,21 @@ def _reuse(evidence: Evidence) -> Section:
          "of what was learned that is left.",), (),
         (_similar(evidence), Grid("reuse-index", "What freezing the convolutions changes, points, and the reuse index.",
               ("Learner", "Frozen", "Reuse index"), tuple(lines()), ("Reuse", "The table has no tests of it.")),),
-        (blocks.learned(evidence, names, MARGIN),))
+        (blocks.learned(evidence, names, of.MARGIN),))
 
 def _similar(evidence: Evidence) -> Figure:
-    found = {key: evidence.distinct("layer", "debiased_cka", key) for key in trained(evidence)}
+    found = {key: evidence.distinct("layer", "debiased_cka", key) for key in of.trained(evidence)}
     layers = in_order({layer for own in found.values() for layer in own})
     def series(key: str) -> Series:
         values, nulls = ([of_layer(m, k, key) for k in layers] for m in ("debiased_cka", "debiased_cka_null"))
-        return paper.series(paper.told_by(key)[2], label_of(key), values, nulls)
+        return of.series(of.told_by(key)[2], label_of(key), values, nulls)
     return Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
                   (Dots("Debiased CKA", layers, tuple(series(key) for key, own in found.items() if own),
                         limits=(-0.05, 1.04)),),
                   ("Similarity by layer", "The table holds no similarities."))
 
 def _maps(evidence: Evidence) -> Section:
-    layers = ((key, layer) for key in trained(evidence) for layer in evidence.distinct("layer", "update_cosine", key))
+    layers = {key: evidence.distinct("layer", "update_cosine", key) for key in of.trained(evidence)}
     return Section("maps", "What a learned rule makes of a gradient (not in the paper)",
         ("At the initialisation, on each task's support set: the angle between the gradient g of a layer and the step "
          "U(g) that the rule makes of it, and how much longer the step is than a plain one. A cosine of 1 and equal "
@@ -152,5 +194,5 @@ def _maps(evidence: Evidence) -> Section:
         (Grid("update-maps", "Means over tasks, by layer; effective rank of its matrices: as a share of full rank.",
               ("Learner, layer", *_MAPS.values()),
               tuple(Line(f"{label_of(key)}, {layer}", tuple(Said(of_layer(m, layer, key), 3) for m in _MAPS))
-                    for key, layer in layers),
+                    for key, own in layers.items() for layer in own),
               ("Update rules", "The table holds no learned rules.")),))
