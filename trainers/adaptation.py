@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trainers.errors import MetaprobeError
 from trainers.limits import MOST_STEPS, fits_float32
 from trainers.plain import LATER
 
-__all__ = ["Adaptation"]
+__all__ = ["Adaptation", "StepStatistics"]
+
+StepStatistics = Literal["batch", "running"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,10 @@ class Adaptation:
     `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
     only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
     may make something else of the gradient (`trainers.update_rules`). `step_norms` says whether the norms have
-    parameters of their own for each step (`trainers.step_norms`). `loss_weights`, too, is of training only, and of
-    the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is not all that
-    counts.
+    parameters of their own for each step (`trainers.step_norms`), `step_statistics` whose statistics they take at a
+    test: each batch's, or running ones of each step (`trainers.step_statistics`). `loss_weights`, too, is of training
+    only, and of the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is
+    not all that counts.
     """
 
     layers: tuple[str, ...]
@@ -30,6 +34,7 @@ class Adaptation:
     adapt_norm: bool = True
     rule: str = field(default="sgd", metadata=LATER)
     step_norms: bool = field(default=False, metadata=LATER)
+    step_statistics: StepStatistics = field(default="batch", metadata=LATER)
     loss_weights: tuple[float, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:

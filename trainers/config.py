@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
 
-from trainers.adaptation import Adaptation
+from trainers.adaptation import Adaptation, StepStatistics
 from trainers.config_checks import check_config
 from trainers.families import Like
 from trainers.network_config import (
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _USUAL = {"update_rule": "sgd", "activation": "relu", "multi_step_loss": 0, "first_order_until": 0}
+_USUAL |= {"step_statistics": "batch"}
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -188,6 +189,12 @@ class TrainConfig:
     """Limits that learned rates are kept in."""
     step_norms: bool = field(default=False, metadata=LATER)
     """A scale and shift of the norms for each inner step, learned by the outer loop alone (of maml and fomaml)."""
+    step_statistics: Annotated[
+        StepStatistics | None,
+        tyro.conf.arg(metavar="{batch,running}", help_behavior_hint="(maml, fomaml; default: batch)"),
+    ] = None
+    """Whose statistics normalise in a test: each batch's own, as in MAML++'s code, or running ones of each inner step,
+    which training keeps (its paper's BNRS)."""
     multi_step_loss: Annotated[
         int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, fomaml, anil; default: never)")
     ] = None

@@ -62,5 +62,8 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     if config.compile and config.multi_step_loss:
         told = "--compile makes one program, and under --multi-step-loss each iteration would need one"
         raise MetaprobeError(f"{told}; leave --compile out, or say --multi-step-loss 0")
+    if config.compile and config.step_statistics:
+        told = "--compile makes a program of gradients alone, which collects no --step-statistics running"
+        raise MetaprobeError(f"{told}; leave one out")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")
