@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.config import Adaptation
+from trainers.errors import MetaprobeError
 from trainers.inner_step import Stepper
 from trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
 from trainers.losses import task_losses
@@ -63,6 +64,7 @@ def adapt(
     rule: UpdateRule = SGD,
     step_norms: bool = False,
     step_statistics: bool = False,
+    prox_lambda: float = 0.0,
     first: int = 0,
 ) -> Adapted:
     """Adapt parameters to each task of a batch: θ_T ← θ_T − α U(∇ L_support(θ_T)), `steps` times.
@@ -87,13 +89,19 @@ def adapt(
         step_norms: whether norms have parameters of their own for each step (`trainers.step_norms`), among `params`.
         step_statistics: whether they go by running statistics of each step, among `params`, too
             (`trainers.step_statistics`).
+        prox_lambda: λ of a loop that descends L_support(θ_T) + λ/2 ‖θ_T − θ‖², θ being `params`.
         first: index of the first step, for a loop that is taken in parts (`Adapted.states`).
 
     Raises:
-        MetaprobeError: a layer is unknown, a parameter's shape does not fit, or one of the rule's is missing.
+        MetaprobeError: a layer is unknown, a parameter's shape does not fit, one of the rule's is missing, or a loop
+            that is held near its start is to go on from elsewhere.
 
     A parameter that the output does not depend on takes no step, and a warning names it.
     """
+    if prox_lambda and first:
+        raise MetaprobeError(
+            f"an inner loop with prox_lambda={prox_lambda} is held near its start; take all its steps at once"
+        )
     tasks, keep = support.images.shape[0], create_graph and not first_order
     moving = adaptable(network, params, layers, adapt_norm)
     sets = statistics_part(params) if step_statistics else {}
@@ -102,6 +110,7 @@ def adapt(
         shared = not has_task_axis(network, name, params[name])
         value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
         current[name] = value if create_graph else value.detach().requires_grad_()
+    origin = {name: current[name] if create_graph else current[name].detach() for name in moving}
     stepper, carried = Stepper.of(rule, inner_lr, network, params, moving, tasks, create_graph)
     states, losses = [current | stepper.changing(carried)], []
     if moving and steps:
@@ -110,7 +119,7 @@ def adapt(
         current |= set_of_step(sets, first, prefix)
         inputs = _through(network, current, support.images, prefix, keep)
         head = network if isinstance(network, TaskNetwork) and is_linear_head(network, moving) and not norms else None
-        if head and rule is SGD:
+        if head and rule is SGD and not prox_lambda:
             with torch.set_grad_enabled(create_graph):
                 states, losses = adapt_linear_head(
                     head, current, inputs, support.labels, inner_lr, steps, first_order, every_step
@@ -125,6 +134,10 @@ def adapt(
                 else:
                     loss = task_losses(forward_tasks(network, current, inputs, layers=rest), support.labels)
                     gradients = _gradients(network, loss.sum(), {name: current[name] for name in moving}, keep)
+            if prox_lambda:
+                with torch.set_grad_enabled(create_graph):
+                    pull = {name: prox_lambda * (current[name] - origin[name]) for name in gradients}
+                    gradients = {name: gradient + pull[name] for name, gradient in gradients.items()}
             moved, carried = stepper.take(current, carried, gradients, step, keep)
             current = current | {n: v if create_graph else v.detach().requires_grad_() for n, v in moved.items()}
             current |= set_of_step(sets, step + 1, prefix)
@@ -162,6 +175,7 @@ def adapt_as(
         rule=rule_named(adaptation.rule),
         step_norms=adaptation.step_norms,
         step_statistics=adaptation.step_statistics == "running",
+        prox_lambda=adaptation.prox_lambda,
         first=first,
     )
 

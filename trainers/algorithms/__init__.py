@@ -3,6 +3,7 @@
 from trainers.algorithms.anil import ANIL
 from trainers.algorithms.base import Algorithm, MetaGradient, episodes, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
+from trainers.algorithms.imaml import IMAML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
 from trainers.algorithms.maml_pp import MAML_PP
@@ -19,7 +20,7 @@ from trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
 
-_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, IMAML, TSA_MAML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
