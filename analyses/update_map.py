@@ -24,6 +24,7 @@ from trainers.networks import has_task_axis
 from trainers.networks.naming import is_within
 from trainers.parallel import one_thread
 from trainers.tasks.data import Data
+from trainers.update_rules import network_part
 
 __all__ = ["effective_rank", "update_map"]
 
@@ -61,7 +62,8 @@ def update_map(
             start = starting_point(network, learner.start, tasks.support)
             ends = [adapt_as(network, start, tasks.support, how).params for how in (ruled, plain)]
             step, other = (
-                {n: (end[n] - start[n]).double() for n in end if has_task_axis(network, n, end[n])} for end in ends
+                {n: (v - start[n]).double() for n, v in network_part(end).items() if has_task_axis(network, n, v)}
+                for end in ends
             )
             for layer in layers_of(network):
                 if any(is_within(name, layer) for name in other):

@@ -1,6 +1,7 @@
 """MAML++ written out plainly, one task at a time, with torch.nn.functional and autograd alone: the reference.
 
-All parts are options of one loop: rates a tensor and step, losses after every step, first order, norms of a step.
+All parts are options of one loop: rates a tensor and step, losses after every step, first order, norms of a step,
+running statistics of a step.
 """
 
 import torch
@@ -9,12 +10,17 @@ import torch.nn.functional as F
 RATES, SETS = "update_rule.{}.rates", "update_rule.{}.steps"
 
 
-def conv4(params, x, downsample, slope=0.0, n_context=None):
+def conv4(params, x, downsample, slope=0.0, n_context=None, given=None, seen=None):
     for layer in ("conv1", "conv2", "conv3", "conv4"):
         x = F.conv2d(x, params[f"{layer}.conv.weight"], stride=2 if downsample == "stride" else 1, padding=1)
         context = x if n_context is None else x[:n_context]
         mean = context.mean(dim=(0, 2, 3), keepdim=True)
         variance = ((context - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True)
+        if seen is not None:
+            count = context.numel() // context.shape[1]
+            seen[layer] = (mean.detach().flatten(), variance.detach().flatten() * count / (count - 1))
+        if given is not None:
+            mean, variance = (value.view(1, -1, 1, 1) for value in given[layer])
         x = (x - mean) / torch.sqrt(variance + 1e-5)
         scale, shift = (params[f"{layer}.norm.{name}"].view(1, -1, 1, 1) for name in ("weight", "bias"))
         x = F.leaky_relu(x * scale + shift, slope)
@@ -64,3 +70,49 @@ def meta_gradient(leaves, tasks, names, inner_lr, steps, transductive=True, weig
         right += float((logits.argmax(1) == wanted).double().mean())
     gradients = torch.autograd.grad(total, list(leaves.values()), materialize_grads=True)
     return float(total.detach()), right, dict(zip(leaves, gradients, strict=True))
+
+
+def batch_statistics(leaves, tasks, names, inner_lr, steps, transductive=True, **options):
+    """Return of each pass of a test, by layer, the sums over tasks of its means and unbiased variances, (steps + 1, C).
+
+    The passes are those of the support set under the weights before each step, and the query set's after the last.
+    """
+    seen = {name: value for name, value in options.items() if name in ("downsample", "slope")}
+    seen.setdefault("downsample", "max-pool")
+    sums = {}
+    for task in range(len(tasks)):
+        support, query = tasks.support.images[task], tasks.query.images[task]
+        start = {name: value for name, value in leaves.items() if not name.startswith("update_rule.")}
+        states = [start, *path(leaves, support, tasks.support.labels[task], names, inner_lr, steps, **options)]
+        for number, state in enumerate(states):
+            last, found = number == steps, {}
+            images = torch.cat([support, query]) if last and not transductive else query if last else support
+            at = state if last else with_norms(state, leaves, number)
+            conv4(at, images, **seen, n_context=None if transductive or not last else len(support), seen=found)
+            for layer, values in found.items():
+                for name, value in zip(("mean", "variance"), values, strict=True):
+                    rows = sums.setdefault(f"update_rule.{layer}.norm.{name}", [0.0] * (steps + 1))
+                    rows[number] = rows[number] + value
+    return {name: torch.stack(rows) for name, rows in sums.items()}
+
+
+def logits_by_sets(leaves, images, labels, query, names, inner_lr, steps, downsample="max-pool"):
+    """Return one task's query logits after each of 0 … steps, every pass normalised by the running statistics."""
+    layers = ("conv1", "conv2", "conv3", "conv4")
+
+    def given(step):
+        sets = {
+            layer: [leaves[f"update_rule.{layer}.norm.{name}"] for name in ("mean", "variance")] for layer in layers
+        }
+        return {layer: [value[min(step, len(value) - 1)] for value in both] for layer, both in sets.items()}
+
+    current = {name: value for name, value in leaves.items() if not name.startswith("update_rule.")}
+    found = [conv4(current, query, downsample, given=given(0))]
+    for step in range(steps):
+        current = with_norms(current, leaves, step)
+        loss = F.cross_entropy(conv4(current, images, downsample, given=given(step)), labels)
+        gradients = torch.autograd.grad(loss, [current[name] for name in names])
+        for name, gradient in zip(names, gradients, strict=True):
+            current[name] = current[name] - inner_lr * gradient
+        found.append(conv4(current, query, downsample, given=given(step + 1)))
+    return torch.stack(found)

@@ -14,12 +14,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.config import Adaptation
+from trainers.errors import MetaprobeError
 from trainers.inner_step import Stepper
 from trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
 from trainers.losses import task_losses
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
 from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
+from trainers.networks.running import statistics_part
 from trainers.step_norms import norms_of_step
+from trainers.step_statistics import set_of_step
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import SGD, UpdateRule, network_part, rule_named
 
@@ -32,7 +35,8 @@ _TOLD = 6  # names in a warning
 class Adapted:
     """What the inner loop leaves.
 
-    `params` are all parameters: the adapted ones with a leading task axis, the frozen ones as they were given.
+    `params` are all parameters: the adapted ones with a leading task axis, the frozen ones as they were given, and the
+    running statistics that passes with them are normalised by, where the learner keeps some.
     `trajectory`, when asked for, holds the parameters at steps 0 … q, the last being `params`.
     `support_loss` is the loss on each task's support set before each step (`trainers.losses.task_losses`).
     `states` are the trajectory, or its end, with what the update rule carries from step to step: what `adapt` goes on
@@ -59,6 +63,8 @@ def adapt(
     every_step: bool = False,
     rule: UpdateRule = SGD,
     step_norms: bool = False,
+    step_statistics: bool = False,
+    prox_lambda: float = 0.0,
     first: int = 0,
 ) -> Adapted:
     """Adapt parameters to each task of a batch: θ_T ← θ_T − α U(∇ L_support(θ_T)), `steps` times.
@@ -81,28 +87,39 @@ def adapt(
         every_step: also return the parameters at each step.
         rule: how a gradient becomes a step.
         step_norms: whether norms have parameters of their own for each step (`trainers.step_norms`), among `params`.
+        step_statistics: whether they go by running statistics of each step, among `params`, too
+            (`trainers.step_statistics`).
+        prox_lambda: λ of a loop that descends L_support(θ_T) + λ/2 ‖θ_T − θ‖², θ being `params`.
         first: index of the first step, for a loop that is taken in parts (`Adapted.states`).
 
     Raises:
-        MetaprobeError: a layer is unknown, a parameter's shape does not fit, or one of the rule's is missing.
+        MetaprobeError: a layer is unknown, a parameter's shape does not fit, one of the rule's is missing, or a loop
+            that is held near its start is to go on from elsewhere.
 
     A parameter that the output does not depend on takes no step, and a warning names it.
     """
+    if prox_lambda and first:
+        raise MetaprobeError(
+            f"an inner loop with prox_lambda={prox_lambda} is held near its start; take all its steps at once"
+        )
     tasks, keep = support.images.shape[0], create_graph and not first_order
     moving = adaptable(network, params, layers, adapt_norm)
-    current = network_part(params)
+    sets = statistics_part(params) if step_statistics else {}
+    current = network_part(params) | set_of_step(sets, 0)
     for name in moving:
         shared = not has_task_axis(network, name, params[name])
         value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
         current[name] = value if create_graph else value.detach().requires_grad_()
+    origin = {name: current[name] if create_graph else current[name].detach() for name in moving}
     stepper, carried = Stepper.of(rule, inner_lr, network, params, moving, tasks, create_graph)
     states, losses = [current | stepper.changing(carried)], []
     if moving and steps:
         norms = norms_of_step(network, params, layers, first, tasks) if step_norms else {}
         prefix, rest = _split_at_first_adapted(network, (*moving, *norms))
-        inputs = _through(network, params, support.images, prefix, keep)
+        current |= set_of_step(sets, first, prefix)
+        inputs = _through(network, current, support.images, prefix, keep)
         head = network if isinstance(network, TaskNetwork) and is_linear_head(network, moving) and not norms else None
-        if head and rule is SGD:
+        if head and rule is SGD and not prox_lambda:
             with torch.set_grad_enabled(create_graph):
                 states, losses = adapt_linear_head(
                     head, current, inputs, support.labels, inner_lr, steps, first_order, every_step
@@ -117,14 +134,19 @@ def adapt(
                 else:
                     loss = task_losses(forward_tasks(network, current, inputs, layers=rest), support.labels)
                     gradients = _gradients(network, loss.sum(), {name: current[name] for name in moving}, keep)
+            if prox_lambda:
+                with torch.set_grad_enabled(create_graph):
+                    pull = {name: prox_lambda * (current[name] - origin[name]) for name in gradients}
+                    gradients = {name: gradient + pull[name] for name, gradient in gradients.items()}
             moved, carried = stepper.take(current, carried, gradients, step, keep)
             current = current | {n: v if create_graph else v.detach().requires_grad_() for n, v in moved.items()}
+            current |= set_of_step(sets, step + 1, prefix)
             losses.append(loss.detach())
             states = [*(states if every_step else ()), current | stepper.changing(carried)]
     if not create_graph:
         states = [{name: value.detach() for name, value in state.items()} for state in states]
     support_loss = torch.stack(losses) if losses else torch.empty(0, tasks, device=support.images.device)
-    trajectory = tuple(network_part(state) for state in states)
+    trajectory = tuple(network_part(state) | statistics_part(state) for state in states)
     return Adapted(trajectory[-1], support_loss, trajectory if every_step else None, tuple(states))
 
 
@@ -152,6 +174,8 @@ def adapt_as(
         every_step=every_step,
         rule=rule_named(adaptation.rule),
         step_norms=adaptation.step_norms,
+        step_statistics=adaptation.step_statistics == "running",
+        prox_lambda=adaptation.prox_lambda,
         first=first,
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trainers.errors import MetaprobeError
 from trainers.limits import MOST_STEPS, fits_float32
 from trainers.plain import LATER
 
-__all__ = ["Adaptation"]
+__all__ = ["Adaptation", "CgSystem", "StepStatistics"]
+
+CgSystem = Literal["paper", "code"]
+StepStatistics = Literal["batch", "running"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +22,12 @@ class Adaptation:
     `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
     only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
     may make something else of the gradient (`trainers.update_rules`). `step_norms` says whether the norms have
-    parameters of their own for each step (`trainers.step_norms`). `loss_weights`, too, is of training only, and of
-    the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is not all that
-    counts.
+    parameters of their own for each step (`trainers.step_norms`), `step_statistics` whose statistics they take at a
+    test: each batch's, or running ones of each step (`trainers.step_statistics`). `loss_weights`, too, is of training
+    only, and of the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is
+    not all that counts. `prox_lambda` λ holds the inner loop near θ: it descends L_support + λ/2 ‖φ − θ‖², in training
+    and test (`trainers.algorithms.imaml`); `cg_steps` and `cg_system`, of training only, are how that solves for its
+    meta-gradient.
     """
 
     layers: tuple[str, ...]
@@ -30,7 +37,11 @@ class Adaptation:
     adapt_norm: bool = True
     rule: str = field(default="sgd", metadata=LATER)
     step_norms: bool = field(default=False, metadata=LATER)
+    step_statistics: StepStatistics = field(default="batch", metadata=LATER)
     loss_weights: tuple[float, ...] = field(default=(), metadata=LATER)
+    prox_lambda: float = field(default=0.0, metadata=LATER)
+    cg_steps: int = field(default=0, metadata=LATER)
+    cg_system: CgSystem = field(default="paper", metadata=LATER)
 
     @property
     def learned_rule(self) -> str | None:
@@ -44,6 +55,9 @@ class Adaptation:
         if self.steps > MOST_STEPS or not fits_float32(self.inner_lr):
             told = f"an adaptation takes {MOST_STEPS:,} steps at most, at a rate that is finite in float32"
             raise MetaprobeError(f"{told}; {got}")
+        if self.prox_lambda and not (self.prox_lambda > 0 and fits_float32(self.prox_lambda)):
+            told = "an adaptation's prox_lambda is 0 or above, and finite in float32"
+            raise MetaprobeError(f"{told}; got {self.prox_lambda}")
         if self.step_norms and self.adapt_norm:
             told = "the norms of a step are learned outside and leave nothing of them to adapt"
             raise MetaprobeError(f"--step-norms and --adapt-norm contradict each other: {told}; add --no-adapt-norm")

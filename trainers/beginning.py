@@ -22,6 +22,7 @@ from trainers.learner import Learner
 from trainers.limits import bytes_of_tasks, check_memory, parameters_of
 from trainers.network_config import ModuleConfig
 from trainers.networks import TaskNetwork, build_network, layer_of
+from trainers.networks.running import statistics_part
 from trainers.progress import ProgressLine
 from trainers.rule_parameters import begin_rule, limits_of
 from trainers.run import RunFolder
@@ -120,7 +121,7 @@ def _check_adaptation(config: TrainConfig, here: Adaptation, base: Checkpoint) -
     """Refuse a base that adapts otherwise than the run would adapt it: its clusters would be of another learner."""
     there = base.adaptation
     pairs = [("n_shot", base.config.n_shot, config.n_shot)]
-    names = ("layers", "inner_lr", "steps", "adapt_norm", "rule", "step_norms")
+    names = ("layers", "inner_lr", "steps", "adapt_norm", "rule", "step_norms", "step_statistics", "prox_lambda")
     pairs += [(name, getattr(there, name), getattr(here, name)) for name in names]
     if differing := [f"{name} {old} there, {new} here" for name, old, new in pairs if old != new]:
         told = f"--base {config.base} ({base.config.algorithm}) adapts otherwise than this run"
@@ -141,7 +142,8 @@ def begin_learner(
     """
     params = dict(network.named_parameters())
     rule = begin_rule(network, adaptation, config, memory_of(next(iter(params.values())).device))
-    params |= {name: value.requires_grad_() for name, value in rule.items()}
+    averaged = statistics_part(rule)  # not learned: the outer loop lets them follow its batches
+    params |= {name: value.requires_grad_(name not in averaged) for name, value in rule.items()}
     return Learner(params, beside, clusters, adaptation, limits_of(network, adaptation, config))
 
 

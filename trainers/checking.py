@@ -127,7 +127,8 @@ def _shapes(config: NetworkConfig) -> dict[str, str]:
 
 def _learned(config: NetworkConfig, adaptation: Adaptation) -> dict[str, str]:
     """Return the type and shape of each parameter of a learner's inner steps."""
-    if adaptation.rule == Adaptation.rule and not adaptation.step_norms:
+    plain = Adaptation.rule, Adaptation.step_norms, Adaptation.step_statistics
+    if (adaptation.rule, adaptation.step_norms, adaptation.step_statistics) == plain:
         return {}
     return {name: f"F32 {slot.shape}" for name, slot in slots_of(_empty(config), adaptation).items()}
 

@@ -35,6 +35,7 @@ from trainers.network_config import AnyNetwork, ModuleConfig, network_from
 from trainers.networks import TaskNetwork, build_network
 from trainers.networks.filling import check_claimed, fill
 from trainers.rule_parameters import begin_rule
+from trainers.step_statistics import without_statistics
 from trainers.update_rules import rule_part
 
 __all__ = [
@@ -99,11 +100,17 @@ class Checkpoint:
         clusters = cluster_tensors(self.clusters) if self.clusters else {}
         return {**self.params, **self.constants, **clusters, **begun, **self.rule}
 
+    @property
+    def norm(self) -> TestNorm:
+        """Whose statistics normalise in its tests."""
+        return "running" if self.adaptation.step_statistics == "running" else self.config.norm
+
     def start(self, device: torch.device | str = "cpu") -> Start:
         """Return what a test adapts from: weights and the update rule's, or clusters that give each task its own."""
         if self.clusters is not None:
             return self.clusters.to(device)
-        return {name: value.to(device) for name, value in {**self.params, **self.rule}.items()}
+        rule = self.rule if self.norm == "running" else without_statistics(self.rule)
+        return {name: value.to(device) for name, value in {**self.params, **rule}.items()}
 
     def network(self, norm: TestNorm | None = None) -> TaskNetwork:
         """Return the network with these weights in it.
@@ -121,7 +128,7 @@ class Checkpoint:
             network = build_network(dataclasses.replace(config, norm=wanted), self.config.seed)
             fill(network, self.params, self.constants, config.told)
             return network
-        if norm == "running":
+        if norm == "running" and self.norm != norm:
             raise MetaprobeError(f"{config.name} keeps no running statistics; test with another norm")
         network = build_network(config, seed=0)
         network.load_state_dict(dict(self.params))
@@ -129,7 +136,7 @@ class Checkpoint:
 
     def untrained(self) -> Checkpoint:
         """Return the same learner before its training: as its file says, else as its config and seed draw it."""
-        rule = self.rule
+        rule, adaptation = self.rule, dataclasses.replace(self.adaptation, step_statistics="batch")  # there are none
         if self.begun is None:
             drawn = build_network(self.network_config, self.config.seed)
             params, constants = {name: value.detach() for name, value in drawn.named_parameters()}, self.constants
@@ -137,9 +144,8 @@ class Checkpoint:
         else:
             params = {name: self.begun[name] for name in self.params}
             constants = {name: self.begun[name] for name in self.constants}
-        return dataclasses.replace(
-            self, params=params, constants=constants, iteration=0, clusters=None, begun=None, metrics={}, rule=rule
-        )
+        anew = {"adaptation": adaptation, "rule": rule, "iteration": 0, "clusters": None, "begun": None, "metrics": {}}
+        return dataclasses.replace(self, params=params, constants=constants, **anew)
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:

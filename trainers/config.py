@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro.conf
 from tyro.constructors import PrimitiveConstructorSpec
 
-from trainers.adaptation import Adaptation
+from trainers.adaptation import Adaptation, CgSystem, StepStatistics
 from trainers.config_checks import check_config
 from trainers.families import Like
 from trainers.network_config import (
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _USUAL = {"update_rule": "sgd", "activation": "relu", "multi_step_loss": 0, "first_order_until": 0}
+_USUAL |= {"step_statistics": "batch", "cg_system": "paper"}
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -188,6 +189,12 @@ class TrainConfig:
     """Limits that learned rates are kept in."""
     step_norms: bool = field(default=False, metadata=LATER)
     """A scale and shift of the norms for each inner step, learned by the outer loop alone (of maml and fomaml)."""
+    step_statistics: Annotated[
+        StepStatistics | None,
+        tyro.conf.arg(metavar="{batch,running}", help_behavior_hint="(maml, fomaml; default: batch)"),
+    ] = None
+    """Whose statistics normalise in a test: each batch's own, as in MAML++'s code, or running ones of each inner step,
+    which training keeps (its paper's BNRS)."""
     multi_step_loss: Annotated[
         int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, fomaml, anil; default: never)")
     ] = None
@@ -197,6 +204,16 @@ class TrainConfig:
         int | None, tyro.conf.arg(metavar="ITERATION", help_behavior_hint="(maml, anil; default: never)")
     ] = None
     """Until that iteration inner gradients are constants in the meta-gradient, as in fomaml (MAML++); 0 for never."""
+    prox_lambda: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(imaml; default: 2)")] = (
+        None
+    )
+    """λ of the inner loop's λ/2 ‖φ − θ‖², in training and test."""
+    cg_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(imaml; default: 5)")] = None
+    """Steps of conjugate gradients for a meta-gradient."""
+    cg_system: Annotated[
+        CgSystem | None, tyro.conf.arg(metavar="{paper,code}", help_behavior_hint="(imaml; default: paper)")
+    ] = None
+    """What they solve: I + H/λ, or 2I + H/(λ + 10) as the authors' code does."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
     """How many clusters of tasks, each with an initialisation (the papers' m)."""
     clustered: Annotated[

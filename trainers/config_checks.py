@@ -31,12 +31,12 @@ def check_config(config: TrainConfig) -> None:
     if config.loss == "mse" or config.data.partition(":")[0] in _DECIDING:
         least["n_way"] = 1
     least |= {name: 1 for name in ("filters", "image_size", "clusters", "cluster_tasks")} | {"blocks": 0}
-    least |= {"cluster_steps": 1, "label_orders": 1, "multi_step_loss": 0, "first_order_until": 0}
+    least |= {"cg_steps": 1, "cluster_steps": 1, "label_orders": 1, "multi_step_loss": 0, "first_order_until": 0}
     most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
-    most |= {"cluster_steps": MOST_STEPS, "label_orders": 1000}
+    most |= {"cg_steps": MOST_STEPS, "cluster_steps": MOST_STEPS, "label_orders": 1000}
     for name, low in least.items():
         check_whole(name, getattr(config, name), low, most.get(name))
-    for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor"):
+    for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor", "prox_lambda"):
         check_rate(name, getattr(config, name))
     floor = config.outer_lr_floor
     if floor is not None and not (config.schedule == "cosine" and floor <= config.outer_lr):

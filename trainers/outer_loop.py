@@ -36,6 +36,7 @@ from trainers.resume import OuterState
 from trainers.run import TASK_LOSS, RunFolder, task_metric
 from trainers.saving import Saver
 from trainers.stages import heaviest_stage, outer_rate, stage_of
+from trainers.step_statistics import follow
 from trainers.task_kinds import CLASSIFICATION, KINDS
 from trainers.tasks.data import Data, check_data, queries_of, task_sampler
 from trainers.tasks.episodes import Tasks
@@ -221,11 +222,12 @@ class _Run:
         stage = stage_of(config, self.adaptation, state.iteration)
         part = self.executor.gradient(params, tasks, self.engine, stage)
         stop = torch.tensor(float(self.stop.asked))  # travels along, so that all ranks stop after the same step
-        *sums, loss, score, stops = self.ranks.sum([*part.gradients.values(), part.loss, part.score, stop])
+        by_name = part.gradients | part.statistics
+        *sums, loss, score, stops = self.ranks.sum([*by_name.values(), part.loss, part.score, stop])
+        means = {name: total / config.meta_batch for name, total in zip(by_name, sums, strict=True)}
         state.optimiser.zero_grad()  # what has no gradient in this step is not stepped
-        for name, gradient in zip(part.gradients, sums, strict=True):
-            mean = gradient / config.meta_batch
-            mean = mean.contiguous()  # as the weights and Adam's moments lie, fresh or resumed
+        for name in part.gradients:
+            mean = means[name].contiguous()  # as the weights and Adam's moments lie, fresh or resumed
             params[name].grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
         for group in state.optimiser.param_groups:
             group["lr"] = outer_rate(config, state.iteration)
@@ -234,6 +236,7 @@ class _Run:
         self._refuse_non_finite({"loss": float(loss)}, "meta-gradient", gradients)
         state.optimiser.step()
         self.learner.clamp()
+        follow(params, {name: means[name] for name in part.statistics})
         self._refuse_non_finite({}, "weights", state.params.values())
         return float(loss) / config.meta_batch, self.kind.scale * float(score) / config.meta_batch, bool(stops)
 

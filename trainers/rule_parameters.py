@@ -14,6 +14,7 @@ from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.limits import check_memory
 from trainers.networks import Parameters
 from trainers.step_norms import step_norm_slots
+from trainers.step_statistics import statistic_slots
 from trainers.update_rules import Slot, rule_named
 
 __all__ = ["begin_rule", "computed", "limits_of", "slots_of"]
@@ -24,7 +25,7 @@ _COPIES = 4  # of a parameter while it is trained: itself, its gradient, and Ada
 def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
     """Return what a learner's inner steps have of parameters, by full name; the network may be without values.
 
-    They are its update rule's, and those of norms that have some a step.
+    They are its update rule's, and those of norms that have some a step, with the statistics that these keep.
 
     Raises:
         MetaprobeError: there is no such rule, or it cannot serve the network, or that has no such norms.
@@ -33,6 +34,7 @@ def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
     moving = adaptable(network, dict(network.named_parameters()), adaptation.layers, adaptation.adapt_norm)
     slots = {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
     norms = step_norm_slots(network, adaptation.layers, adaptation.steps) if adaptation.step_norms else {}
+    norms |= statistic_slots(network, adaptation.steps) if adaptation.step_statistics == "running" else {}
     return {name: _whole(slot, adaptation.steps) for name, slot in slots.items()} | norms
 
 

@@ -18,6 +18,7 @@ from trainers.clustering.moves import Moves
 from trainers.device import device_named, exact_float32
 from trainers.errors import MetaprobeError
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, layer_of, norm_parameters
+from trainers.networks.running import statistics_part
 from trainers.parallel import TaskWorkers
 from trainers.tasks.data import TaskSampler
 from trainers.tasks.episodes import Examples, Tasks
@@ -163,9 +164,11 @@ def mean_features(viewer: Viewer, network: TaskNetwork, tasks: Tasks) -> Float[T
     Labels are not read, so that permuting them changes nothing.
     """
     body, support, query = network.layer_names[:-1], tasks.support.images, tasks.query.images
+    kept = {} if isinstance(viewer.start, Clusters) else statistics_part(viewer.start)
+    base = {**viewer.base, **kept}
 
     def total(images: Tensor, n_context: int | None = None) -> Tensor:
-        return network.features(forward_tasks(network, viewer.base, images, n_context, layers=body)).double().sum(dim=1)
+        return network.features(forward_tasks(network, base, images, n_context, layers=body)).double().sum(dim=1)
 
     with torch.no_grad():
         if viewer.transductive:

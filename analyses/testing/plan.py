@@ -125,13 +125,15 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
         MetaprobeError: there is no such device, or the plan asks for ways that the learner cannot be tested at.
     """
     device = device_named(plan.device)
-    norm = plan.norm or checkpoint.config.norm
+    norm = plan.norm or checkpoint.norm
     # a row says nothing of what is as it always is
-    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.config.norm))
+    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.norm))
     identity = dataclasses.replace(
         identity_of(checkpoint), group=plan.group, reason="; ".join(filter(None, told)) or None
     )
     tested = as_tested(checkpoint, plan.otherwise)
+    if norm != "running":
+        tested = dataclasses.replace(tested, adaptation=dataclasses.replace(tested.adaptation, step_statistics="batch"))
     return Learner(
         tested.network(norm).to(device),
         tested.start(device),

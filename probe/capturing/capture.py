@@ -136,7 +136,7 @@ def capture(
         split=origin.split,
         task_seed=origin.task_seed,
         adaptation=adaptation,
-        normalisation=_normalisation(network, transductive),
+        normalisation=_normalisation(network, adaptation, transductive),
         n_tasks=total,
         n_query=0,
         n_support=0,
@@ -253,8 +253,9 @@ def _moving(network: nn.Module) -> tuple[str, ...]:
     return tuple(layer for layer in layers_of(network) if any(is_within(name, layer) for name in moving))
 
 
-def _normalisation(network: nn.Module, transductive: bool) -> str:
-    if isinstance(network, ModuleNetwork) and network.norm == "running":
+def _normalisation(network: nn.Module, adaptation: Adaptation, transductive: bool) -> str:
+    kept = adaptation.step_statistics == "running"
+    if kept or (isinstance(network, ModuleNetwork) and network.norm == "running"):
         return "running"
     if isinstance(network, TaskNetwork):
         return "transductive" if transductive else "non-transductive"

@@ -159,7 +159,8 @@ def evaluate(
         otherwise: than in training.
         norm: Whose statistics normalise a query: its batch's own, the support set's, or those of the support set and
             that one query (zhou2021's non-transductive; a pass for each query, so ten times as slow or more); of an
-            imported network also the running statistics that it came with.
+            imported network also the running statistics that it came with, of one trained with --step-statistics
+            running those of each step.
         split: Which classes.
         seed: Names the tasks.
         network: What the checkpoints are of, where that is code of yours.

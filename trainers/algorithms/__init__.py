@@ -3,6 +3,7 @@
 from trainers.algorithms.anil import ANIL
 from trainers.algorithms.base import Algorithm, MetaGradient, episodes, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
+from trainers.algorithms.imaml import IMAML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
 from trainers.algorithms.maml_pp import MAML_PP
@@ -19,7 +20,7 @@ from trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
 
-_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, IMAML, TSA_MAML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
@@ -62,5 +63,8 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     if config.compile and config.multi_step_loss:
         told = "--compile makes one program, and under --multi-step-loss each iteration would need one"
         raise MetaprobeError(f"{told}; leave --compile out, or say --multi-step-loss 0")
+    if config.compile and config.step_statistics:
+        told = "--compile makes a program of gradients alone, which collects no --step-statistics running"
+        raise MetaprobeError(f"{told}; leave one out")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

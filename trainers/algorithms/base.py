@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.config import Adaptation, TrainConfig
@@ -31,16 +31,19 @@ STAGES = frozenset({"multi_step_loss", "first_order_until"})
 class MetaGradient:
     """The sum over tasks of one outer step's gradient, loss and metric of the queries (`trainers.losses.task_scores`).
 
-    What has no gradient is left as it is by the outer loop.
+    What has no gradient is left as it is by the outer loop. `statistics` are sums of what norms were normalised by,
+    for those that keep running ones (`trainers.step_statistics`).
     """
 
     gradients: dict[str, Tensor]
     loss: Tensor
     score: Tensor
+    statistics: dict[str, Tensor] = field(default_factory=dict)
 
     def __add__(self, other: MetaGradient) -> MetaGradient:
         gradients = {name: gradient + other.gradients[name] for name, gradient in self.gradients.items()}
-        return MetaGradient(gradients, self.loss + other.loss, self.score + other.score)
+        statistics = {name: value + other.statistics[name] for name, value in self.statistics.items()}
+        return MetaGradient(gradients, self.loss + other.loss, self.score + other.score, statistics)
 
 
 def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampler:
@@ -54,7 +57,9 @@ def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampl
 def adapt_all(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
     """Return the way in which MAML adapts: all layers."""
     rule = config.update_rule or Adaptation.rule
-    how = {"adapt_norm": config.adapt_norm, "rule": rule, "step_norms": config.step_norms}
+    statistics = config.step_statistics or Adaptation.step_statistics
+    how: dict[str, Any] = {"adapt_norm": config.adapt_norm, "rule": rule, "step_norms": config.step_norms}
+    how |= {"step_statistics": statistics}
     return Adaptation(layers, config.inner_lr, config.inner_steps, **how)
 
 
@@ -73,8 +78,11 @@ def meta_gradient(
 ) -> MetaGradient:
     """Return ∇θ Σ_T L_query(θ_T(θ)), the outer gradient of MAML and its relatives; see `trainers.meta_gradient`."""
     from trainers.meta_gradient import swept_meta_gradient, unrolled_meta_gradient
+    from trainers.step_statistics import collected
 
     scheme = swept_meta_gradient if sweep else unrolled_meta_gradient
+    if adaptation.step_statistics == "running":
+        return collected(scheme, network, params, tasks, adaptation, transductive)
     return scheme(network, params, tasks, adaptation, transductive)
 
 

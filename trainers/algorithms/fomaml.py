@@ -18,6 +18,6 @@ FOMAML = Algorithm(
     citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Section 5.2",
     adaptation=_adaptation,
     meta_gradient=meta_gradient,
-    options=UPDATES | {"step_norms", "multi_step_loss"},  # it is first order throughout
+    options=UPDATES | {"step_norms", "step_statistics", "multi_step_loss"},  # it is first order throughout
     regression=True,
 )

@@ -10,6 +10,6 @@ MAML = Algorithm(
     citation="Finn, Abbeel, Levine: Model-Agnostic Meta-Learning, ICML 2017, Algorithm 2",
     adaptation=adapt_all,
     meta_gradient=meta_gradient,
-    options=UPDATES | STAGES | {"step_norms"},
+    options=UPDATES | STAGES | {"step_norms", "step_statistics"},
     regression=True,
 )

@@ -15,6 +15,7 @@ from trainers.adapt import adapt_as, layers_of
 from trainers.config import Adaptation
 from trainers.networks import Parameters, has_task_axis, layer_of
 from trainers.tasks.episodes import Examples
+from trainers.update_rules import network_part
 
 __all__ = ["Moves", "orders_of_labels", "symmetric"]
 
@@ -59,7 +60,7 @@ class Moves:
         moved: dict[str, Tensor] = {}
         for labels in orders_of_labels(support, self.label_orders):
             one = dataclasses.replace(support, labels=labels)
-            for name, value in adapt_as(network, origin, one, self.adaptation).params.items():
+            for name, value in network_part(adapt_as(network, origin, one, self.adaptation).params).items():
                 if has_task_axis(network, name, value):
                     step = (value - origin[name]) / self.label_orders
                     moved[name] = moved[name] + step if name in moved else step

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from trainers.config import Downsample, HeadStart, NetworkConfig
 from trainers.errors import MetaprobeError
 from trainers.networks.kernels import convolve, norm_relu
+from trainers.networks.running import GivenNorm, normed_by
 from trainers.networks.task_network import TaskNetwork
 
 __all__ = ["Conv4", "add_linear", "draw_head"]
@@ -105,15 +106,15 @@ class Conv(nn.Module):
         return convolve(x.to(dtype), self.weight.to(dtype), self.stride, groups).to(x.dtype)
 
 
-class NormRelu(nn.Module):
-    """Batch norm without running statistics, (leaky) ReLU and, when `pools`, a 2×2 max-pool, in one operation.
+class NormRelu(GivenNorm):
+    """Batch norm, (leaky) ReLU and, when `pools`, a 2×2 max-pool, in one operation.
 
-    The statistics are those of the batch itself, or of its first `n_context` samples. Of scale and shift, those that
-    the config's `norm_affine` names are parameters; the others stay 1 and 0.
+    The statistics are those of the batch itself, or of its first `n_context` samples, or given (`GivenNorm`). Of scale
+    and shift, those that the config's `norm_affine` names are parameters; the others stay 1 and 0.
     """
 
     def __init__(self, config: NetworkConfig, pools: bool, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__(config.filters)
         affine = config.norm_affine
         self.weight = nn.Parameter(torch.ones(config.filters)) if affine == "both" else None
         if self.weight is not None and config.norm_scale_start == "uniform":
@@ -126,6 +127,9 @@ class NormRelu(nn.Module):
     def forward(self, x: Tensor, n_context: int | None = None) -> Tensor:
         weight = x.new_ones(x.shape[1]) if self.weight is None else self.weight
         bias = x.new_zeros(x.shape[1]) if self.bias is None else self.bias
+        if self.mean is not None and self.variance is not None:
+            return normed_by(x, self.mean, self.variance, weight, bias, self.pools, self.epsilon, self.slope)
+        self.tell(x, n_context)
         return norm_relu(x, weight, bias, n_context, self.pools, self.epsilon, self.slope)
 
 

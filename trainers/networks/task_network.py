@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from trainers.errors import MetaprobeError
 from trainers.networks.outputs import first_tensor
+from trainers.networks.running import of_the_pass, statistics_part
 from trainers.update_rules.base import network_part
 
 __all__ = ["Parameters", "TaskNetwork", "call_module", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
@@ -74,9 +75,11 @@ class TaskNetwork(nn.Module):
         tasks = images.shape[0]
         folded = {
             name: (value if has_task_axis(self, name, value) else value.expand(tasks, *value.shape)).flatten(0, 1)
-            for name, value in params.items()
+            for name, value in network_part(params).items()
             if layer_of(name) in layers
         }
+        given = {name: value for name, value in of_the_pass(params).items() if layer_of(name) in layers}
+        folded |= {name: value.expand(tasks, -1).flatten() for name, value in given.items()}
         out = functional_call(self, folded, (_fold(images), n_context, layers))
         return _unfold(cast(Tensor, out), tasks)
 
@@ -128,6 +131,7 @@ def forward_tasks(
     Args:
         network: the module; its own weights are not read where `params` names them.
         params: by name, shared (the module's shape) or with a leading task axis; an update rule's are not looked at.
+            Where there are statistics of norms among them (`trainers.step_statistics`), these normalise, the first set.
         images: the inputs, or the output of the layers before `layers`.
         n_context: as in `TaskNetwork.forward`; of no meaning to other modules.
         layers: a run of neighbouring layers of a `TaskNetwork` (default: all).
@@ -140,13 +144,14 @@ def forward_tasks(
         MetaprobeError: a parameter fits neither shape, or `n_context`/`layers` is asked of another module.
     """
     tasks = images.shape[0]
-    params = network_part(params)
     if isinstance(network, TaskNetwork):
+        params = network_part(params) | statistics_part(params)
         return network.run(params, images, n_context, network.layer_names if layers is None else layers)
     if n_context is not None or layers is not None:
         raise MetaprobeError(
             f"{type(network).__name__} is no TaskNetwork: it knows neither non-transductive norms nor runs of layers"
         )
+    params = network_part(params)
     axes = {name: has_task_axis(network, name, value) for name, value in params.items()}
     outputs = []
     for task in range(tasks):

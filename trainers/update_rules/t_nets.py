@@ -49,9 +49,9 @@ def _computed(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return all parameters with every T multiplied into its layer's, T staying beside them."""
     computed = dict(params)
     for name, value in params.items():
-        if not name.startswith(UPDATE_RULE):
+        place, _, what = name.removeprefix(UPDATE_RULE).rpartition(".")
+        if not name.startswith(UPDATE_RULE) or what != "map":
             continue
-        place = name.removeprefix(UPDATE_RULE).rpartition(".")[0]
         for tensor in (tensor for tensor in params if tensor.startswith(f"{place}.")):
             computed[tensor] = _times(value.unsqueeze(0), params[tensor].unsqueeze(0)).squeeze(0)
     return computed

@@ -10,7 +10,7 @@ from reports.claims import above
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.papers.antoniou2019 import paper
-from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, measured, parts_of
+from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, measured, shown_of
 from reports.probing.questions import cost, of_layer, untaught
 from reports.quantities import ANY, Query, q
 from reports.study.study import Answer, Cite, Section
@@ -79,7 +79,7 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
         _reuse(evidence))
 
 def _parts(evidence: Evidence, name: str) -> Figure:
-    keys = {part: key_of(part) for part in parts_of(evidence)} | {ALL: ALL}
+    keys = {part: key_of(part) for part in shown_of(evidence)} | {ALL: ALL}
     gains = Series("", INK, tuple(measured(key) - measured("maml") for key in keys.values()))
     printed = tuple((at, PRINTED[part] - PRINTED["maml"]) for at, part in enumerate(keys))
     return Figure(name, "What each part of MAML++ adds to MAML, on the same "
@@ -89,7 +89,7 @@ def _parts(evidence: Evidence, name: str) -> Figure:
                   ("Parts", "The table holds no tests of MAML++ or its parts."))
 
 def _accuracies(evidence: Evidence) -> Grid:
-    base, keys = measured("maml"), {"maml": "maml"} | {part: key_of(part) for part in parts_of(evidence)} | {ALL: ALL}
+    base, keys = measured("maml"), {"maml": "maml"} | {part: key_of(part) for part in shown_of(evidence)} | {ALL: ALL}
     lines = (Line(label_of(key), (Said(measured(key)), Said(measured(key) - base, signed=True) if key != "maml" else
                                   Cell(""), Cell(number(PRINTED[name], 2)))) for name, key in keys.items())
     return Grid("accuracy", f"Test accuracy in percent after {evidence.test_steps} inner steps.",

@@ -8,7 +8,7 @@ from typing import Any
 from reports.made import Differs
 from reports.papers.antoniou2019.claims import claims
 from reports.papers.antoniou2019.page import RATED, REUSED, answer, sections
-from reports.papers.antoniou2019.paper import ALL, PARTS, key_of, label_of
+from reports.papers.antoniou2019.paper import ALL, PARTS, SHOWN, key_of, label_of
 from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
 from reports.works import MAML, Work
 
@@ -31,16 +31,17 @@ def _settings(options: Antoniou2019Options) -> dict[str, dict[str, Any]]:
     """Return what each part sets; annealing ends at the share of training at which the code's and the paper's do."""
     return {"msl": {"multi_step_loss": max(1, options.iterations // 10)},
             "lslr": {"update_rule": "lslr"}, "bn": {"step_norms": True},
+            "bnrs": {"step_norms": True, "step_statistics": "running"},
             "ca": {"schedule": "cosine", "outer_lr_floor": 1e-5},
             "da": {"first_order_until": max(1, options.iterations // 3)}}
 
 def _learners(options: Antoniou2019Options) -> tuple[Learner, ...]:
     parts = _settings(options)
-    every = {name: value for own in parts.values() for name, value in own.items()}
+    every = {name: value for part in PARTS for name, value in parts[part].items()}
     fewer = {f"{ALL}-{n}": n for n in options.steps if n != options.inner_steps}
     def learner(key: str, **settings: Any) -> Learner:
         return Learner(key, label_of(key), "maml", settings=settings, folder=key.replace("+", "-"))
-    return (learner("maml"), *(learner(key_of(part), **parts[part]) for part in PARTS if options.parts),
+    return (learner("maml"), *(learner(key_of(part), **parts[part]) for part in SHOWN if options.parts),
             learner(ALL, **every), *(learner(key, **every, inner_steps=n) for key, n in fewer.items()))
 
 def _measurements(options: Antoniou2019Options) -> tuple[Measurement, ...]:
@@ -62,7 +63,7 @@ _UNLIKE = (Differs("data", "Omniglot split 1,150 / 50 / 423, all rotations class
                    "see “Data”"),
            Differs("tested checkpoint", "the best 3 by validation, their logits averaged", "the last one"),
            Differs("statistics of the norms", "of each step, kept in training (BNRS; code: each batch's own)",
-                   "each batch's own"),
+                   "each batch's own, but of MAML + BNWB + BNRS"),
            Differs("inner rate", "not printed (code: 0.1)", "0.1"),
            Differs("Adam's β₂", "0.99 (code: 0.999)", "0.999"),
            Differs("multi-step loss, first-order steps", "annealed until: not said (code: 10 of 100 epochs); 50 of 150",
