@@ -1,11 +1,12 @@
 """The algorithms, one file each, and the registry that the command line reads."""
 
 from trainers.algorithms.anil import ANIL
-from trainers.algorithms.base import Algorithm, MetaGradient, episodes, meta_gradient
+from trainers.algorithms.base import Algorithm, MetaGradient, TestHead, episodes, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
 from trainers.algorithms.maml_pp import MAML_PP
+from trainers.algorithms.matching import MATCHING
 from trainers.algorithms.multiclass import MULTICLASS
 from trainers.algorithms.multitask import MULTITASK
 from trainers.algorithms.nil import NIL
@@ -17,9 +18,9 @@ from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, flag_of, unknown_name
 from trainers.update_rules.asked import check_rule
 
-__all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
+__all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_named", "check_options", "meta_gradient"]
 
-_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MATCHING, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
