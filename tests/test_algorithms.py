@@ -21,6 +21,7 @@ from trainers.config import TrainConfig
 from trainers.evaluate import evaluate, sampler_for
 from trainers.networks import layer_of
 from trainers.outer_loop import train
+from trainers.rule_parameters import begin_rule
 from trainers.run import RunFolder
 from trainers.tasks.minibatches import MinibatchSampler
 
@@ -36,6 +37,8 @@ def case(name, downsample="max-pool", norm="transductive", n_tasks=3):
     imageset = mixed_splits(make_imageset(12, 8, size, channels))
     config = TrainConfig(name, "toy", n_way=3, n_shot=2, n_query=3, inner_lr=INNER_LR, inner_steps=STEPS, norm=norm)
     params = params | ALGORITHMS[name].beside(config, imageset, network)
+    learned = begin_rule(network, ALGORITHMS[name].adaptation(config, network.layer_names), config)
+    params |= {full: value.requires_grad_() for full, value in learned.items()}
     if name == "multiclass":
         tasks = MinibatchSampler(imageset, 15, seed=5, dtype=torch.float64).batch(range(n_tasks))
     return network, params, tasks, config, imageset
@@ -262,6 +265,7 @@ def test_from_training_to_a_capture(name, head, norm, trained, images, tmp_path)
         ("multitask", ()),
         ("nil", ("head",)),
         ("matching", ("head",)),
+        ("hsml", ()),
         ("multiclass", ("head",)),
         ("maml_head", ("conv1", "conv2", "conv3", "conv4")),
         ("random", ("conv1", "conv2", "conv3", "conv4", "head")),

@@ -18,9 +18,10 @@ class Adaptation:
     `first_order` drops the derivative through the inner gradients from the meta-gradient (FOMAML); it changes training
     only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
     may make something else of the gradient (`trainers.update_rules`). `step_norms` says whether the norms have
-    parameters of their own for each step (`trainers.step_norms`). `loss_weights`, too, is of training only, and of
-    the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is not all that
-    counts.
+    parameters of their own for each step (`trainers.step_norms`). `modulation` names what an embedding of the task
+    makes of θ before the first step (`trainers.modulations`), "" for nothing. `loss_weights`, too, is of training only,
+    and of the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is not
+    all that counts.
     """
 
     layers: tuple[str, ...]
@@ -30,6 +31,7 @@ class Adaptation:
     adapt_norm: bool = True
     rule: str = field(default="sgd", metadata=LATER)
     step_norms: bool = field(default=False, metadata=LATER)
+    modulation: str = field(default="", metadata=LATER)
     loss_weights: tuple[float, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:

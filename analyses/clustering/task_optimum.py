@@ -99,7 +99,7 @@ def descend(
     """
     params: Parameters = adapt_as(network, start, support, adaptation).params
     for done in range(0, steps, _LEG):
-        plain = {"rule": Adaptation.rule, "step_norms": False}  # norms stay as the learner's last step left them
+        plain = {"rule": Adaptation.rule, "step_norms": False, "modulation": ""}  # norms and gates stay as they are now
         leg = dataclasses.replace(adaptation, inner_lr=rate, steps=min(_LEG, steps - done), **plain)
         params = adapt_as(network, params, sample, leg).params
     with torch.no_grad():

@@ -3,10 +3,12 @@
 from trainers.algorithms.anil import ANIL
 from trainers.algorithms.base import Algorithm, MetaGradient, TestHead, episodes, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
+from trainers.algorithms.hsml import HSML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
 from trainers.algorithms.maml_pp import MAML_PP
 from trainers.algorithms.matching import MATCHING
+from trainers.algorithms.mmaml import MMAML
 from trainers.algorithms.multiclass import MULTICLASS
 from trainers.algorithms.multitask import MULTITASK
 from trainers.algorithms.nil import NIL
@@ -21,6 +23,7 @@ from trainers.update_rules.asked import check_rule
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_named", "check_options", "meta_gradient"]
 
 _ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MATCHING, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, TSA_MAML)
+_ALL += (MMAML, HSML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
@@ -63,5 +66,8 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     if config.compile and config.multi_step_loss:
         told = "--compile makes one program, and under --multi-step-loss each iteration would need one"
         raise MetaprobeError(f"{told}; leave --compile out, or say --multi-step-loss 0")
+    if config.compile and algorithm.adaptation(config, parts).modulation:
+        told = f"--compile is not for {algorithm.name}, whose embedding of tasks is not compiled"
+        raise MetaprobeError(f"{told}; leave it out")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")
