@@ -140,7 +140,7 @@ def _accuracy(
     plan = dataclasses.replace(on.plan, norm=norm)
     advance = on.counted(on.tasks * (len(heads) + len(steps)))
     test = partial(accuracy_of, on.checkpoint, on.data, plan, advance=advance)
-    found = [test(head=head, inner_steps=None if head == "nil" else test_steps) for head in heads]
+    found = [test(head=head, inner_steps=test_steps if head == "own" else None) for head in heads]
     found += [test(inner_steps=count) for count in steps]
     return Table.of(dataclasses.replace(row, view=norm) for table in found for row in table.rows)
 

@@ -42,8 +42,8 @@ class Row:
         frozen: layers kept fixed at test time, comma-separated; "" for none.
         adapts: "all" where every layer that is not frozen took inner steps though the learner was trained otherwise
             (ANIL, a new head on a finished body); None where a learner adapts what it was trained to adapt.
-        head: "own" or "nil"; or "maml", a head trained by `maml_head` on the finished body of another run: then
-            algorithm, seed and iteration are that run's, the checkpoint is the one with the head.
+        head: "own", "nil" or "matching"; or "maml", a head trained by `maml_head` on the finished body of another run:
+            then algorithm, seed and iteration are that run's, the checkpoint is the one with the head.
         inner_steps: steps that the inner loop took at test time.
         samples: what a sample is, "positions" or "images".
         over: of a similarity, "task" where it is of each task by itself, the mean over tasks; "tasks" where it is of

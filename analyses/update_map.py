@@ -47,11 +47,14 @@ def update_map(
         a mean over those of the layer.
 
     Raises:
-        MetaprobeError: the learner has several initialisations, or takes no inner steps.
+        MetaprobeError: the learner has several initialisations, is modulated, or takes no inner steps.
     """
     learner, sampler = learner_of(checkpoint, plan), sampler_of(checkpoint, data, plan)
     ruled = dataclasses.replace(learner.adaptation, steps=1)
     plain = dataclasses.replace(ruled, rule="sgd")
+    if learner.adaptation.modulation:
+        told = f"begins at what its task makes of the weights (modulation {learner.adaptation.modulation})"
+        raise MetaprobeError(f"checkpoint {checkpoint.fingerprint[:12]} {told}: its first step is not that alone")
     if isinstance(learner.start, Clusters) or not (learner.adaptation.layers and learner.adaptation.steps):
         told = "has several initialisations" if isinstance(learner.start, Clusters) else "takes no inner steps"
         raise MetaprobeError(f"checkpoint {checkpoint.fingerprint[:12]} {told}: there is no step to compare")

@@ -29,9 +29,12 @@ _LEARNERS: dict[str, tuple[str, str]] = {
     "maml_head": ("MAML head", "#999933"),
     "tsa_maml": ("TSA-MAML", "#882255"),
     "maml_pp": ("MAML++", "#332288"),
-    "imaml": ("iMAML", "#117733"),
+    "imaml": ("iMAML", "#ddcc77"),
+    "matching": ("matching networks", "#117733"),
+    "mmaml": ("MMAML", "#44aa99"),
+    "hsml": ("HSML", "#aa4499"),
 }
-"""Label and colour, from Okabe and Ito's palette for colour-blind readers; the last four are from Tol's."""
+"""Label and colour, from Okabe and Ito's palette for colour-blind readers; the last seven are from Tol's."""
 
 _MEASURES = {"mean_cca": "Mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear_cka": "CKA"}
 _MEASURES |= {"debiased_cka": "Debiased CKA", "rsa_pearson": "RSA", "rsa_spearman": "RSA by ranks"}

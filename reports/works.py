@@ -16,16 +16,24 @@ __all__ = ["MAML", "Bibliography", "Work", "methods_of"]
 MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter", "Levine, Sergey"),
             "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
             "International Conference on Machine Learning", 2017)
+_MATCHING = Work("vinyals2016matching", "inproceedings",
+    ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
+    "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
+    {"volume": "29"})
 
 # By learner (those of a study's own paper stand in the study), data set (the embedded ones are our own), statistic.
 _METHODS: dict[str, tuple[Work, ...]] = {
     "maml": (MAML,), "fomaml": (MAML,),
     "maml_pp": (Work("antoniou2019how", "inproceedings", ("Antoniou, Antreas", "Edwards, Harrison", "Storkey, Amos"),
              "How to Train Your MAML", "International Conference on Learning Representations", 2019),),
-    "nil": (Work("vinyals2016matching", "inproceedings",
-             ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
-             "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
-             {"volume": "29"}),),
+    "nil": (_MATCHING,), "matching": (_MATCHING,),
+    "mmaml": (Work("vuorio2019multimodal", "inproceedings",
+             ("Vuorio, Risto", "Sun, Shao-Hua", "Hu, Hexiang", "Lim, Joseph J."),
+             "Multimodal Model-Agnostic Meta-Learning via Task-Aware Modulation",
+             "Advances in Neural Information Processing Systems", 2019, {"volume": "32"}),),
+    "hsml": (Work("yao2019hierarchically", "inproceedings",
+             ("Yao, Huaxiu", "Wei, Ying", "Huang, Junzhou", "Li, Zhenhui"),
+             "Hierarchically Structured Meta-Learning", "International Conference on Machine Learning", 2019),),
     "omniglot": (Work("lake2015human", "article", ("Lake, Brenden M.", "Salakhutdinov, Ruslan", "Tenenbaum, Joshua B."),
              "Human-Level Concept Learning through Probabilistic Program Induction", "Science", 2015,
              {"volume": "350", "number": "6266", "pages": "1332–1338"}),),

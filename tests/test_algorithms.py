@@ -21,11 +21,12 @@ from trainers.config import TrainConfig
 from trainers.evaluate import evaluate, sampler_for
 from trainers.networks import layer_of
 from trainers.outer_loop import train
+from trainers.rule_parameters import begin_rule
 from trainers.run import RunFolder
 from trainers.tasks.minibatches import MinibatchSampler
 
 NORMS = ("transductive", "non-transductive")
-DIRECT = ("nil", "multitask", "multiclass", "random", "reptile", "maml_head")
+DIRECT = ("nil", "matching", "multitask", "multiclass", "random", "reptile", "maml_head")
 INNER_LR, STEPS = 0.2, 3
 
 
@@ -36,6 +37,8 @@ def case(name, downsample="max-pool", norm="transductive", n_tasks=3):
     imageset = mixed_splits(make_imageset(12, 8, size, channels))
     config = TrainConfig(name, "toy", n_way=3, n_shot=2, n_query=3, inner_lr=INNER_LR, inner_steps=STEPS, norm=norm)
     params = params | ALGORITHMS[name].beside(config, imageset, network)
+    learned = begin_rule(network, ALGORITHMS[name].adaptation(config, network.layer_names), config)
+    params |= {full: value.requires_grad_() for full, value in learned.items()}
     if name == "multiclass":
         tasks = MinibatchSampler(imageset, 15, seed=5, dtype=torch.float64).batch(range(n_tasks))
     return network, params, tasks, config, imageset
@@ -51,8 +54,11 @@ def everything(tasks, task):
     return [torch.cat([support[task], query[task]]) for support, query in pairs]
 
 
-def by_similarity(params, tasks, task, downsample, transductive):
-    """Mean −log Σ_k a(x, x_k) y_k of the queries, one query and one support image at a time; and the hits."""
+def by_similarity(params, tasks, task, downsample, transductive, summed=False):
+    """Mean −log Σ_k a(x, x_k) y_k of the queries, one query and one support image at a time; and the hits.
+
+    Summed, the softmax is over the classes, of the sums of their cosines.
+    """
     support, query = tasks.support.images[task], tasks.query.images[task]
     known = features(params, support, downsample)
     if transductive:
@@ -61,8 +67,10 @@ def by_similarity(params, tasks, task, downsample, transductive):
         asked = features(params, torch.cat([support, query]), downsample, len(support))[len(support) :]
     loss, hits = 0.0, 0
     for x, label in zip(asked, tasks.query.labels[task], strict=True):
-        weights = torch.stack([torch.exp(x @ k / (x.norm() * k.norm())) for k in known])
-        share = torch.stack([weights[tasks.support.labels[task] == way].sum() for way in range(3)]) / weights.sum()
+        cosines = torch.stack([x @ k / (x.norm() * k.norm()) for k in known])
+        weights = cosines if summed else torch.exp(cosines)
+        share = torch.stack([weights[tasks.support.labels[task] == way].sum() for way in range(3)])
+        share = torch.softmax(share, dim=0) if summed else share / weights.sum()
         loss = loss - torch.log(share[label]) / len(asked)
         hits += int(share.argmax() == label)
     return loss, hits / len(asked)
@@ -101,11 +109,13 @@ def expected(name, imageset, params, tasks, config, downsample):
     if name == "reptile":
         return reptile(params, tasks, downsample)
     loss_of = {"multitask": on_all_images, "multiclass": functools.partial(of_classes, imageset)}
+    loss_of["matching"] = functools.partial(by_similarity, summed=True)
     one = loss_of.get(name, by_similarity)
     parts = [one(params, tasks, task, downsample, transductive) for task in range(len(tasks))]
     loss, accuracy = sum(part[0] for part in parts), sum(part[1] for part in parts)
     trained = {
         "nil": [p for p in params if layer_of(p) != "head"],
+        "matching": [p for p in params if layer_of(p) != "head"],
         "multiclass": [p for p in params if layer_of(p) != "head"],
         "multitask": list(params),
         "random": [],
@@ -214,7 +224,7 @@ def trained(tmp_path_factory, images):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("head", ["own", "nil"])
+@pytest.mark.parametrize("head", ["own", "nil", "matching"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_from_training_to_a_capture(name, head, norm, trained, images, tmp_path):
     run = trained(name, norm)
@@ -254,6 +264,8 @@ def test_from_training_to_a_capture(name, head, norm, trained, images, tmp_path)
         ("reptile", ()),
         ("multitask", ()),
         ("nil", ("head",)),
+        ("matching", ("head",)),
+        ("hsml", ()),
         ("multiclass", ("head",)),
         ("maml_head", ("conv1", "conv2", "conv3", "conv4")),
         ("random", ("conv1", "conv2", "conv3", "conv4", "head")),

@@ -52,7 +52,7 @@ def reference_scores(
             params, support, task.support.labels[0], names, adaptation.inner_lr, adaptation.steps, True, downsample
         )
         model = {name: value.detach() for name, value in adapted.items()}
-        if head == "nil":
+        if head != "own":
             model |= identity_head(model["head.weight"].shape[1])  # the logits are the features
         if one_query:  # a plain loop over queries, each in one batch with the support set
             each = [reference.conv4(model, torch.cat([support, one[None]]), downsample)[-1] for one in query]
@@ -62,9 +62,10 @@ def reference_scores(
         else:
             both = torch.cat([support, query])
             logits = reference.conv4(model, both, downsample, len(support))[len(support) :]
-        if head == "nil":
+        if head != "own":
             features = reference.conv4(model, support, downsample)
-            probability = attention(logits.numpy(), features.numpy(), task.support.labels[0].numpy())
+            read = attention if head == "nil" else summed
+            probability = read(logits.numpy(), features.numpy(), task.support.labels[0].numpy())
         else:
             probability = torch.softmax(logits, dim=1).numpy()
         accuracies.append(100 * float(np.mean(probability.argmax(axis=1) == labels.numpy())))
@@ -90,9 +91,18 @@ def attention(query, support, labels):
     return probability
 
 
+def summed(query, support, labels):
+    """The softmax over classes of Σ c(x, x_i), the sum of each class's cosines (Ravi and Larochelle's baseline)."""
+    total = np.zeros((len(query), labels.max() + 1))
+    for row, x in enumerate(query):
+        for s, label in zip(support, labels, strict=True):
+            total[row, label] += x @ s / math.sqrt(x @ x) / math.sqrt(s @ s) if x.any() and s.any() else 0.0
+    return np.exp(total) / np.exp(total).sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize("downsample", ["max-pool", "stride"])
 @pytest.mark.parametrize("transductive", [True, False])
-@pytest.mark.parametrize("head", ["own", "nil"])
+@pytest.mark.parametrize("head", ["own", "nil", "matching"])
 @pytest.mark.parametrize("shot", [1, 5])
 def test_accuracy_and_loss_are_those_of_plain_code(shot, head, transductive, downsample):
     network, sampler = setting(shot, downsample=downsample)
@@ -107,7 +117,7 @@ def test_accuracy_and_loss_are_those_of_plain_code(shot, head, transductive, dow
 
 
 @pytest.mark.parametrize("downsample", ["max-pool", "stride"])
-@pytest.mark.parametrize("head", ["own", "nil"])
+@pytest.mark.parametrize("head", ["own", "nil", "matching"])
 @pytest.mark.parametrize("shot", [1, 5])
 def test_one_query_at_a_time_is_a_plain_loop_over_queries(shot, head, downsample):
     network, sampler = setting(shot, downsample=downsample)

@@ -167,7 +167,7 @@ def test_what_cannot_be_collapsed_is_told(deep, toy, tmp_path, capsys):
     assert "has no linear layers before its head: between its other layers stand activations" in capsys.readouterr().err
     train(tiny(blocks=1, linnet=(4,), iterations=1, update_rule="meta_sgd"), toy, tmp_path / "ruled")
     assert main(["collapse", str(tmp_path / "ruled"), "--out", str(tmp_path / "no.safetensors")]) == 2
-    assert "its update rule's parameters belong to the layers" in capsys.readouterr().err
+    assert "parameters learned beside its weights belong to the layers" in capsys.readouterr().err
     assert not (tmp_path / "no.safetensors").exists()
 
 

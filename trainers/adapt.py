@@ -18,6 +18,7 @@ from trainers.errors import MetaprobeError
 from trainers.inner_step import Stepper
 from trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
 from trainers.losses import task_losses
+from trainers.modulated_start import modulated_start
 from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
 from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from trainers.networks.running import statistics_part
@@ -160,10 +161,18 @@ def adapt_as(
     every_step: bool = False,
     first: int = 0,
 ) -> Adapted:
-    """Adapt as a learner's `Adaptation` says; see `adapt`."""
+    """Adapt as a learner's `Adaptation` says: modulate θ, if it is modulated, and take its inner steps; see `adapt`.
+
+    A modulated θ is the parameters at step 0; with no steps it is what is left. A loop that goes on from a later step
+    (`first`) has it in what it goes on from.
+    """
+    start = params
+    if not first:
+        with torch.set_grad_enabled(create_graph):
+            start = modulated_start(network, params, support, adaptation).params
     return adapt(
         network,
-        params,
+        start,
         support,
         layers=adaptation.layers,
         inner_lr=adaptation.inner_lr,

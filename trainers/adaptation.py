@@ -23,11 +23,12 @@ class Adaptation:
     only. `adapt_norm` says whether the affine parameters of the norms take part. `rule` names the update rule, which
     may make something else of the gradient (`trainers.update_rules`). `step_norms` says whether the norms have
     parameters of their own for each step (`trainers.step_norms`), `step_statistics` whose statistics they take at a
-    test: each batch's, or running ones of each step (`trainers.step_statistics`). `loss_weights`, too, is of training
-    only, and of the iterations that have it (`trainers.stages`): of the query losses after each step, where the last is
-    not all that counts. `prox_lambda` λ holds the inner loop near θ: it descends L_support + λ/2 ‖φ − θ‖², in training
-    and test (`trainers.algorithms.imaml`); `cg_steps` and `cg_system`, of training only, are how that solves for its
-    meta-gradient.
+    test: each batch's, or running ones of each step (`trainers.step_statistics`). `modulation` names what an embedding
+    of the task makes of θ before the first step (`trainers.modulations`), "" for nothing. `loss_weights`, too, is of
+    training only, and of the iterations that have it (`trainers.stages`): of the query losses after each step, where
+    the last is not all that counts. `prox_lambda` λ holds the inner loop near θ: it descends L_support + λ/2 ‖φ − θ‖²,
+    in training and test (`trainers.algorithms.imaml`); `cg_steps` and `cg_system`, of training only, are how that
+    solves for its meta-gradient.
     """
 
     layers: tuple[str, ...]
@@ -38,6 +39,7 @@ class Adaptation:
     rule: str = field(default="sgd", metadata=LATER)
     step_norms: bool = field(default=False, metadata=LATER)
     step_statistics: StepStatistics = field(default="batch", metadata=LATER)
+    modulation: str = field(default="", metadata=LATER)
     loss_weights: tuple[float, ...] = field(default=(), metadata=LATER)
     prox_lambda: float = field(default=0.0, metadata=LATER)
     cg_steps: int = field(default=0, metadata=LATER)

@@ -6,6 +6,7 @@ import dataclasses
 
 from trainers.checkpoint import Checkpoint
 from trainers.errors import MetaprobeError
+from trainers.modulations import modulation_named
 from trainers.networks import build_network, layer_of
 from trainers.otherwise import Otherwise
 from trainers.rule_parameters import begin_rule
@@ -26,8 +27,8 @@ def as_tested(checkpoint: Checkpoint, otherwise: Otherwise) -> Checkpoint:
         otherwise: what is changed.
 
     Raises:
-        MetaprobeError: it has several initialisations, whose heads are for the trained number of classes, or an update
-            rule with rates of its own, and another rate is asked for.
+        MetaprobeError: it has several initialisations, whose heads are for the trained number of classes, or embeds
+            tasks by so many; or it has an update rule with rates of its own, and another rate is asked for.
     """
     config, adaptation, shape = checkpoint.config, checkpoint.adaptation, checkpoint.network_config
     if otherwise.n_shot is not None:
@@ -46,6 +47,9 @@ def as_tested(checkpoint: Checkpoint, otherwise: Otherwise) -> Checkpoint:
             f"{checkpoint.clusters.count} initialisations whose heads are part of what tells them apart; test it at "
             f"{shape.n_way} ways"
         )
+    if adaptation.modulation and modulation_named(adaptation.modulation).of_classes:
+        told = f"{config.algorithm} embeds a task by its images and the labels of {shape.n_way} classes"
+        raise MetaprobeError(f"--n-way {otherwise.n_way} does not fit: {told}; test it at {shape.n_way} ways")
     shape = dataclasses.replace(shape, n_way=otherwise.n_way)
     drawn = build_network(shape, config.seed)
     head = drawn.layer_names[-1]

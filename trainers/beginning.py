@@ -121,7 +121,8 @@ def _check_adaptation(config: TrainConfig, here: Adaptation, base: Checkpoint) -
     """Refuse a base that adapts otherwise than the run would adapt it: its clusters would be of another learner."""
     there = base.adaptation
     pairs = [("n_shot", base.config.n_shot, config.n_shot)]
-    names = ("layers", "inner_lr", "steps", "adapt_norm", "rule", "step_norms", "step_statistics", "prox_lambda")
+    names = ("layers", "inner_lr", "steps", "adapt_norm", "rule", "step_norms", "step_statistics", "modulation")
+    names += ("prox_lambda",)
     pairs += [(name, getattr(there, name), getattr(here, name)) for name in names]
     if differing := [f"{name} {old} there, {new} here" for name, old, new in pairs if old != new]:
         told = f"--base {config.base} ({base.config.algorithm}) adapts otherwise than this run"

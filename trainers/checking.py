@@ -15,7 +15,7 @@ from trainers.clustering.file import CLUSTERS
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.families import network_options
-from trainers.formats.checkpoint_format import UNTRAINED, UPDATE_RULE
+from trainers.formats.checkpoint_format import BESIDE, MODULATION, UNTRAINED
 from trainers.formats.safetensors_header import Header
 from trainers.formats.text import visible
 from trainers.network_config import AnyNetwork, ModuleConfig
@@ -38,13 +38,13 @@ def check_shapes(path: Path | str, header: Header, config: AnyNetwork, adaptatio
         path: for errors.
         header: of the file.
         config: of the network.
-        adaptation: whose update rule has parameters in the file.
+        adaptation: whose update rule or modulation has parameters in the file.
 
     Raises:
         UnreadableInput: the network cannot be built, or the file holds others.
     """
     told = {one.name: f"{one.dtype} {one.shape}" for one in header.tensors if not one.name.startswith(CLUSTERS)}
-    others = UNTRAINED if isinstance(config, ModuleConfig) else (UNTRAINED, UPDATE_RULE)
+    others = UNTRAINED if isinstance(config, ModuleConfig) else (UNTRAINED, *BESIDE)
     found = {name: kind for name, kind in told.items() if not name.startswith(others)}
     try:
         expected = _described(config, found) if isinstance(config, ModuleConfig) else _shapes(config)
@@ -56,11 +56,14 @@ def check_shapes(path: Path | str, header: Header, config: AnyNetwork, adaptatio
         name = min(set(begun.items()) ^ set(found.items()))[0]
         both = f"{found.get(name, 'not there')}, and before training {begun.get(name, 'not there')}"
         raise UnreadableInput(f"{path}: its untrained weights are not of its network: {visible(name)} is {both}")
-    rule = {name: kind for name, kind in told.items() if name not in found and name.startswith(UPDATE_RULE)}
+    rule = {name: kind for name, kind in told.items() if name not in found and name.startswith(BESIDE)}
     if learned != rule:
         name = min(set(learned.items()) ^ set(rule.items()))[0]
         both = f"{rule.get(name, 'not there')}, expected {learned.get(name, 'no such parameter')}"
-        raise UnreadableInput(f"{path}: its update rule {adaptation.rule} is incomplete: {visible(name, 80)} is {both}")
+        whose = f"update rule {adaptation.rule}"
+        if name.startswith(MODULATION):
+            whose = f"modulation {adaptation.modulation}" if adaptation.modulation else "learner, without a modulation,"
+        raise UnreadableInput(f"{path}: its {whose} is incomplete: {visible(name, 80)} is {both}")
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
         told, wanted = (those.get(name, "not there") for those in (found, expected))
@@ -126,9 +129,9 @@ def _shapes(config: NetworkConfig) -> dict[str, str]:
 
 
 def _learned(config: NetworkConfig, adaptation: Adaptation) -> dict[str, str]:
-    """Return the type and shape of each parameter of a learner's inner steps."""
-    plain = Adaptation.rule, Adaptation.step_norms, Adaptation.step_statistics
-    if (adaptation.rule, adaptation.step_norms, adaptation.step_statistics) == plain:
+    """Return the type and shape of each parameter that is learned beside the network's."""
+    plain = Adaptation.rule, Adaptation.step_norms, Adaptation.step_statistics, Adaptation.modulation
+    if (adaptation.rule, adaptation.step_norms, adaptation.step_statistics, adaptation.modulation) == plain:
         return {}
     return {name: f"F32 {slot.shape}" for name, slot in slots_of(_empty(config), adaptation).items()}
 

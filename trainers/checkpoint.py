@@ -68,7 +68,8 @@ class Checkpoint:
         format: version of the format of the file that it was read from.
         constants: of a module from elsewhere, by name, what never adapts, such as running statistics.
         begun: the weights and constants before training, by name; None where those are what its config and seed draw.
-        rule: the parameters of its update rule, by full name (`trainers.update_rules`).
+        rule: the parameters of its update rule (`trainers.update_rules`) or modulation (`trainers.modulations`), by
+            full name.
     """
 
     params: Mapping[str, Tensor]
@@ -95,7 +96,7 @@ class Checkpoint:
         return metadata_for(self).digest
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the file holds, by name: weights, and tensors below `clusters`, `untrained`, `update_rule`."""
+        """Return what the file holds, by name: weights, and what lies below `clusters`, `untrained`, `update_rule` …"""
         begun = {UNTRAINED + name: value for name, value in (self.begun or {}).items()}
         clusters = cluster_tensors(self.clusters) if self.clusters else {}
         return {**self.params, **self.constants, **clusters, **begun, **self.rule}

@@ -32,7 +32,7 @@ def collapsed(checkpoint: Checkpoint) -> Checkpoint:
             "activations, and what one layer computes behind one no other can; --linnet adds linear ones"
         )
     if checkpoint.rule or checkpoint.clusters is not None:
-        whose = "its update rule's parameters" if checkpoint.rule else "its clusters"
+        whose = "parameters learned beside its weights" if checkpoint.rule else "its clusters"
         raise MetaprobeError(f"checkpoint {name}: {whose} belong to the layers that would be collapsed")
     config = dataclasses.replace(checkpoint.config, linnet=(), base=None)
     shape = dataclasses.replace(network, linnet=())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainers.adapt import adapt_as, query_logits
+from trainers.algorithms import TestHead
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Start, starting_point
 from trainers.config import Adaptation
@@ -21,7 +22,7 @@ from trainers.errors import MetaprobeError
 from trainers.limits import bytes_of_tasks, check_memory
 from trainers.losses import kind_of, task_losses, task_scores
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
-from trainers.networks.heads import nil_log_probabilities, one_query_at_a_time
+from trainers.networks.heads import matching_logits, nil_log_probabilities, one_query_at_a_time
 from trainers.parallel import TaskWorkers
 from trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
 from trainers.tasks.data import Data, TaskSampler, check_data, input_shape, task_sampler
@@ -30,7 +31,6 @@ from trainers.tasks.episodes import Tasks
 __all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "query_scores", "refuse_nil", "sampler_for"]
 __all__ += ["score_tasks", "scores_of"]
 
-TestHead = Literal["own", "nil"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -141,7 +141,7 @@ def evaluate(
         tasks: how many.
         first: where to begin.
         head: "own", the network's adapted head; "nil", labels of the support set weighted by cosine similarity of the
-            features (Raghu et al. 2020, §5.1), on the body as adapted.
+            features (Raghu et al. 2020, §5.1), on the body as adapted; "matching", sums of those similarities a class.
         transductive: normalise query sets with their own statistics, else with those of the support set.
         one_query: neither, but each query with those of the support set and itself (Zhou et al. 2021, §5.2), which
             takes as many passes as there are queries (`trainers.networks.heads.one_query_at_a_time`).
@@ -150,7 +150,7 @@ def evaluate(
         advance: called with the number of tasks just done.
 
     Raises:
-        MetaprobeError: fewer than one task, a split that is too small, or the NIL head on tasks without classes.
+        MetaprobeError: fewer than one task, a split that is too small, or a head that reads classes on tasks without.
     """
 
     def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
@@ -255,11 +255,11 @@ def scores_of(logits: Float[Tensor, "task sample way"], tasks: Tasks) -> Float[n
 
 
 def refuse_nil(kind: TaskKind) -> None:
-    """Refuse the NIL head for tasks without classes, as a `MetaprobeError`."""
+    """Refuse heads that read classes of the support set for tasks without, as a `MetaprobeError`."""
     if kind is REGRESSION:
         raise MetaprobeError(
-            "the NIL head weighs the support set's classes by similarity of features, and a regression has none; test "
-            "the learner's own head"
+            "the NIL head weighs the support set's classes by similarity of features, as the matching head does, and a "
+            "regression has none; test the learner's own head"
         )
 
 
@@ -275,4 +275,5 @@ def _logits(
         raise MetaprobeError(
             f"the NIL head reads the features of a TaskNetwork; {type(network).__name__} is none, test its own head"
         )
-    return nil_log_probabilities(network, params, tasks, transductive, one_query)
+    without = nil_log_probabilities if head == "nil" else matching_logits
+    return without(network, params, tasks, transductive, one_query)

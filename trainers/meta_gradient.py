@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from trainers.adapt import adapt_as, adaptable, query_logits
 from trainers.algorithms.base import MetaGradient
 from trainers.config import Adaptation
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.checkpoint_format import MODULATION, UPDATE_RULE
 from trainers.linear_head import is_linear_head
 from trainers.losses import task_losses, task_scores
+from trainers.modulated_start import ModulatedStart, modulated_start
 from trainers.networks import Parameters
 from trainers.rule_parameters import computed
 from trainers.step_norms import norms_of_step
@@ -29,7 +30,8 @@ def unrolled_meta_gradient(
     """Return ∇θ Σ_T L_query(θ_T(θ)) through the graphs of all inner steps (Finn et al. 2017, Eq. 4).
 
     With `adaptation.loss_weights` w it is ∇θ Σ_T Σ_i w_i L_query(θ_{T,i}(θ)), over the weights after each of the steps
-    i = 1 … q (Antoniou et al. 2019, Eq. 4); the loss is that sum, the metric is of the last.
+    i = 1 … q (Antoniou et al. 2019, Eq. 4); the loss is that sum, the metric is of the last. What a modulation adds to
+    the outer loss (`trainers.modulations`) is added, in the loss too.
 
     Args:
         network: see `trainers.adapt`.
@@ -38,13 +40,16 @@ def unrolled_meta_gradient(
         adaptation: which layers adapt, how far, whether to first order, and which losses count.
         transductive: how the query set is normalised.
     """
-    start, weights = computed(params, adaptation), adaptation.loss_weights
-    adapted = adapt_as(network, start, tasks.support, adaptation, create_graph=True, every_step=bool(weights))
+    begun, weights = _begun(network, params, tasks, adaptation), adaptation.loss_weights
+    how = begun.adaptation
+    adapted = adapt_as(network, begun.params, tasks.support, how, create_graph=True, every_step=bool(weights))
     loss, score = _query(network, adapted.params, tasks, transductive)
     if adapted.trajectory is not None and len(adapted.trajectory) > 1:  # else nothing adapts, and all losses are one
         loss = weights[-1] * loss
         for weight, state in zip(weights[:-1], adapted.trajectory[1:-1], strict=True):
             loss = loss + weight * _query(network, state, tasks, transductive)[0]
+    if begun.penalty is not None:
+        loss = loss + begun.penalty.sum()
     trained = {name: value for name, value in params.items() if value.requires_grad}
     gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=_partial(adaptation))
     return MetaGradient(dict(zip(trained, gradients, strict=True)), loss.detach(), score)
@@ -58,7 +63,7 @@ def swept_meta_gradient(
     With λ_q = w_q ∂L_query/∂θ_q, step k's graph is made again from the stored θ_k and gives
     λ_k = (∂θ_{k+1}/∂θ_k)ᵀ λ_{k+1} + w_k ∂L_query/∂θ_k, a Hessian-vector product; what does not adapt collects
     (∂θ_{k+1}/∂φ)ᵀ λ_{k+1} + w_k ∂L_query/∂φ. Without `loss_weights` w_q is 1 and the others are 0.
-    What an update rule carries from step to step is part of θ_k there.
+    What an update rule carries from step to step is part of θ_k there. A modulated θ is differentiated last.
     Memory does not grow with the number of steps but for their weights; each step is computed twice, frozen layers
     before the first that adapts included. Where steps hold little anyway (first order, a linear head alone), it is
     `unrolled_meta_gradient` itself.
@@ -66,10 +71,12 @@ def swept_meta_gradient(
     moving = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
     if adaptation.first_order or is_linear_head(network, moving):
         return unrolled_meta_gradient(network, params, tasks, adaptation, transductive)
-    start = computed(params, adaptation)
+    begun, partial = _begun(network, params, tasks, adaptation), _partial(adaptation)
+    adaptation, start = begun.adaptation, {name: _cut(value) for name, value in begun.params.items()}
     states = adapt_as(network, start, tasks.support, adaptation, every_step=True).states
     changing = tuple(name for name in states[-1] if name in moving or name.startswith(UPDATE_RULE))
-    fixed = {name: value for name, value in start.items() if name not in changing and value.requires_grad}
+    steady = {name: value for name, value in start.items() if name not in changing and value.requires_grad}
+    fixed = {name: value for name, value in steady.items() if not name.startswith(MODULATION)}
     last = len(states) - 1
     weights = (0.0, *adaptation.loss_weights) if adaptation.loss_weights and last else (*[0.0] * last, 1.0)
     one_step = dataclasses.replace(adaptation, steps=1, loss_weights=())
@@ -88,16 +95,29 @@ def swept_meta_gradient(
             outputs, along = [*outputs, loss], [*along, torch.full_like(loss, weights[step])]
             total, score = total + weights[step] * loss.detach(), metric if step == last else score
         inputs = here | fixed
-        found = torch.autograd.grad(outputs, list(inputs.values()), along, materialize_grads=_partial(adaptation))
+        found = torch.autograd.grad(outputs, list(inputs.values()), along, materialize_grads=partial)
         for name, gradient in zip(inputs, found, strict=True):
             sums[name] = gradient if name in here or step == last else sums[name] + gradient
-    gradients = {name: sums[name].sum(0) if name in changing else sums[name] for name in start if name in sums}
-    return MetaGradient(_by_trained(params, start, gradients), torch.as_tensor(total), score)
+    found = {name: sums[name] for name in start if name in sums}
+    gradients = {name: value.sum(0) if value.dim() > start[name].dim() else value for name, value in found.items()}
+    if begun.penalty is not None:
+        total = total + begun.penalty.detach().sum()
+    return MetaGradient(_by_trained(params, begun, gradients, partial), torch.as_tensor(total), score)
+
+
+def _begun(network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation) -> ModulatedStart:
+    """Return where the inner loop begins, of what the outer loop trains."""
+    return modulated_start(network, computed(params, adaptation), tasks.support, adaptation)
+
+
+def _cut(value: Tensor) -> Tensor:
+    """Return a tensor without what it was made of."""
+    return value if value.is_leaf else value.detach().requires_grad_(value.requires_grad)
 
 
 def _partial(adaptation: Adaptation) -> bool:
     """Tell whether some of what the outer loop trains may not matter to a step, or to all of them."""
-    return adaptation.rule != SGD.name or adaptation.step_norms
+    return adaptation.rule != SGD.name or adaptation.step_norms or bool(adaptation.modulation)
 
 
 def _norms_after(network: nn.Module, start: Parameters, adaptation: Adaptation, step: int, tasks: int) -> Parameters:
@@ -107,12 +127,17 @@ def _norms_after(network: nn.Module, start: Parameters, adaptation: Adaptation, 
     return norms_of_step(network, start, adaptation.layers, step - 1, tasks)
 
 
-def _by_trained(params: Parameters, start: Parameters, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the gradients by θ, from those by what the network computes with (`trainers.rule_parameters.computed`)."""
-    if start is params:
+def _by_trained(
+    params: Parameters, begun: ModulatedStart, gradients: dict[str, Tensor], partial: bool
+) -> dict[str, Tensor]:
+    """Return the gradients by θ, from those by where the inner loop begins (`_begun`), and of the penalty."""
+    if begun.params is params:
         return gradients
     trained = {name: value for name, value in params.items() if value.requires_grad}
-    found = torch.autograd.grad([start[name] for name in gradients], list(trained.values()), list(gradients.values()))
+    outputs, along = [begun.params[name] for name in gradients], list(gradients.values())
+    if begun.penalty is not None:
+        outputs, along = [*outputs, begun.penalty], [*along, torch.ones_like(begun.penalty)]
+    found = torch.autograd.grad(outputs, list(trained.values()), along, materialize_grads=partial)
     return dict(zip(trained, found, strict=True))
 
 

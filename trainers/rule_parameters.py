@@ -1,10 +1,11 @@
-"""The parameters of a learner's inner steps: which there are, how they start, what the network computes with."""
+"""What is learned beside a network's weights: which parameters there are, how they start, what it computes with."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from trainers.adapt import adaptable
 from trainers.config import Adaptation, TrainConfig
 from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.limits import check_memory
+from trainers.modulated_start import modulation_slots
 from trainers.networks import Parameters
 from trainers.step_norms import step_norm_slots
 from trainers.step_statistics import statistic_slots
@@ -25,17 +27,19 @@ _COPIES = 4  # of a parameter while it is trained: itself, its gradient, and Ada
 def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
     """Return what a learner's inner steps have of parameters, by full name; the network may be without values.
 
-    They are its update rule's, and those of norms that have some a step, with the statistics that these keep.
+    They are its update rule's, those of norms that have some a step, with the statistics that these keep, and those of
+    what modulates its start.
 
     Raises:
-        MetaprobeError: there is no such rule, or it cannot serve the network, or that has no such norms.
+        MetaprobeError: there is no such rule or modulation, or it cannot serve the network, or that has no such norms.
     """
     rule = rule_named(adaptation.rule)
     moving = adaptable(network, dict(network.named_parameters()), adaptation.layers, adaptation.adapt_norm)
     slots = {UPDATE_RULE + name: slot for name, slot in rule.parameters(network, moving).items()}
     norms = step_norm_slots(network, adaptation.layers, adaptation.steps) if adaptation.step_norms else {}
     norms |= statistic_slots(network, adaptation.steps) if adaptation.step_statistics == "running" else {}
-    return {name: _whole(slot, adaptation.steps) for name, slot in slots.items()} | norms
+    whole = {name: _whole(slot, adaptation.steps) for name, slot in slots.items()}
+    return whole | norms | modulation_slots(network, adaptation)
 
 
 def _whole(slot: Slot, steps: int) -> Slot:
@@ -46,12 +50,12 @@ def _whole(slot: Slot, steps: int) -> Slot:
 def begin_rule(
     network: nn.Module, adaptation: Adaptation, config: TrainConfig, there: int | None = None
 ) -> dict[str, Tensor]:
-    """Return the parameters of a learner's inner steps as they start, of the network's dtype and on its device.
+    """Return what `slots_of` names as it starts, of the network's dtype and on its device.
 
     Args:
         network: that adapts.
         adaptation: how.
-        config: the run's: its rate is where learned rates start.
+        config: the run's: its rate is where learned rates start, its seed what others are drawn with.
         there: bytes of memory for the training of them; None for this machine's.
 
     Raises:
@@ -59,17 +63,22 @@ def begin_rule(
     """
     slots, like = slots_of(network, adaptation), next(network.parameters())
     need = _COPIES * like.element_size() * sum(math.prod(slot.shape) for slot in slots.values())
-    check_memory(need, f"choose another update rule than {adaptation.rule}, or a smaller network", there)
+    told = "a smaller network" if adaptation.modulation else f"another update rule than {adaptation.rule}"
+    check_memory(need, f"choose {told} (or lower --filters)", there)
     rate = config.inner_lr if config.rates_start is None else config.rates_start
     numbers = {"ones": 1.0, "zeros": 0.0, "rate": rate}
     kind = {"dtype": like.dtype, "device": like.device}
-    begun = {}
+    seed = np.random.SeedSequence(config.seed, spawn_key=(1,)).generate_state(1, np.uint64)[0]  # not the network's
+    generator, begun = torch.Generator().manual_seed(int(seed)), {}
     for name, slot in slots.items():
         if slot.start == "identity":
             begun[name] = torch.eye(*slot.shape, **kind)
         elif slot.start == "tensor":
             own = network.get_parameter(name.removeprefix(UPDATE_RULE).rpartition(".")[0])
             begun[name] = own.detach().expand(slot.shape).clone()
+        elif slot.start == "glorot":
+            drawn = nn.init.xavier_uniform_(torch.empty(slot.shape), generator=generator)
+            begun[name] = drawn.to(**kind)
         else:
             begun[name] = torch.full(slot.shape, numbers[slot.start], **kind)
     return begun

@@ -99,8 +99,9 @@ def descend(
     """
     params: Parameters = adapt_as(network, start, support, adaptation).params
     for done in range(0, steps, _LEG):
-        plain = {"rule": Adaptation.rule, "step_norms": False}  # norms stay as the learner's last step left them
-        leg = dataclasses.replace(adaptation, inner_lr=rate, steps=min(_LEG, steps - done), prox_lambda=0.0, **plain)
+        # norms and gates stay as the learner's last step left them
+        plain = {"rule": Adaptation.rule, "step_norms": False, "modulation": "", "prox_lambda": 0.0}
+        leg = dataclasses.replace(adaptation, inner_lr=rate, steps=min(_LEG, steps - done), **plain)
         params = adapt_as(network, params, sample, leg).params
     with torch.no_grad():
         return params, task_losses(forward_tasks(network, params, sample.images), sample.labels)

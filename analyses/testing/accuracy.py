@@ -42,8 +42,8 @@ def accuracy_of(
         data: where test tasks come from.
         plan: which tasks.
         frozen: layers that do not adapt.
-        inner_steps: test-time steps (default: the trained number; none with the NIL head, which needs no inner loop).
-        head: its own, or "nil".
+        inner_steps: test-time steps (default: the trained number; none without a head, which needs no inner loop).
+        head: its own, "nil" or "matching" (`trainers.evaluate.evaluate`).
         advance: called with the number of tasks just done.
 
     Returns:
@@ -51,10 +51,10 @@ def accuracy_of(
         the first of each task.
 
     Raises:
-        MetaprobeError: a layer is unknown, the data do not fit, or a regression is to be tested with the NIL head.
+        MetaprobeError: a layer is unknown, the data do not fit, or a regression is to be tested without a head.
     """
     learner = learner_of(checkpoint, plan)
-    trained = 0 if head == "nil" else checkpoint.adaptation.steps
+    trained = checkpoint.adaptation.steps if head == "own" else 0
     count = trained if inner_steps is None else inner_steps
     result = evaluated(learner, sampler_of(checkpoint, data, plan), plan, tuple(frozen), count, head, advance)
     return Table.of(score_rows(told_of_steps(learner, count), tuple(frozen), count, head, result, plan.task_rows))

@@ -42,7 +42,8 @@ def ensemble_accuracy(
         plan: which tasks.
         frozen: layers that do not adapt, in any of them.
         inner_steps: test-time steps of all (default: of each the number that it was trained with).
-        head: their own, or "nil", whose log-probabilities are averaged. Of a regression the outputs are.
+        head: their own, or "nil" or "matching", whose log-probabilities or similarities are averaged. Of a regression
+            the outputs are.
         advance: called with the number of tasks just done.
 
     Returns:
@@ -56,7 +57,7 @@ def ensemble_accuracy(
     _check(checkpoints, plan)
     learners = [learner_of(checkpoint, plan) for checkpoint in checkpoints]
     samplers = [sampler_of(checkpoint, data, plan) for checkpoint in checkpoints]  # of the same tasks; each checks them
-    trained = [0 if head == "nil" else checkpoint.adaptation.steps for checkpoint in checkpoints]
+    trained = [checkpoint.adaptation.steps if head == "own" else 0 for checkpoint in checkpoints]
     steps = trained if inner_steps is None else [inner_steps] * len(trained)
     hows = [
         narrowed(learner.network, learner.adaptation, frozen, count)

@@ -27,6 +27,7 @@ from probe.cli.arguments import (
 )
 from probe.cli.inputs import as_checkpoint, opened
 from probe.show import write_line
+from trainers.algorithms import TestHead
 from trainers.config import TestNorm, TrainConfig
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
@@ -126,11 +127,11 @@ def evaluate(
     data: DataSet = None,
     tasks: int = 600,
     ensemble: Flag = False,
-    head: Literal["own", "nil"] = "own",
+    head: TestHead = "own",
     freeze: Annotated[str, tyro.conf.arg(metavar="LAYERS", help_behavior_hint="(default: none)")] = "",
     inner_steps: Annotated[
         int | None,
-        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none with the NIL head)"),
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as in training; none without a head)"),
     ] = None,
     otherwise: OtherwiseAsked = AS_TRAINED,
     norm: Annotated[
@@ -153,7 +154,8 @@ def evaluate(
         data: the data set.
         tasks: How many tasks.
         ensemble: Test several checkpoints as one learner, by the mean of their logits.
-        head: Its own adapted head, or none (nil): support labels weighted by cosine similarity of features.
+        head: Its own adapted head, or none: support labels weighted by the softmax of cosine similarities of features
+            (nil), or the sum of those of each class (matching; how matching is trained).
         freeze: Layers that do not adapt, such as conv1,conv2.
         inner_steps: Steps on each support set.
         otherwise: than in training.

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
 from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, UNTRAINED, UPDATE_RULE, CheckpointMetadata, metadata_of
+from trainers.formats.checkpoint_format import BESIDE, METADATA_KEY, UNTRAINED, CheckpointMetadata, metadata_of
 from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
 from trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
 from trainers.formats.text import visible
@@ -46,19 +46,19 @@ class TensorInfo:
     @property
     def parameters(self) -> int:
         """How many numbers of a network's weights it holds: none of a buffer, a rule's, or from before training."""
-        if self.constant or self.name.startswith((UNTRAINED, UPDATE_RULE)) or is_buffer(self.name, self.dtype):
+        if self.constant or self.name.startswith((UNTRAINED, *BESIDE)) or is_buffer(self.name, self.dtype):
             return 0
         return math.prod(self.shape)
 
     @property
     def buffers(self) -> int:
         """How many numbers it holds that are no parameters, and the network's all the same."""
-        return 0 if self.parameters or self.name.startswith((UNTRAINED, UPDATE_RULE)) else math.prod(self.shape)
+        return 0 if self.parameters or self.name.startswith((UNTRAINED, *BESIDE)) else math.prod(self.shape)
 
     @property
     def learned(self) -> int:
-        """How many numbers it holds that an update rule has learned."""
-        return math.prod(self.shape) if self.name.startswith(UPDATE_RULE) else 0
+        """How many numbers it holds that are learned beside the network: an update rule's, a modulation's."""
+        return math.prod(self.shape) if self.name.startswith(BESIDE) else 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from probe.inspection.inspect import Inspection, TensorReport
 from probe.inspection.rates import rate_grids
 from probe.inspection.tree import tree_lines
 from probe.show import Cell, Grid, as_json, show, write_line
+from trainers.formats.checkpoint_format import MODULATION, UPDATE_RULE
 from trainers.formats.text import visible
 from trainers.network_config import network_as_told
 
@@ -126,8 +127,10 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     yield "parameters", sum(layer.parameters for layer in inspection.layers)
     if buffers := sum(report.info.buffers for report in inspection.tensors):
         yield "numbers of buffers beside them", buffers
-    if learned := sum(report.info.learned for report in inspection.tensors):
-        yield "numbers of its update rule", learned
+    for prefix, whose in ((UPDATE_RULE, "update rule"), (MODULATION, "modulation")):
+        own = (report.info for report in inspection.tensors if report.info.name.startswith(prefix))
+        if learned := sum(info.learned for info in own):
+            yield f"numbers of its {whose}", learned
     if inspection.checkpoint is not None:
         yield "checkpoint id", inspection.checkpoint.checkpoint_id
         yield "fingerprint", inspection.checkpoint.fingerprint

@@ -1,12 +1,15 @@
 """The algorithms, one file each, and the registry that the command line reads."""
 
 from trainers.algorithms.anil import ANIL
-from trainers.algorithms.base import Algorithm, MetaGradient, episodes, meta_gradient
+from trainers.algorithms.base import Algorithm, MetaGradient, TestHead, episodes, meta_gradient
 from trainers.algorithms.fomaml import FOMAML
+from trainers.algorithms.hsml import HSML
 from trainers.algorithms.imaml import IMAML
 from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
 from trainers.algorithms.maml_pp import MAML_PP
+from trainers.algorithms.matching import MATCHING
+from trainers.algorithms.mmaml import MMAML
 from trainers.algorithms.multiclass import MULTICLASS
 from trainers.algorithms.multitask import MULTITASK
 from trainers.algorithms.nil import NIL
@@ -18,9 +21,10 @@ from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, flag_of, unknown_name
 from trainers.update_rules.asked import check_rule
 
-__all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "algorithm_named", "check_options", "meta_gradient"]
+__all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_named", "check_options", "meta_gradient"]
 
-_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, IMAML, TSA_MAML)
+_ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MATCHING, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, IMAML)
+_ALL += (MMAML, HSML, TSA_MAML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 
@@ -66,5 +70,8 @@ def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> 
     if config.compile and config.step_statistics:
         told = "--compile makes a program of gradients alone, which collects no --step-statistics running"
         raise MetaprobeError(f"{told}; leave one out")
+    if config.compile and algorithm.adaptation(config, parts).modulation:
+        told = f"--compile is not for {algorithm.name}, whose embedding of tasks is not compiled"
+        raise MetaprobeError(f"{told}; leave it out")
     if algorithm.cluster is not None and ranks > 1:
         raise MetaprobeError(f"{algorithm.name} runs in one process, which uses all cores; got --workers {ranks}")

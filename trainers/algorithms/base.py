@@ -18,7 +18,11 @@ if TYPE_CHECKING:  # listing the algorithms must not wait for torch
     from trainers.tasks.data import Data, TaskSampler
     from trainers.tasks.episodes import Tasks
 
-__all__ = ["STAGES", "UPDATES", "Algorithm", "MetaGradient", "adapt_all", "adapt_head", "episodes", "meta_gradient"]
+__all__ = ["STAGES", "UPDATES", "Algorithm", "MetaGradient", "TestHead", "adapt_all", "adapt_head", "episodes"]
+__all__ += ["meta_gradient"]
+
+TestHead = Literal["own", "nil", "matching"]
+"""What classifies in a test: the network's adapted head, or labels of the support set by similarity of features."""
 
 UPDATES = frozenset({"update_rule", "rates_start", "rates_clamp"})
 """Options of algorithms whose inner loop may take other steps than a gradient's (`trainers.update_rules`)."""
@@ -129,7 +133,7 @@ class Algorithm:
     meta_gradient: Callable[[nn.Module, Parameters, Tasks, Adaptation, bool, bool], MetaGradient]
     batches: Callable[[TrainConfig, Any, torch.device], TaskSampler] = episodes  # (of images alone, some)
     beside: Callable[[TrainConfig, Any, TaskNetwork], dict[str, Tensor]] = _nothing
-    head: Literal["own", "nil"] = "own"
+    head: TestHead = "own"
     takes_base: bool = True
     needs_base: bool = False
     new_head: bool = False

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from trainers.adapt import adapt_as, layers_of
 from trainers.config import Adaptation
+from trainers.errors import MetaprobeError
+from trainers.modulations import modulation_named
 from trainers.networks import Parameters, has_task_axis, layer_of
 from trainers.tasks.episodes import Examples
 from trainers.update_rules import network_part
@@ -34,11 +36,20 @@ class Moves:
         label_orders: how many orders of a task's labels the displacement is the mean over; 1 is the paper's.
         symmetric_head: whether the head starts with its rows all equal to their mean. The body's path is then the same
             for every order of the labels (Σ_c ∂L/∂W_c = 0), while the head only follows it.
+
+    Raises:
+        MetaprobeError: a symmetric head, and a modulation that reads labels.
     """
 
     adaptation: Adaptation
     label_orders: int = 1
     symmetric_head: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.adaptation.modulation
+        if self.symmetric_head and name and modulation_named(name).of_classes:
+            told = f"modulation {name} embeds a task by its labels and gates each row of the head by itself"
+            raise MetaprobeError(f"a symmetric head makes no path the same for every order of labels here: {told}")
 
     def __str__(self) -> str:
         words = [f"{self.adaptation.steps} inner steps", *["symmetric head"] * self.symmetric_head]

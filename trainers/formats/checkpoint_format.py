@@ -26,8 +26,10 @@ from trainers.formats.strict_json import parse_json
 from trainers.formats.text import visible
 
 __all__ = [
+    "BESIDE",
     "FORMAT_VERSION",
     "METADATA_KEY",
+    "MODULATION",
     "UNTRAINED",
     "UPDATE_RULE",
     "CheckpointMetadata",
@@ -46,6 +48,10 @@ UNTRAINED = "untrained."
 """Before the names of the weights that training began with, where a checkpoint holds those too."""
 UPDATE_RULE = "update_rule."
 """Before the names of an update rule's parameters, wherever they lie with the network's."""
+MODULATION = "modulation."
+"""Before those of a modulation (`trainers.modulations`)."""
+BESIDE = (UPDATE_RULE, MODULATION)
+"""Before the names of all that is learned beside a network's weights and kept with them."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")

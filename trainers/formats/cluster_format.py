@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainers.formats.checkpoint_format import UNTRAINED, UPDATE_RULE
+from trainers.formats.checkpoint_format import BESIDE, UNTRAINED
 from trainers.formats.text import visible
 
 __all__ = ["CENTRES", "CLUSTERS", "INITIALISATIONS", "MEMBERS", "cluster_problems", "layer_of_tensor"]
@@ -24,7 +24,7 @@ _PARTS = (CENTRES, INITIALISATIONS)
 def layer_of_tensor(name: str) -> str:
     """Return the layer that a tensor of a file belongs to: `conv1`, `update_rule.conv1`, `clusters.centres.conv1` …."""
     first, second, third, *_ = [*name.split(".", 3), "", ""]
-    if f"{first}." in (UNTRAINED, UPDATE_RULE) and second:
+    if f"{first}." in (UNTRAINED, *BESIDE) and second:
         return f"{first}.{second}"
     if f"{first}." != CLUSTERS or not second:
         return first

@@ -50,6 +50,7 @@ class Conv4(TaskNetwork):
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         channels, size = config.channels, config.image_size
+        self.input_shape = (channels, size, size)
         blocks = tuple(f"conv{number}" for number in range(1, config.blocks + 1))
         for place, name in enumerate(blocks):
             downsample = config.downsample if place < _HALVING else "none"

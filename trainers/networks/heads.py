@@ -12,7 +12,8 @@ from torch import Tensor
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
 from trainers.tasks.episodes import Tasks
 
-__all__ = ["body_of", "features_of", "nil_log_probabilities", "nil_of_features", "one_query_at_a_time"]
+__all__ = ["body_of", "features_of", "matching_logits", "matching_of_features", "nil_log_probabilities"]
+__all__ += ["nil_of_features", "one_query_at_a_time"]
 
 
 def nil_log_probabilities(
@@ -29,6 +30,24 @@ def nil_log_probabilities(
         transductive: normalise query sets by themselves, else with the support set's statistics.
         one_query: neither, but each query with the support set and itself, see `one_query_at_a_time`.
     """
+    return nil_of_features(*_features_of_both(network, params, tasks, transductive, one_query), tasks)
+
+
+def matching_logits(
+    network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bool = True, one_query: bool = False
+) -> Float[Tensor, "task sample way"]:
+    """Classify without a head: the logit of a class is Σ_k cos(f(x), f(x_k)) over its support images x_k.
+
+    The matching networks of Ravi and Larochelle (2017, baselines of their released code), without the softmax over the
+    support set that Vinyals et al. (2016, Eq. 1) and the NIL head have; arguments as `nil_log_probabilities`.
+    """
+    return matching_of_features(*_features_of_both(network, params, tasks, transductive, one_query), tasks)
+
+
+def _features_of_both(
+    network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bool, one_query: bool
+) -> tuple[Float[Tensor, "task sample feature"], Float[Tensor, "task other feature"]]:
+    """Return the features of support and query sets, normalised as `nil_log_probabilities` says."""
     support = features_of(network, params, tasks.support.images)
     if one_query:
         query = one_query_at_a_time(lambda images: features_of(network, params, images), tasks)
@@ -38,17 +57,31 @@ def nil_log_probabilities(
         n_context = tasks.support.images.shape[1]
         both = torch.cat([tasks.support.images, tasks.query.images], dim=1)
         query = features_of(network, params, both, n_context)[:, n_context:]
-    return nil_of_features(support, query, tasks)
+    return support, query
 
 
 def nil_of_features(
     support: Float[Tensor, "task sample feature"], query: Float[Tensor, "task other feature"], tasks: Tasks
 ) -> Float[Tensor, "task other way"]:
     """Classify query features by the support set's labels; see `nil_log_probabilities`."""
-    cosine = F.normalize(query, dim=-1) @ F.normalize(support, dim=-1).transpose(1, 2)
-    ways = torch.arange(tasks.class_ids.shape[1], device=cosine.device)
-    labels = (tasks.support.labels.unsqueeze(-1) == ways).to(cosine.dtype)
-    return torch.log(torch.softmax(cosine, dim=-1) @ labels)
+    return torch.log(torch.softmax(_cosines(support, query), dim=-1) @ _one_hot(tasks, support.dtype))
+
+
+def matching_of_features(
+    support: Float[Tensor, "task sample feature"], query: Float[Tensor, "task other feature"], tasks: Tasks
+) -> Float[Tensor, "task other way"]:
+    """Classify query features by the support set's labels; see `matching_logits`."""
+    return _cosines(support, query) @ _one_hot(tasks, support.dtype)
+
+
+def _cosines(support: Tensor, query: Tensor) -> Float[Tensor, "task other sample"]:
+    return F.normalize(query, dim=-1) @ F.normalize(support, dim=-1).transpose(1, 2)
+
+
+def _one_hot(tasks: Tasks, dtype: torch.dtype) -> Float[Tensor, "task sample way"]:
+    """Return the support set's labels as indicators of the classes."""
+    ways = torch.arange(tasks.class_ids.shape[1], device=tasks.support.labels.device)
+    return (tasks.support.labels.unsqueeze(-1) == ways).to(dtype)
 
 
 def one_query_at_a_time(

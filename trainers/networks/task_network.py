@@ -35,11 +35,13 @@ class TaskNetwork(nn.Module):
         layer_names: its layers in order, the head last.
         folds: whether tasks are folded; else they run one by one.
         linear_head: whether the head is a linear classifier, `weight` (way, feature) and `bias`, of `features`.
+        input_shape: of a sample, without the sample axis; () where the network does not say.
     """
 
     layer_names: tuple[str, ...]
     folds = True
     linear_head = False
+    input_shape: tuple[int, ...] = ()
 
     def features(self, maps: Tensor) -> Tensor:
         """Return what the head reads of the output of the layer before it: (…, channel, height, width) → (…, feature).

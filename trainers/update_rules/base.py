@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.checkpoint_format import BESIDE, UPDATE_RULE
 
 if TYPE_CHECKING:  # listing the rules must not wait for torch
     from torch import Tensor, nn
@@ -29,13 +29,14 @@ class Slot:
     """A parameter of a rule: its shape, and how it starts.
 
     "rate" is every element the inner rate (or `--rates-start`); `--rates-clamp` holds such elements in its limits.
-    "tensor" is a copy of the tensor that it belongs to, along the axes that the shape has more.
+    "tensor" is a copy of the tensor that it belongs to, along the axes that the shape has more. "glorot" is drawn
+    uniformly (Glorot and Bengio 2010), with the run's seed.
     `a_step`: there is one of this shape for each inner step that the learner is trained with, in an axis in front. U is
     given that of its step, and in steps beyond those the last one.
     """
 
     shape: tuple[int, ...]
-    start: Literal["identity", "ones", "zeros", "rate", "tensor"]
+    start: Literal["identity", "ones", "zeros", "rate", "tensor", "glorot"]
     a_step: bool = False
 
 
@@ -106,9 +107,9 @@ def owned(names: Mapping[str, object], tensor: str) -> dict[str, str]:
 
 def network_part(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the network's own of a flat mapping of parameters."""
-    return {name: value for name, value in params.items() if not name.startswith(UPDATE_RULE)}
+    return {name: value for name, value in params.items() if not name.startswith(BESIDE)}
 
 
 def rule_part(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the update rule's of a flat mapping of parameters."""
-    return {name: value for name, value in params.items() if name.startswith(UPDATE_RULE)}
+    """Return what of a flat mapping of parameters is learned beside the network's: a rule's, a modulation's."""
+    return {name: value for name, value in params.items() if name.startswith(BESIDE)}

@@ -1,0 +1,47 @@
+"""Multimodal MAML: MAML whose norms are scaled and shifted by what an encoder sees of each task's images."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from trainers.algorithms.base import Algorithm, MetaGradient, adapt_all, meta_gradient
+from trainers.config import Adaptation, TrainConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainers.networks import Parameters
+    from trainers.tasks.episodes import Tasks
+
+__all__ = ["MMAML"]
+
+
+def _adaptation(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
+    return dataclasses.replace(adapt_all(config, layers), modulation="film")
+
+
+def _as_published(config: TrainConfig) -> dict[str, Any]:
+    """Return that scales and shifts stay as the task's embedding made them; `--adapt-norm` has them adapt, too."""
+    return {"adapt_norm": False}
+
+
+def _without_norms(
+    network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool, sweep: bool
+) -> MetaGradient:
+    """Return the meta-gradient by all but the norms, which have no scale and shift of their own in the paper."""
+    from trainers.networks import norm_parameters
+
+    fixed = {name: params[name].detach() for name in norm_parameters(network)}
+    return meta_gradient(network, {**params, **fixed}, tasks, adaptation, transductive, sweep)
+
+
+MMAML = Algorithm(
+    name="mmaml",
+    summary="MAML whose feature maps are scaled and shifted by an embedding of each task's support images.",
+    citation="Vuorio, Sun, Hu, Lim: Multimodal Model-Agnostic Meta-Learning via Task-Aware Modulation, NeurIPS 2019, "
+    "Section 4",
+    adaptation=_adaptation,
+    meta_gradient=_without_norms,
+    defaults=_as_published,
+)

@@ -1,0 +1,23 @@
+"""What an embedding of the task makes of the initialisation, one file each, and the registry."""
+
+from __future__ import annotations
+
+from trainers.errors import unknown_name
+from trainers.modulations.base import Modulation
+from trainers.modulations.film import FILM
+from trainers.modulations.tree import TREE
+
+__all__ = ["MODULATIONS", "Modulation", "modulation_named"]
+
+MODULATIONS: dict[str, Modulation] = {modulation.name: modulation for modulation in (FILM, TREE)}
+
+
+def modulation_named(name: str) -> Modulation:
+    """Return a modulation of the registry.
+
+    Raises:
+        MetaprobeError: there is none of that name; the message lists them.
+    """
+    if name not in MODULATIONS:
+        raise unknown_name("modulation", name, MODULATIONS)
+    return MODULATIONS[name]
