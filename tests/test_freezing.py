@@ -460,6 +460,9 @@ def test_each_task_of_a_domain_is_the_same_one_for_every_learner(run):
 def test_a_set_of_one_domain_is_tested_once(run):
     checkpoint = load_checkpoint(run.checkpoint("last"))
     assert group_accuracy(checkpoint, IMAGESET, PLAN) == accuracy_of(checkpoint, IMAGESET, PLAN)
+    found = group_accuracy(checkpoint, IMAGESET, PLAN, head="matching")
+    assert found == accuracy_of(checkpoint, IMAGESET, PLAN, head="matching")
+    assert {row.head for row in found.rows} == {"matching"}
 
 
 def test_domains_that_do_not_fit_are_named(run):

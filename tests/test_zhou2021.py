@@ -13,6 +13,7 @@ from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of
 from reports.evidence import Evidence
 from reports.page.compose import page_of
+from reports.papers.zhou2021.claims import BASELINES
 from reports.quantities import q
 from reports.registry import STUDIES
 from reports.verdicts import judge
@@ -200,3 +201,26 @@ def test_where_maml_is_not_above_chance_no_claim_on_what_it_learned_is_judged():
     assert "is not shown to have learned what could be reused: its gain over chance is +1.0 points" in found["Z1"].why
     assert found["Z1"].ours
     assert headline(rows) == "Nothing is shown to have been learned that initialisations could improve"
+
+
+def test_baselines_are_trained_as_long_as_all_that_is_compared_and_stand_as_they_are_tested():
+    options = ZHOU2021.preset("paper")
+    trained = {one.key: one for one in ZHOU2021.learners(options) if one.key in BASELINES and not one.extra}
+    assert set(trained) == set(BASELINES)
+    assert {one.settings["iterations"] for one in trained.values()} == {options.iterations + options.more_iterations}
+    without = ZHOU2021.learners(replace(options, baselines=False))
+    assert {one.key for one in without if one.extra} == set(BASELINES)  # a report of one's own runs may have them
+    plain = next(row for row in study_rows() if row.measure == "accuracy" and row.learner == "base" and not row.group)
+    rows = [
+        replace(plain, learner="imaml", algorithm="imaml", inner_steps=16, value=61.0, low=60.0, high=62.0),
+        replace(plain, learner="imaml", algorithm="imaml", value=11.0, low=10.0, high=12.0),
+        replace(
+            plain, learner="matching", head="matching", phase="pre", inner_steps=0, value=63.0, low=62.0, high=64.0
+        ),
+        replace(plain, learner="matching", value=13.0, low=12.0, high=14.0),
+    ]
+    page = page_of(ZHOU2021, Evidence(Table.of([*study_rows(), *rows]), MADE))
+    tables = [block for section in page.sections for block in section.details if block.name == "accuracy"]
+    told = {row[0].text: row[1].text for row in tables[0].rows}
+    assert (told["iMAML"], told["matching networks"]) == ("61.0", "63.0")
+    assert "iMAML takes 16 inner steps, matching networks none." in tables[0].notes

@@ -38,15 +38,8 @@ from trainers.rule_parameters import begin_rule
 from trainers.step_statistics import without_statistics
 from trainers.update_rules import rule_part
 
-__all__ = [
-    "Checkpoint",
-    "fingerprint_of",
-    "load_checkpoint",
-    "metadata_for",
-    "read_tensors",
-    "save_checkpoint",
-    "write_tensors",
-]
+__all__ = ["Checkpoint", "fingerprint_of", "load_checkpoint", "metadata_for", "read_tensors", "save_checkpoint"]
+__all__ += ["write_tensors"]
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 _DTYPES |= {torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}

@@ -65,6 +65,7 @@ def group_accuracy(
     imageset: ImageSet,
     plan: TestPlan,
     *,
+    head: TestHead = "own",
     advance: Callable[[int], None] | None = None,
 ) -> Table:
     """Test a checkpoint on each domain alone, then on all together (Zhou et al. 2021, Tables 1 and 2).
@@ -73,6 +74,7 @@ def group_accuracy(
         checkpoint: the learner.
         imageset: where test tasks come from; of one domain, it is tested once.
         plan: which tasks: that many of each domain, and that many of the mixture, where each task draws its domain.
+        head: as of `accuracy_of`.
         advance: called with the number of tasks just done.
 
     Returns:
@@ -86,7 +88,7 @@ def group_accuracy(
         raise MetaprobeError(f"the accuracy of every domain was asked for, and of {plan.group!r} alone; leave one out")
     groups = imageset.domain_names if len(imageset.domain_names) > 1 else ()
     plans = [dataclasses.replace(plan, group=group) for group in (*groups, None)]
-    return sum((accuracy_of(checkpoint, imageset, one, advance=advance) for one in plans), Table())
+    return sum((accuracy_of(checkpoint, imageset, one, head=head, advance=advance) for one in plans), Table())
 
 
 def evaluated(

@@ -135,7 +135,8 @@ def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[
 
 def _learner(run: Run) -> Trained:
     """Return what the page is told of a learner; a network that is never trained has taken no steps."""
-    size = sum(value.numel() for value in load_checkpoint(run.checkpoint()).params.values())
+    last = load_checkpoint(run.checkpoint())
+    size = sum(value.numel() for value in (*last.params.values(), *last.rule.values()))
     steps = 0 if run.config.algorithm == "random" or run.imported else run.config.iterations
     one = run.learner
     return Trained(one.key, one.label, size, steps, run.config.meta_batch, one.head_of)

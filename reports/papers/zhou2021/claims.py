@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
+from reports import wording as learners
 from reports.blocks.declared import Series
 from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
@@ -20,6 +21,9 @@ from reports.wording import colour_of, number
 BASE, CONTINUED, LARGE = "base", "m1", "large"  # MAML; trained on, for as many steps as TSA-MAML; with a larger network
 _LOOKS = {BASE: ("MAML", "#56b4e9", "o"), CONTINUED: ("MAML, continued", colour_of("maml"), "s"),
           LARGE: ("MAML, larger network", "#767676", "^")}  # label, colour and marker; all others are TSA-MAML
+BASELINES = ("fomaml", "reptile", "imaml", "matching", "mmaml", "hsml")  # trained for as many outer steps in all
+_LOOKS |= {key: (learners.label_of(key), colour_of(key), "P") for key in BASELINES}
+TESTED: dict[str, dict[str, Any]] = {"imaml": {"steps": 16}, "matching": {"steps": 0, "head": "matching"}}
 DISTANCES = {"estimated_squared_distance": "own optimum",
              "estimated_squared_distance_to_common_optimum": "common optimum"}
 _AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity
@@ -70,6 +74,10 @@ def main_of(evidence: Evidence) -> str:
 def plain_of(evidence: Evidence) -> str:
     """Return the MAML that TSA-MAML is compared with: trained for as long, or else its base."""
     return CONTINUED if CONTINUED in evidence.learners else BASE
+
+def level(key: str, group: str = "") -> Quantity:
+    """Return how accurate a learner is as it is tested, on a domain or, with "", on all together."""
+    return accuracy(key, group=group, **TESTED.get(key, {}))
 
 def gain(key: str, over: str, group: str = "", view: str = "") -> Quantity:
     """Return by how much a learner is more accurate than another, on a domain or, with "", on all together."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from reports.made import Differs
-from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, SYMMETRIC, claims, label_of
+from reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, TESTED, claims, label_of
 from reports.papers.zhou2021.page import answer, sections
 from reports.probing.clusters import WORKS
 from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
@@ -28,8 +28,8 @@ class Zhou2021Options(Options):
 
     capture_tasks: int  # Test tasks behind curves and embeddings (of each domain).
     bound_tasks: int = 64
-    """Test tasks behind distances to optima (Z9): of n, half an interval is 2/sqrt(n) standard deviations of the paired
-    differences, a quarter with 64. Each takes 12 seconds of a core (5-way 5-shot, 28 by 28 pixels, 32 filters)."""
+    """Test tasks behind distances to optima (Z9): 64 make half an interval a quarter of a standard deviation of paired
+    differences. Each takes 12 seconds of a core (5-way 5-shot, 28 by 28 pixels, 32 filters)."""
     one_query_tasks: int
     """Test tasks with queries one by one (Z5), on data of one domain: each passes the support set again for each query,
     at 5-way 1-shot 6 and at 5-shot 20 times as many images as other tests."""
@@ -40,6 +40,8 @@ class Zhou2021Options(Options):
     sweep: Numbers  # Numbers of clusters to train with; all else is measured on the first.
     symmetric: Switch = True
     """Whether to train TSA-MAML, with the first number of clusters, also on clusters found under a symmetric head."""
+    baselines: Switch = True
+    """Whether to train FOMAML, Reptile, iMAML, matching networks, MMAML and HSML too, for as many outer steps (Z1)."""
     large: Switch = True  # Whether to train a larger network too, the control of Z8, which takes longest.
 
     def __post_init__(self) -> None:
@@ -54,7 +56,7 @@ class Zhou2021Options(Options):
         found = dict.fromkeys(config.clusters or 0 for config in clustered if not config.symmetric_head)
         shared = super().of_runs(configs)
         return replace(shared, sweep=tuple(sorted(found, key=lambda m: m < 2)) or self.sweep,
-            symmetric=any(config.symmetric_head for config in clustered), pretraining=shared.schedule,
+            symmetric=any(config.symmetric_head for config in clustered), baselines=False, pretraining=shared.schedule,
             schedule=next((config.schedule for config in clustered), shared.schedule))
 
 def _wider(config: TrainConfig, images: ImageSet) -> int:
@@ -64,20 +66,26 @@ def _wider(config: TrainConfig, images: ImageSet) -> int:
 
 def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
     more = {"iterations": options.more_iterations, "cluster_tasks": options.cluster_tasks}
-    both = {"iterations": options.iterations + options.more_iterations, "blocks": 6, "filters": _wider}  # not 4
+    both = {"iterations": options.iterations + options.more_iterations}
     def clustered(key: str, m: int, **own: Any) -> Learner:
         return Learner(key, label_of(key), "tsa_maml", BASE, "", more | {"clusters": m} | own, f"tsa_maml-{key}")
     even = clustered(f"m{options.sweep[0]}{SYMMETRIC}", options.sweep[0], symmetric_head=True)
-    large = Learner(LARGE, label_of(LARGE), "maml", settings=both, folder="maml-large")
+    large = Learner(LARGE, label_of(LARGE), "maml", "", "", both | {"blocks": 6, "filters": _wider}, "maml-large")
+    def baseline(key: str) -> Learner:
+        own = {"mmaml": {"norm_affine": "both"}, "imaml": {"inner_steps": TESTED["imaml"]["steps"]}}.get(key, {})
+        return Learner(key, label_of(key), key, settings=both | own, extra=not options.baselines)
     return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}),
-            *(clustered(f"m{m}", m) for m in options.sweep), *[even] * options.symmetric, *[large] * options.large)
+            *(clustered(f"m{m}", m) for m in options.sweep), *[even] * options.symmetric, *[large] * options.large,
+            *map(baseline, BASELINES))
 
 def _measurements(options: Zhou2021Options) -> tuple[Measurement, ...]:
     main, plain = f"m{options.sweep[0]}", CONTINUED if 1 in options.sweep else BASE
     some, fit = options.capture_tasks, {"fit_tasks": min(options.cluster_tasks, _FIT)}
     several, three = options.data.startswith("mixture:"), tuple(dict.fromkeys((BASE, plain, main)))
     alone = Measurement("accuracy", three, amount=options.one_query_tasks, options={"norm": "one-query"})
-    return (Measurement("group_accuracy", tuple(one.key for one in _learners(options)), amount=options.tasks),
+    keys = tuple(one.key for one in _learners(options) if one.key != "matching")
+    return (Measurement("group_accuracy", keys, amount=options.tasks),
+            Measurement("group_accuracy", ("matching",), amount=options.tasks, options={"head": "matching"}),
             Measurement("steps", three, amount=some),
             Measurement("clusters", (main, main + SYMMETRIC), amount=options.group_tasks, options=fit),
             Measurement("embedding", (main,), amount=some) if several else alone,
@@ -89,7 +97,7 @@ _FULL = Zhou2021Options(  # as in the paper but for the data; the chunk keeps tw
     cluster_tasks=10_000, sweep=(3, 1, 2, 5, 8, 11, 15))
 _QUICK = replace(  # the embedded data are grey: 32 filters, so that quick is quick
     _FULL, iterations=240, more_iterations=120, tasks=100, capture_tasks=20, bound_tasks=16, one_query_tasks=50,
-    val_tasks=24, group_tasks=100, cluster_tasks=600, sweep=(3, 1, 5), filters=32)
+    val_tasks=24, group_tasks=100, cluster_tasks=600, sweep=(3, 1, 5), filters=32, baselines=False)
 # Sections 5.1 and 5.2, and where those are silent the released code; its 0.01 is of a loss summed over classes
 _PAPER = replace(_FULL, like="finn2017", n_query=15, sweep=(3, 1))
 _CIFAR_FS = replace(  # 60,000 steps before clustering are the code's; m as in Figure 4
