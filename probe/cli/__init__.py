@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from probe.cli import clusters, converting, files, freezing, importing, listing, measuring, reporting, training
+from probe.cli import clusters, converting, demo, files, freezing, importing, listing, measuring, reporting, training
 from probe.cli.arguments import GIVEN
 from probe.cli.streams import prepare_streams
 from trainers.allocator import keep_freed_memory
@@ -51,7 +51,7 @@ def _main(given: tuple[str, ...]) -> int:
     keep_freed_memory()
     GIVEN.set(given)
     app = tyro.extras.SubcommandApp()
-    for room in (training, importing, files, measuring, freezing, clusters, converting, reporting, listing):
+    for room in (demo, training, importing, files, measuring, freezing, clusters, converting, reporting, listing):
         for name, command in room.COMMANDS.items():
             app.command(command, name=name)
     try:

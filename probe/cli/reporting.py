@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.study.study import Study
     from reports.verdicts import Judgement
 
-__all__ = ["COMMANDS", "studies", "study_asked"]
+__all__ = ["COMMANDS", "studies", "study_asked", "told"]
 
 _Options = TypeVar("_Options")
 _Jobs = Annotated[int, tyro.conf.arg(metavar="INT")]
@@ -108,7 +108,7 @@ def _run(chosen: Study, asked: _Asked[Any]) -> int:
     if asked.dry_run:
         show(_plan(planned))
         return 0
-    return _told(run_study(planned, asked.jobs))
+    return told(run_study(planned, asked.jobs))
 
 
 def _preset_in(arguments: Sequence[str]) -> str:
@@ -174,7 +174,7 @@ def report(
 
     USER_CODE.set(network if network is not None and is_code(network) else None)
     studies = tuple(STUDIES.values()) if study is None else (study_named(study),)
-    return _told(report_runs(studies, runs, out, data_root, tasks, capture_tasks, jobs, data))
+    return told(report_runs(studies, runs, out, data_root, tasks, capture_tasks, jobs, data))
 
 
 def _from_tables(folder: Path, out: Path) -> int:
@@ -188,7 +188,8 @@ def _from_tables(folder: Path, out: Path) -> int:
     return 0
 
 
-def _told(finished: Finished) -> int:
+def told(finished: Finished) -> int:
+    """Show the verdicts of a study, and where its page is; return the exit status: 1 where a step of it is missing."""
     _show(tuple(finished.judgements.values()), finished.page)
     return 1 if finished.results.missing() else 0
 
