@@ -1,8 +1,8 @@
-# `make report` and `make test` set up everything they need: a virtual environment in .venv and this package in it.
+# `make report`, `make test` and `make docs` set up all they need: a virtual environment in .venv and this package in it.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test clean
+.PHONY: report test docs clean
 
 report: .venv/ready
 	$(BIN)/metaprobe study raghu2020 --preset quick --out runs/raghu2020-glyphs-quick
@@ -15,6 +15,11 @@ test: .venv/ready
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
+# Warnings are errors: a link that leads nowhere, a page that nothing leads to.
+docs: .venv/ready
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metaprobe needs Python 3.11 or newer; set PYTHON=…")'
 	$(PYTHON) -m venv .venv
@@ -23,4 +28,4 @@ test: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs $(addprefix docs/,_build measures algorithms update_rules commands api gallery)

@@ -81,6 +81,10 @@ ANGULAR_CKA = Measure(
     minimum_samples=LINEAR_CKA.minimum_samples,
     higher_is_more_similar=False,
     summary="arccos of linear CKA, radians",
+    misleads=(
+        "Where its cosine does. Near 0 an angle is steep: a CKA of 0.99 is 0.14 radians. It is a distance, of "
+        "which 0 is wholly alike."
+    ),
 )
 
 ANGULAR_PROCRUSTES = Measure(
@@ -92,4 +96,8 @@ ANGULAR_PROCRUSTES = Measure(
     minimum_samples=PROCRUSTES.minimum_samples,
     higher_is_more_similar=False,
     summary="arccos of procrustes, radians: the angular shape metric under rotations, and the Bures angle",
+    misleads=(
+        "Where its cosine does. Near 0 an angle is steep: a cosine of 0.99 is 0.14 radians. It is a distance, of "
+        "which 0 is wholly alike."
+    ),
 )

@@ -138,6 +138,10 @@ MEAN_CCA = Measure(
     invariances=_SHARED | {"orthogonal", "invertible_linear", "symmetric"},
     minimum_samples=3,
     summary="mean canonical correlation",
+    misleads=(
+        "With few samples, when correlations are forced to 1; and with layers that have directions of almost no "
+        "variance, which it counts like any other: one that adaptation hardly moves may score low."
+    ),
 )
 
 SVCCA = Measure(
@@ -156,6 +160,10 @@ SVCCA = Measure(
     invariances=_SHARED | {"orthogonal", "symmetric"},
     minimum_samples=3,
     summary="mean canonical correlation of the directions that hold 99 % of the variance",
+    misleads=(
+        "With few samples, as mean CCA. What happens in the directions of the last percent of the variance it "
+        "does not see, and it jumps where one direction more is kept."
+    ),
 )
 
 PWCCA = Measure(
@@ -174,4 +182,8 @@ PWCCA = Measure(
     invariances=_SHARED,
     minimum_samples=3,
     summary="mean canonical correlation, weighted by what it explains of x",
+    misleads=(
+        "With few samples, as mean CCA. It is not symmetric: the features of x weigh, and of two layers the other "
+        "order gives another number."
+    ),
 )

@@ -100,6 +100,10 @@ LINEAR_CKA = Measure(
     invariances=_INVARIANCES,
     minimum_samples=3,
     summary="cosine of the centred Gram matrices: the RV coefficient",
+    misleads=(
+        "With few samples, of which it is large whatever they are; and where few directions hold most of the "
+        "variance: they decide alone, and what happens in the others does not show."
+    ),
 )
 
 DEBIASED_CKA = Measure(
@@ -129,4 +133,8 @@ DEBIASED_CKA = Measure(
     invariances=_INVARIANCES,
     minimum_samples=4,
     summary="linear CKA from unbiased HSIC: about 0 of what is unrelated, however few samples",
+    misleads=(
+        "It is unbiased, not exact: with few samples it scatters, below 0 too. Samples that depend on each other, "
+        "as positions of one image, bias it again. Few directions of large variance decide, as of linear CKA."
+    ),
 )

@@ -76,4 +76,8 @@ GULP = Measure(
     minimum_samples=3,
     higher_is_more_similar=False,
     summary=f"how far apart ridge regressions on x and on y can be in what they predict (ridge {_RIDGE:g})",
+    misleads=(
+        "It is a distance without an upper end, which grows with the number of directions, so layers of other "
+        "widths are read against their nulls. The ridge decides which directions count."
+    ),
 )

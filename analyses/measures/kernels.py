@@ -134,6 +134,10 @@ DISTANCE_CORRELATION = Measure(
     maximum_samples=_MOST,
     needs="images",
     summary="correlation of doubly centred distances between images",
+    misleads=(
+        "With few images it is large whatever they are. It is a root: what is weakly related looks more so than "
+        "in measures that are not."
+    ),
 )
 DEBIASED_DISTANCE_CORRELATION = Measure(
     name="debiased_distance_correlation",
@@ -153,6 +157,9 @@ DEBIASED_DISTANCE_CORRELATION = Measure(
     maximum_samples=_MOST,
     needs="images",
     summary="squared distance correlation, bias-corrected",
+    misleads=(
+        "It is of the square, so 0.25 here is 0.5 of distance correlation. With few images it scatters, below 0 too."
+    ),
 )
 RBF_CKA = Measure(
     name="rbf_cka",
@@ -164,6 +171,10 @@ RBF_CKA = Measure(
     maximum_samples=_MOST,
     needs="images",
     summary=f"CKA with radial kernels of {_WIDTH:g} median distances",
+    misleads=(
+        "With few images it is large whatever they are. Distances well over the median all count as far, so it "
+        "says little of how the far ones lie."
+    ),
 )
 DEBIASED_RBF_CKA = Measure(
     name="debiased_rbf_cka",
@@ -175,4 +186,8 @@ DEBIASED_RBF_CKA = Measure(
     maximum_samples=_MOST,
     needs="images",
     summary=f"CKA with radial kernels of {_WIDTH:g} median distances, from unbiased HSIC",
+    misleads=(
+        "With few images it scatters, below 0 too. Distances well over the median all count as far, so it says "
+        "little of how the far ones lie."
+    ),
 )

@@ -101,6 +101,10 @@ PERMUTATION_MATCHING = Measure(
     invariances=_INVARIANCES,
     minimum_samples=3,
     summary="mean signed correlation of features matched one to one",
+    misleads=(
+        "A rotation of the features lowers it, though whatever reads the layer linearly loses nothing. With few "
+        "samples the best of many matchings is large by chance, without a remark."
+    ),
 )
 
 SOFT_MATCHING = Measure(
@@ -119,4 +123,8 @@ SOFT_MATCHING = Measure(
     invariances=_INVARIANCES,
     minimum_samples=3,
     summary="mean signed correlation of features matched in shares; of equally many features, permutation_matching",
+    misleads=(
+        "As permutation matching. Where one side has more features, each has a share of several partners, and is as "
+        "unlike them as they are unlike each other."
+    ),
 )

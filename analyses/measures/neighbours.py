@@ -100,6 +100,10 @@ MUTUAL_KNN = Measure(
     maximum_samples=_MOST,
     needs="images",
     summary=f"share of the {_NEIGHBOURS} nearest neighbours that x and y agree on",
+    misleads=(
+        "Chance gives k/(n−1), with 75 images 0.14. It knows who the neighbours are and nothing of how far: "
+        "layers may share all neighbours and differ in all that is larger."
+    ),
 )
 CKNNA = Measure(
     name="cknna",
@@ -111,4 +115,8 @@ CKNNA = Measure(
     maximum_samples=_MOST,
     needs="images",
     summary=f"linear CKA over pairs of images that are among the {_NEIGHBOURS} nearest in both",
+    misleads=(
+        "It falls with how few neighbours are shared and with how unlike the shared ones are, and does not tell which. "
+        "Published code computes another number under this name."
+    ),
 )

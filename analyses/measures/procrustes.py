@@ -74,4 +74,8 @@ PROCRUSTES = Measure(
     ),
     minimum_samples=3,
     summary="how well a rotation carries x into y: the normalised Bures similarity",
+    misleads=(
+        "With few samples it is large whatever they are, without a remark: read it beside its null. Directions of "
+        "large variance decide, though less than of linear CKA."
+    ),
 )

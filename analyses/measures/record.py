@@ -44,6 +44,7 @@ class Measure:
             samples themselves, and these are whole images.
         higher_is_more_similar: False of a distance.
         summary: what it is, in one line.
+        misleads: when it says something else than it seems to; its page in the documentation has it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Measure:
     needs: Literal["moments", "images"] = "moments"
     higher_is_more_similar: bool = True
     summary: str = ""
+    misleads: str = ""
 
     def __post_init__(self) -> None:
         if unknown := self.invariances - INVARIANCES.keys():

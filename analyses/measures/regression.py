@@ -61,6 +61,10 @@ R2_Y_FROM_X = Measure(
     invariances=LINEAR_CKA.invariances - {"symmetric"},
     minimum_samples=3,
     summary="share of the variance of y that a linear regression on x explains",
+    misleads=(
+        "It is fitted and judged on the same samples, so with few of them it is large whatever they are. It is "
+        "not symmetric: x may explain all of y and hold much besides."
+    ),
 )
 R2_X_FROM_Y = dataclasses.replace(
     R2_Y_FROM_X,

@@ -101,6 +101,10 @@ RSA_PEARSON = Measure(
     minimum_features=3,
     needs="images",
     summary="correlation of the dissimilarities of images",
+    misleads=(
+        "A constant added to a feature, or a rotation, changes it, though whatever reads the layer linearly loses "
+        "nothing. Of a convolution a pattern is a whole map, so a shifted picture is unlike."
+    ),
 )
 RSA_SPEARMAN = Measure(
     name="rsa_spearman",
@@ -112,4 +116,8 @@ RSA_SPEARMAN = Measure(
     minimum_features=3,
     needs="images",
     summary="rank correlation of the dissimilarities of images",
+    misleads=(
+        "As with Pearson's; and ranks alone count: dissimilarities that nearly agree are ordered by what little "
+        "they differ in."
+    ),
 )

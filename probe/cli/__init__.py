@@ -23,7 +23,11 @@ from trainers.files import TEMPORARY
 from trainers.formats.text import visible
 from trainers.interrupt import termination_is_interrupt
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
+
+_ROOMS = (demo, training, importing, files, measuring, freezing, clusters, converting, reporting, listing)
+COMMANDS = {name: command for room in _ROOMS for name, command in room.COMMANDS.items()}
+"""All commands by name, in the order of the help."""
 
 _DESCRIPTION = "What does a meta-learner reuse, and what does it relearn, when it adapts to a task?"
 
@@ -51,9 +55,8 @@ def _main(given: tuple[str, ...]) -> int:
     keep_freed_memory()
     GIVEN.set(given)
     app = tyro.extras.SubcommandApp()
-    for room in (demo, training, importing, files, measuring, freezing, clusters, converting, reporting, listing):
-        for name, command in room.COMMANDS.items():
-            app.command(command, name=name)
+    for name, command in COMMANDS.items():
+        app.command(command, name=name)
     try:
         if given[:1] == ("study",) and given[1:2] and not given[1].startswith("-"):
             status = reporting.study_asked(given[1], given[2:])  # its options are its own

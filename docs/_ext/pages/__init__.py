@@ -1,0 +1,1 @@
+"""Makers of pages: each module's `pages` returns the Markdown of some, by their names without ".md"."""
