@@ -33,8 +33,9 @@ _LEARNERS: dict[str, tuple[str, str]] = {
     "matching": ("matching networks", "#117733"),
     "mmaml": ("MMAML", "#44aa99"),
     "hsml": ("HSML", "#aa4499"),
+    "meta_lstm": ("Meta-LSTM", "#6699cc"),
 }
-"""Label and colour, from Okabe and Ito's palette for colour-blind readers; the last seven are from Tol's."""
+"""Label and colour, from Okabe and Ito's palette for colour-blind readers; the last eight are from Tol's."""
 
 _MEASURES = {"mean_cca": "Mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear_cka": "CKA"}
 _MEASURES |= {"debiased_cka": "Debiased CKA", "rsa_pearson": "RSA", "rsa_spearman": "RSA by ranks"}

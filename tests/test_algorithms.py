@@ -212,6 +212,7 @@ def trained(tmp_path_factory, images):
         algorithm = ALGORITHMS[name]
         options = {"base": str(folder("maml", norm).checkpoint("last"))} if algorithm.needs_base else {}
         options |= {"clusters": 2, "cluster_tasks": 12} if algorithm.cluster is not None else {}
+        options |= {"update_rule": "meta_lstm"} if name == "meta_lstm" else {}
         config = TrainConfig(
             name, "toy", n_way=3, n_query=3, iterations=2, meta_batch=2, inner_steps=2, filters=8, val_tasks=2,
             val_every=1, chunk=2, norm=norm, **options,
@@ -266,6 +267,7 @@ def test_from_training_to_a_capture(name, head, norm, trained, images, tmp_path)
         ("nil", ("head",)),
         ("matching", ("head",)),
         ("hsml", ()),
+        ("meta_lstm", ()),
         ("multiclass", ("head",)),
         ("maml_head", ("conv1", "conv2", "conv3", "conv4")),
         ("random", ("conv1", "conv2", "conv3", "conv4", "head")),

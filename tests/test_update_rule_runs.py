@@ -32,6 +32,7 @@ from trainers.run import CHECKPOINT_NAMES, RunFolder
 from trainers.update_rules import UPDATE_RULES
 
 LEARNED = [name for name in UPDATE_RULES if name != "sgd"]
+LEARNER = dict.fromkeys(LEARNED, "maml") | {"meta_lstm": "fomaml"}
 PLAN = TestPlan(tasks=3, n_query=2)
 
 
@@ -40,7 +41,7 @@ def runs(tmp_path_factory, toy):
     """The last checkpoint of a tiny run with each rule."""
     root, found = tmp_path_factory.mktemp("rules"), {}
     for rule in LEARNED:
-        train(tiny(update_rule=rule, outer_lr=0.01), toy, root / rule)
+        train(tiny(LEARNER[rule], update_rule=rule, outer_lr=0.01), toy, root / rule)
         found[rule] = RunFolder(root / rule)
     return found
 

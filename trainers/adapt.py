@@ -94,8 +94,8 @@ def adapt(
         first: index of the first step, for a loop that is taken in parts (`Adapted.states`).
 
     Raises:
-        MetaprobeError: a layer is unknown, a parameter's shape does not fit, one of the rule's is missing, or a loop
-            that is held near its start is to go on from elsewhere.
+        MetaprobeError: a layer is unknown, a parameter's shape does not fit, one of the rule's is missing, a loop that
+            is held near its start is to go on from elsewhere, or a rule with a memory is not to first order.
 
     A parameter that the output does not depend on takes no step, and a warning names it.
     """
@@ -103,6 +103,8 @@ def adapt(
         raise MetaprobeError(
             f"an inner loop with prox_lambda={prox_lambda} is held near its start; take all its steps at once"
         )
+    if rule.memory is not None and create_graph and not first_order:
+        raise MetaprobeError(f"update rule {rule.name} takes inner gradients as constants; adapt with first_order=True")
     tasks, keep = support.images.shape[0], create_graph and not first_order
     moving = adaptable(network, params, layers, adapt_norm)
     sets = statistics_part(params) if step_statistics else {}
@@ -139,7 +141,7 @@ def adapt(
                 with torch.set_grad_enabled(create_graph):
                     pull = {name: prox_lambda * (current[name] - origin[name]) for name in gradients}
                     gradients = {name: gradient + pull[name] for name, gradient in gradients.items()}
-            moved, carried = stepper.take(current, carried, gradients, step, keep)
+            moved, carried = stepper.take(current, carried, gradients, loss.detach(), step, keep)
             current = current | {n: v if create_graph else v.detach().requires_grad_() for n, v in moved.items()}
             current |= set_of_step(sets, step + 1, prefix)
             losses.append(loss.detach())

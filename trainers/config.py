@@ -176,7 +176,7 @@ class TrainConfig:
         str | None, tyro.conf.arg(metavar="RULE", help_behavior_hint="(maml, fomaml, anil; default: sgd)")
     ] = None
     """How a gradient becomes an inner step: sgd, meta_sgd, lslr, lslr_layer, meta_curvature, t_nets, meta_kfo,
-    meta_kfo_free, meta_kfo_nonlinear; `metaprobe list update_rules` tells more."""
+    meta_kfo_free, meta_kfo_nonlinear, of fomaml meta_lstm; `metaprobe list update_rules` tells more."""
     rates_start: Annotated[
         float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(meta_sgd, lslr; default: inner_lr)")
     ] = None

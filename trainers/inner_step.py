@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 from trainers.errors import MetaprobeError
 from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.networks import Parameters
-from trainers.update_rules import Slot, Slots, UpdateRule, owned
+from trainers.update_rules import Slot, Slots, UpdateRule, owned, shared
 
 __all__ = ["Carried", "Stepper"]
 
 _PREVIOUS = f"{UPDATE_RULE}previous of "  # a tensor: its gradient in the step before, by which the rule's own adapt
+_KEPT = f"{UPDATE_RULE}{{}} of {{}}"  # a NAME and a tensor: what a rule with a memory carries of its elements
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,15 @@ class _Unit:
 
 @dataclass(frozen=True)
 class Carried:
-    """What a unit's steps leave for the next: its ξ by NAME, its last gradient, and U_ξ of that with its graph."""
+    """What a unit's steps leave for the next: its ξ by NAME, its last gradient, and U_ξ of that with its graph.
+
+    `kept` is what a rule with a memory carries (`trainers.update_rules.base.Memory`).
+    """
 
     own: dict[str, Tensor]
     gradient: Tensor | None = None
     made: Tensor | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,13 +109,17 @@ class Stepper:
             if not graph and rule.adapts:
                 own = {name: value.requires_grad_() for name, value in own.items()}
             before = [params[_PREVIOUS + tensor] for tensor in unit.tensors if _PREVIOUS + tensor in params]
-            carried.append(Carried(own, unit.row(before) if before else None))
+            kept = _kept(rule, unit, network, params, tasks)
+            carried.append(Carried(own, unit.row(before) if before else None, kept=kept))
         return stepper, carried
 
     def changing(self, carried: list[Carried]) -> dict[str, Tensor]:
         """Return of what is carried that which steps change, by full name and tensor."""
         found: dict[str, Tensor] = {}
-        for unit, one in zip(self.units, carried, strict=True) if self.rule.adapts else ():
+        for unit, one in zip(self.units, carried, strict=True):
+            found |= {_KEPT.format(name, *unit.tensors): value for name, value in one.kept.items()}
+            if not self.rule.adapts:
+                continue
             for name, fulls in unit.own.items():
                 found |= zip(fulls, unit.parts(one.own[name]), strict=True)
             if one.gradient is not None:
@@ -117,7 +127,13 @@ class Stepper:
         return found
 
     def take(
-        self, params: Parameters, carried: list[Carried], gradients: Mapping[str, Tensor], step: int, keep: bool
+        self,
+        params: Parameters,
+        carried: list[Carried],
+        gradients: Mapping[str, Tensor],
+        loss: Tensor,
+        step: int,
+        keep: bool,
     ) -> tuple[dict[str, Tensor], list[Carried]]:
         """Take a step: φ ← φ − α U_ξ(g), where ξ, if it adapts, has first taken one of its own.
 
@@ -125,6 +141,7 @@ class Stepper:
             params: φ, with a leading task axis.
             carried: what the step before left, of each unit.
             gradients: g, of the tensors that adapt; one without takes no step.
+            loss: of each task's support set, a constant.
             step: its index, from 0.
             keep: whether the step of ξ is to be differentiated.
 
@@ -141,12 +158,15 @@ class Stepper:
         moved, left = dict[str, Tensor](), list[Carried]()
         for unit, one, row in zip(self.units, carried, rows, strict=True):
             with torch.set_grad_enabled(self.graph or self.rule.adapts):
-                made = self.rule.transform(row, unit.at(one.own, step), step)
+                own, kept = unit.at(one.own, step), one.kept
+                made = self.rule.transform(row, own, step)
+                if self.rule.memory is not None:
+                    made, kept = self.rule.memory.step(made, params[unit.tensors[0]], loss, own, kept)
             with torch.set_grad_enabled(self.graph):
                 for name, part in zip(unit.tensors, unit.parts(made), strict=True):
                     if name in gradients:
                         moved[name] = torch.sub(params[name], part, alpha=alpha)
-            left.append(Carried(one.own, row, made) if self.rule.adapts else one)
+            left.append(Carried(one.own, row, made) if self.rule.adapts else dataclasses.replace(one, kept=kept))
         return moved, left
 
     def _adapted(
@@ -182,7 +202,7 @@ def _found(rule: UpdateRule, slots: Slots, params: Parameters, tasks: int) -> di
     for name, slot in slots.items():
         value = params.get(name)
         if value is None:
-            place = name.removeprefix(UPDATE_RULE).rpartition(".")[0]
+            place = name.removeprefix(UPDATE_RULE).rpartition(".")[0] or "any layer"
             told = f"it was not trained to adapt {place}; freeze that, or test it as it was trained"
             raise MetaprobeError(f"update rule {rule.name} has no {name}: {told}")
         shape = (*_steps_in(value, slot), *slot.shape)
@@ -200,10 +220,20 @@ def _steps_in(value: Tensor, slot: Slot) -> tuple[int, ...]:
     return (max(1, value.shape[place]) if place >= 0 else 1,) if slot.a_step else ()
 
 
+def _kept(rule: UpdateRule, unit: _Unit, network: nn.Module, params: Parameters, tasks: int) -> dict[str, Tensor]:
+    """Return what a rule with a memory carries to its first step: zeros, or what `changing` gave after another."""
+    if rule.memory is None:
+        return {}
+    (tensor,) = unit.tensors
+    shape = (tasks, *network.get_parameter(tensor).shape)
+    zeros = {name: params[tensor].new_zeros(*shape, width) for name, width in rule.memory.widths.items()}
+    return {name: params.get(_KEPT.format(name, tensor), value) for name, value in zeros.items()}
+
+
 def _units(rule: UpdateRule, network: nn.Module, moving: tuple[str, ...], slots: Slots) -> tuple[_Unit, ...]:
     groups: dict[object, list[tuple[str, dict[str, str]]]] = {}
     for tensor in moving:
-        own = owned(slots, tensor)
+        own = shared(slots) | owned(slots, tensor)
         alike = (network.get_parameter(tensor).shape, *own) if rule.adapts and own else tensor
         groups.setdefault(alike, []).append((tensor, own))
     return tuple(

@@ -19,7 +19,7 @@ from trainers.networks import Parameters
 from trainers.rule_parameters import computed
 from trainers.step_norms import norms_of_step
 from trainers.tasks.episodes import Tasks
-from trainers.update_rules import SGD
+from trainers.update_rules import SGD, rule_named
 
 __all__ = ["swept_meta_gradient", "unrolled_meta_gradient"]
 
@@ -65,11 +65,12 @@ def swept_meta_gradient(
     (∂θ_{k+1}/∂φ)ᵀ λ_{k+1} + w_k ∂L_query/∂φ. Without `loss_weights` w_q is 1 and the others are 0.
     What an update rule carries from step to step is part of θ_k there. A modulated θ is differentiated last.
     Memory does not grow with the number of steps but for their weights; each step is computed twice, frozen layers
-    before the first that adapts included. Where steps hold little anyway (first order, a linear head alone), it is
-    `unrolled_meta_gradient` itself.
+    before the first that adapts included. Where steps hold little anyway (first order without a rule's memory, a linear
+    head alone), it is `unrolled_meta_gradient` itself.
     """
     moving = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
-    if adaptation.first_order or is_linear_head(network, moving):
+    light = adaptation.first_order and rule_named(adaptation.rule).memory is None
+    if light or is_linear_head(network, moving):
         return unrolled_meta_gradient(network, params, tasks, adaptation, transductive)
     begun, partial = _begun(network, params, tasks, adaptation), _partial(adaptation)
     adaptation, start = begun.adaptation, {name: _cut(value) for name, value in begun.params.items()}

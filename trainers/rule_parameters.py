@@ -76,6 +76,8 @@ def begin_rule(
         elif slot.start == "tensor":
             own = network.get_parameter(name.removeprefix(UPDATE_RULE).rpartition(".")[0])
             begun[name] = own.detach().expand(slot.shape).clone()
+        elif isinstance(slot.start, tuple):
+            begun[name] = torch.empty(slot.shape).uniform_(*slot.start, generator=generator).to(**kind)
         elif slot.start == "glorot":
             drawn = nn.init.xavier_uniform_(torch.empty(slot.shape), generator=generator)
             begun[name] = drawn.to(**kind)

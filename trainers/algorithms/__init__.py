@@ -9,6 +9,7 @@ from trainers.algorithms.maml import MAML
 from trainers.algorithms.maml_head import MAML_HEAD
 from trainers.algorithms.maml_pp import MAML_PP
 from trainers.algorithms.matching import MATCHING
+from trainers.algorithms.meta_lstm import META_LSTM
 from trainers.algorithms.mmaml import MMAML
 from trainers.algorithms.multiclass import MULTICLASS
 from trainers.algorithms.multitask import MULTITASK
@@ -24,7 +25,7 @@ from trainers.update_rules.asked import check_rule
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_named", "check_options", "meta_gradient"]
 
 _ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MATCHING, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, IMAML)
-_ALL += (MMAML, HSML, TSA_MAML)
+_ALL += (MMAML, HSML, META_LSTM, TSA_MAML)
 
 ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
 

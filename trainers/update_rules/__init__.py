@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from trainers.errors import unknown_name
-from trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor, network_part, owned, rule_part
+from trainers.update_rules.base import (
+    Memory,
+    Own,
+    Slot,
+    Slots,
+    UpdateRule,
+    a_tensor,
+    network_part,
+    owned,
+    rule_part,
+    shared,
+)
 from trainers.update_rules.lslr import LSLR, LSLR_LAYER, STEP_RATES
 from trainers.update_rules.meta_curvature import META_CURVATURE
 from trainers.update_rules.meta_kfo import META_KFO, META_KFO_FREE
 from trainers.update_rules.meta_kfo_nonlinear import META_KFO_NONLINEAR
+from trainers.update_rules.meta_lstm import META_LSTM
 from trainers.update_rules.meta_sgd import META_SGD
 from trainers.update_rules.sgd import SGD
 from trainers.update_rules.t_nets import T_NETS
@@ -16,6 +28,7 @@ __all__ = [
     "SGD",
     "STEP_RATES",
     "UPDATE_RULES",
+    "Memory",
     "Own",
     "Slot",
     "Slots",
@@ -25,9 +38,11 @@ __all__ = [
     "owned",
     "rule_named",
     "rule_part",
+    "shared",
 ]
 
 _ALL = (SGD, META_SGD, LSLR, LSLR_LAYER, META_CURVATURE, T_NETS, META_KFO, META_KFO_FREE, META_KFO_NONLINEAR)
+_ALL += (META_LSTM,)
 
 UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in _ALL}
 

@@ -29,7 +29,16 @@ def check_rule(config: TrainConfig, adaptation: Adaptation, layers: tuple[str, .
         if not adaptation.first_order:
             raise MetaprobeError(f"--update-rule {rule.name} is not for --first-order-until: {told}; leave one out")
         raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {told}; train with maml")
+    if adaptation.rule != (config.update_rule or Adaptation.rule):
+        told = f"{config.algorithm} takes its inner steps by {adaptation.rule}"
+        raise MetaprobeError(f"{told}; got --update-rule {config.update_rule or Adaptation.rule}, leave it out")
+    if rule.memory is not None and not adaptation.first_order:
+        told = f"it takes inner gradients as constants, and {config.algorithm} differentiates them"
+        raise MetaprobeError(f"--update-rule {rule.name} is not for {config.algorithm}: {told}; train {rule.name}")
+    if rule.memory is not None and config.inner_lr != TrainConfig.inner_lr:
+        told = f"the rates of {rule.name} are its gates"
+        raise MetaprobeError(f"--inner-lr {config.inner_lr:g} would change nothing: {told}; leave it out")
     for option in ("rates_start", "rates_clamp"):
-        if getattr(config, option) is not None and not rule.sets_rate:
+        if getattr(config, option) is not None and (not rule.sets_rate or rule.memory is not None):
             told = f"--{option.replace('_', '-')} is of update rules that learn rates (meta_sgd, lslr)"
             raise MetaprobeError(f"{told}; {rule.name} learns none, leave it out")
