@@ -21,9 +21,10 @@ from reports.wording import colour_of, number
 BASE, CONTINUED, LARGE = "base", "m1", "large"  # MAML; trained on, for as many steps as TSA-MAML; with a larger network
 _LOOKS = {BASE: ("MAML", "#56b4e9", "o"), CONTINUED: ("MAML, continued", colour_of("maml"), "s"),
           LARGE: ("MAML, larger network", "#767676", "^")}  # label, colour and marker; all others are TSA-MAML
-BASELINES = ("fomaml", "reptile", "imaml", "matching", "mmaml", "hsml")  # trained for as many outer steps in all
+BASELINES = ("fomaml", "reptile", "imaml", "matching", "meta_lstm", "mmaml", "hsml")  # trained for as long
 _LOOKS |= {key: (learners.label_of(key), colour_of(key), "P") for key in BASELINES}
-TESTED: dict[str, dict[str, Any]] = {"imaml": {"steps": 16}, "matching": {"steps": 0, "head": "matching"}}
+TESTED: dict[str, Any] = {"imaml": {"steps": 16}, "meta_lstm": {"steps": 12}}  # all else as MAML
+TESTED |= {"matching": {"steps": 0, "head": "matching"}}
 DISTANCES = {"estimated_squared_distance": "own optimum",
              "estimated_squared_distance_to_common_optimum": "common optimum"}
 _AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity

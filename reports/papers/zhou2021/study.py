@@ -41,7 +41,7 @@ class Zhou2021Options(Options):
     symmetric: Switch = True
     """Whether to train TSA-MAML, with the first number of clusters, also on clusters found under a symmetric head."""
     baselines: Switch = True
-    """Whether to train FOMAML, Reptile, iMAML, matching networks, MMAML and HSML too, for as many outer steps (Z1)."""
+    """Whether to train FOMAML, Reptile, iMAML, matching networks, Meta-LSTM, MMAML and HSML too, for as long (Z1)."""
     large: Switch = True  # Whether to train a larger network too, the control of Z8, which takes longest.
 
     def __post_init__(self) -> None:
@@ -72,7 +72,9 @@ def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
     even = clustered(f"m{options.sweep[0]}{SYMMETRIC}", options.sweep[0], symmetric_head=True)
     large = Learner(LARGE, label_of(LARGE), "maml", "", "", both | {"blocks": 6, "filters": _wider}, "maml-large")
     def baseline(key: str) -> Learner:
-        own = {"mmaml": {"norm_affine": "both"}, "imaml": {"inner_steps": TESTED["imaml"]["steps"]}}.get(key, {})
+        own: dict[str, Any] = {"norm_affine": "both"} if key == "mmaml" else {}
+        own |= {"inner_lr": TrainConfig.inner_lr} if key == "meta_lstm" else {}  # whose gates are its rates
+        own |= {"inner_steps": steps} if (steps := TESTED.get(key, {}).get("steps")) else {}
         return Learner(key, label_of(key), key, settings=both | own, extra=not options.baselines)
     return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}),
             *(clustered(f"m{m}", m) for m in options.sweep), *[even] * options.symmetric, *[large] * options.large,
