@@ -97,7 +97,7 @@ def gains(evidence: Evidence, title: str, algorithm: str, hows: Iterable[str], *
     """Return the panel of gains in the shallowest network; the paper's `beside` them if asked for."""
     least = shallowest(evidence)
     known = [how for how in hows if key_of(algorithm, least, how) in evidence.learners]
-    theirs = ((at, one) for at, how in enumerate(known) if beside for one in printed_gain(algorithm, 2, how))
+    theirs = ((at, one) for at, how in enumerate(known) if beside for one in printed_gain(algorithm, least, how))
     ours = Series("", INK, tuple(gain(algorithm, least, how) for how in known))
     return Dots(title, tuple(HOWS[how] for how in known), (ours,), lying=True, line=(0.0, ""), printed=tuple(theirs))
 
