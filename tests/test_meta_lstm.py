@@ -160,6 +160,7 @@ def test_defaults_are_the_papers_steps():
         ("meta_lstm", {"update_rule": "meta_sgd"}, "by meta_lstm; got --update-rule meta_sgd, leave it out"),
         ("meta_lstm", {"update_rule": "meta_lstm", "inner_lr": 0.4}, "--inner-lr 0.4 would change nothing: the rates"),
         ("fomaml", {"update_rule": "meta_lstm", "rates_start": 0.4}, "--rates-start is of update rules that learn"),
+        ("meta_lstm", {"data": "sinusoid", "loss": "mse"}, "meta_lstm needs classes, and sinusoid asks for numbers"),
         ("maml", {"update_rule": "meta_lstm"}, "meta_lstm is not for maml: it takes inner gradients as constants"),
         ("anil", {"update_rule": "meta_lstm"}, "meta_lstm is not for anil: .* train meta_lstm"),
         ("meta_lstm", {"update_rule": "meta_lstm", "first_order_until": 5}, "--first-order-until is an option of"),
@@ -167,7 +168,7 @@ def test_defaults_are_the_papers_steps():
 )
 def test_what_a_run_cannot_have_is_refused(name, options, told):
     with pytest.raises(MetaprobeError, match=told):
-        check_options(ALGORITHMS[name], TrainConfig(name, "toy", **options))
+        check_options(ALGORITHMS[name], TrainConfig(**{"algorithm": name, "data": "toy", **options}))
 
 
 def test_a_derivative_through_its_gradients_is_refused():

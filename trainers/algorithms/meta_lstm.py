@@ -40,6 +40,5 @@ META_LSTM = Algorithm(
     adaptation=_adaptation,
     meta_gradient=meta_gradient,
     options=frozenset({"update_rule"}),
-    regression=True,
     defaults=_as_published,
 )
