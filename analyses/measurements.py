@@ -26,7 +26,7 @@ from analyses.testing import TestPlan
 from analyses.testing.accuracy import accuracy_of, group_accuracy
 from analyses.testing.reuse import reuse_table
 from analyses.testing.step_timing import STAGES, time_by_steps
-from analyses.testing.timing import time_learners
+from analyses.testing.timing import CONDITIONS, time_learners
 from analyses.theory.plans import LogisticTraining
 from analyses.theory.rows import logistic_rows, scalar_rows
 from analyses.update_map import update_map
@@ -197,7 +197,7 @@ def _pairs(on: Subject, wanted: Comparisons, **how: Any) -> Table:
 
 
 def _timing(on: Subject, rounds: int) -> Table:
-    return time_learners(on.checkpoint.config, on.data, rounds=rounds, advance=on.counted(rounds))
+    return time_learners(on.checkpoint.config, on.data, rounds=rounds, advance=on.counted(rounds * len(CONDITIONS)))
 
 
 def _step_timing(on: Subject, rounds: int, steps: Sequence[int]) -> Table:
