@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analyses import MEASURES, Measure, Similarity, mean_cca, pwcca, svcca
+from analyses.measures.side import singular_values, svd
 from probe.moments import moments_of
 from tests.reference_measures import REFERENCES
 from tests.test_measures import related
@@ -254,3 +255,23 @@ def test_input_is_left_as_it_was(measure: Measure) -> None:
     y.setflags(write=False)
     measure.function(x, y)
     assert np.array_equal(x, before[0]) and np.array_equal(y, before[1])
+
+
+def test_what_divide_and_conquer_cannot_decompose_is_decomposed_all_the_same(monkeypatch):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(80, 6))
+    y = x @ rng.normal(size=(6, 9)) + rng.normal(size=(80, 9))
+    names = ("mean_cca", "svcca", "pwcca", "procrustes")
+    before = {name: MEASURES[name].function(x, y).value for name in names}
+    calls = []
+
+    def fails(*_, **__):
+        calls.append(1)
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", fails)
+    after = {name: MEASURES[name].function(x, y).value for name in names}
+    assert calls and after == pytest.approx(before, abs=1e-12)
+    u, s, vt = svd(x)
+    np.testing.assert_allclose(u * s @ vt, x, atol=1e-12)
+    np.testing.assert_allclose(singular_values(x), s, atol=1e-12)

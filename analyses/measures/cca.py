@@ -21,6 +21,7 @@ from jaxtyping import Float
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
 from analyses.measures.result import FEW, Similarity
+from analyses.measures.side import singular_values
 from analyses.measures.work import Work
 
 __all__ = ["MEAN_CCA", "PWCCA", "SVCCA", "mean_cca", "pwcca", "svcca"]
@@ -89,7 +90,7 @@ def _mean_cca(pair: Pair) -> Similarity:
 
 def _svcca(pair: Pair, variance: float = _VARIANCE) -> Similarity:
     u, v = pair.x.leading(variance), pair.y.leading(variance)
-    return _mean_correlation(pair, u, v, lambda: np.linalg.svd(pair.leading_cross(variance), compute_uv=False))
+    return _mean_correlation(pair, u, v, lambda: singular_values(pair.leading_cross(variance)))
 
 
 def _pwcca(pair: Pair, side: Literal["x", "y"] = "x") -> Similarity:

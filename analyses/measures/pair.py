@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from analyses.measures.factors import by_gram, factor_of, root_of, rotated
 from analyses.measures.result import Similarity
 from analyses.measures.samples import Samples, balanced, exponent
-from analyses.measures.side import Side
+from analyses.measures.side import Side, svd
 from probe.moments import JointMoments
 from probe.paired import checked_pair
 
@@ -155,8 +155,7 @@ class Pair:
         """Singular vectors and values of UᵀV: canonical directions and correlations."""
         if self.order is not None and (found := by_gram(self.joint)):
             return found
-        left, correlations, right = np.linalg.svd(self.joint, full_matrices=False)
-        return left, correlations, right
+        return svd(self.joint)
 
     @functools.cached_property
     def cross(self) -> Float[np.ndarray, "left right"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from analyses.measures.pair import Pair
 from analyses.measures.record import Measure
 from analyses.measures.result import Similarity
+from analyses.measures.side import singular_values
 from analyses.measures.work import Work
 
 __all__ = ["PROCRUSTES", "procrustes"]
@@ -33,7 +34,7 @@ def procrustes(x: Float[np.ndarray, "sample feature"], y: Float[np.ndarray, "sam
 
 
 def _procrustes(pair: Pair) -> Similarity:
-    nuclear = np.linalg.svd(pair.cross, compute_uv=False).sum()
+    nuclear = singular_values(pair.cross).sum()
     lengths = np.trace(pair.x.scatter) * np.trace(pair.y.scatter)
     return pair.defined(min(1.0, nuclear / math.sqrt(lengths)))  # rounding may reach 1 + eps
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-__all__ = ["CONDITION", "EPS", "Side"]
+__all__ = ["CONDITION", "EPS", "Side", "singular_values", "svd"]
 
 EPS = float(np.finfo(np.float64).eps)
 CONDITION = 1e4  # κ² up to which forming products costs float64 data nothing that shows (2e-12)
@@ -112,8 +112,29 @@ _Directions = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Left singular vectors of a matrix, its squared singular values, largest first, and its right singular vectors."""
 
 
+def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the thin singular value decomposition (u, s, vᵀ) of a matrix.
+
+    LAPACK's divide and conquer does not converge on every finite matrix; where it does not, its QR iteration, slower
+    and as exact, decomposes it.
+    """
+    try:
+        u, s, vt = np.linalg.svd(a, full_matrices=False)
+    except np.linalg.LinAlgError:
+        u, s, vt = scipy.linalg.svd(a, full_matrices=False, lapack_driver="gesvd")
+    return u, s, vt
+
+
+def singular_values(a: np.ndarray) -> np.ndarray:
+    """Return the singular values of a matrix, largest first; see `svd`."""
+    try:
+        return np.linalg.svd(a, compute_uv=False)
+    except np.linalg.LinAlgError:
+        return scipy.linalg.svd(a, compute_uv=False, lapack_driver="gesvd")
+
+
 def _by_rotations(a: np.ndarray) -> _Directions:
-    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    u, s, vt = svd(a)
     return u, s**2, vt.T
 
 

@@ -37,7 +37,8 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
             not declare, or two blocks share a name.
     """
     made, bibliography = evidence.made, _bibliography(study, evidence)
-    trained = f"{made.n_query} queries a class in training, {made.test_queries}"
+    word = "query" if made.n_query == 1 else "queries"
+    trained = f"{made.n_query} {word} a class in training, {made.test_queries}"
     queries = trained if _trained_here(made) else f"{made.test_queries} queries a class"
     rate = f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)"
     with evidence.recording() as judged:
