@@ -207,7 +207,7 @@ class TrainConfig:
     prox_lambda: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(imaml; default: 2)")] = (
         None
     )
-    """λ of the inner loop's λ/2 ‖φ − θ‖², in training and test."""
+    """How strongly the inner loop is held near its start: the weight of half the squared distance from it."""
     cg_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(imaml; default: 5)")] = None
     """Steps of conjugate gradients for a meta-gradient."""
     cg_system: Annotated[

@@ -14,7 +14,7 @@ from trainers.update_rules import UPDATE_RULES
 
 TRAINS = ("maml", "fomaml", "anil")
 TESTS = ("full", "frozen", "nil")
-RULES = tuple(name for name in UPDATE_RULES if name != "sgd")
+RULES = tuple(n for n, rule in UPDATE_RULES.items() if n != "sgd" and rule.memory is None)  # those MAML may have
 
 
 @dataclass(frozen=True)
