@@ -213,7 +213,7 @@ class TrainConfig:
     cg_system: Annotated[
         CgSystem | None, tyro.conf.arg(metavar="{paper,code}", help_behavior_hint="(imaml; default: paper)")
     ] = None
-    """What they solve: I + H/λ, or 2I + H/(λ + 10) as the authors' code does."""
+    """What they solve: I + H/w, or 2I + H/(w + 10) as the code of its authors does, w being --prox-lambda."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
     """How many clusters of tasks, each with an initialisation (the papers' m)."""
     clustered: Annotated[
