@@ -104,6 +104,10 @@ def freeze(
 
 def _untrained(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     learner = learner_of(checkpoint.untrained(), plan)
+    if checkpoint.norm == "running" and plan.norm is None and checkpoint.adaptation.step_statistics == "running":
+        told = "normalised by its batches, as it has collected no statistics"
+        reason = "; ".join(filter(None, (learner.identity.reason, told)))
+        learner = dataclasses.replace(learner, identity=dataclasses.replace(learner.identity, reason=reason))
     source = f"adapted as {checkpoint.config.algorithm} {checkpoint.fingerprint[:12]}"
     return dataclasses.replace(
         learner, identity=dataclasses.replace(learner.identity, algorithm="random", source=source)

@@ -105,6 +105,9 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
     if isinstance(base.network_config, ModuleConfig):
         told = f"--base {config.base} is of {base.network_config.told}, trained elsewhere"
         raise MetaprobeError(f"{told}; name a checkpoint that `metaprobe train` made")
+    if base.adaptation.modulation:
+        told = f"--base {config.base} ({base.config.algorithm}) begins at what each task makes of its weights"
+        raise MetaprobeError(f"{told}, and they by themselves are of no learner; name a checkpoint of another")
     here, there = dataclasses.asdict(shape), dataclasses.asdict(base.network_config)
     if differing := [name for name in here if here[name] != there[name]]:
         told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)
@@ -124,7 +127,7 @@ def _check_adaptation(config: TrainConfig, here: Adaptation, base: Checkpoint) -
     names = ("layers", "inner_lr", "steps", "adapt_norm", "rule", "step_norms", "step_statistics", "modulation")
     names += ("prox_lambda",)
     pairs += [(name, getattr(there, name), getattr(here, name)) for name in names]
-    if differing := [f"{name} {old} there, {new} here" for name, old, new in pairs if old != new]:
+    if differing := [f"{name} {old or 'none'} there, {new or 'none'} here" for name, old, new in pairs if old != new]:
         told = f"--base {config.base} ({base.config.algorithm}) adapts otherwise than this run"
         raise MetaprobeError(f"{told}: {'; '.join(differing)}; train with the base's own settings")
 

@@ -201,6 +201,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     )
     if problem := contradiction(config, network_config, adaptation, metadata.iteration):
         raise UnreadableInput(f"{path}: it contradicts itself: {problem}")
+    if not metadata.iteration:  # it has collected no statistics
+        found = dataclasses.replace(found, adaptation=dataclasses.replace(adaptation, step_statistics="batch"))
     if metadata.format < FORMAT_VERSION:
         warnings.warn(
             f"{path}: written in format {metadata.format}, in which a checksum covers the weights and not what is said "

@@ -108,6 +108,7 @@ def _identity(learners: Sequence[Learner], steps: Sequence[int]) -> Row:
         rows[0],
         checkpoint="+".join(row.checkpoint or "" for row in rows),
         algorithm="+".join(dict.fromkeys(row.algorithm or "" for row in rows)),
+        update_rule=common("update_rule"),
         seed=common("seed"),
         iteration=common("iteration"),
         reason="; ".join(filter(None, (told, *reasons))) or None,

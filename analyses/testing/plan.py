@@ -127,7 +127,8 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     device = device_named(plan.device)
     norm = plan.norm or checkpoint.norm
     # a row says nothing of what is as it always is
-    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.norm))
+    modulated = "frozen layers are without what the task makes of them" * bool(checkpoint.adaptation.modulation)
+    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.norm), modulated)
     identity = dataclasses.replace(
         identity_of(checkpoint), group=plan.group, reason="; ".join(filter(None, told)) or None
     )
@@ -145,14 +146,16 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
 
 
 def told_of_steps(learner: Learner, steps: int) -> Row:
-    """Return a learner's identity, whose `reason` tells of steps for which it has learned no rate or norm of their own.
+    """Return a learner's identity, whose `reason` tells of steps that have no rate, norm or statistics of their own.
 
     Args:
         learner: whose adaptation is as trained.
         steps: of the test.
     """
     how, identity = learner.adaptation, learner.identity
-    if steps <= how.steps or not (how.step_norms or how.rule in [rule.name for rule in STEP_RATES]):
+    if steps <= how.steps or not (
+        how.step_norms or how.step_statistics == "running" or how.rule in [rule.name for rule in STEP_RATES]
+    ):
         return identity
     told = f"steps beyond the {how.steps} of training take what was learned for the last"
     return dataclasses.replace(identity, reason="; ".join(filter(None, (identity.reason, told))))

@@ -13,6 +13,7 @@ from trainers.algorithms import ALGORITHMS
 from trainers.config import Adaptation, Colour, NetworkConfig, TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
 from trainers.network_config import ModuleConfig, ModuleNorm
+from trainers.update_rules import rule_named
 
 __all__ = ["OWN_OPTIONS", "UNNAMED", "Wanted", "adaptation_of", "config_of"]
 
@@ -107,6 +108,9 @@ def adaptation_of(wanted: Wanted, config: TrainConfig, layers: tuple[str, ...]) 
     if made_by is None and config.algorithm != UNNAMED:
         raise unknown_name("algorithm", config.algorithm, [*ALGORITHMS, UNNAMED])
     usual = None if made_by is None else made_by.adaptation(config, layers)
+    if usual is not None and (usual.modulation or usual.prox_lambda or rule_named(usual.rule).memory):
+        told = "needs more than weights, or adapts by settings that an import is not told"
+        raise MetaprobeError(f"--algorithm {config.algorithm} {told}; import them as maml")
     if wanted.adapts is None and usual is not None:
         return usual
     chosen = _layers(wanted.adapts or "all", layers)

@@ -178,7 +178,7 @@ def _where_the_data_lie(data: str) -> Iterator[str]:
 
 # options that change what is computed, or on what, not under which conditions; the data have a line of their own
 _OURS = ("preset", "data", "chunk", "device", "val_tasks", "replicates", "permutations", "rounds", "bound_tasks")
-_OURS += ("symmetric", "image_size", "colour")
+_OURS += ("symmetric", "baselines", "image_size", "colour")
 # of a training elsewhere: settings that an imported checkpoint was told, and options that it does not know
 _KNOWN = ("algorithm", "data", "n_way", "n_shot", "seed", "inner_lr", "inner_steps", "norm", "adapt_norm", "image_size")
 _KNOWN += ("colour", "filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_input")

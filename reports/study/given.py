@@ -20,7 +20,7 @@ __all__ = ["finished_runs", "run_labels", "runs_as"]
 
 _AGREEING = ("data", "n_way", "n_shot", "inner_steps", "inner_lr", "norm", "filters", "downsample", "iterations")
 _AGREEING += ("image_size", "adapt_norm", "colour", "blocks", "like", "norm_affine", "norm_epsilon", "head_start")
-_AGREEING += ("head_input",)
+_AGREEING += ("head_input", "update_rule", "step_statistics")
 # say how much and how fast, not which learner a run is
 _AMOUNTS = ("iterations", "val_every", "val_tasks", "cluster_tasks", "schedule")
 

@@ -21,6 +21,7 @@ from trainers.update_rules import network_part
 
 __all__ = ["Moves", "orders_of_labels", "symmetric"]
 
+_EVEN = ("sgd", "lslr", "lslr_layer", "meta_lstm")  # rules that treat all rows of a head alike
 _ORDERS = 2  # spawn key: what a task's images name here
 
 
@@ -38,7 +39,7 @@ class Moves:
             for every order of the labels (Σ_c ∂L/∂W_c = 0), while the head only follows it.
 
     Raises:
-        MetaprobeError: a symmetric head, and a modulation that reads labels.
+        MetaprobeError: a symmetric head, and a modulation that reads labels or a rule that tells its rows apart.
     """
 
     adaptation: Adaptation
@@ -49,6 +50,9 @@ class Moves:
         name = self.adaptation.modulation
         if self.symmetric_head and name and modulation_named(name).of_classes:
             told = f"modulation {name} embeds a task by its labels and gates each row of the head by itself"
+            raise MetaprobeError(f"a symmetric head makes no path the same for every order of labels here: {told}")
+        if self.symmetric_head and self.adaptation.rule not in _EVEN:
+            told = f"update rule {self.adaptation.rule} has numbers of its own for rows of the head"
             raise MetaprobeError(f"a symmetric head makes no path the same for every order of labels here: {told}")
 
     def __str__(self) -> str:

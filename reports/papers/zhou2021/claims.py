@@ -14,7 +14,7 @@ from reports.claims import Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
 from reports.probing.clusters import apart, favourite, of_one_domain
 from reports.probing.questions import accuracy, untaught
-from reports.quantities import Computed, Quantity, Query, q
+from reports.quantities import ANY, Computed, Quantity, Query, q
 from reports.wording import colour_of, number
 
 # fmt: off
@@ -23,7 +23,7 @@ _LOOKS = {BASE: ("MAML", "#56b4e9", "o"), CONTINUED: ("MAML, continued", colour_
           LARGE: ("MAML, larger network", "#767676", "^")}  # label, colour and marker; all others are TSA-MAML
 BASELINES = ("fomaml", "reptile", "imaml", "matching", "meta_lstm", "mmaml", "hsml")  # trained for as long
 _LOOKS |= {key: (learners.label_of(key), colour_of(key), "P") for key in BASELINES}
-TESTED: dict[str, Any] = {"imaml": {"steps": 16}, "meta_lstm": {"steps": 12}}  # all else as MAML
+TESTED: dict[str, Any] = {key: {"steps": ANY} for key in ("imaml", "meta_lstm")}  # all else as MAML
 TESTED |= {"matching": {"steps": 0, "head": "matching"}}
 DISTANCES = {"estimated_squared_distance": "own optimum",
              "estimated_squared_distance_to_common_optimum": "common optimum"}

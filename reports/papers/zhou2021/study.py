@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from reports.made import Differs
-from reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, TESTED, claims, label_of
+from reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, claims, label_of
 from reports.papers.zhou2021.page import answer, sections
 from reports.probing.clusters import WORKS
 from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
@@ -72,9 +72,10 @@ def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
     even = clustered(f"m{options.sweep[0]}{SYMMETRIC}", options.sweep[0], symmetric_head=True)
     large = Learner(LARGE, label_of(LARGE), "maml", "", "", both | {"blocks": 6, "filters": _wider}, "maml-large")
     def baseline(key: str) -> Learner:
-        own: dict[str, Any] = {"norm_affine": "both"} if key == "mmaml" else {}
-        own |= {"inner_lr": TrainConfig.inner_lr} if key == "meta_lstm" else {}  # whose gates are its rates
-        own |= {"inner_steps": steps} if (steps := TESTED.get(key, {}).get("steps")) else {}
+        own: dict[str, Any] = {  # a Meta-LSTM's gates are its rates
+            "mmaml": {"norm_affine": "both", "adapt_norm": False}, "imaml": {"inner_steps": 16},
+            "meta_lstm": {"update_rule": key, "inner_lr": TrainConfig.inner_lr,
+                          "inner_steps": 12 if options.n_shot == 1 else 8}}.get(key, {})
         return Learner(key, label_of(key), key, settings=both | own, extra=not options.baselines)
     return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}),
             *(clustered(f"m{m}", m) for m in options.sweep), *[even] * options.symmetric, *[large] * options.large,
