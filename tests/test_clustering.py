@@ -299,3 +299,11 @@ def test_the_defaults_are_the_papers_code():
     ):  # fmt: skip
         found = clustered_names(names, {names[1]}, "head", Clustering(by=by, norms=norms))
         assert found == tuple(names[place] for place in expected)
+
+
+@pytest.mark.parametrize("rule", ["meta_sgd", "meta_curvature", "t_nets", "meta_kfo"])
+def test_a_symmetric_head_is_refused_where_a_rule_tells_its_rows_apart(rule):
+    told = Adaptation(("conv1", "head"), 0.1, 2, rule=rule)
+    with pytest.raises(MetaprobeError, match=f"update rule {rule} has numbers of its own for rows of the head"):
+        Moves(told, symmetric_head=True)
+    assert Moves(told).adaptation is told and Moves(Adaptation(("head",), 0.1, 2), symmetric_head=True).symmetric_head

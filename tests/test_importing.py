@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from probe.importing import Wanted, import_weights
+from probe.importing.wanted import adaptation_of
 from tests.foreign import USER_CODE as MYNET
 from tests.foreign import L2LMini, L2LOmniglot, LibFewShot, shaken
 from trainers.checkpoint import load_checkpoint, save_checkpoint
+from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.networks import norm_parameters
 from trainers.networks.resnet12 import ResNet12
@@ -253,3 +255,10 @@ def test_a_checkpoint_is_no_weights(tmp_path):
     save_checkpoint(tmp_path / "c.safetensors", import_weights(tmp_path / "w", wanted()).checkpoint)
     with pytest.raises(UnreadableInput, match="is a checkpoint of metaprobe already"):
         import_weights(tmp_path / "c.safetensors", wanted())
+
+
+@pytest.mark.parametrize("algorithm", ["meta_lstm", "mmaml", "hsml", "imaml"])
+def test_learners_that_are_more_than_weights_are_not_imported(algorithm):
+    config = TrainConfig(algorithm=algorithm, data="glyphs")
+    with pytest.raises(MetaprobeError, match=rf"--algorithm {algorithm} needs more than weights.*import them as maml"):
+        adaptation_of(wanted(), config, ("conv1", "head"))

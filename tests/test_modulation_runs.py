@@ -198,5 +198,7 @@ def test_a_base_gives_its_weights_and_no_modulation(runs, toy, tmp_path):
     train(tiny("maml", **changes), toy, tmp_path / "maml")
     start, theirs = (load_checkpoint(path) for path in (RunFolder(tmp_path / "maml").checkpoint("start"), base))
     assert not start.rule and all(torch.equal(start.params[full], value) for full, value in theirs.params.items())
-    with pytest.raises(MetaprobeError, match=r"adapts otherwise than this run: .*modulation tree there"):
+    with pytest.raises(MetaprobeError, match=r"begins at what each task makes of its weights: its body by"):
+        train(tiny("maml_head", **changes), toy, tmp_path / "head")
+    with pytest.raises(MetaprobeError, match=r"adapts otherwise than this run: .*modulation tree there, none here"):
         train(tiny("tsa_maml", clusters=2, cluster_tasks=4, **changes), toy, tmp_path / "tsa")

@@ -174,6 +174,7 @@ def test_a_learner_goes_from_training_to_a_capture_and_a_freezing(run, toy, tmp_
     assert sets <= set(last.rule) and all(last.rule[name].shape == (3, 4) for name in sets)
     assert last.norm == "running" and last.untrained().fingerprint == start.fingerprint
     assert last.untrained().norm == "transductive" and not sets & set(last.untrained().start())
+    assert start.norm == "transductive" and not sets & set(start.start())  # its file goes by batches, too
     tasks = sampler_for(last, toy, n_query=2).batch(range(3))
     network, params = last.network(), last.start()
     states = adapt_as(network, params, tasks.support, last.adaptation, every_step=True).trajectory

@@ -105,9 +105,9 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
     if isinstance(base.network_config, ModuleConfig):
         told = f"--base {config.base} is of {base.network_config.told}, trained elsewhere"
         raise MetaprobeError(f"{told}; name a checkpoint that `metaprobe train` made")
-    if base.adaptation.modulation:
+    if base.adaptation.modulation and algorithm.new_head:
         told = f"--base {config.base} ({base.config.algorithm}) begins at what each task makes of its weights"
-        raise MetaprobeError(f"{told}, and they by themselves are of no learner; name a checkpoint of another")
+        raise MetaprobeError(f"{told}: its body by itself is no learner's, {algorithm.name} would not be its head")
     here, there = dataclasses.asdict(shape), dataclasses.asdict(base.network_config)
     if differing := [name for name in here if here[name] != there[name]]:
         told = "; ".join(f"{name} {there[name]} there, {here[name]} here" for name in differing)
