@@ -130,7 +130,7 @@ def singular_values(a: np.ndarray) -> np.ndarray:
     try:
         return np.linalg.svd(a, compute_uv=False)
     except np.linalg.LinAlgError:
-        return scipy.linalg.svd(a, compute_uv=False, lapack_driver="gesvd")
+        return svd(a)[1]
 
 
 def _by_rotations(a: np.ndarray) -> _Directions:
