@@ -9,7 +9,8 @@ from analyses.clustering.task_views import Viewer, batches_of, collect_views
 from analyses.freezing import TestPlan, freeze
 from analyses.steps import step_curves
 from analyses.testing.accuracy import accuracy_of
-from analyses.testing.reuse import reuse_of_learners
+from analyses.testing.plan import UNMODULATED
+from analyses.testing.reuse import reuse_of_learners, reuse_table
 from analyses.update_map import update_map
 from analyses.weight_distance import weight_distance
 from probe import open_store
@@ -202,3 +203,14 @@ def test_a_base_gives_its_weights_and_no_modulation(runs, toy, tmp_path):
         train(tiny("maml_head", **changes), toy, tmp_path / "head")
     with pytest.raises(MetaprobeError, match=r"adapts otherwise than this run: .*modulation tree there, none here"):
         train(tiny("tsa_maml", clusters=2, cluster_tasks=4, **changes), toy, tmp_path / "tsa")
+
+
+@pytest.mark.parametrize("algorithm", ["mmaml", "hsml"])
+def test_no_reuse_index_is_told_of_a_body_that_no_task_begins_with(algorithm, runs, toy):
+    plan = dataclasses.replace(PLAN, per_task=True)
+    table = freeze(runs[algorithm].checkpoint("last"), toy, plan, nil_head=True)
+    assert {UNMODULATED in (row.reason or "") for row in table.rows if row.algorithm == algorithm} == {True}
+    steps = load_checkpoint(runs[algorithm].checkpoint("last")).adaptation.steps
+    found = reuse_table(table, ("conv1", "conv2", "conv3", "conv4"), steps).rows
+    assert found and {row.status for row in found} == {"undefined"}
+    assert all("is not the one that its tasks begin with" in (row.reason or "") for row in found)

@@ -18,7 +18,19 @@ from trainers.otherwise import AS_TRAINED, Otherwise
 from trainers.tasks.data import Data, TaskSampler
 from trainers.update_rules import STEP_RATES
 
-__all__ = ["Learner", "TestPlan", "adapting_all", "identity_of", "learner_of", "sampler_of", "told_of_steps"]
+__all__ = [
+    "UNMODULATED",
+    "Learner",
+    "TestPlan",
+    "adapting_all",
+    "identity_of",
+    "learner_of",
+    "sampler_of",
+    "told_of_steps",
+]
+
+UNMODULATED = "frozen layers are without what the task makes of them"
+"""What rows say of a learner that each task modulates (`trainers.modulations`)."""
 
 _HOW: dict[TestNorm, str] = {
     "transductive": "with their own statistics, other than in training",
@@ -127,7 +139,7 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     device = device_named(plan.device)
     norm = plan.norm or checkpoint.norm
     # a row says nothing of what is as it always is
-    modulated = "frozen layers are without what the task makes of them" * bool(checkpoint.adaptation.modulation)
+    modulated = UNMODULATED * bool(checkpoint.adaptation.modulation)
     told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.norm), modulated)
     identity = dataclasses.replace(
         identity_of(checkpoint), group=plan.group, reason="; ".join(filter(None, told)) or None

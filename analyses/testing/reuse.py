@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_draws
 from analyses.table import Row, Table
+from analyses.testing.plan import UNMODULATED
 from trainers.errors import MetaprobeError
 from trainers.task_kinds import REGRESSION
 
@@ -232,6 +233,9 @@ def _row(tests: list[list[Row]], seeds: int) -> Row:
     row = dataclasses.replace(
         kept, **several, task=None, measure="reuse_index", value=None, n=len(tests[0]), source="+".join(ids)
     )
+    if UNMODULATED in (kept.reason or ""):
+        reason = f"{UNMODULATED}, so its frozen body is not the one that its tasks begin with, and tells nothing of it"
+        return dataclasses.replace(row, status="undefined", reason=reason)
     if len(tests) < 3 * seeds:
         reason = (
             "the untrained network was not tested with the NIL head on these tasks, which is what the index is counted "
