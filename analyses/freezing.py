@@ -104,7 +104,7 @@ def freeze(
 
 def _untrained(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     learner = learner_of(checkpoint.untrained(), plan)
-    if checkpoint.norm == "running" and plan.norm is None and checkpoint.adaptation.step_statistics == "running":
+    if checkpoint.adaptation.step_statistics == "running" and plan.norm is None:
         told = "normalised by its batches, as it has collected no statistics"
         reason = "; ".join(filter(None, (learner.identity.reason, told)))
         learner = dataclasses.replace(learner, identity=dataclasses.replace(learner.identity, reason=reason))

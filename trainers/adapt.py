@@ -113,7 +113,8 @@ def adapt(
         shared = not has_task_axis(network, name, params[name])
         value = params[name].expand(tasks, *params[name].shape) if shared else params[name]
         current[name] = value if create_graph else value.detach().requires_grad_()
-    origin = {name: current[name] if create_graph else current[name].detach() for name in moving}
+    held = moving if prox_lambda else ()
+    origin = {name: current[name] if create_graph else current[name].detach() for name in held}
     stepper, carried = Stepper.of(rule, inner_lr, network, params, moving, tasks, create_graph)
     states, losses = [current | stepper.changing(carried)], []
     if moving and steps:

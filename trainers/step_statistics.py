@@ -75,7 +75,8 @@ def set_of_step(sets: Mapping[str, Tensor], step: int, still: Collection[str] = 
 
 def without_statistics(params: Parameters) -> dict[str, Tensor]:
     """Return parameters whose passes are normalised by their own batches."""
-    return {name: value for name, value in params.items() if name not in statistics_part(params)}
+    sets = statistics_part(params)
+    return {name: value for name, value in params.items() if name not in sets}
 
 
 def collected(
