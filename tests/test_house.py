@@ -85,7 +85,7 @@ def without_torch(*arguments):
 
 COMMANDS = (
     "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "convert", "report", "study",
-    "list",
+    "list", "doctor",
 )  # fmt: skip
 
 

@@ -14,9 +14,22 @@ from collections.abc import Sequence
 
 import tyro
 
-from probe.cli import clusters, converting, demo, files, freezing, importing, listing, measuring, reporting, training
+from probe.cli import (
+    clusters,
+    converting,
+    demo,
+    doctor,
+    files,
+    freezing,
+    importing,
+    listing,
+    measuring,
+    reporting,
+    training,
+)
 from probe.cli.arguments import GIVEN
 from probe.cli.streams import prepare_streams
+from probe.show import write_line
 from trainers.allocator import keep_freed_memory
 from trainers.errors import MetaprobeError
 from trainers.files import TEMPORARY
@@ -26,10 +39,12 @@ from trainers.interrupt import termination_is_interrupt
 __all__ = ["COMMANDS", "main"]
 
 _ROOMS = (demo, training, importing, files, measuring, freezing, clusters, converting, reporting, listing)
+_ROOMS += (doctor,)
 COMMANDS = {name: command for room in _ROOMS for name, command in room.COMMANDS.items()}
 """All commands by name, in the order of the help."""
 
 _DESCRIPTION = "What does a meta-learner reuse, and what does it relearn, when it adapts to a task?"
+_DESCRIPTION += "\n\n`metaprobe --version` tells which this is, `metaprobe doctor` whether it has all it needs."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +69,11 @@ def _main(given: tuple[str, ...]) -> int:
     warnings.showwarning = _show_warning
     keep_freed_memory()
     GIVEN.set(given)
+    if given == ("--version",):
+        from probe.doctor.packages import own_version
+
+        write_line(f"metaprobe {own_version()}")
+        return 0
     app = tyro.extras.SubcommandApp()
     for name, command in COMMANDS.items():
         app.command(command, name=name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trainers.config import Colour, TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
+from trainers.tasks import cifar_fs, omniglot
 from trainers.tasks.cifar_fs import load_cifar_fs
 from trainers.tasks.class_folder import load_class_folder
 from trainers.tasks.data import Data
@@ -70,6 +71,7 @@ DATASETS: dict[str, Dataset] = {
             "1,623 handwritten characters × 4 rotations × 20 drawings of 28×28 grey; groups: 50 alphabets",
             "Lake, Salakhutdinov & Tenenbaum, Science 350, 2015; splits of Vinyals et al. 2016",
             "MIT",
+            folders=omniglot.FOLDERS,
         ),
         Dataset(
             "cifar_fs",
@@ -77,6 +79,7 @@ DATASETS: dict[str, Dataset] = {
             "CIFAR-100's classes split 64/16/20, 600 images of 32×32 RGB each; groups: 20 superclasses",
             "Krizhevsky 2009; splits of Bertinetto et al., ICLR 2019",
             "none stated by its authors",
+            folders=cifar_fs.FOLDERS,
         ),
         Dataset(
             "class_folder",
@@ -84,6 +87,7 @@ DATASETS: dict[str, Dataset] = {
             "class_folder:PATH, your own images: PATH/[group/]class/image, optional train.txt, val.txt, test.txt",
             "yours",
             "yours",
+            argument="PATH",
         ),
         Dataset(
             "parquet",
@@ -91,6 +95,7 @@ DATASETS: dict[str, Dataset] = {
             "parquet:PATH[#COLUMN], images and labels as the Hugging Face Hub keeps them (needs pyarrow)",
             "yours",
             "yours",
+            argument="PATH",
         ),
         Dataset(
             "mixture",
@@ -100,6 +105,7 @@ DATASETS: dict[str, Dataset] = {
             "mixture:NAME,NAME,…, each task from one of several sets or folders of the data root; groups: those",
             "of its parts",
             "of its parts",
+            argument="NAME,NAME…",
         ),
         Dataset(
             "sinusoid",
@@ -116,6 +122,7 @@ DATASETS: dict[str, Dataset] = {
             "yours",
             "yours",
             images=False,
+            argument="FILE.npz",
         ),
     )
 }
@@ -144,9 +151,6 @@ def load_data_for(
     """Load what a run's config names, or another set; images in its size and colour or others; see `load_data`."""
     size, wanted = image_size or config.image_size, colour or config.colour
     return load_data(data or config.data, data_root, size, download, wanted)
-
-
-_ARGUMENTS = {"class_folder": ":PATH", "parquet": ":PATH", "mixture": ":NAME,NAME…", "tasks": ":FILE.npz"}
 
 
 def load_imageset(
@@ -201,8 +205,9 @@ def load_data(
         raise unknown_name("data set", name, DATASETS)
     if image_size is not None and not 8 <= image_size <= 1024:
         raise MetaprobeError(f"image size {image_size} is not in 8 … 1024 pixels.")
-    if (name in _ARGUMENTS) != bool(argument) or (colon and name not in _ARGUMENTS):
-        raise MetaprobeError(f"data set {spec!r}: expected {name}{_ARGUMENTS.get(name, '')}.")
+    wanted = DATASETS[name].argument
+    if bool(wanted) != bool(argument) or (colon and not wanted):
+        raise MetaprobeError(f"data set {spec!r}: expected {name}{':' * bool(wanted)}{wanted}.")
     request = DataRequest(name, argument, data_root_or_default(data_root), image_size, download, colour)
     if not DATASETS[name].images and (image_size, colour) != (None, None):
         raise MetaprobeError(f"data set {spec!r} has no images to resize or colour; leave both options out")

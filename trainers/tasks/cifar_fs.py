@@ -12,11 +12,11 @@ from trainers.tasks.images import image_files, open_image, square
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.sources import DataRequest
 
-__all__ = ["SUPERCLASSES", "load_cifar_fs", "split_of"]
+__all__ = ["FOLDERS", "SUPERCLASSES", "load_cifar_fs", "split_of"]
 
 _SIZE = 32
 _VERSION = 1  # of the decoded set; part of the cache key
-_FOLDER, _TORCHVISION = "cifar100", "cifar-100-python"
+FOLDERS = _FOLDER, _TORCHVISION = "cifar100", "cifar-100-python"
 
 # Krizhevsky 2009, table of superclasses; our groups.
 SUPERCLASSES: dict[str, tuple[str, ...]] = {

@@ -15,10 +15,10 @@ from trainers.tasks.images import folders_in, image_files, open_image, square
 from trainers.tasks.imageset import ImageSet
 from trainers.tasks.sources import DataRequest
 
-__all__ = ["PARTS", "load_omniglot", "split_of", "with_rotations"]
+__all__ = ["FOLDERS", "PARTS", "load_omniglot", "split_of", "with_rotations"]
 
 PARTS = ("images_background", "images_evaluation")
-_FOLDERS = ("omniglot", "omniglot-py")  # by hand; as torchvision names it
+FOLDERS = ("omniglot", "omniglot-py")  # by hand; as torchvision names it
 _SIZE = 28
 _CHARACTERS = 1623
 _VERSION = 1  # of what `_decode` makes; part of the cache key
@@ -67,7 +67,7 @@ def load_omniglot(request: DataRequest) -> ImageSet:
         folder, parts = _find(request)
     if not parts:
         root = request.root or Path()
-        raise request.missing(f"folders {' and '.join(PARTS)}", [root / name for name in _FOLDERS])
+        raise request.missing(f"folders {' and '.join(PARTS)}", [root / name for name in FOLDERS])
     characters = _characters(folder)
     if len(characters) < _CHARACTERS:
         warnings.warn(
@@ -101,7 +101,7 @@ def with_rotations(upright: ImageSet) -> ImageSet:
 def _find(request: DataRequest) -> tuple[Path, list[str]]:
     """The folder that has more of the two parts, and which."""
     found: tuple[Path, list[str]] = (Path(), [])
-    for name in _FOLDERS if request.root else ():
+    for name in FOLDERS if request.root else ():
         folder = Path(request.root or "") / name
         _extract_parts(folder)
         parts = [part for part in PARTS if (folder / part).is_dir()]

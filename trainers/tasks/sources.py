@@ -73,6 +73,8 @@ class Dataset:
         source: who made the data, to be cited.
         licence: under which terms the data may be used.
         images: whether it is an ImageSet; if not, a `trainers.tasks.data.TaskSet`.
+        folders: of the data root, any of which has it; none for a set that needs no data root.
+        argument: what comes after its name, as in class_folder:PATH; "" for a set that takes nothing.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Dataset:
     source: str
     licence: str
     images: bool = True
+    folders: tuple[str, ...] = ()
+    argument: str = ""
 
 
 def data_root_or_default(given: Path | str | None) -> Path | None:

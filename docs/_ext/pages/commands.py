@@ -22,7 +22,7 @@ TSV, with `--json` as JSON.
 | exit status | |
 |---|---|
 | 0 | done |
-| 1 | `diff`: they differ; a run that diverged or lost a process; a study of which a step failed |
+| 1 | `diff`: they differ; `doctor`: something is wrong; a run diverged, or lost a process; a step of a study failed |
 | 2 | bad usage |
 | 3 | unreadable or damaged input |
 | 130 | interrupted |
