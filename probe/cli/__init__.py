@@ -28,6 +28,7 @@ from probe.cli import (
     training,
 )
 from probe.cli.arguments import GIVEN
+from probe.cli.completion import PRINT, completion_script
 from probe.cli.streams import prepare_streams
 from probe.show import write_line
 from trainers.allocator import keep_freed_memory
@@ -81,8 +82,11 @@ def _main(given: tuple[str, ...]) -> int:
         if given[:1] == ("study",) and given[1:2] and not given[1].startswith("-"):
             status = reporting.study_asked(given[1], given[2:])  # its options are its own
         else:
-            if given[:1] == ("study",):
+            if given[:1] in (("study",), (PRINT,)):
                 app.command(reporting.studies(), name="study")
+            if given[:1] == (PRINT,):
+                sys.stdout.write(completion_script(app, given[1:]))
+                return 0
             status = app.cli(prog="metaprobe", description=_DESCRIPTION, args=given)
         sys.stdout.flush()
         return status or 0
