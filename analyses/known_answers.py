@@ -110,7 +110,7 @@ def known_answers(
     path: Path | str,
     imageset: ImageSet,
     plan: TestPlan,
-    measures: Sequence[Measure] = tuple(MEASURES.values()),
+    measures: Sequence[Measure] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> tuple[KnownAnswer, ...]:
     """Ask measures what is known of a checkpoint's layers (top of this file).
@@ -122,17 +122,22 @@ def known_answers(
         path: the checkpoint.
         imageset: where tasks come from.
         plan: which tasks; with more of them less is undecided.
-        measures: which.
+        measures: which (default: all that there are).
         advance: called with the number of tasks just done.
 
     Returns:
         For each question each measure's answer.
     """
     checkpoint = load_checkpoint(path)
+    asked = tuple(MEASURES.values() if measures is None else measures)
     steps, device = max(_FEWEST_STEPS, 2 * checkpoint.adaptation.steps), device_named(plan.device)
     adaptation = dataclasses.replace(checkpoint.adaptation, steps=steps)
     network, sampler = checkpoint.network().to(device), sampler_of(checkpoint, imageset, plan)
-    found, kept, name = _Numbers(tuple(measures)), list[tuple[_Layer, _Layer, _Layer]](), ""
+    found, kept, name = (
+        _Numbers(asked),
+        list[tuple[_Layer, _Layer, _Layer]](),
+        "",
+    )
     with exact_float32(), one_thread(), threadpool_limits(1), untouched(network, {}) as rewind:
         how = (("*",), (1, steps), checkpoint.config.norm != "non-transductive", plan.seed, rewind)
         passes = Passes(network, checkpoint.start(device), adaptation, *how)
@@ -159,7 +164,7 @@ def known_answers(
             found.add("images exchanged", [(start, many.of(order)) for order in orders])
             found.add("another task's images, shuffled", [(start, other) for other in shuffled])
             found.add("units permuted", [(start, many.permuted(generator))])
-    return tuple(_answer(question, measure, found) for question in QUESTIONS for measure in measures)
+    return tuple(_answer(question, measure, found) for question in QUESTIONS for measure in asked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,11 +38,10 @@ def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
     Raises:
         MetaprobeError: a name is unknown; the message lists them.
     """
-    known = MEASURES | {alias: MEASURES[name] for alias, name in ALIASES.items()}
     for name in names:
-        if name not in known:
-            raise unknown_name("measure", name, known)
-    return tuple(known[name] for name in names)
+        if ALIASES.get(name, name) not in MEASURES:
+            raise unknown_name("measure", name, (*MEASURES, *ALIASES))
+    return tuple(MEASURES[ALIASES.get(name, name)] for name in names)
 
 
 def similarity(

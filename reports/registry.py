@@ -8,10 +8,11 @@ from reports.papers.raghu2020.study import RAGHU2020
 from reports.papers.zhou2021.study import ZHOU2021
 from reports.study.study import Study
 from trainers.errors import unknown_name
+from trainers.plugins import Registry
 
 __all__ = ["STUDIES", "study_named"]
 
-STUDIES: dict[str, Study] = {study.name: study for study in (RAGHU2020, ZHOU2021, ARNOLD2021, ANTONIOU2019)}
+STUDIES = Registry("studies", Study, (RAGHU2020, ZHOU2021, ARNOLD2021, ANTONIOU2019))
 """All studies, in the order in which they are listed."""
 
 

@@ -17,7 +17,7 @@ from reports.verdicts import judge
 from tests import antoniou_rows, arnold_rows, planting, raghu_rows, zhou_rows
 from tests.tiny_study import THIRD
 
-STUDIES = registry.STUDIES | {"third": THIRD}
+STUDIES = {**registry.STUDIES, "third": THIRD}
 TWO = Row(measure="mean_cca", learner="maml", other_learner="maml", seed=0, other_seed=1, layer="conv1", value=0.5)
 ROWS = {
     "raghu2020": ((*raghu_rows.full_rows((0, 1)), TWO), raghu_rows.MADE),

@@ -1,6 +1,6 @@
 """The similarity measures there are, and what each gives on samples that have nothing to do with each other.
 
-A new measure is one file with a function `Pair → Similarity` and a `Measure` record, and one line in `MEASURES`.
+A new measure is one file with a function `Pair → Similarity` and a `Measure` record, and its name in `_ALL`.
 """
 
 from __future__ import annotations
@@ -25,32 +25,15 @@ from analyses.measures.regression import R2_X_FROM_Y, R2_Y_FROM_X
 from analyses.measures.result import Similarity
 from analyses.measures.rsa import RSA_PEARSON, RSA_SPEARMAN
 from probe.paired import checked_pair
+from trainers.plugins import Registry
 
 __all__ = ["ALIASES", "DEFAULTS", "INVARIANCES", "MEASURES", "RSA", "Measure", "Null", "shuffled_nulls"]
 
-MEASURES: dict[str, Measure] = {
-    "mean_cca": MEAN_CCA,
-    "svcca": SVCCA,
-    "pwcca": PWCCA,
-    "linear_cka": LINEAR_CKA,
-    "debiased_cka": DEBIASED_CKA,
-    "procrustes": PROCRUSTES,
-    "rsa_pearson": RSA_PEARSON,
-    "rsa_spearman": RSA_SPEARMAN,
-    "angular_cka": ANGULAR_CKA,
-    "angular_procrustes": ANGULAR_PROCRUSTES,
-    "r2_y_from_x": R2_Y_FROM_X,
-    "r2_x_from_y": R2_X_FROM_Y,
-    "gulp": GULP,
-    "permutation_matching": PERMUTATION_MATCHING,
-    "soft_matching": SOFT_MATCHING,
-    "distance_correlation": DISTANCE_CORRELATION,
-    "debiased_distance_correlation": DEBIASED_DISTANCE_CORRELATION,
-    "rbf_cka": RBF_CKA,
-    "debiased_rbf_cka": DEBIASED_RBF_CKA,
-    "mutual_knn": MUTUAL_KNN,
-    "cknna": CKNNA,
-}
+_ALL = (MEAN_CCA, SVCCA, PWCCA, LINEAR_CKA, DEBIASED_CKA, PROCRUSTES, RSA_PEARSON, RSA_SPEARMAN, ANGULAR_CKA)
+_ALL += (ANGULAR_PROCRUSTES, R2_Y_FROM_X, R2_X_FROM_Y, GULP, PERMUTATION_MATCHING, SOFT_MATCHING)
+_ALL += (DISTANCE_CORRELATION, DEBIASED_DISTANCE_CORRELATION, RBF_CKA, DEBIASED_RBF_CKA, MUTUAL_KNN, CKNNA)
+
+MEASURES = Registry("measures", Measure, _ALL)
 
 DEFAULTS = (MEAN_CCA, SVCCA, PWCCA, LINEAR_CKA, DEBIASED_CKA, PROCRUSTES)
 """What is measured where no measure is named: every store answers these, and they cost little."""

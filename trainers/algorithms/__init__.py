@@ -20,6 +20,7 @@ from trainers.algorithms.tsa_maml import TSA_MAML
 from trainers.clustering.settings import Clustering
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError, flag_of, unknown_name
+from trainers.plugins import Registry
 from trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_named", "check_options", "meta_gradient"]
@@ -27,7 +28,7 @@ __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_nam
 _ALL = (MAML, MAML_PP, FOMAML, ANIL, NIL, MATCHING, MULTICLASS, MULTITASK, RANDOM, MAML_HEAD, REPTILE, IMAML)
 _ALL += (MMAML, HSML, META_LSTM, TSA_MAML)
 
-ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _ALL}
+ALGORITHMS = Registry("algorithms", Algorithm, _ALL)
 
 
 def algorithm_named(name: str) -> Algorithm:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trainers.config import Colour, TrainConfig
 from trainers.errors import MetaprobeError, unknown_name
+from trainers.plugins import Registry
 from trainers.tasks import cifar_fs, omniglot
 from trainers.tasks.cifar_fs import load_cifar_fs
 from trainers.tasks.class_folder import load_class_folder
@@ -41,9 +42,10 @@ def _load_task_file(request: DataRequest) -> Data:
     return load_task_file(request)
 
 
-DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset
-    for dataset in (
+DATASETS = Registry(
+    "datasets",
+    Dataset,
+    (
         Dataset(
             "glyphs",
             load_glyphs,
@@ -124,8 +126,8 @@ DATASETS: dict[str, Dataset] = {
             images=False,
             argument="FILE.npz",
         ),
-    )
-}
+    ),
+)
 
 
 def load_for(
