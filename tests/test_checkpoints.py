@@ -248,9 +248,12 @@ def put(part, name, value):
 METADATA = {
     "unknown field": (
         put("config", "inner_lrr", 1),
-        r"config: unknown TrainConfig field 'inner_lrr'; known: algorithm",
+        r"config: unknown TrainConfig field 'inner_lrr'. Did you mean inner_lr or .*Known: algorithm",
     ),
-    "unknown in network": (put("network", "depth", 4), r"network: unknown NetworkConfig field 'depth'; known: name"),
+    "unknown in network": (
+        put("network", "depth", 4),
+        r"network: unknown NetworkConfig field 'depth'.* Known: name",
+    ),
     "missing": (lambda c: c["config"].pop("algorithm"), r"config: not a TrainConfig: .*missing.*'algorithm'"),
     "missing in network": (lambda c: c["network"].pop("filters"), r"network: not a NetworkConfig: .*'filters'"),
     "missing in adaptation": (lambda c: c["adaptation"].pop("steps"), r"adaptation: not a Adaptation: .*'steps'"),

@@ -7,7 +7,10 @@ import pytest
 
 from probe.cli import main
 from probe.show import Grid, show
-from trainers.progress import ProgressLine
+from reports.study.cache import Measuring, Training
+from reports.study.study import Measurement
+from trainers.config import TrainConfig
+from trainers.progress import ProgressLine, duration, telling
 
 COMMANDS = (
     "", "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "clusters", "convert",
@@ -108,3 +111,54 @@ def test_wrong_usage_is_told_in_two_columns_of_ascii(monkeypatch):
         main(["train", "maml", "--data", "…", "--n-wy", "3"])
     assert stopped.value.code == 2
     assert "--n-wy" in stream.text()
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, "0 s"), (99, "99 s"), (450, "7.5 min"), (112_320, "31.2 h")])
+def test_times_are_in_the_unit_that_suits_them(seconds, told):
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_steps_are_named_as_they_begin_and_end_where_no_bar_shows_them(terminal, monkeypatch):
+    stream = Stream(terminal=terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with telling("train maml-seed0"):
+        pass
+    with pytest.raises(ValueError, match="too bad"), telling("capture of \x1bmaml-seed0"):
+        raise ValueError("too bad")
+    with pytest.raises(KeyboardInterrupt), telling("freezing"):
+        raise KeyboardInterrupt
+    told = [
+        *("train maml-seed0: begins", "train maml-seed0: done after 0 s"),
+        *("capture of \\x1bmaml-seed0: begins", "capture of \\x1bmaml-seed0: failed after 0 s"),
+        *("freezing: begins", "freezing: stopped after 0 s"),
+    ]
+    assert stream.text().splitlines() == ([] if terminal else told)
+
+
+def test_a_line_a_minute_says_how_far_it_is(monkeypatch):
+    stream = Stream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    now = iter([0.0, 30.0, 61.0, 90.0, 122.0])
+    monkeypatch.setattr("trainers.progress.time.monotonic", lambda: next(now))
+    with ProgressLine("maml on glyphs in maml-seed0", 1000, unit="tasks", per_step=4) as bar:
+        for _ in range(4):
+            bar.advance("loss 1.2")
+    assert stream.text().splitlines() == [
+        "maml on glyphs in maml-seed0: 2/1000  0.131 tasks/s  loss 1.2  8.5 h left",
+        "maml on glyphs in maml-seed0: 4/1000  0.131 tasks/s  loss 1.2  8.4 h left",
+    ]
+
+
+def test_a_step_is_named_in_a_pipe_as_the_plan_names_it(tmp_path, capsys, monkeypatch, toy):
+    monkeypatch.setattr("trainers.outer_loop.train", lambda config, data, folder: None)
+    Training(tmp_path / "maml-seed0", TrainConfig("maml", "glyphs")).do(toy)
+    work = Measuring("freezing of maml-seed0", tmp_path, "freezing", Measurement("nothing", ("maml",)), ())
+    with pytest.raises(KeyError):
+        work.do(toy)
+    assert capsys.readouterr().err.splitlines() == [
+        "train maml-seed0: begins",
+        "train maml-seed0: done after 0 s",
+        "freezing of maml-seed0: begins",
+        "freezing of maml-seed0: failed after 0 s",
+    ]

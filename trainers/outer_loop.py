@@ -52,7 +52,7 @@ class Diverged(MetaprobeError):
     exit_code = 1
 
 
-def train(config: TrainConfig, data: Data, out: Path | str) -> Checkpoint:
+def train(config: TrainConfig, data: Data, out: Path | str, tensorboard: bool = False) -> Checkpoint:
     """Meta-train, from the start or from where an earlier call in the same folder stopped.
 
     A run that was killed at any moment and called again ends with the same weights, byte for byte, as one left alone.
@@ -61,6 +61,7 @@ def train(config: TrainConfig, data: Data, out: Path | str) -> Checkpoint:
         config: the run.
         data: what `config.data` names.
         out: the run's folder.
+        tensorboard: write metrics there as TensorBoard reads them, too.
 
     Returns:
         The last checkpoint.
@@ -72,11 +73,10 @@ def train(config: TrainConfig, data: Data, out: Path | str) -> Checkpoint:
         DiskFull: there is no room to save it.
         RankLost: another of the processes that share the work ended; what was last saved is whole.
     """
-    folder = RunFolder(Path(out))
     with told_when_full(f"the run {out}"), Ranks.here(config.device) as ranks:
         try:
-            run = _Run(config, data, folder, ranks)
-            with alone_in(folder.path) if ranks.leads else contextlib.nullcontext():
+            run = _Run(config, data, RunFolder(Path(out), tensorboard), ranks)
+            with alone_in(run.folder.path) if ranks.leads else contextlib.nullcontext():
                 return run.to_the_end()
         except torch.OutOfMemoryError as error:
             told = f"{config.device} has too little memory for this run: {error}"
@@ -108,7 +108,7 @@ class _Run:
         config = self.config
         if self.ranks.leads:
             self.folder.claim(config)
-        label = f"{config.algorithm} on {config.data}"
+        label = f"{config.algorithm} on {config.data} in {self.folder.path.name}"
         exact = exact_float32(but_tf32=config.precision == "tf32")
         with stop_on_interrupt() as self.stop, exact, TaskWorkers(self.network) as self.workers:
             heaviest = heaviest_stage(config, self.adaptation)
@@ -122,8 +122,8 @@ class _Run:
                 bar.say(f"engine: {self.engine}")
                 self.saver.provenance["engine"] = str(self.engine)
                 self.ranks.broadcast("")  # all have read what an earlier call left; now rank 0 may write
-                self.saver.begin(resumed)
-                self._iterate(bar)
+                with self.saver.begun(resumed):
+                    self._iterate(bar)
         self.ranks.broadcast("")  # rank 0 has written the last checkpoint
         if self.stop.asked:  # in the last iteration: whoever asked wants what comes after it to stop, too
             raise Interrupted(f"stopped; the run in {self.folder.path} had just ended, and is whole")
@@ -175,7 +175,7 @@ class _Run:
 
     def _agree(self) -> None:
         """Refuse ranks that did not find the same run: their gradients would not belong together."""
-        mine, lead = self.saver.begun(), self.ranks.broadcast(self.saver.begun())
+        mine, lead = self.saver.found(), self.ranks.broadcast(self.saver.found())
         if self.ranks.any(mine != lead):
             raise MetaprobeError(
                 f"the ranks do not begin alike: rank 0 at {lead}; rank {self.ranks.rank} at {mine}. Ranks on several "

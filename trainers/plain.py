@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
 
-__all__ = ["LATER", "completed", "from_mapping", "to_mapping"]
+__all__ = ["LATER", "checked_values", "completed", "from_mapping", "to_mapping"]
 
 T = TypeVar("T")
 
@@ -44,13 +44,30 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     Raises:
         UnreadableInput: a field is missing, unknown, or of the wrong type.
     """
-    hints = get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise UnreadableInput(f"{where}: unknown {kind.__name__} field {unknown[0]!r}; known: {', '.join(hints)}")
+    found = checked_values(kind, values, where)
     try:
-        return kind(**{name: _checked(name, value, hints[name]) for name, value in values.items()})
+        return kind(**found)
     except (TypeError, MetaprobeError) as error:
+        raise UnreadableInput(f"{where}: not a {kind.__name__}: {error}") from error
+
+
+def checked_values(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return fields of a config, some or all of them, each as its type is.
+
+    Args:
+        kind: the dataclass that has them.
+        values: plain values by name.
+        where: what they were read from, for the error.
+
+    Raises:
+        UnreadableInput: a field is unknown, or of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(values) - set(hints)):
+        raise UnreadableInput(f"{where}: {unknown_name(f'{kind.__name__} field', unknown[0], hints)}")
+    try:
+        return {name: _checked(name, value, hints[name]) for name, value in values.items()}
+    except TypeError as error:
         raise UnreadableInput(f"{where}: not a {kind.__name__}: {error}") from error
 
 

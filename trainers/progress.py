@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainers.formats.text import visible
 
-__all__ = ["ProgressLine", "SilentProgress"]
+__all__ = ["ProgressLine", "SilentProgress", "duration", "telling"]
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -85,8 +87,40 @@ class ProgressLine:
             told = f"{self._label}: {self._done}"
             if self._total:
                 left = (self._total - self._done) * self._per_step / rate
-                told, text = f"{told}/{self._total}", f"{text}  {left / 60:.1f} min left"
+                told, text = f"{told}/{self._total}", f"{text}  {duration(left)} left"
             print(f"{told}  {text}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: "42 s", "7.5 min", "31.2 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+@contextlib.contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Say on standard error when something begins and how it ended, where no bar shows it; errors go on.
+
+    Args:
+        what: the name of a step of long work.
+    """
+    silent, start = sys.stderr.isatty(), time.monotonic()
+
+    def tell(how: str) -> None:
+        if not silent:
+            print(f"{visible(what)}: {how}", file=sys.stderr, flush=True)
+
+    tell("begins")
+    ended = "stopped"
+    try:
+        yield
+        ended = "done"
+    except Exception:
+        ended = "failed"
+        raise
+    finally:
+        tell(f"{ended} after {duration(time.monotonic() - start)}")
 
 
 class SilentProgress(ProgressLine):

@@ -31,6 +31,7 @@ class RunFolder:
     """The files of one training run, and the only place that knows their names."""
 
     path: Path
+    tensorboard: bool = False  # whether metrics are written as events, too, by who trains
 
     @property
     def config_file(self) -> Path:
@@ -46,6 +47,11 @@ class RunFolder:
     def metrics_file(self) -> Path:
         """One JSON object a line: an iteration and the numbers known there."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def events_folder(self) -> Path:
+        """What TensorBoard reads, where that was asked for; see `trainers.events`."""
+        return self.path / "tensorboard"
 
     @property
     def resume_file(self) -> Path:
@@ -126,6 +132,10 @@ class RunFolder:
             UnreadableInput: a whole line is not a JSON object with its iteration, the first line's being 1.
         """
         return [numbers for _, numbers, _ in self._lines()]
+
+    def read_records(self) -> list[dict[str, float | list[float]]]:
+        """Read the lines of metrics.jsonl whole, as they were appended (errors as `read_metrics`)."""
+        return [{**numbers, **tasks} for _, numbers, tasks in self._lines()]
 
     def read_tasks(self, name: str) -> dict[int, list[float]]:
         """Read a number of each validation task, by iteration; older runs kept means alone, or no losses.

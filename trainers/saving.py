@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,7 @@ from trainers.clustering.file import with_settings
 from trainers.config import Adaptation, NetworkConfig, TrainConfig
 from trainers.engine import Engine, read_engine, write_engine
 from trainers.errors import MetaprobeError, UnreadableInput
+from trainers.events import EventLog
 from trainers.formats.checkpoint_format import FORMAT_VERSION
 from trainers.learner import Learner
 from trainers.resume import OuterState, load_resume_state, save_resume_state
@@ -54,6 +56,7 @@ class Saver:
         seconds: spent before this call.
         engine_before: how an earlier call computed; "" without one.
         lost: whether this call goes on without the resume state of the earlier one.
+        events: where metrics go beside metrics.jsonl, while the run goes on and if that was asked for.
     """
 
     folder: RunFolder
@@ -68,6 +71,7 @@ class Saver:
     seconds: float = 0.0
     engine_before: str = ""
     lost: bool = False
+    events: EventLog | None = None
 
     def load(self) -> bool:
         """Read the state of an earlier call; return whether there was one. Changes no file.
@@ -140,7 +144,7 @@ class Saver:
                     damaged.append(str(error))
         return found, damaged
 
-    def begun(self) -> str:
+    def found(self) -> str:
         """Return what all ranks must agree in: the iteration, the images and the weights, as text."""
         data = self.provenance["data_fingerprint"]
         return f"iteration {self.state.iteration}, data {data}, weights {fingerprint_of(self.state.params)}"
@@ -171,10 +175,18 @@ class Saver:
         if self.writes:
             write_engine(self.folder.engine_file, engine, seconds)
 
-    def begin(self, resumed: bool) -> None:
+    @contextlib.contextmanager
+    def begun(self, resumed: bool) -> Iterator[None]:
         """Make the files agree with the state: drop what a resumed run will write again, or write the first ones."""
-        if not self.writes:
-            return
+        if self.writes:
+            self._begin(resumed)
+        try:
+            yield
+        finally:
+            if self.events is not None:
+                self.events.close()
+
+    def _begin(self, resumed: bool) -> None:
         if not resumed:
             self.save("start")
         records = self.folder.rewind_metrics(self.state.iteration)
@@ -187,11 +199,15 @@ class Saver:
                 self.metrics = {name: value for name, value in record.items() if name.startswith("val_")}
         if resumed and not self._last_is_current():
             self.save("last")
+        if self.folder.tensorboard:
+            self.events = EventLog(self.folder.events_folder, self.folder.read_records())
 
     def append(self, record: Mapping[str, float | list[float]]) -> None:
         """Add one line to the metrics."""
         if self.writes:
             self.folder.append_metrics(record)
+            if self.events is not None:
+                self.events.add(record)
 
     def save(self, name: str) -> None:
         """Write a checkpoint."""
@@ -202,6 +218,8 @@ class Saver:
         """Write the resume state and the checkpoint `last`; before the first iteration there is nothing to write."""
         if self.writes and self.state.iteration:
             self.folder.keep_metrics()
+            if self.events is not None:
+                self.events.flush()
             # The resume state goes first: it is complete by itself; `begin` writes `last` again after a crash between.
             save_resume_state(self.folder.resume_file, self.state, self._checkpoint())
             self.save("last")

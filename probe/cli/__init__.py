@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import tyro
 
@@ -27,8 +28,9 @@ from probe.cli import (
     reporting,
     training,
 )
-from probe.cli.arguments import GIVEN
+from probe.cli.arguments import GIVEN, option_in
 from probe.cli.completion import PRINT, completion_script
+from probe.cli.config_file import ConfigFile
 from probe.cli.streams import prepare_streams
 from probe.show import write_line
 from trainers.allocator import keep_freed_memory
@@ -84,6 +86,8 @@ def _main(given: tuple[str, ...]) -> int:
         else:
             if given[:1] in (("study",), (PRINT,)):
                 app.command(reporting.studies(), name="study")
+            if given[:1] == ("train",) and (file := option_in(given, "--config")):
+                app.command(training.train_with(ConfigFile.read(Path(file))), name="train")
             if given[:1] == (PRINT,):
                 sys.stdout.write(completion_script(app, given[1:]))
                 return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ __all__ = [
     "finish",
     "load_data",
     "load_images",
+    "option_in",
     "show_table",
     "told",
     "warn_of_few",
@@ -160,6 +162,22 @@ def load_images(
 
     size, colour = (None, None) if images is None else (images.image_size, images.colour)
     return load_for(config, data, data_root, False, size, colour)
+
+
+def option_in(arguments: Sequence[str], flag: str) -> str | None:
+    """Return the value of an option that decides what the others are, before they are parsed; None where it is not.
+
+    Args:
+        arguments: the command line.
+        flag: as it is given, "--preset".
+    """
+    found = None
+    for word, following in itertools.pairwise([*arguments, ""]):
+        if word == flag and following:
+            found = following
+        elif word.startswith(f"{flag}="):
+            found = word.removeprefix(f"{flag}=")
+    return found
 
 
 def told(name: str) -> bool:

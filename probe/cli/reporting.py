@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_outputs
+from probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_outputs, option_in
 from probe.show import Grid, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
@@ -85,7 +84,7 @@ def study_asked(name: str, arguments: Sequence[str]) -> int:
     from reports.registry import study_named
 
     chosen = study_named(name)
-    preset = chosen.preset(_preset_in(arguments))
+    preset = chosen.preset(option_in(arguments, "--preset") or "quick")
     asked: Any = tyro.cli(
         _Asked[type(preset)],
         default=_Asked(preset),
@@ -109,17 +108,6 @@ def _run(chosen: Study, asked: _Asked[Any]) -> int:
         show(_plan(planned))
         return 0
     return told(run_study(planned, asked.jobs))
-
-
-def _preset_in(arguments: Sequence[str]) -> str:
-    """Return the preset that is asked for, as its options are the defaults of all others."""
-    preset = "quick"
-    for word, following in itertools.pairwise([*arguments, ""]):
-        if word == "--preset" and following:
-            preset = following
-        elif word.startswith("--preset="):
-            preset = word.removeprefix("--preset=")
-    return preset
 
 
 def _plan(planned: Planned) -> tuple[Grid, Grid]:

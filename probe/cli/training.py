@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,6 +27,7 @@ from probe.cli.arguments import (
     told,
     warn_of_few,
 )
+from probe.cli.config_file import ConfigFile
 from probe.cli.inputs import as_checkpoint, opened
 from probe.show import write_line
 from trainers.algorithms import TestHead
@@ -38,11 +41,14 @@ if TYPE_CHECKING:
     from trainers.intervals import Mean
     from trainers.task_kinds import TaskKind
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "train_with"]
 
 
 def train(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")],
+    config_file: Annotated[
+        Path | None, tyro.conf.arg(name="config", metavar="FILE.toml", help_behavior_hint="(default: none)")
+    ] = None,
     out: Annotated[
         Path | None,
         tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: runs/ALGORITHM-DATA-5w1s-seed0)"),
@@ -50,33 +56,46 @@ def train(
     data_root: DataRoot = None,
     download: Flag = False,
     workers: int = 1,
+    tensorboard: Flag = False,
 ) -> int:
     """Meta-train a learner; on the folder of an earlier run, resume it.
 
     Args:
         config: the run.
+        config_file: Take options from there, such as a run's own config.toml; those that are given win.
         out: The run's folder.
         data_root: Folder of the data sets.
         download: Fetch the data when they are missing.
         workers: Processes that share each meta-batch, a GPU each on --device cuda; on several machines, use torchrun.
+        tensorboard: Write metrics for TensorBoard, too, into RUN/tensorboard (needs its package).
     """
     from trainers.algorithms import algorithm_named
     from trainers.conventions import completed
+    from trainers.events import check_tensorboard
     from trainers.run import RunFolder
     from trainers.tasks.data import fitted, queries_of
     from trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
+    if tensorboard:
+        check_tensorboard()
+    file = None if config_file is None else ConfigFile.read(config_file)
+    if file is not None and not launched():
+        file.tell(config, told)
+
+    def named(name: str) -> bool:
+        return told(name) or (file is not None and file.says(name, config.algorithm))
+
     if config.base is not None:
         config = replace(config, base=str(as_checkpoint(Path(config.base))))
-    config = completed_from_base(config, told)
-    config = completed(config, told)
+    config = completed_from_base(config, named)
+    config = completed(config, named)
     if workers > config.meta_batch:
         raise MetaprobeError(f"--workers {workers} cannot share --meta-batch {config.meta_batch}; each needs a task")
     data = load_data(config, None, data_root, download)  # before ranks begin: one fetches
-    config = fitted(config, data, told)
+    config = fitted(config, data, named)
     folder = out or Path("runs") / default_run_name(config)
-    if not told("val_query"):
+    if not named("val_query"):
         config = replace(config, val_query=RunFolder(folder).validation_queries() or config.n_query)
     if workers != 1 and not launched():
         from trainers.launcher import launch
@@ -88,7 +107,7 @@ def train(
     from trainers.outer_loop import train
     from trainers.task_kinds import CLASSIFICATION, KINDS
 
-    checkpoint = train(config, data, folder)
+    checkpoint = train(config, data, folder, tensorboard)
     if place_here().rank == 0:
         kind = KINDS[config.loss]
         value, half = (checkpoint.metrics[name] for name in (f"val_{kind.metric}", f"val_{kind.metric}_half_width"))
@@ -103,6 +122,11 @@ def train(
         )
         write_line(visible(str(RunFolder(folder).checkpoint("last"))))
     return 0
+
+
+def train_with(file: ConfigFile) -> Callable[..., int]:
+    """Return the command `train` with a file's options in the place of the defaults."""
+    return functools.partial(train, config=file.default())
 
 
 def _told_mean(mean: Mean, kind: TaskKind) -> str:

@@ -19,7 +19,7 @@ from trainers.checkpoint import load_checkpoint
 from trainers.config import TrainConfig
 from trainers.errors import UnreadableInput
 from trainers.files import sha256_of, write_text
-from trainers.progress import ProgressLine
+from trainers.progress import ProgressLine, telling
 from trainers.run import RunFolder
 from trainers.tasks.imageset import ImageSet
 
@@ -62,7 +62,8 @@ class Training:
         """Train."""
         from trainers.outer_loop import train
 
-        train(self.config, data, self.folder)
+        with telling(f"train {self.folder.name}"):
+            train(self.config, data, self.folder)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Measuring:
 
     def do(self, data: ImageSet) -> None:
         """Measure it and keep it."""
-        with ProgressLine(self.label, 0, unit="tasks") as bar:
+        with telling(self.label), ProgressLine(self.label, 0, unit="tasks") as bar:
             subject = Subject(self.inputs, data, self.measurement.amount, bar)
             table = self._kind.function(subject, **self.measurement.options)
         if not self.captures:
