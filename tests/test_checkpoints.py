@@ -178,11 +178,36 @@ def test_metadata_that_is_no_json_is_refused_and_the_old_file_stays(path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_the_safetensors_library_opens_it_and_finds_one_key(path):
+def test_equal_checkpoints_have_equal_bytes_though_they_have_two_keys(path):
+    found = set()
+    for _ in range(30):
+        save_checkpoint(path, checkpoint())
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    start = 8 + int.from_bytes(path.read_bytes()[:8], "little")
+    assert start % 8 == 0
+    path.write_bytes(path.read_bytes().replace(b'"format":"pt"', b'"format":"tf"', 1))
+    with pytest.raises(UnreadableInput, match="its 'format' is not pt; it was changed after it was written"):
+        load_checkpoint(path)
+
+
+def test_a_file_without_format_as_older_ones_are_is_the_same_checkpoint(path):
     made = checkpoint()
     save_checkpoint(path, made)
     with safe_open(path, framework="pt") as file:
-        assert list(file.metadata()) == [METADATA_KEY]  # two would come in a random order, so in other bytes
+        text = file.metadata()[METADATA_KEY]
+    older = path.with_name("older.safetensors")
+    save_file({name: value.detach() for name, value in made.params.items()}, older, {METADATA_KEY: text})
+    assert older.read_bytes() != path.read_bytes()
+    assert load_checkpoint(older).digest == load_checkpoint(path).digest
+
+
+def test_the_safetensors_library_opens_it_and_finds_our_key_and_the_format(path):
+    made = checkpoint()
+    save_checkpoint(path, made)
+    with safe_open(path, framework="pt") as file:
+        assert set(file.metadata()) == {"format", METADATA_KEY}
+        assert file.metadata()["format"] == "pt"
         assert set(file.keys()) == set(made.params)
         assert all(torch.equal(file.get_tensor(name), value) for name, value in made.params.items())
         content = json.loads(file.metadata()[METADATA_KEY])

@@ -29,6 +29,7 @@ from trainers.formats.checkpoint_format import (
     layout_of,
     metadata_json,
     tensor_fingerprint,
+    with_format,
 )
 from trainers.formats.safetensors_header import open_regular, read_header
 from trainers.network_config import AnyNetwork, ModuleConfig, network_from
@@ -217,7 +218,7 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Che
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     layout = layout_of((name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in plain.items())
     text = metadata_json(dataclasses.replace(metadata, layout=layout))
-    write_bytes(path, save(plain, {METADATA_KEY: text}))
+    write_bytes(path, with_format(save(plain, {METADATA_KEY: text})))
 
 
 def read_tensors(path: Path | str) -> tuple[CheckpointMetadata, dict[str, Tensor]]:

@@ -22,6 +22,7 @@ from probe.cli import (
     doctor,
     files,
     freezing,
+    hub,
     importing,
     listing,
     measuring,
@@ -42,7 +43,7 @@ from trainers.interrupt import termination_is_interrupt
 __all__ = ["COMMANDS", "main"]
 
 _ROOMS = (demo, training, importing, files, measuring, freezing, clusters, converting, reporting, listing)
-_ROOMS += (doctor,)
+_ROOMS += (hub, doctor)
 COMMANDS = {name: command for room in _ROOMS for name, command in room.COMMANDS.items()}
 """All commands by name, in the order of the help."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -124,7 +123,7 @@ def train(
     return 0
 
 
-def train_with(file: ConfigFile) -> Callable[..., int]:
+def train_with(file: ConfigFile) -> Any:
     """Return the command `train` with a file's options in the place of the defaults."""
     return functools.partial(train, config=file.default())
 

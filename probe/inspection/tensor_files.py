@@ -15,7 +15,14 @@ from typing import BinaryIO
 
 from probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
 from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import BESIDE, METADATA_KEY, UNTRAINED, CheckpointMetadata, metadata_of
+from trainers.formats.checkpoint_format import (
+    BESIDE,
+    FORMAT_KEY,
+    METADATA_KEY,
+    UNTRAINED,
+    CheckpointMetadata,
+    metadata_of,
+)
 from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
 from trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
 from trainers.formats.text import visible
@@ -156,6 +163,7 @@ def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
     ordered = sorted(header.tensors, key=lambda entry: (entry.name.startswith(CLUSTERS), entry.name))
     entries = {entry.name: entry for entry in ordered}
     checkpoint = metadata_of(header, path)
+    own = () if checkpoint is None else (METADATA_KEY, FORMAT_KEY)  # older files of ours have no format: no difference
     named = None if checkpoint is None else checkpoint.network.get("constants")
     constants = {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
 
@@ -176,7 +184,7 @@ def _safetensors_file(file: BinaryIO, path: Path) -> TensorFile:
             for entry in entries.values()
         ),
         checkpoint=checkpoint,
-        metadata=tuple((key, text) for key, text in header.metadata if key != METADATA_KEY),
+        metadata=tuple((key, text) for key, text in header.metadata if key not in own),
         pieces=pieces,
         rows=rows,
     )

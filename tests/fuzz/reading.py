@@ -94,7 +94,7 @@ def no_longer_ours(reader: str, numbers: Any) -> bool:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except ValueError:
         return False
-    if header.get("__metadata__") or reader not in ("inspect", "inspect --stats", "diff"):
+    if set(header.get("__metadata__") or ()) - {"format"} or reader not in ("inspect", "inspect --stats", "diff"):
         return False
     told = "B holds none" in numbers["told"] if reader == "diff" else "checkpoint" not in numbers["kind"]
     return told and as_the_library_reads(reader, numbers, "mine.safetensors")

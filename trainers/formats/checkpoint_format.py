@@ -1,7 +1,8 @@
 """What a checkpoint's file says about itself: one JSON text under one metadata key. No torch.
 
 A checkpoint is a safetensors file whose tensors are named as the parameters, with everything else as JSON under the
-single key `metaprobe` (safetensors writes several keys in a random order, so more than one makes the bytes random).
+single key `metaprobe`. Beside it stands `format: pt`, which transformers and the Hub ask for and nothing here depends on;
+older files lack it. (safetensors writes several keys in a random order, so it is put there by `with_format`.)
 
 Three hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors: equal weights have
 one id, whoever adapts them. The `layout` is of their names, dtypes and shapes alone, and is checked whenever a header
@@ -27,6 +28,7 @@ from trainers.formats.text import visible
 
 __all__ = [
     "BESIDE",
+    "FORMAT_KEY",
     "FORMAT_VERSION",
     "METADATA_KEY",
     "MODULATION",
@@ -40,10 +42,13 @@ __all__ = [
     "parse_metadata",
     "read_metadata",
     "tensor_fingerprint",
+    "with_format",
 ]
 
 FORMAT_VERSION = 2
 METADATA_KEY = "metaprobe"
+FORMAT_KEY, _PT = "format", "pt"
+"""What other libraries ask of a file of torch's tensors."""
 UNTRAINED = "untrained."
 """Before the names of the weights that training began with, where a checkpoint holds those too."""
 UPDATE_RULE = "update_rule."
@@ -143,6 +148,10 @@ def metadata_of(header: Header, path: Path | str) -> CheckpointMetadata | None:
             names are not those that it was written with.
     """
     text = dict(header.metadata).get(METADATA_KEY)
+    if text is not None and dict(header.metadata).get(FORMAT_KEY, _PT) != _PT:
+        raise UnreadableInput(
+            f"{visible(str(path))}: its {FORMAT_KEY!r} is not {_PT}; it was changed after it was written."
+        )
     ours = [key for key, value in header.metadata if _LOOKS_LIKE_OURS in value and key != METADATA_KEY]
     if ours:
         told = f"its {METADATA_KEY!r} metadata lie {'under' if text is None else 'also under'} {visible(ours[0], 60)!r}"
@@ -176,6 +185,21 @@ def checked_metadata(header: Header, path: Path | str) -> CheckpointMetadata:
             "metaprobe; `metaprobe inspect` shows it, and `probe.capture` takes it with your own network."
         )
     return metadata
+
+
+def with_format(content: bytes) -> bytes:
+    """Return a safetensors file whose metadata are ours alone with `format: pt` before them, in the sorted order.
+
+    Raises:
+        ValueError: its header does not begin with our metadata.
+    """
+    start, size = b'{"__metadata__":{', int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].rstrip(b" ")
+    if not header.startswith(start + json.dumps(METADATA_KEY).encode() + b":"):
+        raise ValueError("safetensors wrote its metadata elsewhere than at the beginning")
+    header = start + f"{json.dumps(FORMAT_KEY)}:{json.dumps(_PT)},".encode() + header[len(start) :]
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def layout_of(tensors: Iterable[tuple[str, str, Sequence[int]]]) -> str:
