@@ -130,6 +130,8 @@ def hub(tmp_path, monkeypatch):
     def hf_hub_download(repo_id, filename, *, revision=None):
         asked.append(("download", repo_id, filename, revision))
         found = served / repo_id / filename
+        if repo_id == "me/unreached":
+            raise errors.LocalEntryNotFoundError("Please check your connection")
         if not found.exists():
             raise errors.EntryNotFoundError(filename)
         return str(found)
@@ -138,6 +140,7 @@ def hub(tmp_path, monkeypatch):
     errors.HfHubHTTPError = HubError
     errors.HFValidationError = type("HFValidationError", (ValueError,), {})
     errors.EntryNotFoundError = type("EntryNotFoundError", (HubError,), {})
+    errors.LocalEntryNotFoundError = type("LocalEntryNotFoundError", (errors.EntryNotFoundError,), {})
     client = types.ModuleType("huggingface_hub")
     client.HfApi, client.hf_hub_download, client.errors = HfApi, hf_hub_download, errors
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
@@ -164,9 +167,11 @@ def test_what_the_hub_refuses_is_a_sentence(run, here, hub, capsys):
     assert "push to others/birds failed: 403 Forbidden: you have no right. (`hf auth login`" in capsys.readouterr().err
     assert main(["pull", "me/nothing"]) == 3
     assert "me/nothing has no model.safetensors" in capsys.readouterr().err
+    assert main(["pull", "me/unreached"]) == 2
+    assert "pull from me/unreached failed: Please check your connection" in capsys.readouterr().err
     torch.save({}, here / "weights.pt")
     assert main(["push", str(here / "weights.pt"), "me/birds"]) == 3
-    assert [call[0] for call in hub] == ["create", "download"]
+    assert [call[0] for call in hub] == ["create", "download", "download"]
 
 
 def test_without_the_client_it_is_a_sentence(run, here, monkeypatch):
@@ -178,7 +183,7 @@ def test_without_the_client_it_is_a_sentence(run, here, monkeypatch):
 
 @pytest.mark.parametrize("repo", ["birds", "a/b/c", "me/", "", "https://huggingface.co/me/birds"])
 def test_what_names_no_repository_is_refused(repo, here):
-    with pytest.raises(MetaprobeError, match="expected user/name on the Hub, or a folder as ./folder"):
+    with pytest.raises(MetaprobeError, match=r"expected user/name on the Hub, or a folder as \./folder"):
         local_folder(repo)
 
 

@@ -69,7 +69,7 @@ def _body(checkpoint: Checkpoint, repo: str) -> Iterator[str]:
     yield "\n## Citation\n"
     if entry:
         yield f"- The algorithm: {entry.citation}."
-    yield "- metaprobe: what a meta-learner reuses and what it relearns. The metaprobe developers; see its `CITATION.cff`."
+    yield "- metaprobe: what a meta-learner reuses and what it relearns. The metaprobe developers; its `CITATION.cff`."
 
 
 def _metrics(checkpoint: Checkpoint) -> Iterator[str]:
@@ -82,8 +82,8 @@ def _metrics(checkpoint: Checkpoint) -> Iterator[str]:
     width = "" if half is None else f" ± {half:.{digits}f}"
     where = f"{checkpoint.config.val_tasks} validation tasks"
     name = kind.metric.replace("_", " ")
-    yield f"Validation {name} {value:.{digits}f}{width}{kind.unit} (95 % interval over {where}, whose classes training did"
-    yield "not see). It chose nothing but when to keep `best`; a test is `metaprobe evaluate`."
+    yield f"Validation {name} {value:.{digits}f}{width}{kind.unit} (95 % interval over {where}, whose classes training"
+    yield "did not see). It chose nothing but when to keep `best`; a test is `metaprobe evaluate`."
 
 
 def _about_data(config: TrainConfig) -> str:

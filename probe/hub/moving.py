@@ -108,6 +108,8 @@ def _fetched(repo: str, revision: str | None) -> Path:
     client = _client("pull")
     try:
         return Path(client.hf_hub_download(repo, _WEIGHTS, revision=revision))
+    except client.errors.LocalEntryNotFoundError as error:  # no network: of the client's, an `EntryNotFoundError` too
+        raise _refused("pull from", repo, error) from error
     except client.errors.EntryNotFoundError as error:
         raise UnreadableInput(f"{repo} has no {_WEIGHTS}, so nothing that `metaprobe push` wrote") from error
     except _refusals(client) as error:

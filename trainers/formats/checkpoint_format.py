@@ -1,7 +1,7 @@
 """What a checkpoint's file says about itself: one JSON text under one metadata key. No torch.
 
 A checkpoint is a safetensors file whose tensors are named as the parameters, with everything else as JSON under the
-single key `metaprobe`. Beside it stands `format: pt`, which transformers and the Hub ask for and nothing here depends on;
+single key `metaprobe`. Beside it stands `format: pt`, which other libraries ask for; nothing depends on it here, and
 older files lack it. (safetensors writes several keys in a random order, so it is put there by `with_format`.)
 
 Three hashes cover it. The `fingerprint`, whose beginning is the checkpoint's id, is of the tensors: equal weights have
