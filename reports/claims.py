@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from analyses.readings import Estimate, Reading
 from reports.evidence import Evidence
 from reports.quantities import Quantity
 from reports.wording import with_interval
 
-__all__ = ["Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "not_below", "within"]
+__all__ = ["POINTS", "Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "not_below", "within"]
+
+POINTS: dict[str, Any] = {"unit": " points", "signed": True}  # how differences of accuracies are written
 
 Verdict = Literal["holds", "does not hold", "undecided", "not applicable", "not measured"]
 

@@ -88,7 +88,8 @@ class Evidence:
     def measured_layers(self, *measures: str) -> tuple[str, ...]:
         """Return the layers that have rows of any of the measures, in their order; layers × layers left out."""
         found = {row.layer for row in self._rows if row.measure in measures and row.layer and not _other(row)}
-        return tuple(layer for layer in dict.fromkeys((*self.layers, *in_order(found))) if layer in found)
+        every = (*self.body, *in_order(found - {self.head}), self.head)  # of other networks after this one's body
+        return tuple(layer for layer in dict.fromkeys(every) if layer in found)
 
     def distinct(self, column: str, measure: str, learner: str = ANY, **columns: object) -> tuple[Any, ...]:
         """Return what a column says in the rows of a measure, ascending, blanks left out; nothing is noted as read.

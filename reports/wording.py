@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from analyses.readings import Estimate, Reading, Undefined
 
 __all__ = ["CHANCE_GREY", "DASH", "GROUP_MARKS", "INK", "block_name", "capital", "colour_of", "count", "in_order"]
-__all__ += ["interval", "label_of", "layer_colour", "listed", "mark_of", "measure_name", "number", "power_of_ten"]
+__all__ += ["interval", "label_of", "layer_colour", "listed", "look_of", "measure_name", "number", "power_of_ten"]
 __all__ += ["reading", "reason_of", "sizes", "with_interval"]
 
 INK, CHANCE_GREY = "#333333", "#8a8a8a"
@@ -56,10 +56,10 @@ def colour_of(learner: str) -> str:
     return _LEARNERS[learner][1] if learner in _LEARNERS else _COLOURS[sum(learner.encode()) % len(_COLOURS)]
 
 
-def mark_of(learner: str) -> str:
-    """Return the marker of a learner, so that colour is not all that tells learners apart."""
+def look_of(learner: str) -> tuple[str, str, str]:
+    """Return label, colour and marker of a learner, so that colour is not all that tells learners apart."""
     place = list(_LEARNERS).index(learner) if learner in _LEARNERS else sum(learner.encode())
-    return GROUP_MARKS[place % len(GROUP_MARKS)][1]
+    return label_of(learner), colour_of(learner), GROUP_MARKS[place % len(GROUP_MARKS)][1]
 
 
 def measure_name(measure: str) -> str:

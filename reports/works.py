@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from analyses.measures.work import Work
 from trainers.errors import MetaprobeError
 
-__all__ = ["MAML", "Bibliography", "Work", "methods_of"]
+__all__ = ["MAML", "MAML_PP", "Bibliography", "Work", "methods_of"]
 
 # fmt: off
 MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter", "Levine, Sergey"),
             "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
             "International Conference on Machine Learning", 2017)
+MAML_PP = Work("antoniou2019how", "inproceedings", ("Antoniou, Antreas", "Edwards, Harrison", "Storkey, Amos"),
+               "How to Train Your {MAML}", "International Conference on Learning Representations", 2019)
 _MATCHING = Work("vinyals2016matching", "inproceedings",
     ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
     "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
@@ -23,9 +25,7 @@ _MATCHING = Work("vinyals2016matching", "inproceedings",
 
 # By learner (those of a study's own paper stand in the study), data set (the embedded ones are our own), statistic.
 _METHODS: dict[str, tuple[Work, ...]] = {
-    "maml": (MAML,), "fomaml": (MAML,),
-    "maml_pp": (Work("antoniou2019how", "inproceedings", ("Antoniou, Antreas", "Edwards, Harrison", "Storkey, Amos"),
-             "How to Train Your MAML", "International Conference on Learning Representations", 2019),),
+    "maml": (MAML,), "fomaml": (MAML,), "maml_pp": (MAML_PP,),
     "nil": (_MATCHING,), "matching": (_MATCHING,),
     "imaml": (Work("rajeswaran2019meta", "inproceedings",
              ("Rajeswaran, Aravind", "Finn, Chelsea", "Kakade, Sham M.", "Levine, Sergey"),

@@ -15,7 +15,7 @@ MADE = Made(
 
 
 def study_rows():
-    """Yield a test of every learner, validations, timings, learned rates and a similarity."""
+    """Yield a test of every learner, validations, timings, learned rates, a similarity and a reuse index."""
     for one in LEARNERS:
         steps = one.settings.get("inner_steps", 5)
         told = {"learner": one.key, "algorithm": one.algorithm, "seed": 0, "iteration": 120, "n": 100}
@@ -24,9 +24,9 @@ def study_rows():
         if one.key in ("maml", "maml_pp"):
             for at in (60, 120):
                 yield Row(measure="val_accuracy", value=60.0, **ends, **(told | {"iteration": at}))
-            yield Row(
-                measure="debiased_cka", value=0.5, low=0.4, high=0.6, layer="conv1", step=5, inner_steps=5, **told
-            )
+            half = {"value": 0.5, "low": 0.4, "high": 0.6, "inner_steps": 5, **told}
+            yield Row(measure="debiased_cka", layer="conv1", step=5, **half)
+            yield Row(measure="reuse_index", frozen="conv1,conv2", **half)
         if one.key == "maml_pp":
             for count in (1, 5):
                 for stage in ("first", "last"):

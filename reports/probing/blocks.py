@@ -12,16 +12,17 @@ from reports import wording
 from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series, Under
 from reports.evidence import Evidence
 from reports.page.parts import BLANK, Cell
+from reports.probing import questions
 from reports.probing.curves import ITERATION
-from reports.probing.questions import JUDGED, accuracy, change, cost, further_steps, headings, lowest, of_layer, quarter
-from reports.probing.questions import stages as stages_of
+from reports.probing.questions import JUDGED, accuracy, change, cost, headings, lowest, of_layer
 from reports.quantities import ANY, Quantity, q
 from reports.study.study import Cite, Section
-from reports.wording import block_name, capital, colour_of, count, label_of, layer_colour, mark_of
+from reports.wording import block_name, capital, colour_of, count, label_of, layer_colour, look_of
 
 _Test = tuple[str, dict[str, Any]]  # what it is called, and what is asked for
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of similarities of the body, and of the head
 _Read = Callable[[str], Iterable[Quantity]]
+_Looks = Callable[[str], tuple[str, str, str]]  # of a learner: label, colour and marker
 _FROZEN = "Layers frozen in the inner loop"  # name of an axis
 _LIMITS = (-0.03, 1.03)  # of axes of similarities
 OTHER = "#cc79a7"  # beside the ink: apart from it in lightness too, for readers who see no colours
@@ -34,17 +35,20 @@ def frozen_blocks(evidence: Evidence, learners: Iterable[str]) -> Dots:
     return Dots("Test accuracy (%)", ("none", *map(block_name, evidence.blocks)), series, axis=_FROZEN,
                 line=(100 / evidence.n_way, "chance"))
 
-def similarities(evidence: Evidence, measure: str, learners: Iterable[str], ranges: Ranges) -> Dots:
+def similarities(evidence: Evidence, measure: str, learners: Iterable[str], ranges: Ranges | None = None,
+                 looks: _Looks = look_of) -> Dots:
     """Return the panel of each layer's similarity and null; `ranges`: the paper's of the body, and of the head."""
     layers = evidence.measured_layers(*JUDGED)
     series = _series(learners, lambda who: (of_layer(measure, k, who) for k in layers), "",
-                     lambda who: (of_layer(f"{measure}_null", k, who) for k in layers))
-    return Dots(wording.measure_name(measure), layers, series, bands=tuple(ranges[k == evidence.head] for k in layers),
-                limits=_LIMITS, band_label="the paper's range")
+                     lambda who: (of_layer(f"{measure}_null", k, who) for k in layers), looks)
+    bands = tuple(ranges[k == evidence.head] for k in layers) if ranges else ()
+    return Dots(wording.measure_name(measure), layers, series, bands=bands, limits=_LIMITS,
+                band_label="the paper's range" * bool(ranges))
 
-def _series(learners: Iterable[str], read: _Read, line: str = "-", nulls: _Read = lambda _: ()) -> tuple[Series, ...]:
-    return tuple(Series(label_of(who), colour_of(who), tuple(read(who)), mark_of(who), line, tuple(nulls(who)))
-                 for who in learners)
+def _series(learners: Iterable[str], read: _Read, line: str = "-", nulls: _Read = lambda _: (),
+            looks: _Looks = look_of) -> tuple[Series, ...]:
+    return tuple(Series(label, colour, tuple(read(who)), mark, line, tuple(nulls(who)))
+                 for who in learners for label, colour, mark in (looks(who),))
 
 def by_block(blocks: Iterable[str], who: str, **how: Any) -> tuple[Said, ...]:
     """Return cells of accuracy with blocks frozen, under each its change against nothing frozen."""
@@ -57,7 +61,7 @@ def freezing(evidence: Evidence, learners: Iterable[str], who: str, claims: str,
     tests, trained, full, blocks = evidence.test_steps, evidence.trained_steps, evidence.full, ("", *evidence.blocks)
     learners = [one for one in learners if evidence.distinct("head", "accuracy", one)]
     tested = [one for one in learners if evidence.distinct("frozen", "accuracy", one, adapts="")]
-    other = sorted({n for who in learners for n in further_steps(evidence, who)})
+    other = sorted({n for who in learners for n in questions.further_steps(evidence, who)})
     steps = sorted({tests, *other})
     looks = (("nothing frozen", "", wording.INK, "o", "-"), (f"{block_name(full)} frozen", full, OTHER, "D", "--"))
     before: list[_Test] = [("own head, no adaptation", {"steps": 0}), ("NIL head, no adaptation", {"head": "nil"})]
@@ -137,7 +141,7 @@ def similarity(evidence: Evidence, cite: Cite, learners: Iterable[str], claims: 
 
 def training(evidence: Evidence, who: str, claims: str) -> Section:
     """Return the section on freezing and similarity over a learner's training."""
-    stages, layers, full = stages_of(evidence, who), evidence.measured_layers("mean_cca"), evidence.full
+    stages, layers, full = questions.stages(evidence, who), evidence.measured_layers("mean_cca"), evidence.full
     name, shades, trained = label_of(who), (*map(str, stages), "head"), count(evidence.test_steps, "inner step")
     def over(read: Callable[[int], Iterable[Quantity]], line: str) -> tuple[Series, ...]:
         return tuple(Series(f"iteration {i:,}", layer_colour(str(i), shades), tuple(read(i)), line=line)
@@ -188,7 +192,7 @@ def moving(evidence: Evidence, learners: Sequence[str], who: str) -> Section:
                         for m in (measure, f"{measure}_null"))
         return Curve(label_of(who), colour_of(who), points, marker="o", null=null, first=1.0)
     def line(who: str, k: str) -> Line:
-        told = quarter(*(one.read(evidence) for one in change(k, who)))
+        told = questions.quarter(*(one.read(evidence) for one in change(k, who)))
         return Line(f"{label_of(who)}, {k}", (*(Said(one, 3, plain=True) for one in change(k, who)), Cell(told)))
     def change_map(evidence: Evidence) -> Any:
         from reports.probing.change_map import draw  # matplotlib: not before there is something to draw
@@ -223,7 +227,18 @@ def reuse_index(evidence: Evidence, learners: Iterable[str], names: Mapping[str,
               for who in learners), ("Reuse index", "The table holds no test that it needs."),
         (f"Test tasks behind a row: {wording.listed([str(n) for n in tasks])}.",) * (len(tasks) > 1))
 
-def learned(evidence: Evidence, names: Mapping[str, str], margin: float,
+def reused(evidence: Evidence, learners: Iterable[str], looks: _Looks) -> tuple[Figure, Grid]:
+    """Return what adaptation leaves of layers, and freezing of the body, of learners that may be of other networks."""
+    frozen = {who: body for who in learners for body in evidence.distinct("frozen", "reuse_index", who)[:1]}
+    lines = (Line(looks(who)[0], (Said(cost(who, b), signed=True), Said(q("reuse_index", learner=who, frozen=b), 2)),
+                  (f"frozen: {block_name(b)}",)) for who, b in frozen.items())
+    return (Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
+                   (similarities(evidence, "debiased_cka", learners, looks=looks),),
+                   ("Similarity by layer", "The table holds no similarities.")),
+            Grid("reuse-index", "What freezing the body changes, points, and the reuse index.",
+                 ("Learner", "Body frozen", "Reuse index"), tuple(lines), ("Reuse", "The table has no tests of it.")))
+
+def learned(evidence: Evidence, names: Mapping[str, str], margin: float = questions.MARGIN,
             own: Callable[[str], Quantity] = accuracy) -> Grid:
     """Return the table of what training gave learners; `names`: what they are called, `own`: their own tests."""
     nil, chance = {who: accuracy(who, head="nil") for who in (*names, "random")}, 100 / evidence.n_way

@@ -14,6 +14,7 @@ from reports.wording import block_name, capital, label_of, listed, with_interval
 
 # fmt: off
 JUDGED = {"mean_cca": "CCA", "debiased_cka": "CKA"}  # similarities that verdicts are about, and their short names
+MARGIN = 2.0  # points of a gain from which something counts as learned, where a paper prints none
 BOUNDARY = 0.1  # from where weights count as moved and features as changed: a convention
 CORNERS = {(False, True): "hardly moved, yet it mattered", (True, True): "moved, and it mattered",
            (False, False): "still", (True, False): "moved, without effect"}
@@ -32,14 +33,14 @@ def gains(learner: str, evidence: Evidence) -> dict[str, Quantity]:
     return {"over the untrained network, both under the NIL head": features,
             "over chance": accuracy(learner) - 100 / evidence.n_way}
 
-def untaught(evidence: Evidence, margin: float, *learners: str, control: bool = True) -> str:
+def untaught(evidence: Evidence, learners: Iterable[str], margin: float = MARGIN, control: bool = False) -> str:
     """Say of which learner it is not shown that it learned something by more than a margin, or "".
 
-    Without a `control`, an untrained network, of a study that has none, the gain is over chance alone.
+    With a `control`, an untrained network of the same kind, the gain over it counts beside that over chance.
     """
     labels = {one.key: one.label for one in evidence.made.learners}
     for who in learners:
-        for over, gain in list(gains(who, evidence).items())[not control:]:
+        for over, gain in list(gains(who, evidence).items())[not control :]:
             found = gain.read(evidence)
             if above(margin).judge(found) not in ("holds", "not measured"):
                 told = with_interval(found, signed=True, unit=" points")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from analyses.table import Table
     from reports.made import Differs, Made
 
-__all__ = ["Answer", "Cite", "Learner", "Measurement", "Numbers", "Options", "Section", "Study", "Switch", "numbers_of"]
+__all__ = ["Answer", "CapturingOptions", "Cite", "Learner", "Measurement", "Numbers", "Options", "Section", "Study"]
+__all__ += ["Switch", "numbers_of"]
 
 
 def numbers_of(text: str) -> tuple[int, ...]:
@@ -141,6 +142,21 @@ class Options:
 
 
 _SHARED = {one.name for one in fields(Options)} & {one.name for one in fields(TrainConfig)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturingOptions(Options):
+    """What a study may be asked for that captures activations, and compares them layer by layer."""
+
+    least: ClassVar[Mapping[str, int]] = {**Options.least, "replicates": 39}  # an interval needs that many
+    capture_tasks: int  # Test tasks behind similarities, and behind whatever else is looked at inside.
+    replicates: int = 200  # Resamples of tasks behind the interval of a similarity.
+    permutations: int = 40  # Permutations of images behind the null of a similarity.
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """What intervals and nulls of similarities are drawn with, as their measurement takes it."""
+        return {"replicates": self.replicates, "permutations": self.permutations}
 
 
 Section = parts.Section[Block]

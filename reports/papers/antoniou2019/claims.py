@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
-from reports.claims import Claim, Part, Told, above, below
+from reports.claims import POINTS, Claim, Part, Told, above, below
 from reports.evidence import Evidence
 from reports.papers.antoniou2019 import paper
 from reports.papers.antoniou2019.paper import ALL, PARTS, PRINTED, key_of, measured
@@ -14,15 +14,12 @@ from reports.quantities import ANY, q
 from reports.wording import count
 
 # fmt: off
-_POINTS: dict[str, Any] = {"unit": " points", "signed": True}
 _GAINS = above(0, "a gain", "no gain")
+_TAUGHT = partial(untaught, learners=("maml",))
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims, put to the parts and numbers of steps that were trained."""
     return (_stable(), *_better(evidence), _steps(evidence), _times(evidence))
-
-def _taught(evidence: Evidence) -> str:
-    return untaught(evidence, paper.MARGIN, "maml", control=False)
 
 def _stable() -> Claim:
     mean, falls = (tuple(q(measure, learner=who, steps=ANY) for who in (ALL, "maml"))
@@ -32,29 +29,30 @@ def _stable() -> Claim:
         "Figure 1", "mini-ImageNet 5-way 1-shot, strided network, 3 seeds",
         "the mean over training of MAML++'s validation accuracy is above MAML's, and the share of its validations that "
         "lie over 5 points (our bound) under the one before is smaller, which takes several seeds to have an interval",
-        (Part("mean over training", mean[0] - mean[1], above(0, "above", "below"), **_POINTS),
+        (Part("mean over training", mean[0] - mean[1], above(0, "above", "below"), **POINTS),
          Part("share of falls", falls[0] - falls[1], below(0, "fewer", "more"), signed=True)),
         "The study holds no validations of both.", ("learning-curves",), unit=" %", counted="validation tasks",
-        presupposes=_taught, beside=(Told("MAML, mean", mean[1]), Told("MAML++, mean", mean[0]),
+        presupposes=_TAUGHT, beside=(Told("MAML, mean", mean[1]), Told("MAML++, mean", mean[0]),
                                      Told("MAML, falls", falls[1]), Told("MAML++, falls", falls[0])))
 
 def _better(evidence: Evidence) -> Iterator[Claim]:
     base, full = measured("maml"), measured(ALL)
-    gained = {part: measured(key_of(part)) - base for part in paper.parts_of(evidence) or PARTS}
+    parts = {key_of(part): PARTS[part] for part in paper.parts_of(evidence) or PARTS}
     yield Claim("M2", "Each part of MAML++ helps by itself, and all together most", "test accuracy",
         "MAML 91.27, +MSL 91.53, +LSLR 95.77, +BNWB+BNRS 95.35, +CA 93.03, +DA 92.3, all 97.65 (±0.05 to 1.07)",
         "Table 1", "Omniglot 20-way 1-shot, 3 seeds",
         "each part's gain over MAML is above 0, and all together are above each",
-        (*(Part(PARTS[part], one, _GAINS, printed=(PRINTED[part] - PRINTED["maml"],)) for part, one in gained.items()),
-         *(Part(f"all over {PARTS[part]}", full - measured(key_of(part)), above(0, "ahead", "behind"),
-                printed=(PRINTED[ALL] - PRINTED[part],)) for part in gained)),
-        "The study holds no tests of MAML with single parts.", ("parts",), **_POINTS, presupposes=_taught)
+        (*(Part(name, measured(key) - base, _GAINS, printed=(PRINTED[key] - PRINTED["maml"],))
+           for key, name in parts.items()),
+         *(Part(f"all over {name}", full - measured(key), above(0, "ahead", "behind"),
+                printed=(PRINTED[ALL] - PRINTED[key],)) for key, name in parts.items())),
+        "The study holds no tests of MAML with single parts.", ("parts",), **POINTS, presupposes=_TAUGHT)
     yield Claim("M3", "MAML++ is more accurate than MAML", "test accuracy of both",
         "Omniglot 98.57 → 99.47 and 99.82 → 99.93 (5-way, 1- and 5-shot), 91.27 → 97.65 and 98.78 → 99.33 (20-way); "
         "mini-ImageNet 48.25 → 52.15 and 64.39 → 68.32", "Tables 1, 2 and 4", "3 seeds, the best 3 of 150 epochs' "
         "checkpoints together; here the last one", "the difference on the same tasks is above 0",
         (Part("MAML++ − MAML", full - base, _GAINS, printed=(0.9, 0.11, 6.38, 0.55, 3.9, 3.93)),),
-        "The study holds no tests of both.", ("parts",), **_POINTS, presupposes=_taught,
+        "The study holds no tests of both.", ("parts",), **POINTS, presupposes=_TAUGHT,
         beside=(Told("MAML", base, unit=" %", signed=False), Told("MAML++", full, unit=" %", signed=False)))
 
 def _steps(evidence: Evidence) -> Claim:
@@ -67,7 +65,7 @@ def _steps(evidence: Evidence) -> Claim:
         "mini-ImageNet 5-way 1-shot", f"with each number of steps it is above MAML's with {most}",
         tuple(Part(count(n, "step"), one, _GAINS, printed=tuple(b - 48.25 for k, b in paper.BY_STEPS.items() if k == n))
               for n, one in gains.items()),
-        "The study holds no tests of MAML++ with fewer steps.", ("by-steps",), **_POINTS, presupposes=_taught)
+        "The study holds no tests of MAML++ with fewer steps.", ("by-steps",), **POINTS, presupposes=_TAUGHT)
 
 def _times(evidence: Evidence) -> Claim:
     steps = evidence.distinct("inner_steps", "iteration_ratio", ALL) or (evidence.trained_steps,)

@@ -10,12 +10,13 @@ from reports.claims import above
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.papers.antoniou2019 import paper
-from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, measured, shown_of
-from reports.probing.questions import cost, of_layer, untaught
+from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, look_of, measured
+from reports.probing import blocks
+from reports.probing.questions import cost, untaught
 from reports.quantities import ANY, Query, q
 from reports.study.study import Answer, Cite, Section
 from reports.verdicts import Judgement
-from reports.wording import GROUP_MARKS, INK, block_name, colour_of, in_order, listed, mark_of, number, with_interval
+from reports.wording import GROUP_MARKS, INK, block_name, colour_of, in_order, listed, number, with_interval
 
 # fmt: off
 RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)
@@ -30,7 +31,7 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     said = {"holds": "MAML++ is ahead of MAML", "does not hold": "MAML++ is behind MAML",
             "undecided": "MAML++ and MAML are not told apart"}
     headline = said.get(above(0).judge(gain), "MAML++ against MAML was not measured")
-    if told := untaught(evidence, paper.MARGIN, "maml", control=False):
+    if told := untaught(evidence, ["maml"]):
         headline = "Nothing is shown to have been learned that parts of MAML++ could improve"
     rules, sentences = "By the paired gain of MAML++: ahead where its interval lies above 0, behind where below.", (
         *filter(None, [told]), *_sentences(evidence, judged))
@@ -79,32 +80,33 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
         _reuse(evidence))
 
 def _parts(evidence: Evidence, name: str) -> Figure:
-    keys = {part: key_of(part) for part in shown_of(evidence)} | {ALL: ALL}
-    gains = Series("", INK, tuple(measured(key) - measured("maml") for key in keys.values()))
-    printed = tuple((at, PRINTED[part] - PRINTED["maml"]) for at, part in enumerate(keys))
+    base, *parts = PRINTED
+    gains = Series("", INK, tuple(measured(key) - measured(base) for key in parts))
+    printed = tuple((at, PRINTED[key] - PRINTED[base]) for at, key in enumerate(parts))
     return Figure(name, "What each part of MAML++ adds to MAML, on the same "
                   "tasks. Diamonds: the paper's, on Omniglot 20-way 1-shot.",
-                  (Dots("Gain over MAML (points, paired)", tuple(map(label_of, keys.values())), (gains,), lying=True,
+                  (Dots("Gain over MAML (points, paired)", tuple(map(label_of, parts)), (gains,), lying=True,
                         line=(0.0, ""), printed=printed),),
                   ("Parts", "The table holds no tests of MAML++ or its parts."))
 
 def _accuracies(evidence: Evidence) -> Grid:
-    base, keys = measured("maml"), {"maml": "maml"} | {part: key_of(part) for part in shown_of(evidence)} | {ALL: ALL}
-    lines = (Line(label_of(key), (Said(measured(key)), Said(measured(key) - base, signed=True) if key != "maml" else
-                                  Cell(""), Cell(number(PRINTED[name], 2)))) for name, key in keys.items())
+    lines = (Line(label_of(key), (Said(measured(key)), Said(measured(key) - measured("maml"), signed=True)
+                                  if key != "maml" else Cell(""), Cell(number(figure, 2))))
+             for key, figure in PRINTED.items())
     return Grid("accuracy", f"Test accuracy in percent after {evidence.test_steps} inner steps.",
                 ("Learner", "Accuracy", "Gain over MAML (points)", "Paper: Omniglot 20-way 1-shot"), tuple(lines),
                 ("Accuracies", "The table holds no test accuracies."))
 
 def _steps(evidence: Evidence) -> tuple[Figure, Figure]:
     steps, timed = paper.steps_of(evidence), evidence.distinct("inner_steps", "iteration_ratio", ALL)
-    maml = Series("MAML", colour_of("maml"), tuple(measured("maml", n) if n == evidence.trained_steps else None
-                                                   for n in steps), mark_of("maml"))
-    ours = Series("MAML++", colour_of(ALL), tuple(measured(paper.pp_of(n, evidence), n) for n in steps), mark_of(ALL))
+    read = {"maml": [measured("maml", n) if n == evidence.trained_steps else None for n in steps],
+            ALL: [measured(paper.pp_of(n, evidence), n) for n in steps]}
+    both = tuple(Series(label, colour, tuple(found), mark)
+                 for who, found in read.items() for label, colour, mark in (look_of(who),))
     times = tuple(Series(told, colour, tuple(paper.ratio(n, stage) for n in timed), mark)
                   for (stage, told), (colour, mark) in zip(paper.STAGES.items(), GROUP_MARKS, strict=False))
     return (Figure("by-steps", "By inner steps, the same in training and test.",
-                   (Dots("Test accuracy (%)", tuple(map(str, steps)), (maml, ours), axis="Inner steps"),),
+                   (Dots("Test accuracy (%)", tuple(map(str, steps)), both, axis="Inner steps"),),
                    ("Inner steps", "The table holds no tests of MAML++.")),
             Figure("times", "Median over rounds; under 1 MAML++ is faster.",
                    (Dots("Time of an outer step, MAML++ / MAML", tuple(map(str, timed)), times, axis="Inner steps",
@@ -117,22 +119,10 @@ def _reuse(evidence: Evidence) -> Section:
         cells = {(layer, f"step {n}"): q("learned_rate", learner=who, layer=layer, step=n, steps=ANY)
                  for layer in layers for n in steps}
         return Map(label_of(who), "learned rate", "layer", "inner step", cells, most=2 * evidence.made.inner_lr)
-    found = {who: evidence.distinct("layer", "debiased_cka", who) for who in REUSED}
-    alike = in_order({layer for own in found.values() for layer in own})
-    series = tuple(Series(label_of(who), colour_of(who), tuple(of_layer("debiased_cka", k, who) for k in alike),
-                          mark_of(who), nulls=tuple(of_layer("debiased_cka_null", k, who) for k in alike))
-                   for who in REUSED if found[who])
-    lines = (Line(label_of(who), (Said(cost(who, evidence.full), signed=True),
-                                  Said(q("reuse_index", learner=who, frozen=evidence.full), 2))) for who in REUSED)
+    alike, frozen = blocks.reused(evidence, REUSED, look_of)
     return Section("reuse", "What is reused (not in the paper)",
         ("A learned rate may freeze a layer by itself. Rates by layer and step, how alike each layer is before and "
          "after adaptation, and what is lost where the body is kept from adapting.",),
         (("reuse index", "the share of what was learned that is left when the body is frozen"),),
         (Figure("rates", f"Learned rates of each layer's weights; all began at {evidence.made.inner_lr:g}.",
-                tuple(rates(who) for who in RATED if evidence.distinct("step", "learned_rate", who)),
-                ("Learned rates", "The table holds none.")),
-         Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
-                (Dots("Debiased CKA", alike, series, limits=(-0.05, 1.04)),),
-                ("Similarity by layer", "The table holds no similarities."))),
-        (Grid("reuse-index", "What freezing the body changes, points, and the reuse index.",
-              ("Learner", "Body frozen", "Reuse index"), tuple(lines), ("Reuse", "The table has no tests of it.")),))
+                tuple(map(rates, RATED)), ("Learned rates", "The table holds none.")), alike), (frozen,))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from typing import Any
 
 from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
-from reports.blocks.declared import Dots, Series
-from reports.claims import Claim, Part, Told, above, below, within
+from reports.claims import POINTS, Claim, Part, Told, above, below, within
 from reports.evidence import Evidence
 from reports.probing.questions import untaught
 from reports.quantities import ANY, Computed, Quantity, Query, q
-from reports.wording import GROUP_MARKS, INK
 
 # fmt: off
 RULES = {"meta_sgd": "Meta-SGD", "meta_curvature": "Meta-Curvature", "t_nets": "T-Nets", "meta_kfo": "Meta-KFO"}
@@ -21,7 +20,6 @@ HOWS = {"": "plain MAML", "linnet": "LinNet", **RULES}  # what a network has, by
 COMPARED = ("", "linnet", "meta_kfo")  # what networks of every depth have
 DEPTHS = (2, 3, 4, 6)  # convolutions of the paper's networks
 SOFTMAX = "softmax"
-MARGIN = 2.0  # points of a gain from which something counts as learned, as on the other pages
 NEAR = 5.0  # points from chance that count as near it: the paper shows a figure only ("slightly improve upon chance")
 
 # mean accuracy in percent, 5-way 5-shot: Omniglot, CIFAR-FS, mini-ImageNet
@@ -51,20 +49,17 @@ def key_of(algorithm: str, depth: int, how: str = "") -> str:
     """Return what the study calls a learner: "maml-cnn2-linnet"; of depth 0 the network is softmax regression."""
     return "-".join(filter(None, (algorithm, f"cnn{depth}" if depth else SOFTMAX, how)))
 
-def told_by(key: str) -> tuple[str, int, str]:
-    """Return what `key_of` made a key of."""
-    algorithm, network, *how = key.split("-")
-    return algorithm, 0 if network == SOFTMAX else int(network.removeprefix("cnn")), "".join(how)
+TOLD_BY = {key_of(*name): name for name in product(RULED, (0, *DEPTHS), HOWS)}  # what a key was made of
 
 def label_of(key: str) -> str:
     """Return what the page calls a learner: "MAML CNN(2) + LinNet"."""
-    algorithm, depth, how = told_by(key)
+    algorithm, depth, how = TOLD_BY[key]
     network = f"CNN({depth})" if depth else "softmax regression"
     return f"{algorithm.upper()} {network}" + f" + {HOWS[how]}" * bool(how)
 
 def trained(evidence: Evidence) -> tuple[str, ...]:
     """Return the keys of what was trained on images, in the study's order; the theory's models are not among them."""
-    return tuple(one for one in evidence.learners if one.split("-")[0] in RULED)
+    return tuple(one for one in evidence.learners if one in TOLD_BY)
 
 def depths(evidence: Evidence, *hows: str) -> tuple[int, ...]:
     """Return how many convolutions there are in MAML's networks that have one of these, ascending."""
@@ -82,28 +77,8 @@ def gain(algorithm: str, depth: int, how: str) -> Quantity:
     """Ask for what a learner gains over the plain one, points."""
     return measured(algorithm, depth, how) - measured(algorithm, depth)
 
-def series(how: str, label: str, quantities: Iterable[Quantity], nulls: Iterable[Quantity] = ()) -> Series:
-    """Return readings in the look of what a network has."""
-    colour, mark = GROUP_MARKS[list(HOWS).index(how)]
-    return Series(label, colour, tuple(quantities), mark, nulls=tuple(nulls))
-
-def by_depth(title: str, at: Sequence[int], names: Mapping[str, str], ask: Callable[[str, int, str], Quantity],
-             line: tuple[float, str] | None = None) -> Dots:
-    """Return the panel of what is asked of MAML's networks by depth; `names`: of what they have, in the legend."""
-    shown = tuple(series(how, name, (ask("maml", one, how) for one in at)) for how, name in names.items())
-    return Dots(title, tuple(f"CNN({one})" for one in at), shown, line=line)
-
-def gains(evidence: Evidence, title: str, algorithm: str, hows: Iterable[str], *, beside: bool = False) -> Dots:
-    """Return the panel of gains in the shallowest network; the paper's `beside` them if asked for."""
-    least = shallowest(evidence)
-    known = [how for how in hows if key_of(algorithm, least, how) in evidence.learners]
-    theirs = ((at, one) for at, how in enumerate(known) if beside for one in printed_gain(algorithm, least, how))
-    ours = Series("", INK, tuple(gain(algorithm, least, how) for how in known))
-    return Dots(title, tuple(HOWS[how] for how in known), (ours,), lying=True, line=(0.0, ""), printed=tuple(theirs))
-
 _EXACT = 1e-9  # of numbers that float64 gives to its rounding
 _GAINS = above(0, "a gain", "no gain")
-_POINTS: dict[str, Any] = {"unit": " points", "signed": True}
 _SETTING = "5-way 5-shot, 5 inner steps; Omniglot, CIFAR-FS, mini-ImageNet"
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
@@ -166,7 +141,7 @@ def _theory() -> Iterator[Claim]:
                      for at, when in ((0, " before training"), ("last", "")) if (view, at) != ("drawn", "last")))
 
 def _taught(*learner: Any) -> Any:
-    return lambda evidence: untaught(evidence, MARGIN, key_of(*learner), control=False)
+    return partial(untaught, learners=[key_of(*learner)])
 
 def _linear(evidence: Evidence) -> Iterator[Claim]:
     plain, deep, chance = measured("maml", 0), measured("maml", 0, "linnet"), 100 / evidence.n_way
@@ -176,13 +151,13 @@ def _linear(evidence: Evidence) -> Iterator[Claim]:
         f"softmax regression is within {NEAR:g} points of chance, with LinNet it is farther above",
         (Part("softmax regression", plain, within(chance - NEAR, chance + NEAR, "near chance", "not near chance")),
          Part("with LinNet", deep, above(chance + NEAR))), missing, ("linear",), unit=" %",
-        beside=(Told("LinNet's gain", gain("maml", 0, "linnet"), **_POINTS),))
+        beside=(Told("LinNet's gain", gain("maml", 0, "linnet"), **POINTS),))
     fallen = measured("maml", 0, "linnet", view="collapsed")
     yield Claim("A6", "Collapsed to one layer before adaptation, the linear layers serve no more",
         "test accuracy of the same function, adapted as one layer", "back to near chance (a figure only)", "Figure B.3",
         _SETTING, "collapsed it is less accurate than LinNet, and not above plain softmax regression by more than "
         f"{NEAR:g} points", (Part("collapsed − LinNet", fallen - deep, below(0, "a loss", "no loss")),
-                             Part("collapsed − plain", fallen - plain, below(NEAR))), missing, ("linear",), **_POINTS,
+                             Part("collapsed − plain", fallen - plain, below(NEAR))), missing, ("linear",), **POINTS,
         presupposes=_taught("maml", 0, "linnet"))
 
 def _gained(algorithm: str, depth: int, how: str = "linnet") -> Part:
@@ -197,12 +172,12 @@ def _deep(evidence: Evidence) -> Iterator[Claim]:
         "LinNet's gain is above 0 in each network of fewer than six convolutions (the paper's own is not in CNN(4) on "
         "Omniglot)",
         tuple(_gained("maml", one) for one in both or (least,)),
-        "The study holds no tests of convolutional networks with and without linear layers.", ("depth",), **_POINTS,
+        "The study holds no tests of convolutional networks with and without linear layers.", ("depth",), **POINTS,
         presupposes=_taught("maml", least))
     yield Claim("A8", "Linear layers help ANIL too", "LinNet's gain in the shallowest network",
         "91.00 → 93.02, 66.10 → 67.55, 56.42 → 56.64", "Table 2", _SETTING, "LinNet's gain is above 0",
         (_gained("anil", least),), "The study holds no tests of ANIL with and without linear layers.",
-        ("accuracy",), **_POINTS, presupposes=_taught("anil", least))
+        ("accuracy",), **POINTS, presupposes=_taught("anil", least))
 
 def _rules(evidence: Evidence) -> Iterator[Claim]:
     least, best = shallowest(evidence), above(0, "Meta-KFO ahead", "Meta-KFO behind")
@@ -217,7 +192,7 @@ def _rules(evidence: Evidence) -> Iterator[Claim]:
             (*(_gained(algorithm, least, how) for how in hows),
              *(Part(f"Meta-KFO − {RULES[how]}", ours - measured(algorithm, least, how), best)
                for how in hows if how != "meta_kfo")),
-            f"The study holds no tests of {who} with learned update rules.", ("rules",), **_POINTS,
+            f"The study holds no tests of {who} with learned update rules.", ("rules",), **POINTS,
             presupposes=_taught(algorithm, least))
     gains = {one: gain("maml", one, "meta_kfo") for one in depths(evidence, "meta_kfo")}
     yield Claim("A11", "What Meta-KFO gains over MAML shrinks as the network gets deeper", "gain of Meta-KFO",
@@ -225,5 +200,5 @@ def _rules(evidence: Evidence) -> Iterator[Claim]:
         "from each depth to the next it falls, the gains taken as independent",
         tuple(Part(f"CNN({one}) − CNN({two})", gains[one] - gains[two], above(0, "falls", "rises"))
               for one, two in pairwise(gains)) or (Part("two depths", Computed(lambda _: None), _GAINS),),
-        "Meta-KFO was tested at fewer than two depths.", ("depth",), **_POINTS,
+        "Meta-KFO was tested at fewer than two depths.", ("depth",), **POINTS,
         beside=tuple(Told(f"CNN({one})", found) for one, found in gains.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from analyses.readings import Estimate
@@ -12,13 +12,13 @@ from reports.claims import Verdict, above
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.papers.arnold2021 import claims as of
-from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, depths, gain, key_of, label_of, measured, scalar
+from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, TOLD_BY, gain, key_of, label_of, measured, scalar
 from reports.probing import blocks
-from reports.probing.questions import cost, of_layer, untaught
-from reports.quantities import ANY, q
+from reports.probing.questions import of_layer, untaught
+from reports.quantities import ANY, Quantity, q
 from reports.study.study import Answer, Cite, Section
 from reports.verdicts import Judgement
-from reports.wording import CHANCE_GREY, GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
+from reports.wording import CHANCE_GREY, GROUP_MARKS, INK, listed, number, with_interval
 
 # fmt: off
 _SAID: dict[Verdict, str] = {"holds": "helps", "does not hold": "does not help", "undecided": "is undecided"}
@@ -31,7 +31,7 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     depth, rule = (_SAID.get(above(0).judge(gain("maml", least, how).read(evidence)), "was not measured")
                    for how in ("linnet", "meta_kfo"))
     headline = f"In a shallow network depth by linear layers {depth}; an external optimiser (Meta-KFO) {rule}"
-    if told := untaught(evidence, of.MARGIN, key_of("maml", least), control=False):
+    if told := untaught(evidence, [key_of("maml", least)]):
         headline = "Nothing is shown to have been learned that depth could improve"
     sentences = (*filter(None, [told]), *_sentences(evidence, least, judged))
     return Answer(headline, sentences, rules, _figure(evidence, least))
@@ -42,7 +42,7 @@ def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) 
     if told := [f"{name} {with_interval(one, 1, ' points', signed=True)}" for name, one in gained.items() if one]:
         yield (f"On {made.task} tasks of {made.data_name}, MAML in CNN({least}) is right on "
                f"{with_interval(plain, 1, ' %')} of queries. Beside that: {listed(told)}.")
-    deeper = depths(evidence, "")
+    deeper = of.depths(evidence, "")
     if len(deeper) > 1 and (found := (measured("maml", deeper[-1]) - measured("maml", least)).read(evidence)):
         yield (f"For comparison, {deeper[-1] - least} more convolutions change it by "
                f"{with_interval(found, 1, ' points', signed=True)}.")
@@ -58,9 +58,27 @@ def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) 
 
 def _figure(evidence: Evidence, least: int) -> Figure:
     return Figure("answer-figure", "Test accuracy by depth, and what each adds to MAML in the shallowest network.",
-                  (of.by_depth("Test accuracy (%)", depths(evidence, "") or (least,), HOWS, measured),
-                   of.gains(evidence, f"Gain in CNN({least}) (points, paired)", "maml", ("linnet", *RULES))),
+                  (_by_depth("Test accuracy (%)", of.depths(evidence, "") or (least,), HOWS, measured),
+                   _gains(least, f"Gain in CNN({least}) (points, paired)", "maml", ("linnet", *RULES))),
                   ("Depth and update rules", "The table holds no tests of either."))
+
+def _look_of(key: str) -> tuple[str, str, str]:
+    return label_of(key), *GROUP_MARKS[list(HOWS).index(TOLD_BY[key][-1])]
+
+def _by_depth(title: str, at: Sequence[int], names: Mapping[str, str], ask: Callable[[str, int, str], Quantity],
+              line: tuple[float, str] | None = None) -> Dots:
+    """Return the panel of what is asked of MAML's networks by depth; `names`: of what they have, in the legend."""
+    looks = dict(zip(HOWS, GROUP_MARKS, strict=False))
+    shown = (Series(name, looks[how][0], tuple(ask("maml", one, how) for one in at), looks[how][1])
+             for how, name in names.items())
+    return Dots(title, tuple(f"CNN({one})" for one in at), tuple(shown), line=line)
+
+def _gains(least: int, title: str, algorithm: str, hows: Iterable[str], *, beside: bool = False) -> Dots:
+    """Return the panel of gains in the shallowest network; the paper's `beside` them if asked for."""
+    ours = {how: gain(algorithm, least, how) for how in hows}
+    theirs = ((at, one) for at, how in enumerate(ours) if beside for one in of.printed_gain(algorithm, least, how))
+    return Dots(title, tuple(HOWS[how] for how in ours), (Series("", INK, tuple(ours.values())),), lying=True,
+                line=(0.0, ""), printed=tuple(theirs))
 
 _VIEWS = {"drawn": "labels drawn from σ(θᵀx)", "sign": "labels by the sign of θᵀx"}
 _MAPS = {"update_cosine": "cosine", "update_norm_ratio": "ratio of norms", "update_effective_rank": "effective rank"}
@@ -125,8 +143,8 @@ def _depth(evidence: Evidence) -> Section:
         (("LinNet", "linear layers without activation before the last layer; they adapt, with ANIL too"),
          ("collapsed", "the linear layers multiplied into one before the task is met: the same function")),
         (Figure("depth", "By depth of the convolutional network.",
-                (of.by_depth("MAML: test accuracy (%)", at, {"": "plain", **names}, measured),
-                 of.by_depth("Gain over plain MAML (points, paired)", at, names, gain, (0.0, ""))),
+                (_by_depth("MAML: test accuracy (%)", at, {"": "plain", **names}, measured),
+                 _by_depth("Gain over plain MAML (points, paired)", at, names, gain, (0.0, ""))),
                 ("Depth", "The table holds no tests of networks of several depths.")),
          Figure("linear", "Softmax regression on pixels.",
                 (Dots("Test accuracy (%)", tuple(softmax), (Series("", INK, tuple(softmax.values())),),
@@ -136,7 +154,7 @@ def _depth(evidence: Evidence) -> Section:
 
 def _accuracies(evidence: Evidence) -> Grid:
     def line(key: str) -> Line:
-        name = _, _, how = of.told_by(key)
+        name = *_, how = TOLD_BY[key]
         figures, _ = of.printed(*name)
         return Line(label_of(key), (Said(measured(*name)), Said(gain(*name), signed=True) if how else Cell(""),
                                     Cell(", ".join(map(number, figures)))))
@@ -146,8 +164,8 @@ def _accuracies(evidence: Evidence) -> Grid:
 
 def _optimisers(evidence: Evidence) -> Section:
     least = of.shallowest(evidence)
-    panels = (of.gains(evidence, f"{one.upper()}, CNN({least}): gain (points)", one, RULES, beside=True)
-              for one in of.RULED)
+    panels = (_gains(least, f"{one.upper()}, CNN({least}): gain (points)", one, filter(None, hows), beside=True)
+              for one, hows in of.RULED.items())
     return Section("rules-section", "Learned update rules",
         ("A rule that maps gradients to steps leaves the network's functions as they are. Does it do what depth does "
          "(A9, A10), and less so where there is depth already (A11)? Rules are trained with the network.",),
@@ -160,30 +178,11 @@ def _optimisers(evidence: Evidence) -> Section:
 
 def _reuse(evidence: Evidence) -> Section:
     names = {key: label_of(key) for key in of.trained(evidence)}
-    def lines() -> Iterator[Line]:
-        for key, name in names.items():
-            body = next(iter(evidence.distinct("frozen", "reuse_index", key)), "")
-            yield Line(name, (Said(cost(key, body), signed=True) if body else Cell(""),
-                              Said(q("reuse_index", learner=key, frozen=body), 2)),
-                       (f"frozen: {block_name(body)}",) if body else ())
     return Section("reuse", "What is reused (not in the paper)",
         ("Does a learner that adapts better reuse its convolutions, or relearn them? They are frozen in the inner "
          "loop, and the rest adapts alone: the head, with LinNet the linear layers too. The reuse index is the share "
          "of what was learned that is left.",), (),
-        (_similar(evidence), Grid("reuse-index", "What freezing the convolutions changes, points, and the reuse index.",
-              ("Learner", "Frozen", "Reuse index"), tuple(lines()), ("Reuse", "The table has no tests of it.")),),
-        (blocks.learned(evidence, names, of.MARGIN),))
-
-def _similar(evidence: Evidence) -> Figure:
-    found = {key: evidence.distinct("layer", "debiased_cka", key) for key in of.trained(evidence)}
-    layers = in_order({layer for own in found.values() for layer in own})
-    def series(key: str) -> Series:
-        values, nulls = ([of_layer(m, k, key) for k in layers] for m in ("debiased_cka", "debiased_cka_null"))
-        return of.series(of.told_by(key)[2], label_of(key), values, nulls)
-    return Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
-                  (Dots("Debiased CKA", layers, tuple(series(key) for key, own in found.items() if own),
-                        limits=(-0.05, 1.04)),),
-                  ("Similarity by layer", "The table holds no similarities."))
+        blocks.reused(evidence, names, _look_of), (blocks.learned(evidence, names),))
 
 def _maps(evidence: Evidence) -> Section:
     layers = {key: evidence.distinct("layer", "update_cosine", key) for key in of.trained(evidence)}

@@ -10,7 +10,7 @@ from analyses.theory.plans import Descent, LogisticTraining
 from reports.made import Differs
 from reports.papers.arnold2021.claims import COMPARED, DEPTHS, RULES, SOFTMAX, claims, key_of, label_of
 from reports.papers.arnold2021.page import answer, sections
-from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
+from reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
 from reports.works import MAML, Work
 from trainers.errors import MetaprobeError
 
@@ -46,10 +46,9 @@ _RATES: dict[str, dict[str, dict[str, tuple[float, float]]]] = {
 _DEEP_RATES = 0.02, 0.001  # that four linear layers on pixels bear; at 0.1 they diverge on the embedded images
 
 @dataclass(frozen=True, kw_only=True)
-class Arnold2021Options(Options):
+class Arnold2021Options(CapturingOptions):
     """What arnold2021 may be asked for; the comments are what --help says."""
 
-    capture_tasks: int  # Test tasks behind similarities and what rules make of gradients.
     depths: Numbers = DEPTHS
     """Numbers of convolutions of the networks that MAML trains; rules and ANIL are compared in the shallowest."""
     linear: Switch = True  # Whether to train softmax regression on pixels, with and without linear layers.
@@ -58,8 +57,6 @@ class Arnold2021Options(Options):
     anil: Switch = True  # Whether to train ANIL, too.
     own_rates: Switch = False
     """Whether each learner has the rates that the paper found for it (Omniglot and CIFAR-FS; others as its MAML)."""
-    replicates: int  # Resamples of tasks behind the interval of a similarity.
-    permutations: int  # Permutations of images behind the null of a similarity.
     trainings: int  # Trainings of the models in one dimension, each from weights of its own.
     logistic_iterations: int  # Outer steps of logistic regressions.
 
@@ -98,22 +95,20 @@ def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:
     names, some = {key_of(*name): name for name in _names(options)}, options.capture_tasks
     deep = tuple(key for key, (algorithm, depth, _) in names.items() if algorithm == "maml" and depth)
     looked = tuple(key_of("maml", min(options.depths), how) for how in COMPARED)
-    drawn = {"replicates": options.replicates, "permutations": options.permutations}
     return (
         Measurement("accuracy", tuple(key for key in names if key not in deep), amount=options.tasks),
         Measurement("reuse", deep, amount=options.tasks),
         Measurement("collapsed", (key_of("maml", 0, "linnet"),), amount=options.tasks),
         Measurement("update_map", tuple(key for key, (*_, how) in names.items() if how in RULES), amount=some),
         Measurement("capture", looked, amount=some),
-        Measurement("similarity", looked, options={"measures": ("debiased_cka",), **drawn}),
+        Measurement("similarity", looked, options={"measures": ("debiased_cka",), **options.drawn}),
         Measurement("scalar_theory", deep[:1], options={"how": Descent(runs=options.trainings)}),
         Measurement("logistic_theory", deep[:1], amount=100, options={"how": tuple(
             LogisticTraining(labels=view, iterations=options.logistic_iterations) for view in ("drawn", "sign"))}))
 
 _FULL = Arnold2021Options(
     data="glyphs", like="arnold2021", iterations=20_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, n_shot=5,
-    inner_lr=0.1, schedule="constant", chunk=2, replicates=200, permutations=40, trainings=100,
-    logistic_iterations=400)
+    inner_lr=0.1, schedule="constant", chunk=2, trainings=100, logistic_iterations=400)
 _UNLIKE = (Differs("networks of six and of three convolutions on mini-ImageNet", "not said how they are pooled", "—"),
            Differs("rates", "tuned for each learner; printed for two convolutions",
                    "one pair for all but linear layers on pixels, or those printed"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from analyses.readings import Estimate, Reading
-from reports.claims import Claim, Part, Told, above, below, within
+from reports.claims import POINTS, Claim, Part, Told, above, below, within
 from reports.evidence import Evidence
 from reports.papers.raghu2020 import paper
 from reports.papers.raghu2020.paper import ANIL, BOTH, COST, GAP, MAML, NAMES, PRESUPPOSED, REGIMES, SIMILAR, headed
@@ -20,7 +20,6 @@ from reports.wording import block_name, count, listed, number, with_interval
 _MIN = "mini-ImageNet, 5 inner steps in training and 10 at test, 3 seeds"
 _SEEDS = "mini-ImageNet, across seeds"
 _ONE_SHOT = "5-way 1-shot mini-ImageNet, 3 seeds"
-_POINTS: dict[str, Any] = {"unit": " points", "signed": True}
 _AHEAD = above(-GAP, f"less than {GAP} points behind, or ahead", f"more than {GAP} points behind")
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
@@ -28,7 +27,7 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
     found = (*_inside(evidence), *_learners(), *_regimes(), *_pairs())
     def taught(claim: Claim) -> Claim:
         who = PRESUPPOSED.get(claim.id, ())
-        return replace(claim, presupposes=lambda asked: untaught(asked, COST, *who)) if who else claim
+        return replace(claim, presupposes=partial(untaught, learners=who, margin=COST, control=True)) if who else claim
     return tuple(sorted(map(taught, found), key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
 
 def _percent(name: str, quantity: Quantity) -> Told:
@@ -51,7 +50,7 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               "counts as no effect (63.1 → 61.0, 5-shot)",
               tuple(Part(block_name(block), cost("maml", block), free, None, cost("random", block),
                          printed.get(block, ())) for block in evidence.blocks),
-              "The study holds no test of MAML with frozen layers.", ("freezing-figure", "reuse-index"), **_POINTS,
+              "The study holds no test of MAML with frozen layers.", ("freezing-figure", "reuse-index"), **POINTS,
               control="an untrained network", lead=f"change with {count(evidence.test_steps, 'step')} at test:",
               beside=tuple(Told(f"{name} with {count(n, 'step')}", cost("maml", full, steps=n))
                            for n in further_steps(evidence, "maml"))),
@@ -67,7 +66,7 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               "freezing conv1–4: 61.3 → 59.7, 63.0 → 61.3, 63.1 → 61.0; CCA as in R2", "Figure 3",
               f"5-way 5-shot {_MIN}; iterations 10,000, 20,000, 30,000",
               f"the rules of R1 ({name}) and of R2 (every layer of the body) hold at each of the three",
-              (*(Part(f"{name} at {i:,}", cost("maml", full, at=i), free, None, None, figures, digits=1, **_POINTS)
+              (*(Part(f"{name} at {i:,}", cost("maml", full, at=i), free, None, None, figures, digits=1, **POINTS)
                  for i, figures in zip(at, ((-1.6,), (-1.7,), (-2.1,)), strict=False)),
                *(Part(f"{t} at {i:,}", lowest(m, "maml", i, clear_over=SIMILAR), kept)
                  for m, t in JUDGED.items() for i in at),
@@ -104,7 +103,7 @@ def _learners() -> tuple[Claim, ...]:
               "20-way)", "Table 2", "3 seeds each",
               f"ANIL − MAML lies above −{GAP} points, the largest gap that the paper calls comparable",
               (Part("ANIL − MAML", own - maml, _AHEAD, printed=(-0.2, -1.6, 2.5, 1.6)),),
-              "The study holds no test of MAML, or none of ANIL.", ("learning-curves", "accuracy"), **_POINTS,
+              "The study holds no test of MAML, or none of ANIL.", ("learning-curves", "accuracy"), **POINTS,
               beside=(_percent("MAML", maml), _percent("ANIL", own))),
         Claim("R5", "MAML and ANIL learn along the same curve", "validation accuracy of MAML and ANIL over training",
               "the curves coincide", "Figure 5", "5-way 5-shot mini-ImageNet", "the mean of |ANIL − MAML| over "
@@ -120,7 +119,7 @@ def _learners() -> tuple[Claim, ...]:
               "and 98.0 (Omniglot 20-way)", "Table 4", "3 seeds, ±0.04–0.7",
               f"NIL head − own head lies above −{GAP} points, as in R4",
               (Part("NIL head − own head", nil - own, _AHEAD, printed=(1.3, 0.7, 0.5, 0.0)),),
-              "The study holds no test of ANIL with both heads.", ("regimes-figure",), **_POINTS,
+              "The study holds no test of ANIL with both heads.", ("regimes-figure",), **POINTS,
               beside=(_percent("own head", own), _percent("NIL head", nil))),
         Claim("R11", "ANIL is faster than MAML, in training and far more so at test time", "MAML's time over others'",
               "training: FOMAML 1.69 and 1.7, ANIL 1.79 and 1.84; inference: ANIL 4.15 and 4.87 (1- and 5-shot)",
@@ -148,7 +147,7 @@ def _regimes() -> tuple[Claim, ...]:
                          above(0, "shown", "the other way round"), printed=paper.printed_gaps((one, 1), (other, 1)))
                     for one in ("maml", "anil") for other in paper.HEADLESS),
               "The study holds no tests with the NIL head of MAML or ANIL beside another regime.",
-              ("regimes-figure",), **_POINTS, remark=_ranking,
+              ("regimes-figure",), **POINTS, remark=_ranking,
               beside=tuple(_percent(NAMES[regime], nil[regime]) for regime in REGIMES)),
         Claim("R12", "What counts at test time is the body: the MAML head and the NIL head do not differ",
               "test accuracy with the MAML head minus that with the NIL head",
@@ -157,7 +156,7 @@ def _regimes() -> tuple[Claim, ...]:
               f"the difference lies within ±{GAP} points, the paper's largest gap, in every regime",
               tuple(Part(NAMES[r], headed(r) - nil[r], printed=paper.printed_gaps((r, 0), (r, 1)),
                          rule=within(-GAP, GAP, f"within ±{GAP} points", f"over {GAP} points apart")) for r in REGIMES),
-              "The study holds no test of a body with both heads.", ("regimes-figure",), **_POINTS,
+              "The study holds no test of a body with both heads.", ("regimes-figure",), **POINTS,
               lead="MAML head − NIL head:"),
         Claim("R13", "The better the features of a training regime, the more they are like MAML's",
               "similarity with MAML before adaptation, mean over the first three convolutions", "CCA and CKA: MAML "

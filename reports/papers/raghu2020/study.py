@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from analyses.measures.cca import MEAN_CCA
 from analyses.table import Table
@@ -14,23 +12,20 @@ from reports.papers.raghu2020.answer import answer
 from reports.papers.raghu2020.claims import claims
 from reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS, MAML, NAMES, ORDER
 from reports.papers.raghu2020.sections import sections
-from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
+from reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
 from trainers.errors import MetaprobeError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Raghu2020Options(Options):
+class Raghu2020Options(CapturingOptions):
     """What raghu2020 may be asked for; the comments are what --help says."""
 
-    least: ClassVar[Mapping[str, int]] = {**Options.least, "replicates": 39}  # an interval needs that many
     data: str = "glyphs"
     capture_tasks: int  # Test tasks behind similarities and distances, and behind freezing in regimes other than MAML.
     more_iterations: int  # Outer steps of each new head on the body of another run.
     test_steps: int = 10  # Inner steps of the tests that verdicts rest on (the paper's: 10, after 5 in training).
     head_steps: Numbers  # Numbers of inner steps at test, beside that one, that freezing is tested with.
     rounds: int  # How often each learner is timed, in turn with the others.
-    replicates: int  # Resamples of tasks behind the interval of a similarity.
-    permutations: int  # Permutations of images behind the null of a similarity.
     subsets: Switch = False  # Whether to freeze every set of MAML's layers, not only blocks from the first layer on.
 
     def __post_init__(self) -> None:
@@ -58,7 +53,6 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
     from analyses.pairs import Comparisons
 
     tasks, some, early = options.tasks, options.capture_tasks, ("third", "two-thirds")
-    drawn = {"replicates": options.replicates, "permutations": options.permutations}
     tests = {"test_steps": options.test_steps}
     more = {**tests, "steps": options.head_steps}
     full = {**more, "subsets": options.subsets, "nil_head": True, "random_row": True}
@@ -81,9 +75,9 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
         Measurement("curves", BASES), Measurement("capture", ("maml", "fomaml"), early, some, tests),
         Measurement("capture", BASES, amount=some, options={**tests, "steps": "all"}),
         Measurement("capture", HEADLESS, amount=some, options=tests),
-        Measurement("similarity", ("maml", "fomaml"), (*early, "last"), options=drawn),
-        Measurement("similarity", ("anil",), options=drawn),
-        Measurement("pairs", ("maml", "anil", *HEADLESS), options={"wanted": wanted, **drawn}),
+        Measurement("similarity", ("maml", "fomaml"), (*early, "last"), options=options.drawn),
+        Measurement("similarity", ("anil",), options=options.drawn),
+        Measurement("pairs", ("maml", "anil", *HEADLESS), options={"wanted": wanted, **options.drawn}),
         Measurement("timing", ("maml",), options={"rounds": options.rounds}))
 
 def _reuse(table: Table, made: Made) -> Table:
@@ -91,9 +85,8 @@ def _reuse(table: Table, made: Made) -> Table:
 
     return reuse_of_learners(table, made.layers[:-1], made.test_steps or made.trained_steps)
 
-_FULL = Raghu2020Options(
-    iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, more_iterations=30_000, head_steps=(5, 30),
-    rounds=30, replicates=200, permutations=40)
+_FULL = Raghu2020Options(iterations=30_000, seeds=3, tasks=600, capture_tasks=100, val_tasks=200, rounds=30,
+                         more_iterations=30_000, head_steps=(5, 30))
 _PAPER = replace(  # Appendices A, B.1 and C.4; its 0.01 and 0.1 are of a loss summed over classes, n_way times the mean
     _FULL, data="cifar_fs", like="finn2017", schedule="constant", n_query=15, inner_lr=0.05, meta_batch=4, chunk=2,
     head_input="flatten", head_start="glorot")  # as on mini-ImageNet, which the paper's figures are of
@@ -115,7 +108,7 @@ RAGHU2020 = Study(
     "R7, R8, R12 and R13 are on regimes, R11 on times, R4 to R6 on ANIL and MAML, the others on MAML.",
     presets={
         "quick": Raghu2020Options(iterations=140, seeds=1, tasks=80, capture_tasks=24, val_tasks=50, more_iterations=50,
-                                  head_steps=(5, 30), rounds=6, replicates=40, permutations=40),
+                                  head_steps=(5, 30), rounds=6, replicates=40),
         "full": _FULL, "paper": _PAPER, "paper-5w5s": replace(_PAPER, n_shot=5), "paper-omniglot": replace(
             _PAPER, data="omniglot", n_way=20, n_query=1, inner_lr=2.0, meta_batch=16, filters=64, head_input=None,
             head_start=None)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
@@ -30,7 +31,7 @@ DISTANCES = {"estimated_squared_distance": "own optimum",
 _AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity
 _USAGE = 0.9  # share of a domain's tasks on one initialisation that counts as nearly all: the paper prints 0.99 – 1
 _LEAST, _MOST = 3, 11  # numbers of initialisations between which the paper finds accuracy relatively stable
-MARGIN = 2.0  # points within which accuracies count as stable over m: the paper prints a figure only
+_STABLE = 2.0  # points within which accuracies count as stable over m: the paper prints a figure only
 _EARLY = 4  # inner steps in which the paper's loss falls fast
 _SHORT = {CONTINUED: "continued", BASE: "MAML"}
 _GAIN: dict[str, Any] = {"lead": "gain over MAML, and over MAML (continued)", "unit": " points", "signed": True}
@@ -42,6 +43,7 @@ _ON_SEVERAL = ("Z1", "Z2", "Z4"), "These data are of one domain; the claim is on
 _ON_ONE = ("Z5", "Z6"), "The claim is on CIFAR-FS, one domain; --preset paper-cifar-fs measures it."
 _GAINS = {"Z5": {(5, 1): 1.09, (5, 5): 2.46, (10, 1): 1.29, (10, 5): 2.81},
           "Z6": {(5, 1): 0.75, (5, 5): 0.77, (10, 1): 2.21, (10, 5): 2.48}}  # the paper's, by way and shot: Table 2
+_TAUGHT = partial(untaught, learners=[BASE])
 _NOBODY, _UP, _DOWN = Computed(lambda _: None), above(0, "above 0", "below 0"), below(0, "below 0", "above 0")
 
 def look_of(key: str) -> tuple[str, str, str]:
@@ -99,8 +101,7 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
         if claim.id in lacking:
             nobody = (replace(claim.parts[0], quantity=_NOBODY),)
             return replace(claim, parts=nobody, beside=(), evidence=(), needs=told)
-        learned = None if claim.id == "Z10" else lambda asked: untaught(asked, MARGIN, BASE, control=False)
-        return replace(claim, presupposes=learned)  # (Z10 is of a formula)
+        return claim if claim.id == "Z10" else replace(claim, presupposes=_TAUGHT)  # (Z10 is of a formula)
     return tuple(map(put, (*_of_domains(evidence), *_of_one(evidence), *_of_learners(evidence))))
 
 def _of_domains(evidence: Evidence) -> Iterator[Claim]:
@@ -166,7 +167,7 @@ def _of_learners(evidence: Evidence) -> Iterator[Claim]:
     yield Claim("Z7", "The number of initialisations matters little from 3 to 11, and one is worse",
         "gain over m = 1, and change from the first m", "stable for m = 3 … 11; m = 1 is MAML", "Figure 4",
         "CIFAR-FS, 10-way 1-shot", f"for every m from {_LEAST} to {_MOST}, at least two, the gain is above 0 and the "
-        f"change within ±{MARGIN:g} points", _sweep(evidence),
+        f"change within ±{_STABLE:g} points", _sweep(evidence),
         f"The study holds no m from {_LEAST} to {_MOST} beside m = 1.", ("sweep",), unit=" points", signed=True)
     yield Claim("Z8", "A larger network does not make up for it", "gain of MAML with a larger network over TSA-MAML",
         "72.68, 69.73, 54.18 against 72.84, 74.80, 56.86", "Section 5.1",
@@ -202,7 +203,7 @@ def _curve(evidence: Evidence, key: str) -> tuple[Part, Part]:
 
 def _sweep(evidence: Evidence) -> tuple[Part, ...]:
     flat = [key for key in swept(evidence) if _LEAST <= m_of(key) <= _MOST]
-    stable = within(-MARGIN, MARGIN, "stable", "not stable")
+    stable = within(-_STABLE, _STABLE, "stable", "not stable")
     return (*(Part(f"gain with m = {m_of(key)}", gain(key, CONTINUED), _UP) for key in flat),
             *(Part(f"change to m = {m_of(key)}", gain(key, flat[0]), stable) for key in flat[1:]),
             *[Part("change to another m", _NOBODY, stable)] * (len(flat) == 1))

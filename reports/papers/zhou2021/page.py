@@ -151,8 +151,7 @@ def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
          "±0.77 → 74.80 ±0.76; fungi 53.20 ±0.82 → 56.86 ±0.87.",
          *["iMAML takes 16 inner steps, the Meta-LSTM 12 at one shot and 8 at more, matching networks none."]
          * (not {*of.BASELINES}.isdisjoint(evidence.learners)),
-         )), blocks.learned(
-        evidence, {key: label_of(key) for key in keys}, of.MARGIN, level)
+        )), blocks.learned(evidence, {key: label_of(key) for key in keys}, own=level)
 
 def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pairs: Iterable[tuple[str, ...]],
            under: Mapping[str, tuple[str, ...]], notes: tuple[str, ...] = ()) -> Grid:
