@@ -41,6 +41,7 @@ __all__ = [
     "TestNorm",
     "TrainConfig",
     "from_mapping",
+    "joined",
     "to_mapping",
 ]
 
@@ -50,7 +51,7 @@ _USUAL |= {"step_statistics": "batch", "cg_system": "paper"}
 Precision = Literal["float32", "tf32", "bf16"]
 
 
-def _joined(kind: type[int] | type[float], metavar: str) -> PrimitiveConstructorSpec[Any]:
+def joined(kind: type[int] | type[float], metavar: str) -> PrimitiveConstructorSpec[Any]:
     """Return how the command line says several numbers: "256,128"."""
 
     def read(words: list[str]) -> tuple[Any, ...]:
@@ -147,7 +148,7 @@ class TrainConfig:
     blocks: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 4)")] = None
     """Convolution blocks, those after the fourth keep the size of their feature map; or hidden layers (2). 0 is softmax
     regression on the pixels."""
-    linnet: Annotated[tuple[int, ...], _joined(int, "N,N,…"), tyro.conf.arg(help_behavior_hint="(default: none)")] = (
+    linnet: Annotated[tuple[int, ...], joined(int, "N,N,…"), tyro.conf.arg(help_behavior_hint="(default: none)")] = (
         field(default=(), metadata=LATER)
     )
     """Linear layers of these widths between features and head, without activation (arnold2021), as 256,128,64,64."""
@@ -183,7 +184,7 @@ class TrainConfig:
     """What an update rule's learned rates start from."""
     rates_clamp: Annotated[
         tuple[float, float] | None,
-        _joined(float, "LOW,HIGH"),
+        joined(float, "LOW,HIGH"),
         tyro.conf.arg(help_behavior_hint="(meta_sgd, lslr; default: no limits)"),
     ] = None
     """Limits that learned rates are kept in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from trainers.files import sha256_of
 from trainers.run import CHECKPOINT_NAMES
 from trainers.tasks.imageset import SPLITS, ImageSet
 
-__all__ = ["against_paper", "gathered", "known_settings", "made_of", "shown_config"]
+__all__ = ["against_paper", "gathered", "made_of", "shown_config"]
 
 _EMBEDDED = ("glyphs", "patterns", "shapes")
 
@@ -73,7 +73,9 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
     runs, images = planned.runs, planned.images
     config, last = runs[0].config, load_checkpoint(runs[0].checkpoint())
     told = {run.label: to_mapping(shown_config(run)) for run in runs}
-    told |= {run.label: known_settings(told[run.label]) for run in runs if run.imported}
+    for run in runs:
+        if run.imported:  # the rest of its config are defaults
+            told[run.label] = {name: value for name, value in told[run.label].items() if name in _KNOWN}
     return Made(
         study=planned.study.name,
         data=images.name,
@@ -184,11 +186,6 @@ _KNOWN = ("algorithm", "data", "n_way", "n_shot", "seed", "inner_lr", "inner_ste
 _KNOWN += ("colour", "filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_input")
 _UNKNOWN = ("iterations", "meta_batch", "n_query", "schedule", "like")
 _ELSEWHERE = Differs("training", "as in the paper", "elsewhere: its steps, tasks and rates are not known here")
-
-
-def known_settings(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the settings that an imported checkpoint was told, out of all: the rest of its config are defaults."""
-    return {name: value for name, value in config.items() if name in _KNOWN}
 
 
 def against_paper(study: Study, options: Options, imported: bool = False) -> tuple[Differs, ...]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import tyro.conf
-from tyro.constructors import PrimitiveConstructorSpec
 
 from reports.blocks.declared import Block
 from reports.claims import Claim
@@ -17,7 +16,7 @@ from reports.page import parts
 from reports.verdicts import Judgement
 from reports.works import Work
 from trainers.command import option_words
-from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, to_mapping
+from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, joined, to_mapping
 from trainers.conventions import completed
 from trainers.errors import MetaprobeError, UnreadableInput, flag_of, unknown_name
 from trainers.limits import MOST_TASKS, check_rate, check_whole
@@ -28,32 +27,10 @@ if TYPE_CHECKING:
     from reports.made import Differs, Made
 
 __all__ = ["Answer", "CapturingOptions", "Cite", "Learner", "Measurement", "Numbers", "Options", "Section", "Study"]
-__all__ += ["Switch", "numbers_of"]
+__all__ += ["Switch"]
 
 
-def numbers_of(text: str) -> tuple[int, ...]:
-    """Return the numbers in "3,1,5", none for an empty text; a `ValueError` where they are no such list."""
-    words = [word.strip() for word in text.split(",")] if text.strip() else []
-    numbers = tuple(int(word) for word in words if word.isascii() and word.isdigit())
-    if len(numbers) != len(words) or not _fit(numbers):
-        raise ValueError(f"must be different whole numbers from 1, such as 3,1,5; got {text!r}")
-    return numbers
-
-
-def _fit(numbers: tuple[int, ...]) -> bool:
-    return len(set(numbers)) == len(numbers) and all(0 < number < 2**31 for number in numbers)
-
-
-Numbers = Annotated[
-    tuple[int, ...],
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="N,N,…",
-        instance_from_str=lambda words: numbers_of(words[0]),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda numbers: [",".join(map(str, numbers))],
-    ),
-]
+Numbers = Annotated[tuple[int, ...], joined(int, "N,N,…")]
 """Different whole numbers from 1, as "10,30" on the command line."""
 
 Switch = Annotated[tyro.conf.FlagConversionOff[bool], tyro.conf.arg(metavar="{True,False}")]
@@ -105,7 +82,7 @@ class Options:
                 check_whole(name, value, low, MOST_TASKS if name.endswith("tasks") else None)
             if isinstance(value, float):
                 check_rate(name, value)
-            if isinstance(value, tuple) and not _fit(value):
+            if isinstance(value, tuple) and not (len({*value}) == len(value) and all(0 < n < 2**31 for n in value)):
                 raise MetaprobeError(f"{flag_of(name)} must be different whole numbers from 1; got {value}")
 
     def config(self, algorithm: str, seed: int, **settings: Any) -> TrainConfig:
