@@ -36,7 +36,10 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         MetaprobeError: two rows give the same quantity of the same seed, a claim leads to a block that the page does
             not declare, or two blocks share a name.
     """
-    made, bibliography = evidence.made, _bibliography(study, evidence)
+    made, measured = evidence.made, {row.measure for row in evidence.rows}
+    used = {name: measure.works for name, measure in MEASURES.items() if name in measured}
+    used |= methods_of({row.algorithm for row in evidence.rows if row.algorithm}, made.data)
+    bibliography = Bibliography.of(study.works, used)
     word = "query" if made.n_query == 1 else "queries"
     trained = f"{made.n_query} {word} a class in training, {made.test_queries}"
     queries = trained if _trained_here(made) else f"{made.test_queries} queries a class"
@@ -75,13 +78,6 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         made=made,
         behind=_rows("answer-rows", read),
     )
-
-
-def _bibliography(study: studies.Study, evidence: Evidence) -> Bibliography:
-    measured = {row.measure for row in evidence.rows}
-    used = {name: measure.works for name, measure in MEASURES.items() if name in measured}
-    algorithms = {row.algorithm for row in evidence.rows if row.algorithm}
-    return Bibliography.of(study.works, used | methods_of(algorithms, evidence.made.data))
 
 
 def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def write_report(page: Page, out: Path | str, name: str = "report.html") -> Path
     behind = {f"{rows.name}.csv": rows for rows in parts if rows}
     if (tables / _MADE).is_file():
         for path in tables.glob("*.csv"):
-            if path.name not in behind and _is_table(path):
-                path.unlink()
+            with contextlib.suppress(UnreadableInput):  # another's file: it is left alone
+                if path.name not in behind and _header(path) in KNOWN_COLUMNS:
+                    path.unlink()
     for file, rows in behind.items():
         Table.of(rows.rows).write_csv(tables / file)
     for block in named_blocks(page):
@@ -75,13 +77,6 @@ def read_tables(folder: Path | str) -> Evidence:
             raise UnreadableInput(f"{path}: no table of a report: {told}. Move it elsewhere if it is none")
         rows |= dict.fromkeys(Table.read_csv(path).rows)
     return Evidence(Table.of(rows), made)
-
-
-def _is_table(path: Path) -> bool:
-    try:
-        return _header(path) in KNOWN_COLUMNS
-    except UnreadableInput:  # another's file: it is left alone
-        return False
 
 
 def _header(path: Path) -> tuple[str, ...]:

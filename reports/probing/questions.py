@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
-from reports.claims import above
+from reports.claims import POINTS, above
 from reports.evidence import Evidence
 from reports.quantities import Computed, Quantity, Query, q
 from reports.wording import block_name, capital, label_of, listed, with_interval
@@ -43,9 +43,8 @@ def untaught(evidence: Evidence, learners: Iterable[str], margin: float = MARGIN
         for over, gain in list(gains(who, evidence).items())[not control :]:
             found = gain.read(evidence)
             if above(margin).judge(found) not in ("holds", "not measured"):
-                told = with_interval(found, signed=True, unit=" points")
                 return (f"{labels.get(who) or label_of(who)} is not shown to have learned what could be reused: its "
-                        f"gain {over} is {told}, and not clear of {margin} points.")
+                        f"gain {over} is {with_interval(found, **POINTS)}, and not clear of {margin} points.")
     return ""
 
 def of_layer(measure: str, layer: str, learner: str, **how: Any) -> Query:

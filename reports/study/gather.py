@@ -71,15 +71,15 @@ def _untrained(row: Row) -> Row:
 def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made:
     """Return what made a study: its runs that have ended, the first of which says way, shot, steps and network."""
     runs, images = planned.runs, planned.images
-    config, last = runs[0].config, load_checkpoint(runs[0].checkpoint())
-    told = {run.label: to_mapping(shown_config(run)) for run in runs}
-    for run in runs:
-        if run.imported:  # the rest of its config are defaults
-            told[run.label] = {name: value for name, value in told[run.label].items() if name in _KNOWN}
+    config, last, measured = runs[0].config, load_checkpoint(runs[0].checkpoint()), [*_measured(results)]
+    labels, read = {run.folder: run.label for run in runs}, {one.path for work in measured for one in work.inputs}
+    kept = [(run, name) for run in runs for name in CHECKPOINT_NAMES if name == "last" or run.checkpoint(name) in read]
+    stores = [(f"{labels[work.folder]}/{work.file.stem}", work) for work in measured if work.captures]
+    configs = [(run, to_mapping(shown_config(run)).items()) for run in runs]
     return Made(
         study=planned.study.name,
         data=images.name,
-        data_facts=_facts(images, last, results),
+        data_facts=_facts(images, last, measured),
         n_way=config.n_way,
         n_shot=config.n_shot,
         n_query=config.n_query,
@@ -91,11 +91,12 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
         layers=layers_of(last.network()),
         learners=tuple(_learner(run) for run in {run.learner.key: run for run in runs}.values()),
         commands=tuple(commands),
-        configs=tuple((label, key, str(value)) for label, values in told.items() for key, value in values.items()),
-        checkpoints=tuple(_checkpoints(runs, results)),
+        # (the rest of the config of an import are defaults)
+        configs=tuple((r.label, k, str(v)) for r, told in configs for k, v in told if not r.imported or k in _KNOWN),
+        checkpoints=tuple((f"{run.label}/{name}", _fingerprint(run.checkpoint(name))) for run, name in kept),
         versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
         notes=(*_origins(runs), *_where_the_data_lie(config.data)),
-        stores=tuple(_stores(runs, results)),
+        stores=tuple((told, sha256_of(work.file), _fingerprint(work.inputs[0].path, 12)) for told, work in stores),
         missing=tuple((name, outcome.ending, outcome.reason) for name, outcome in results.missing()),
     )
 
@@ -119,16 +120,16 @@ def shown_config(run: Run) -> TrainConfig:
     return dataclasses.replace(run.config, base=f"{run.base}/checkpoints/last.safetensors" if run.base else None)
 
 
-def _facts(images: ImageSet, last: Checkpoint, results: Results) -> tuple[tuple[str, str], ...]:
-    network, amounts = last.network_config, dict[str, dict[str, None]]()
-    for work in _measured(results):
+def _facts(images: ImageSet, last: Checkpoint, measured: Iterable[Measuring]) -> tuple[tuple[str, str], ...]:
+    amounts = dict[str, dict[str, None]]()
+    for work in measured:
         if work.measurement.amount:
             amounts.setdefault(work.measurement.kind.replace("_", " "), {})[f"{work.measurement.amount:,}"] = None
     return (
         ("images", f"{len(images):,} of {images.image_size} × {images.image_size}"),
         ("classes", ", ".join(f"{len(images.classes_of(split)):,} {split}" for split in SPLITS)),
         *((("domains", ", ".join(images.domain_names)),) if images.domains else ()),
-        ("network", network.told),
+        ("network", last.network_config.told),
         ("normalisation", last.config.norm),
         ("test tasks", "; ".join(f"{kind} {' and '.join(each)}" for kind, each in amounts.items())),
         ("data fingerprint", images.fingerprint[:12]),
@@ -142,23 +143,6 @@ def _learner(run: Run) -> Trained:
     steps = 0 if run.config.algorithm == "random" or run.imported else run.config.iterations
     one = run.learner
     return Trained(one.key, one.label, size, steps, run.config.meta_batch, one.head_of)
-
-
-def _checkpoints(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str]]:
-    """Yield the checkpoints that were measured, and the last of each run."""
-    read = {one.path for work in _measured(results) for one in work.inputs}
-    for run in runs:
-        for name in CHECKPOINT_NAMES:
-            if name == "last" or run.checkpoint(name) in read:
-                yield f"{run.label}/{name}", _fingerprint(run.checkpoint(name))
-
-
-def _stores(runs: Sequence[Run], results: Results) -> Iterator[tuple[str, str, str]]:
-    labels = {run.folder: run.label for run in runs}
-    for work in _measured(results):
-        if work.captures:
-            label = f"{labels[work.folder]}/{work.file.stem}"
-            yield label, sha256_of(work.file), _fingerprint(work.inputs[0].path, 12)
 
 
 def _fingerprint(path: Path, digits: int | None = None) -> str:

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from analyses.readings import Estimate
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Said, Series
-from reports.claims import above
+from reports.blocks.declared import Dots, Figure, Grid, Line, Map, Said, Series
+from reports.claims import POINTS, above
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.papers.antoniou2019 import paper
 from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, look_of, measured
 from reports.probing import blocks
+from reports.probing.curves import learning_curves
 from reports.probing.questions import cost, untaught
-from reports.quantities import ANY, Query, q
+from reports.quantities import ANY, q
 from reports.study.study import Answer, Cite, Section
 from reports.verdicts import Judgement
-from reports.wording import GROUP_MARKS, INK, block_name, colour_of, in_order, listed, number, with_interval
+from reports.wording import GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
 
 # fmt: off
 RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)
-
-def kept(learner: str, layer: str) -> Query:
-    """Ask how large the learned rates of a layer's weights are, against those that training began with."""
-    return q("rate_kept", learner=learner, layer=layer, steps=ANY)
 
 def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     """Answer by MAML++'s gain over MAML."""
@@ -41,26 +38,19 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
     base, gain = measured("maml").read(evidence), (measured(ALL) - measured("maml")).read(evidence)
     if isinstance(gain, Estimate):
         yield (f"On {evidence.made.task} tasks of {evidence.made.data_name} MAML is right on "
-               f"{with_interval(base, 1, ' %')} of queries; MAML++: "
-               f"{with_interval(gain, 1, ' points', signed=True)}, on the same tasks.")
-    layers = [layer for layer in evidence.layers if isinstance(kept(ALL, layer).read(evidence), Estimate)]
-    rates = [f"{layer} {number(one.value, 2)}" for layer in layers
-             if isinstance(one := kept(ALL, layer).read(evidence), Estimate)]
-    if rates:
+               f"{with_interval(base, 1, ' %')} of queries; MAML++ on the same tasks: {with_interval(gain, **POINTS)}.")
+    if rates := [f"{layer} {number(one.value, 2)}" for layer in evidence.layers
+                 if isinstance(one := q("rate_kept", learner=ALL, layer=layer, steps=ANY).read(evidence), Estimate)]:
         yield (f"Its learned rates, as multiples of what they began with (mean size over steps): {listed(rates)}; one "
                "near 0 would be a layer that training froze by itself.")
-    frozen = [f"{label_of(who)} {with_interval(one, 1, ' points', signed=True)}" for who in REUSED
-              if isinstance(one := cost(who, evidence.full).read(evidence), Estimate)]
-    if frozen:
+    if frozen := [f"{label_of(who)} {with_interval(one, **POINTS)}" for who in REUSED
+                  if isinstance(one := cost(who, evidence.full).read(evidence), Estimate)]:
         yield f"Freezing {block_name(evidence.full)} in the inner loop changes accuracy: {listed(frozen)}."
     if against := [name for name, one in judged.items() if one.verdict == "does not hold"]:
         yield f"Of the paper's claims {listed(against)} {'does' if len(against) == 1 else 'do'} not hold here."
 
 def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
     """Return the sections, in the order of the claims; the last is not in the paper."""
-    curves = tuple(Curve(label_of(who), colour, tuple((float(i), q("val_accuracy", learner=who, at=i))
-                                                      for i in evidence.distinct("iteration", "val_accuracy", who)))
-                   for who, colour in ((who, colour_of(who)) for who in ("maml", ALL)))
     return (
         Section("parts-section", "Part by part",
             ("MAML++ is MAML with five changes; each was trained by itself and all together (claims M2, M3).",),
@@ -71,9 +61,7 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
             (_parts(evidence, "parts"),), (_accuracies(evidence),)),
         Section("training", "Over training",
             ("Does MAML++ learn faster, and more steadily (claim M1)? Validation tasks are the same throughout.",), (),
-            (Figure("learning-curves", "Validation accuracy. Thin lines: seeds.",
-                    (Curves("Accuracy (%)", "Training iteration", curves),),
-                    ("Learning curves", "The table holds no validations.")),)),
+            (learning_curves(evidence, ("maml", ALL)),)),
         Section("steps-section", "Inner steps and time",
             ("MAML++ is trained and tested with fewer inner steps (claim M4); an outer step of it is timed in turn "
              "with one of MAML, at the start of training and at its end (claim M5).",), (), _steps(evidence)),

@@ -83,12 +83,10 @@ _SETTING = "5-way 5-shot, 5 inner steps; Omniglot, CIFAR-FS, mini-ImageNet"
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims, put to these networks and rules."""
-    found = (*_linear(evidence), *_deep(evidence), *_rules(evidence))
-    return (*_theory(), *(replace(claim, remark=_of_rates) for claim in found))
-
-def _of_rates(evidence: Evidence) -> str:
     alike = any(one.what == "own rates" for one in evidence.made.differs)
-    return "But for LinNet on pixels all learners have one pair of rates here; the paper tuned each." * alike
+    told = "But for LinNet on pixels all learners have one pair of rates here; the paper tuned each." * alike
+    found = (*_linear(evidence), *_convolutional(evidence))
+    return (*_theory(), *(replace(claim, remark=lambda _: told) for claim in found))
 
 def scalar(measure: str, learner: str = "deep", **asked: Any) -> Quantity:
     """Ask for a number of the models in one dimension."""
@@ -164,7 +162,7 @@ def _gained(algorithm: str, depth: int, how: str = "linnet") -> Part:
     name, theirs = RULES.get(how, f"CNN({depth})"), printed_gain(algorithm, depth, how)
     return Part(name, gain(algorithm, depth, how), _GAINS, printed=theirs)
 
-def _deep(evidence: Evidence) -> Iterator[Claim]:
+def _convolutional(evidence: Evidence) -> Iterator[Claim]:
     both, least = [one for one in depths(evidence, "linnet") if one < 6], shallowest(evidence)
     yield Claim("A7", "Linear layers help MAML in convolutional networks of up to four layers", "LinNet's gain",
         "CNN(2), (3), (4), (6): Omniglot 66.8 93.5 98.5 97.6 → 88.1 95.5 98.1 97.6; CIFAR-FS 62.2 68.9 70.9 71.3 → "
@@ -178,9 +176,7 @@ def _deep(evidence: Evidence) -> Iterator[Claim]:
         "91.00 → 93.02, 66.10 → 67.55, 56.42 → 56.64", "Table 2", _SETTING, "LinNet's gain is above 0",
         (_gained("anil", least),), "The study holds no tests of ANIL with and without linear layers.",
         ("accuracy",), **POINTS, presupposes=_taught("anil", least))
-
-def _rules(evidence: Evidence) -> Iterator[Claim]:
-    least, best = shallowest(evidence), above(0, "Meta-KFO ahead", "Meta-KFO behind")
+    best = above(0, "Meta-KFO ahead", "Meta-KFO behind")
     for name, algorithm, where in (("A9", "maml", "Table 3"), ("A10", "anil", "Table B.4")):
         who, hows = algorithm.upper(), [how for how in RULED[algorithm] if how]
         ours = measured(algorithm, least, "meta_kfo")

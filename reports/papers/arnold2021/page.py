@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from analyses.readings import Estimate
-from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS, Descent
+from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
 from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
-from reports.claims import Verdict, above
+from reports.claims import POINTS, Verdict, above
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.papers.arnold2021 import claims as of
+from reports.papers.arnold2021 import surface
 from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, TOLD_BY, gain, key_of, label_of, measured, scalar
 from reports.probing import blocks
 from reports.probing.questions import of_layer, untaught
@@ -34,18 +34,17 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     if told := untaught(evidence, [key_of("maml", least)]):
         headline = "Nothing is shown to have been learned that depth could improve"
     sentences = (*filter(None, [told]), *_sentences(evidence, least, judged))
-    return Answer(headline, sentences, rules, _figure(evidence, least))
+    return Answer(headline, sentences, rules, _figure(least))
 
 def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) -> Iterator[str]:
     made, plain = evidence.made, measured("maml", least).read(evidence)
     gained = {name: gain("maml", least, how).read(evidence) for how, name in HOWS.items() if how}
-    if told := [f"{name} {with_interval(one, 1, ' points', signed=True)}" for name, one in gained.items() if one]:
+    if told := [f"{name} {with_interval(one, **POINTS)}" for name, one in gained.items() if one]:
         yield (f"On {made.task} tasks of {made.data_name}, MAML in CNN({least}) is right on "
                f"{with_interval(plain, 1, ' %')} of queries. Beside that: {listed(told)}.")
     deeper = of.depths(evidence, "")
     if len(deeper) > 1 and (found := (measured("maml", deeper[-1]) - measured("maml", least)).read(evidence)):
-        yield (f"For comparison, {deeper[-1] - least} more convolutions change it by "
-               f"{with_interval(found, 1, ' points', signed=True)}.")
+        yield f"For comparison, {deeper[-1] - least} more convolutions change it by {with_interval(found, **POINTS)}."
     index = {how: q("reuse_index", learner=key_of("maml", least, how), frozen=ANY).read(evidence) for how in COMPARED}
     if reused := [f"{HOWS[how]} {with_interval(one, 2)}" for how, one in index.items() if isinstance(one, Estimate)]:
         yield f"Of what was learned these shares are in the convolutions as they are (reuse index): {listed(reused)}."
@@ -56,22 +55,20 @@ def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) 
     if against := [name for name, one in judged.items() if one.verdict == "does not hold"]:
         yield f"Of the paper's claims {listed(against)} {'does' if len(against) == 1 else 'do'} not hold here."
 
-def _figure(evidence: Evidence, least: int) -> Figure:
+def _figure(least: int) -> Figure:
     return Figure("answer-figure", "Test accuracy by depth, and what each adds to MAML in the shallowest network.",
-                  (_by_depth("Test accuracy (%)", of.depths(evidence, "") or (least,), HOWS, measured),
+                  (_by_depth("Test accuracy (%)", HOWS, measured),
                    _gains(least, f"Gain in CNN({least}) (points, paired)", "maml", ("linnet", *RULES))),
                   ("Depth and update rules", "The table holds no tests of either."))
 
-def _look_of(key: str) -> tuple[str, str, str]:
-    return label_of(key), *GROUP_MARKS[list(HOWS).index(TOLD_BY[key][-1])]
+_LOOKS = dict(zip(HOWS, GROUP_MARKS, strict=False))
 
-def _by_depth(title: str, at: Sequence[int], names: Mapping[str, str], ask: Callable[[str, int, str], Quantity],
+def _by_depth(title: str, names: Mapping[str, str], ask: Callable[[str, int, str], Quantity],
               line: tuple[float, str] | None = None) -> Dots:
     """Return the panel of what is asked of MAML's networks by depth; `names`: of what they have, in the legend."""
-    looks = dict(zip(HOWS, GROUP_MARKS, strict=False))
-    shown = (Series(name, looks[how][0], tuple(ask("maml", one, how) for one in at), looks[how][1])
+    shown = (Series(name, _LOOKS[how][0], tuple(ask("maml", one, how) for one in of.DEPTHS), _LOOKS[how][1])
              for how, name in names.items())
-    return Dots(title, tuple(f"CNN({one})" for one in at), tuple(shown), line=line)
+    return Dots(title, tuple(f"CNN({one})" for one in of.DEPTHS), tuple(shown), line=line)
 
 def _gains(least: int, title: str, algorithm: str, hows: Iterable[str], *, beside: bool = False) -> Dots:
     """Return the panel of gains in the shallowest network; the paper's `beside` them if asked for."""
@@ -80,22 +77,44 @@ def _gains(least: int, title: str, algorithm: str, hows: Iterable[str], *, besid
     return Dots(title, tuple(HOWS[how] for how in ours), (Series("", INK, tuple(ours.values())),), lying=True,
                 line=(0.0, ""), printed=tuple(theirs))
 
-_VIEWS = {"drawn": "labels drawn from σ(θᵀx)", "sign": "labels by the sign of θᵀx"}
 _MAPS = {"update_cosine": "cosine", "update_norm_ratio": "ratio of norms", "update_effective_rank": "effective rank"}
 
 def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
     """Return the sections, in the order of the paper; the last two are not in it."""
-    return (_scalar(evidence), _logistic(evidence), _depth(evidence), _optimisers(evidence), _reuse(evidence),
-            _maps(evidence))
+    names, least = {key: label_of(key) for key in of.trained(evidence)}, of.shallowest(evidence)
+    gains = (_gains(least, f"{one.upper()}, CNN({least}): gain (points)", one, filter(None, hows), beside=True)
+             for one, hows in of.RULED.items())
+    return (
+        _scalar(evidence), _logistic(evidence), _depth(evidence, names),
+        Section("rules-section", "Learned update rules",
+            ("A rule that maps gradients to steps leaves the network's functions as they are. Does it do what depth "
+             "does (A9, A10), and less so where there is depth already (A11)? Rules are trained with the network.",),
+            (("Meta-SGD", "a rate of its own for each weight"),
+             ("Meta-Curvature", "a matrix along each axis of a tensor, which its gradient is multiplied by"),
+             ("T-Nets", "a linear map behind each layer, which does not adapt"),
+             ("Meta-KFO", "a Kronecker-factored map of each tensor's gradient, whose factors adapt with the task")),
+            (Figure("rules", "Gains over plain steps, paired. Diamonds: the paper's, of its three data sets.",
+                    tuple(gains), ("Learned update rules", "The table holds no tests of any.")),)),
+        Section("reuse", "What is reused (not in the paper)",
+            ("Does a learner that adapts better reuse its convolutions, or relearn them? They are frozen in the inner "
+             "loop, and the rest adapts alone: the head, with LinNet the linear layers too. The reuse index is the "
+             "share of what was learned that is left.",), (),
+            blocks.reused(evidence, names, lambda key: (names[key], *_LOOKS[TOLD_BY[key][-1]])),
+            (blocks.learned(evidence, names),)),
+        Section("maps", "What a learned rule makes of a gradient (not in the paper)",
+            ("At the initialisation, on each task's support set: the angle between the gradient g of a layer and the "
+             "step U(g) that the rule makes of it, and how much longer the step is than a plain one. A cosine of 1 and "
+             "equal ratios in all layers: the rule has learned a rate and nothing else.",), (),
+            (Grid("update-maps", "Means over tasks, by layer; effective rank of its matrices: as a share of full rank.",
+                  ("Learner, layer", *_MAPS.values()),
+                  tuple(Line(f"{name}, {layer}", tuple(Said(of_layer(m, layer, key), 3) for m in _MAPS))
+                        for key, name in names.items() for layer in evidence.distinct("layer", "update_cosine", key)),
+                  ("Update rules", "The table holds no learned rules.")),)))
 
 def _scalar(evidence: Evidence) -> Section:
     at, points = evidence.distinct("iteration", "excess_error"), (ORIGIN, *SOLUTIONS)
     curves = tuple(Curve(f"{model} model", colour, tuple((float(i), scalar("excess_error", model, at=i)) for i in at))
                    for model, colour in (("shallow", INK), ("deep", "#d55e00")))
-    def surface(evidence: Evidence) -> Any:
-        from reports.papers.arnold2021.surface import draw  # matplotlib: not before there is something to draw
-
-        return draw(evidence, Descent.alpha)
     return Section("theory", "Regression in one dimension",
         ("A task is y = θx plus noise; the shallow model says cx, the deep one abx: the same functions. Both are "
          "meta-trained by MAML with one inner step on the expected loss (claims A1 to A3); there are no images.",),
@@ -105,7 +124,7 @@ def _scalar(evidence: Evidence) -> Section:
                 (Curves("Excess error", "Outer steps", curves, (0.0, None), ends=False),),
                 ("The models in one dimension", "The table holds none of them.")),
          Custom("surface", "Light: one step from there solves most tasks. Lines: single trainings of the deep model.",
-                surface, ("Loss surface", "The table holds no trainings of the deep model."))),
+                surface.draw, ("Loss surface", "The table holds no trainings of the deep model."))),
         (Grid("stationary", "The points that the paper names: norm of the gradient, and the largest difference from "
               "the printed Hessian, relative to its largest entry.",
               ("Point", "Gradient", "Hessian of L", "Hessian of 2L"),
@@ -117,6 +136,7 @@ def _scalar(evidence: Evidence) -> Section:
                     for view in (HELD, MOVING)))))
 
 def _logistic(evidence: Evidence) -> Section:
+    views = {"drawn": "labels drawn from σ(θᵀx)", "sign": "labels by the sign of θᵀx"}
     models = {0: "no linear layers", 2: "2 linear layers", 3: "3 linear layers"}
     at = evidence.distinct("iteration", "accuracy", "lr")
     def panel(view: str) -> Curves:
@@ -124,18 +144,22 @@ def _logistic(evidence: Evidence) -> Section:
         curves = [Curve(told, colour, tuple((float(i), of.logistic(n, view, i)) for i in at))
                   for (n, told), (colour, _) in zip(models.items(), GROUP_MARKS, strict=False)]
         top = [Curve("whoever knows θ", CHANCE_GREY, ((0.0, bayes), (float(at[-1]), bayes)), dashed=True)] if at else []
-        return Curves(f"Accuracy (%), {_VIEWS[view]}", "Outer steps", (*curves, *(top if bayes.read(evidence) else ())),
+        return Curves(f"Accuracy (%), {views[view]}", "Outer steps", (*curves, *(top if bayes.read(evidence) else ())),
                       (None, 101.0), ends=False)
     return Section("logistic-section", "Logistic regression in two dimensions",
         ("A task is a direction θ; the model without layers is able to represent every one. Do linear layers make it "
          "adapt (claim A4)? Where labels are drawn, as in the paper, whoever knows θ is right on 100·ln 2 = 69.3 %.",),
         (), (Figure("logistic", "After one inner step, over meta-training. Dashed: whoever knows θ.",
-                    tuple(map(panel, _VIEWS)), ("Logistic regression", "The table holds none.")),))
+                    tuple(map(panel, views)), ("Logistic regression", "The table holds none.")),))
 
-def _depth(evidence: Evidence) -> Section:
+def _depth(evidence: Evidence, learners: Mapping[str, str]) -> Section:
     softmax = {"softmax regression": measured("maml", 0), "with LinNet": measured("maml", 0, "linnet"),
                "LinNet, collapsed": measured("maml", 0, "linnet", view="collapsed")}
-    at, names = of.depths(evidence, *COMPARED), {how: HOWS[how] for how in COMPARED if how}
+    names = {how: HOWS[how] for how in COMPARED if how}
+    def line(learner: tuple[str, str]) -> Line:
+        *_, how = name = TOLD_BY[learner[0]]
+        return Line(learner[1], (Said(measured(*name)), Said(gain(*name), signed=True) if how else Cell(""),
+                                 Cell(", ".join(map(number, of.printed(*name)[0])))))
     return Section("depth-section", "Linear layers, and depth",
         ("Linear layers between features and output add no function that the network could not compute, only ways to "
          "get there (LinNet). Do they make MAML adapt better, in softmax regression (A5, A6) and in convolutional "
@@ -143,55 +167,13 @@ def _depth(evidence: Evidence) -> Section:
         (("LinNet", "linear layers without activation before the last layer; they adapt, with ANIL too"),
          ("collapsed", "the linear layers multiplied into one before the task is met: the same function")),
         (Figure("depth", "By depth of the convolutional network.",
-                (_by_depth("MAML: test accuracy (%)", at, {"": "plain", **names}, measured),
-                 _by_depth("Gain over plain MAML (points, paired)", at, names, gain, (0.0, ""))),
+                (_by_depth("MAML: test accuracy (%)", {"": "plain", **names}, measured),
+                 _by_depth("Gain over plain MAML (points, paired)", names, gain, (0.0, ""))),
                 ("Depth", "The table holds no tests of networks of several depths.")),
          Figure("linear", "Softmax regression on pixels.",
                 (Dots("Test accuracy (%)", tuple(softmax), (Series("", INK, tuple(softmax.values())),),
                       lying=True, line=(100 / evidence.n_way, "chance")),),
                 ("Softmax regression", "The table holds no tests of it."))),
-        (_accuracies(evidence),))
-
-def _accuracies(evidence: Evidence) -> Grid:
-    def line(key: str) -> Line:
-        name = *_, how = TOLD_BY[key]
-        figures, _ = of.printed(*name)
-        return Line(label_of(key), (Said(measured(*name)), Said(gain(*name), signed=True) if how else Cell(""),
-                                    Cell(", ".join(map(number, figures)))))
-    return Grid("accuracy", f"Test accuracy in percent after {evidence.test_steps} inner steps.",
-                ("Learner", "Accuracy", "Gain over plain (points)", "Paper: Omniglot, CIFAR-FS, mini-ImageNet"),
-                tuple(map(line, of.trained(evidence))), ("Accuracies", "The table holds no test accuracies."))
-
-def _optimisers(evidence: Evidence) -> Section:
-    least = of.shallowest(evidence)
-    panels = (_gains(least, f"{one.upper()}, CNN({least}): gain (points)", one, filter(None, hows), beside=True)
-              for one, hows in of.RULED.items())
-    return Section("rules-section", "Learned update rules",
-        ("A rule that maps gradients to steps leaves the network's functions as they are. Does it do what depth does "
-         "(A9, A10), and less so where there is depth already (A11)? Rules are trained with the network.",),
-        (("Meta-SGD", "a rate of its own for each weight"),
-         ("Meta-Curvature", "a matrix along each axis of a tensor, which its gradient is multiplied by"),
-         ("T-Nets", "a linear map behind each layer, which does not adapt"),
-         ("Meta-KFO", "a Kronecker-factored map of each tensor's gradient, whose factors adapt with the task")),
-        (Figure("rules", "Gains over plain steps, paired. Diamonds: the paper's, of its three data sets.",
-                tuple(panels), ("Learned update rules", "The table holds no tests of any.")),))
-
-def _reuse(evidence: Evidence) -> Section:
-    names = {key: label_of(key) for key in of.trained(evidence)}
-    return Section("reuse", "What is reused (not in the paper)",
-        ("Does a learner that adapts better reuse its convolutions, or relearn them? They are frozen in the inner "
-         "loop, and the rest adapts alone: the head, with LinNet the linear layers too. The reuse index is the share "
-         "of what was learned that is left.",), (),
-        blocks.reused(evidence, names, _look_of), (blocks.learned(evidence, names),))
-
-def _maps(evidence: Evidence) -> Section:
-    layers = {key: evidence.distinct("layer", "update_cosine", key) for key in of.trained(evidence)}
-    return Section("maps", "What a learned rule makes of a gradient (not in the paper)",
-        ("At the initialisation, on each task's support set: the angle between the gradient g of a layer and the step "
-         "U(g) that the rule makes of it, and how much longer the step is than a plain one. A cosine of 1 and equal "
-         "ratios in all layers: the rule has learned a rate and nothing else.",), (),
-        (Grid("update-maps", "Means over tasks, by layer; effective rank of its matrices: as a share of full rank.",
-              ("Learner, layer", *_MAPS.values()),
-              tuple(Line(f"{label_of(key)}, {layer}", tuple(Said(of_layer(m, layer, key), 3) for m in _MAPS))
-                    for key, own in layers.items() for layer in own),
-              ("Update rules", "The table holds no learned rules.")),))
+        (Grid("accuracy", f"Test accuracy in percent after {evidence.test_steps} inner steps.",
+              ("Learner", "Accuracy", "Gain over plain (points)", "Paper: Omniglot, CIFAR-FS, mini-ImageNet"),
+              tuple(map(line, learners.items())), ("Accuracies", "The table holds no test accuracies.")),))

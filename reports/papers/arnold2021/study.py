@@ -30,20 +30,14 @@ _WORKS = (Work("arnold2021when", "inproceedings", ("Arnold, Sébastien M. R.", "
                "The effective rank: A measure of effective dimensionality", "European Signal Processing Conference",
                2007))
 # Tables D.5–D.7: (inner, outer) rates by what a learner has; of two convolutions, or of softmax regression
-_RATES: dict[str, dict[str, dict[str, tuple[float, float]]]] = {
-    "omniglot": {
-        "maml": {"": (0.08, 0.003), "linnet": (0.05, 0.003), "meta_sgd": (0.5, 0.0005),
-                 "meta_curvature": (0.5, 0.0005), "meta_kfo": (0.1, 0.001)},
-        "anil": {"": (0.5, 0.001), "linnet": (0.5, 0.003), "meta_sgd": (0.05, 0.001),
-                 "meta_curvature": (0.05, 0.001), "meta_kfo": (0.1, 0.001)},
-        SOFTMAX: {"": (1.0, 0.0005), "linnet": (0.08, 0.0005)}},
-    "cifar_fs": {
-        "maml": {"": (0.07, 0.003), "linnet": (0.01, 0.003), "meta_sgd": (0.7, 0.001),
-                 "meta_curvature": (0.7, 0.003), "meta_kfo": (0.1, 0.003)},
-        "anil": {"": (0.5, 0.002), "linnet": (0.5, 0.001), "meta_sgd": (0.1, 0.001),
-                 "meta_curvature": (0.1, 0.001), "meta_kfo": (0.1, 0.001)},
-        SOFTMAX: {"": (0.01, 0.0005), "linnet": (0.02, 0.0001)}}}
-_DEEP_RATES = 0.02, 0.001  # that four linear layers on pixels bear; at 0.1 they diverge on the embedded images
+_RATED: tuple[str, ...] = ("", "linnet", "meta_sgd", "meta_curvature", "meta_kfo")
+_RATES: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
+    "omniglot": {"maml": ((0.08, 0.003), (0.05, 0.003), (0.5, 0.0005), (0.5, 0.0005), (0.1, 0.001)),
+                 "anil": ((0.5, 0.001), (0.5, 0.003), (0.05, 0.001), (0.05, 0.001), (0.1, 0.001)),
+                 SOFTMAX: ((1.0, 0.0005), (0.08, 0.0005))},
+    "cifar_fs": {"maml": ((0.07, 0.003), (0.01, 0.003), (0.7, 0.001), (0.7, 0.003), (0.1, 0.003)),
+                 "anil": ((0.5, 0.002), (0.5, 0.001), (0.1, 0.001), (0.1, 0.001), (0.1, 0.001)),
+                 SOFTMAX: ((0.01, 0.0005), (0.02, 0.0001))}}
 
 @dataclass(frozen=True, kw_only=True)
 class Arnold2021Options(CapturingOptions):
@@ -70,25 +64,24 @@ class Arnold2021Options(CapturingOptions):
 
 def _names(options: Arnold2021Options) -> Iterator[tuple[str, int, str]]:
     """Yield (algorithm, convolutions, what it has) of what is trained."""
-    first, others = min(options.depths), ("meta_sgd", "meta_curvature", "t_nets") if options.rules else ()
+    first, others = min(options.depths), tuple(RULES)[:-1] * options.rules  # Meta-KFO is among those compared
     for depth in sorted(options.depths):
         yield from (("maml", depth, how) for how in (*COMPARED, *others * (depth == first)))
     yield from (("anil", first, how) for how in (*COMPARED, *others[:2]) if options.anil)
     yield from (("maml", 0, how) for how in ("", "linnet") if options.linear)
 
 def _learner(options: Arnold2021Options, algorithm: str, depth: int, how: str) -> Learner:
-    key, settings, rates = key_of(algorithm, depth, how), dict[str, Any](blocks=depth), ()
-    if how == "linnet":
-        settings["linnet"] = (32, 32) if depth else (256, 128, 64, 64)
-    settings["head_start"] = "glorot"  # one for all, as the head is not the same behind linear layers
-    if how in RULES:
-        settings["update_rule"] = how
+    key = key_of(algorithm, depth, how)
+    # one start for all heads, as the head is not the same behind linear layers
+    settings: dict[str, Any] = {"blocks": depth, "head_start": "glorot"}
+    if how:
+        linear = (32, 32) if depth else (256, 128, 64, 64)
+        settings |= {"linnet": linear} if how == "linnet" else {"update_rule": how}
     if options.own_rates:
-        known = _RATES[options.data][algorithm if depth else SOFTMAX]
-        rates = known.get(how, known[""])
-    elif how and not depth:
-        rates = min(options.inner_lr, _DEEP_RATES[0]), _DEEP_RATES[1]
-    settings |= zip(("inner_lr", "outer_lr"), rates, strict=False)
+        known = dict(zip(_RATED, _RATES[options.data][algorithm if depth else SOFTMAX], strict=False))
+        settings["inner_lr"], settings["outer_lr"] = known.get(how, known[""])
+    elif how and not depth:  # what four linear layers on pixels bear: at 0.1 they diverge on the embedded images
+        settings |= {"inner_lr": min(options.inner_lr, 0.02), "outer_lr": 0.001}
     return Learner(key, label_of(key), algorithm, settings=settings, folder=key)
 
 def _measurements(options: Arnold2021Options) -> tuple[Measurement, ...]:

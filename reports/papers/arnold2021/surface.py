@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from typing import Any
 
-from analyses.theory.scalar import deep_loss, stationary_points
-from reports.blocks.canvas import Key, Sketch, tell
+from analyses.theory.plans import Descent
 from reports.evidence import Evidence
 
 # fmt: off
-_EDGE = 1.35  # of the plane, in units of 1/√α
-_POINTS = 121  # a side
-_LEVELS = np.logspace(-3, 2, 11)
+_EDGE, _POINTS = 1.35, 121  # of the plane, in units of 1/√α; a side
 _PATH, _POINT = "#d55e00", "#0072b2"
 
-def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
+def draw(evidence: Evidence) -> list[Any] | None:
     """Draw the error that one inner step leaves on average, by the weights it starts from, and paths of trainings."""
     def path(training: str) -> list[tuple[float, float]]:
         first, second = ({row.iteration: row.value for row in evidence.where(f"weight_{name}", "deep", view=training)}
@@ -25,11 +20,18 @@ def draw(evidence: Evidence, alpha: float) -> list[Sketch] | None:
     paths = {one: found for one in evidence.distinct("view", "weight_a", "deep") if (found := path(one))}
     if not paths:
         return None
+    import numpy as np  # matplotlib: not before there is something to draw
+    from matplotlib.colors import LogNorm
+
+    from analyses.theory.scalar import deep_loss, stationary_points
+    from reports.blocks.canvas import Key, Sketch, tell
+
+    alpha, levels = Descent.alpha, np.logspace(-3, 2, 11)
     edge = _EDGE * alpha**-0.5
     a, b = np.meshgrid(line := np.linspace(-edge, edge, _POINTS), line)
-    excess = np.clip(2 * deep_loss(a, b, alpha) - 1, _LEVELS[0], _LEVELS[-1])
-    def paint(axes: Axes) -> None:
-        shades = axes.contourf(a, b, excess, _LEVELS, norm=LogNorm(), cmap="Greys")
+    excess = np.clip(2 * deep_loss(a, b, alpha) - 1, levels[0], levels[-1])
+    def paint(axes: Any) -> None:
+        shades = axes.contourf(a, b, excess, levels, norm=LogNorm(), cmap="Greys")
         axes.figure.colorbar(shades, ax=axes, label="Error after one step, less the noise", format="%g")
         for name, path in paths.items():
             (drawn,) = axes.plot(*zip(*path, strict=True), color=_PATH, linewidth=0.9)

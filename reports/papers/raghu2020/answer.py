@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analyses.readings import Estimate, Reading, Undefined
+from analyses.readings import Estimate, Undefined
 from reports.blocks.declared import Figure
-from reports.claims import Verdict, above
+from reports.claims import POINTS, Verdict, above
 from reports.evidence import Evidence
 from reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
 from reports.probing import blocks as shared
@@ -59,19 +59,14 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
         told.append(f"freezing {listed(reused)} costs the untrained network more, so what is kept there was learned")
     if passed:
         told.append(f"in an untrained network, freezing {listed(passed)} costs as little: it shows nothing there")
-    if lead is None:
-        told.append("no untrained network was tested: the costs have nothing to be read against")
-    else:
-        told.append(f"under the NIL head, MAML's features are worth {_points(lead)} against untrained ones")
+    told.append("no untrained network was tested: the costs have nothing to be read against" if lead is None else
+                f"under the NIL head, MAML's features are worth {with_interval(lead, **POINTS)} against untrained ones")
     figure = Figure("answer-figure", "What freezing costs, and how alike each layer is before and after adaptation.",
                     (shared.frozen_blocks(evidence, ("maml", "random")),
                      shared.similarities(evidence, "debiased_cka", ("maml",), RANGES)),
                     ("What freezing costs, and what adaptation changes", "The table holds neither for MAML."))
     every = (*_numbers(evidence), *_tension(freezing, similarity, learned), f"{capital('; '.join(told))}.")
     return Answer(classify(freezing, similarity, learned, bool(reused)), every, _RULES, figure)
-
-def _points(found: Reading) -> str:
-    return with_interval(found, signed=True, unit=" points")
 
 def _numbers(evidence: Evidence) -> list[str]:
     """Say the reuse index, what freezing the body costs, and how similar its layers stay."""
@@ -84,12 +79,12 @@ def _numbers(evidence: Evidence) -> list[str]:
                 f"share of MAML's gain over untrained features left with {name} frozen (1: all reused; 0: none)."]
     change, *levels = (one.read(evidence) for one in (cost("maml", full), accuracy("maml"), accuracy("maml", full)))
     between = " to ".join(number(one.value) for one in levels if isinstance(one, Estimate))
-    more = "".join(f"; with {count(n, 'step')} at test by {_points(cost('maml', full, steps=n).read(evidence))}"
-                   for n in further_steps(evidence, "maml")[-1:])
+    further = {n: cost("maml", full, steps=n).read(evidence) for n in further_steps(evidence, "maml")[-1:]}
+    more = "".join(f"; with {count(n, 'step')} at test by {with_interval(one, **POINTS)}" for n, one in further.items())
     told.append(f"On {evidence.made.data_name}, " + (
-        f"freezing {name} in the inner loop changes MAML's {evidence.made.task} accuracy by {_points(change)}"
-        f"{f', from {between} %' * ('to' in between)}, at {count(steps, 'inner step')} (trained with "
-        f"{evidence.trained_steps}){more}."
+        f"freezing {name} in the inner loop changes MAML's {evidence.made.task} accuracy by "
+        f"{with_interval(change, **POINTS)}{f', from {between} %' * ('to' in between)}, at "
+        f"{count(steps, 'inner step')} (trained with {evidence.trained_steps}){more}."
         if change else "what freezing the body costs MAML was not measured."))
     parts = []
     for measure, short in JUDGED.items():

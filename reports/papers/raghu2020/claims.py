@@ -218,7 +218,7 @@ def _mean_gap(measure: str) -> Quantity:
 def _largest_gap(evidence: Evidence) -> str:
     gaps = _gaps(evidence)
     at, gap = max(gaps.items(), key=lambda found: abs(found[1].value))
-    told = with_interval(gap, unit=" points", signed=True)
+    told = with_interval(gap, **POINTS)
     return f"Largest gap of {len(gaps)} validations (ANIL − MAML): {told} at iteration {at:,}."
 
 def _ranking(evidence: Evidence) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from analyses.readings import Estimate
 from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said
-from reports.claims import Verdict, above, below
+from reports.claims import POINTS, Verdict, above, below
 from reports.evidence import Evidence
 from reports.papers.zhou2021 import claims as of
 from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, level, look_of, m_of, main_of, series
@@ -47,7 +47,7 @@ def _outcome(subject: str, yes: str, no: str, verdict: Verdict) -> str:
 def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[str]:
     main, made = main_of(evidence), evidence.made
     gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
-    told = [f"{with_interval(found, 1, ' points', signed=True)} over {over}" for over, found in gains.items() if found]
+    told = [f"{with_interval(found, **POINTS)} over {over}" for over, found in gains.items() if found]
     own = with_interval(accuracy(main).read(evidence), 1, " %")
     over = "" if clusters.of_one_domain(evidence) else " over all domains"
     several = " Only the gain over MAML, continued, is that of several initialisations alone." * (len(told) > 1)
@@ -72,8 +72,8 @@ def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[
                "on the order of the labels.")
     yield from _by_kind(evidence)
     if gap := gain(LARGE, main).read(evidence):
-        yield ("MAML with a larger network, trained for as many steps, differs from TSA-MAML by "
-               f"{with_interval(gap, 1, ' points', signed=True)}.")
+        told = with_interval(gap, **POINTS)
+        yield f"MAML with a larger network, trained for as many steps, differs from TSA-MAML by {told}."
 
 def _by_kind(evidence: Evidence) -> Iterator[str]:
     told = []
@@ -84,7 +84,7 @@ def _by_kind(evidence: Evidence) -> Iterator[str]:
             return
         word = {"holds": "gains", "does not hold": "loses"}.get(above(0).judge(over), "neither gains nor loses clearly")
         agrees = f" (clusters agree with the domains to {with_interval(rand, 2)})" * isinstance(rand, Estimate)
-        told.append(f"with {by} it {word}, {with_interval(over, 1, ' points', signed=True)}{agrees}")
+        told.append(f"with {by} it {word}, {with_interval(over, **POINTS)}{agrees}")
     yield (f"TSA-MAML against MAML trained on for as long: {'; '.join(told)}. The latter, where the order of labels "
            "cannot count, are not in the paper.")
 
