@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from analyses.contrasts import contrast, range_of
@@ -36,6 +35,16 @@ class Evidence:
         self._seen: list[dict[int, Row]] = []
         for row in table.rows:
             self._add(row)
+        self.seeds = tuple(sorted({row.seed for row in self._rows if row.seed is not None}))
+        found = dict.fromkeys(map(_learner, self._rows))
+        # those that have rows: in the order of the study, others after them
+        self.learners = tuple(k for k in dict.fromkeys((*(one.key for one in made.learners), *found)) if k in found)
+        # of the network, in its order; where that is not known, of the rows: by kind and number
+        self.layers = made.layers or in_order({row.layer for row in self._rows if row.layer and not _other(row)})
+        self.body, self.head = self.layers[:-1], self.layers[-1] if self.layers else "head"
+        # of the body, from the first layer on, as `frozen` names them; the last is the whole body
+        self.blocks = tuple(",".join(self.body[: size + 1]) for size in range(len(self.body)))
+        self.full = ",".join(self.body)
 
     def _add(self, row: Row) -> None:
         key = (row.measure, _learner(row), _other(row))
@@ -47,43 +56,6 @@ class Evidence:
     def rows(self) -> tuple[Row, ...]:
         """All rows, those that were made when asked for last."""
         return tuple(self._rows)
-
-    @cached_property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the study, ascending."""
-        return tuple(sorted({row.seed for row in self._rows if row.seed is not None}))
-
-    @cached_property
-    def learners(self) -> tuple[str, ...]:
-        """The learners that have rows: in the order of the study, others after them."""
-        found = dict.fromkeys(_learner(row) for row in self._rows)
-        return tuple(k for k in dict.fromkeys((*(one.key for one in self.made.learners), *found)) if k in found)
-
-    @cached_property
-    def layers(self) -> tuple[str, ...]:
-        """The layers of the network, in its order; where that is not known, of the rows: by kind and number."""
-        rows = (row.layer for row in self._rows if row.layer and not _other(row))
-        return self.made.layers or in_order(set(rows))
-
-    @property
-    def body(self) -> tuple[str, ...]:
-        """All layers but the last."""
-        return self.layers[:-1]
-
-    @property
-    def head(self) -> str:
-        """The last layer."""
-        return self.layers[-1] if self.layers else "head"
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """The blocks of the body from the first layer on, as `frozen` names them; the last is the whole body."""
-        return tuple(",".join(self.body[: size + 1]) for size in range(len(self.body)))
-
-    @property
-    def full(self) -> str:
-        """The whole body, as `frozen` names it."""
-        return ",".join(self.body)
 
     def measured_layers(self, *measures: str) -> tuple[str, ...]:
         """Return the layers that have rows of any of the measures, in their order; layers × layers left out."""

@@ -49,11 +49,10 @@ class Quantity:
         return Difference(self, other) if isinstance(other, Quantity) else _Mapped(self, -other, 1.0)
 
     def __neg__(self) -> Quantity:
-        return _Mapped(self, 0.0, -1.0)
+        return 0.0 - self
 
-    def complement(self) -> Quantity:
-        """Return 1 − this."""
-        return _Mapped(self, 1.0, -1.0)
+    def __rsub__(self, other: float) -> Quantity:
+        return _Mapped(self, other, -1.0)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_what_is_read_is_noted_and_enough_to_read_it_again():
 
 def test_quantities_can_be_turned_round_and_computed():
     evidence = evidence_of(accuracy(0.25, 0.05))
-    assert OWN.complement().read(evidence).ends == (pytest.approx(0.7), pytest.approx(0.8))
+    assert (1 - OWN).read(evidence).ends == (pytest.approx(0.7), pytest.approx(0.8))
     assert (-OWN).read(evidence).value == -0.25
     assert Computed(lambda e: OWN.read(e)).read(evidence) == OWN.read(evidence)
     assert q("accuracy", learner="maml", frozen=ANY).read(evidence) == OWN.read(evidence)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.quantities import Quantity
+from reports.wording import DASH
 
 if TYPE_CHECKING:
     from reports.blocks.canvas import Sketch
+
+BLANK = Cell(DASH, number=True)  # what was not measured, or is not in the paper
 
 
 @dataclass(frozen=True)

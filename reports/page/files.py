@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -97,10 +98,8 @@ def _table(name: str, judgements: Iterable[Judgement]) -> PageTable:
 
 def _claims(judgements: Iterable[Judgement]) -> str:
     """Return the claims as CSV; `read_tables` leaves them alone, as they follow from the rows."""
-    lines = []
-    for j in judgements:
-        told = (getattr(j.claim, name) for name in _OF_CLAIM)
-        lines.append((*told, "; ".join(j.ours).replace(":;", ":"), j.verdict, j.why, j.decide))
+    told = ((j, "; ".join(j.ours).replace(":;", ":")) for j in judgements)
+    lines = ((*(getattr(j.claim, name) for name in _OF_CLAIM), ours, j.verdict, j.why, j.decide) for j, ours in told)
     return csv_text([("claim", *_OF_CLAIM[1:], "ours", "verdict", "why", "decide"), *lines])
 
 
@@ -122,18 +121,14 @@ def escape(text: str) -> str:
 
 def latex_table(table: PageTable) -> str:
     r"""Write a table for `\usepackage{booktabs,array}`, its notes after its caption."""
-    columns, body = "", []
+    columns = ""
     for place in range(len(table.header)):
         cells = [row[place] for row in table.rows]
         long = any(len(line) > 40 for cell in cells for line in (cell.text, *cell.lines))
         columns += "r" if any(cell.number for cell in cells) else _WORDS if long else "l"
-    for row in table.rows:
-        texts = [(cell.text, *cell.lines) for cell in row]
-        for line in range(max(map(len, texts))):
-            cells = [escape(text[line]) if line < len(text) else "" for text in texts]
-            size = r"\footnotesize " * bool(line)
-            # A bracket after a line break would be read as its optional argument.
-            body.append(" & ".join(f"{size}{{{cell}}}" if cell else "" for cell in cells) + r" \\")
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), keep_trailing_newline=True)
-    told = {"caption": escape(" ".join([table.caption, *table.notes])), "header": [*map(escape, table.header)]}
-    return environment.get_template("table.tex.j2").render(**told, name=table.name, columns=columns, body=body)
+    # of each row its lines, of which a cell may have fewer than another
+    body = [tuple(zip_longest(*((cell.text, *cell.lines) for cell in row), fillvalue="")) for row in table.rows]
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tex"] = escape
+    return environment.get_template("table.tex.j2").render(table=table, columns=columns, body=body)

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from analyses.table import Row
 from reports.verdicts import Judgement
-from reports.wording import DASH
 from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     from reports.blocks.canvas import Drawing
 
-__all__ = ["BLANK", "Block", "Cell", "ClaimsList", "Mark", "Missing", "PageFigure", "PageTable", "Rows", "Section"]
-__all__ += ["Statement"]
+__all__ = ["Block", "Cell", "ClaimsList", "Mark", "Missing", "PageFigure", "PageTable", "Rows", "Section", "Statement"]
 
 Mark = Literal["", "good", "bad", "open", "none"]  # of a verdict; "" for all else
 
@@ -30,10 +28,6 @@ class Cell:
     lines: tuple[str, ...] = ()  # smaller lines under it (an interval, a null), in order
     mark: Mark = ""
     number: bool = False  # whether it is set in figures, right of its column
-
-
-BLANK = Cell(DASH, number=True)
-"""What was not measured, or is not in the paper."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,9 @@ def _scientific(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
-_COLOURS: dict[Verdict, str] = {"holds": "#00614a", "does not hold": "#9c3400"}
-_OPEN, _CONTROL, _OURS = "#4d4d4d", "#a3a3a3", "#1c1c1c"
-_HIGH, _LANE, _THIN, _NAMED = 100, 12, 4, 8  # all lanes together; a lane at most, at least, and with its name beside it
-_LETTERS, _ROOM = 38, 280  # of a name beside its lane; letters times the size of the font that has room for them
-
+_INKS: dict[Verdict, str] = {"holds": "#00614a", "does not hold": "#9c3400"}  # of verdicts; all others are grey
+_CONTROL, _OURS = "#a3a3a3", "#1c1c1c"
+_HIGH, _LANE, _THIN = 100, 12, 4  # all lanes together; a lane at most, and at least
 
 _DRAWN = Environment(  # what its macros are given is escaped
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -105,6 +104,9 @@ _DRAWN = Environment(  # what its macros are given is escaped
     trim_blocks=True,
 )
 _DRAWN.filters["place"] = "{:.1f}".format
+_DRAWN.filters["short"] = lambda name: name if len(name) <= 38 else name[:37].rstrip() + "…"
+_DRAWN.filters["plain"] = lambda value: number(value, 2).rstrip("0").rstrip(".")
+_DRAWN.globals |= {"left": LEFT, "right": RIGHT, "inks": _INKS, "grey": _CONTROL}
 _MARKS: Any = _DRAWN.get_template("strip.svg.j2").module
 
 
@@ -117,12 +119,12 @@ def strip(judgement: Judgement) -> Markup:
         groups.setdefault(claim.unit_of(one.part), []).append(one)
     drawn, top = Markup(), 1.0
     for unit, ones in groups.items():
-        scale = _scale(ones)
+        scale, named = _scale(ones), height >= 8  # lanes have room for names
         for one in ones:
-            drawn += _lane(one, claim, top + height / 2, height, scale)
+            drawn += _MARKS.lane(one, unit, partial(_told, one, claim), top + height / 2, height, scale, named)
             top += height
-        words = ("" if height >= _NAMED else count(len(ones), "part"), unit.strip(), "log scale" * scale.log)
-        drawn += _MARKS.axis(scale, top, ", ".join(filter(None, words)), LEFT, RIGHT)
+        words = ("" if named else count(len(ones), "part"), unit.strip(), "log scale" * scale.log)
+        drawn += _MARKS.axis(scale, top, ", ".join(filter(None, words)))
         top += 17
     label = f"{claim.id}: {count(len(parts), 'part')} on a scale; the same numbers stand in the words below"
     return _MARKS.strip(RIGHT + 6, top, label, drawn)
@@ -143,8 +145,8 @@ def legend(judgements: Iterable[Judgement]) -> Iterator[tuple[Markup, str]]:
     return ((_MARKS.key(mark), words) for shown, mark, words in marks if shown)
 
 
-def _told(one: Judged, claim: Claim, reading: Reading, of: str = "") -> str:
-    return "; ".join([of + claim.words(one.part, reading), *sizes(reading)])
+def _told(one: Judged, claim: Claim, reading: Reading) -> str:
+    return "; ".join([claim.words(one.part, reading), *sizes(reading)])
 
 
 def _scale(ones: Sequence[Judged]) -> Scale:
@@ -153,38 +155,3 @@ def _scale(ones: Sequence[Judged]) -> Scale:
     core += [v for one in ones if isinstance(one.reading, Estimate) for v in (one.reading.value, *one.reading.ends)]
     wide = [one.control.value for one in ones if isinstance(one.control, Estimate)]
     return Scale.of(bounds, core, wide)
-
-
-def _lane(one: Judged, claim: Claim, y: float, height: float, scale: Scale) -> Markup:
-    """Return a part at its place; y is the middle of its lane."""
-    name, named, radius = one.part.name, height >= _NAMED, min(3.0, height / 2 - 0.4)
-    left, right = (scale.place(bound)[0] for bound in one.part.rule.region)
-    drawn = Markup()
-    if left < right:
-        box = (f"{size:.1f}" for size in (left, y - height / 2 + 0.3, right - left, height - 0.6))
-        drawn += _MARKS.titled(f"where it holds for {name}: {one.part.rule.holds}", _MARKS.region(*box))
-    if named:
-        short = name if len(name) <= _LETTERS else name[: _LETTERS - 1].rstrip() + "…"
-        size = min(9.5, height + 0.3, _ROOM / len(short))
-        drawn += _MARKS.text(LEFT - 8, y + 3.3, short, "end", size, name)
-    if isinstance(one.control, Estimate):
-        mark = _reading(one.control, y, radius, scale, _CONTROL)
-        drawn += _MARKS.titled(_told(one, claim, one.control, "control, "), mark)
-    for value in one.part.printed:
-        told = f"the paper, {name}: {number(value, 2).rstrip('0').rstrip('.')}{claim.unit_of(one.part)}"
-        x, beyond = scale.place(value)
-        drawn += _MARKS.titled(told, _MARKS.arrow(x, y, beyond) if beyond else _MARKS.diamond(x, y, radius + 0.6))
-    told = _told(one, claim, one.reading)
-    if isinstance(one.reading, Estimate):
-        colour, fill = _COLOURS.get(one.verdict, _OPEN), "#fff" if one.verdict == "undecided" else ""
-        return drawn + _MARKS.titled(told, _reading(one.reading, y, radius, scale, colour, fill))
-    word = "not measured" if one.reading is None else "undefined"
-    return drawn + _MARKS.text(LEFT + 3, y + 3.3, word, title=told) * named
-
-
-def _reading(found: Estimate, y: float, radius: float, scale: Scale, colour: str, fill: str = "") -> Markup:
-    (x, beyond), *ends = (scale.place(value) for value in (found.value, *found.ends))
-    drawn = _MARKS.bar(ends[0][0], ends[1][0], y, colour) * (found.low is not None)
-    for end, side in ends:
-        drawn += _MARKS.arrow(end, y, side, colour) * bool(side)
-    return drawn + _MARKS.dot(x, y, radius, colour, fill) * (not beyond)

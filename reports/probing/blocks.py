@@ -9,9 +9,8 @@ from typing import Any
 from analyses.measures.measure import MEASURES
 from analyses.readings import Estimate
 from reports import wording
-from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series, Under
+from reports.blocks.declared import BLANK, Cell, Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series, Under
 from reports.evidence import Evidence
-from reports.page.parts import BLANK, Cell
 from reports.probing import questions
 from reports.probing.curves import ITERATION
 from reports.probing.questions import JUDGED, accuracy, change, cost, headings, lowest, of_layer

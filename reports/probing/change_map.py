@@ -53,7 +53,7 @@ def draw(evidence: Evidence, learners: Sequence[str], who: str) -> list[Sketch] 
     if not every:
         return None
     scales = [_Scale.of([one.value for both in every if (one := both[side].estimate)]) for side in (0, 1)]
-    nulls = (of_layer("debiased_cka_null", k, one).complement() for one in learners for k in evidence.layers)
+    nulls = (1 - of_layer("debiased_cka_null", k, one) for one in learners for k in evidence.layers)
     ends = [one.ends for one in (read(null, evidence).estimate for null in nulls) if one]
     null = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
     return [_sketch(title, {name: found for name, found in group.items() if found}, evidence.layers, scales, null)

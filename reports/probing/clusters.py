@@ -7,9 +7,8 @@ from itertools import combinations, product
 
 from analyses.readings import Estimate, Reading, pool
 from analyses.table import Row
-from reports.blocks.declared import Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
+from reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from reports.evidence import Evidence
-from reports.page.parts import Cell
 from reports.quantities import Computed, Quantity, q, taken
 from reports.study.study import Section
 from reports.wording import DASH, GROUP_MARKS, colour_of, count

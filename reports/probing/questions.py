@@ -53,8 +53,7 @@ def of_layer(measure: str, layer: str, learner: str, **how: Any) -> Query:
 
 def change(layer: str, learner: str, at: int | str = "last") -> tuple[Quantity, Quantity]:
     """Ask how far a layer's weights moved, relative to their norm, and how much its features changed (1 − CKA)."""
-    features = of_layer("debiased_cka", layer, learner, at=at).complement()
-    return of_layer("relative_distance", layer, learner, at=at), features
+    return of_layer("relative_distance", layer, learner, at=at), 1 - of_layer("debiased_cka", layer, learner, at=at)
 
 def lowest(measure: str, learner: str, at: int | str = "last", *, clear_over: float = float("inf")) -> Quantity:
     """Ask for the least of the body, with the least of all ends; over a bound only if each is clear of its null."""

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from analyses.table import Table
     from reports.made import Differs, Made
 
-__all__ = ["Answer", "CapturingOptions", "Cite", "Learner", "Measurement", "Numbers", "Options", "Section", "Study"]
-__all__ += ["Switch"]
-
+__all__ = ["Answer", "CapturingOptions", "Cite", "Judgements", "Learner", "Measurement", "Numbers", "Options"]
+__all__ += ["Section", "Study", "Switch"]
 
 Numbers = Annotated[tuple[int, ...], joined(int, "N,N,…")]
 """Different whole numbers from 1, as "10,30" on the command line."""
@@ -140,6 +139,7 @@ Section = parts.Section[Block]
 
 # from the name of a measure or a method to the numbers of its works in the references, "[2]"; "" if there are none
 Cite = Callable[[str], str]
+Judgements = Mapping[str, Judgement]  # of claims, by id
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Study:
     measurements: Callable[[Any], tuple[Measurement, ...]]  # from the options, what is measured
     claims: Callable[[Evidence], tuple[Claim, ...]]  # what the paper claims of these layers and learners
     sections: Callable[[Evidence, Cite], tuple[Section, ...]]  # from a way to cite, too, what the page shows
-    answer: Callable[[Evidence, Mapping[str, Judgement]], Answer]  # from the verdicts by claim, too, what it says first
+    answer: Callable[[Evidence, Judgements], Answer]  # from the verdicts by claim, too, what it says first
     # from the table of all that was measured and its `Made`, rows that follow from several of its rows
     derive: Callable[[Table, Made], Table] | None = None
     unlike: tuple[Differs, ...] = ()  # what is other than in the paper whatever is asked for

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from analyses.readings import Estimate
-from reports.blocks.declared import Dots, Figure, Grid, Line, Map, Said, Series
+from reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Said, Series
 from reports.claims import POINTS, above
 from reports.evidence import Evidence
-from reports.page.parts import Cell
 from reports.papers.antoniou2019 import paper
 from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, look_of, measured
 from reports.probing import blocks
 from reports.probing.curves import learning_curves
 from reports.probing.questions import cost, untaught
 from reports.quantities import ANY, q
-from reports.study.study import Answer, Cite, Section
-from reports.verdicts import Judgement
+from reports.study.study import Answer, Cite, Judgements, Section
 from reports.wording import GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
 
 # fmt: off
 RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)
 
-def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+def answer(evidence: Evidence, judged: Judgements) -> Answer:
     """Answer by MAML++'s gain over MAML."""
     gain = (measured(ALL) - measured("maml")).read(evidence)
     said = {"holds": "MAML++ is ahead of MAML", "does not hold": "MAML++ is behind MAML",
@@ -34,7 +32,7 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
         *filter(None, [told]), *_sentences(evidence, judged))
     return Answer(headline, sentences, rules, _parts(evidence, "answer-figure"))
 
-def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[str]:
+def _sentences(evidence: Evidence, judged: Judgements) -> Iterator[str]:
     base, gain = measured("maml").read(evidence), (measured(ALL) - measured("maml")).read(evidence)
     if isinstance(gain, Estimate):
         yield (f"On {evidence.made.task} tasks of {evidence.made.data_name} MAML is right on "

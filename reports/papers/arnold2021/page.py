@@ -6,24 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from analyses.readings import Estimate
 from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
-from reports.blocks.declared import Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
+from reports.blocks.declared import Cell, Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
 from reports.claims import POINTS, Verdict, above
 from reports.evidence import Evidence
-from reports.page.parts import Cell
 from reports.papers.arnold2021 import claims as of
 from reports.papers.arnold2021 import surface
 from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, TOLD_BY, gain, key_of, label_of, measured, scalar
 from reports.probing import blocks
 from reports.probing.questions import of_layer, untaught
 from reports.quantities import ANY, Quantity, q
-from reports.study.study import Answer, Cite, Section
-from reports.verdicts import Judgement
+from reports.study.study import Answer, Cite, Judgements, Section
 from reports.wording import CHANCE_GREY, GROUP_MARKS, INK, listed, number, with_interval
 
 # fmt: off
 _SAID: dict[Verdict, str] = {"holds": "helps", "does not hold": "does not help", "undecided": "is undecided"}
 
-def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+def answer(evidence: Evidence, judged: Judgements) -> Answer:
     """Answer the study's question by the gains in the shallowest network."""
     least = of.shallowest(evidence)
     rules = (f"By the gains over plain MAML in CNN({least}), on the same tasks: one helps whose interval lies above 0, "
@@ -36,7 +34,7 @@ def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
     sentences = (*filter(None, [told]), *_sentences(evidence, least, judged))
     return Answer(headline, sentences, rules, _figure(least))
 
-def _sentences(evidence: Evidence, least: int, judged: Mapping[str, Judgement]) -> Iterator[str]:
+def _sentences(evidence: Evidence, least: int, judged: Judgements) -> Iterator[str]:
     made, plain = evidence.made, measured("maml", least).read(evidence)
     gained = {name: gain("maml", least, how).read(evidence) for how, name in HOWS.items() if how}
     if told := [f"{name} {with_interval(one, **POINTS)}" for name, one in gained.items() if one]:

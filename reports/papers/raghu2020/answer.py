@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from analyses.readings import Estimate, Undefined
 from reports.blocks.declared import Figure
 from reports.claims import POINTS, Verdict, above
@@ -12,8 +10,8 @@ from reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
 from reports.probing import blocks as shared
 from reports.probing.questions import JUDGED, accuracy, cost, further_steps, gains, of_layer
 from reports.quantities import ANY, q
-from reports.study.study import Answer
-from reports.verdicts import Judgement, all_of
+from reports.study.study import Answer, Judgements
+from reports.verdicts import all_of
 from reports.wording import block_name, capital, count, label_of, listed, number, with_interval
 
 # fmt: off
@@ -37,7 +35,7 @@ def classify(freezing: Verdict, similarity: Verdict, learned: Verdict, part_reus
         return "Mixed: part reuse, part relearning"
     return f"The body is {'reused' if freezing == 'holds' else 'relearned'}"
 
-def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+def answer(evidence: Evidence, judged: Judgements) -> Answer:
     """Answer the study's question from its verdicts and numbers."""
     if "maml" not in evidence.learners:
         held = listed([label_of(who) for who in evidence.learners if who != "random"]) or "no learner"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyses.readings import Estimate
-from reports.blocks.declared import Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
+from reports.blocks.declared import BLANK, Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from reports.evidence import Evidence
-from reports.page.parts import BLANK, Cell
 from reports.papers.raghu2020 import paper
 from reports.papers.raghu2020.paper import COMPARED, COST, GAP, MAML, NAMES, RANGES, REGIMES, adapting, alike, headed
 from reports.probing import blocks as shared

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
-from reports import wording as learners
+from reports import wording
 from reports.blocks.declared import Series
-from reports.claims import Claim, Part, Told, above, below, not_below, within
+from reports.claims import POINTS, Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
 from reports.probing.clusters import apart, favourite, of_one_domain
 from reports.probing.questions import accuracy, untaught
@@ -23,9 +23,9 @@ BASE, CONTINUED, LARGE = "base", "m1", "large"  # MAML; trained on, for as many 
 _LOOKS = {BASE: ("MAML", "#56b4e9", "o"), CONTINUED: ("MAML, continued", colour_of("maml"), "s"),
           LARGE: ("MAML, larger network", "#767676", "^")}  # label, colour and marker; all others are TSA-MAML
 BASELINES = ("fomaml", "reptile", "imaml", "matching", "meta_lstm", "mmaml", "hsml")  # trained for as long
-_LOOKS |= {key: (learners.label_of(key), colour_of(key), "P") for key in BASELINES}
-TESTED: dict[str, Any] = {key: {"steps": ANY} for key in ("imaml", "meta_lstm")}  # all else as MAML
-TESTED |= {"matching": {"steps": 0, "head": "matching"}}
+_LOOKS |= {key: (*wording.look_of(key)[:2], "P") for key in BASELINES}
+_TESTED: dict[str, dict[str, Any]] = {  # all else as MAML
+    "imaml": {"steps": ANY}, "meta_lstm": {"steps": ANY}, "matching": {"steps": 0, "head": "matching"}}
 DISTANCES = {"estimated_squared_distance": "own optimum",
              "estimated_squared_distance_to_common_optimum": "common optimum"}
 _AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity
@@ -34,15 +34,16 @@ _LEAST, _MOST = 3, 11  # numbers of initialisations between which the paper find
 _STABLE = 2.0  # points within which accuracies count as stable over m: the paper prints a figure only
 _EARLY = 4  # inner steps in which the paper's loss falls fast
 _SHORT = {CONTINUED: "continued", BASE: "MAML"}
-_GAIN: dict[str, Any] = {"lead": "gain over MAML, and over MAML (continued)", "unit": " points", "signed": True}
+_GAIN: dict[str, Any] = {"lead": "gain over MAML, and over MAML (continued)", **POINTS}
 _RULE = ("TSA-MAML's gain over the MAML that it starts from, and over that MAML trained on for as many outer steps, is "
          "above 0")
 SYMMETRIC = "-symmetric"  # what the key of TSA-MAML with clusters found under a symmetric head ends in
 # claims on data of several domains, and of one, and what is said of them on the other
 _ON_SEVERAL = ("Z1", "Z2", "Z4"), "These data are of one domain; the claim is on several, as --data mixture:A,B gives."
 _ON_ONE = ("Z5", "Z6"), "The claim is on CIFAR-FS, one domain; --preset paper-cifar-fs measures it."
-_GAINS = {"Z5": {(5, 1): 1.09, (5, 5): 2.46, (10, 1): 1.29, (10, 5): 2.81},
-          "Z6": {(5, 1): 0.75, (5, 5): 0.77, (10, 1): 2.21, (10, 5): 2.48}}  # the paper's, by way and shot: Table 2
+_TABLE_2 = {  # MAML and TSA-MAML by way and shot
+    "Z5": {(5, 1): (51.98, 53.07), (5, 5): (68.91, 71.37), (10, 1): (38.48, 39.77), (10, 5): (55.24, 58.05)},
+    "Z6": {(5, 1): (57.46, 58.21), (5, 5): (72.75, 73.52), (10, 1): (39.97, 42.18), (10, 5): (56.21, 58.69)}}
 _TAUGHT = partial(untaught, learners=[BASE])
 _NOBODY, _UP, _DOWN = Computed(lambda _: None), above(0, "above 0", "below 0"), below(0, "below 0", "above 0")
 
@@ -80,7 +81,7 @@ def plain_of(evidence: Evidence) -> str:
 
 def level(key: str, group: str = "") -> Quantity:
     """Return how accurate a learner is as it is tested, on a domain or, with "", on all together."""
-    return accuracy(key, group=group, **TESTED.get(key, {}))
+    return accuracy(key, group=group, **_TESTED.get(key, {}))
 
 def gain(key: str, over: str, group: str = "", view: str = "") -> Quantity:
     """Return by how much a learner is more accurate than another, on a domain or, with "", on all together."""
@@ -143,15 +144,15 @@ def _of_one(evidence: Evidence) -> Iterator[Claim]:
     main, task = main_of(evidence), (evidence.n_way, evidence.made.n_shot)
     # (tests with queries one by one have rows of their own; all others normalise as in training)
     trained = {value for _, name, value in evidence.made.configs if name == "norm"} or {"transductive"}
-    for name, title, view, paper, by in (
+    for name, title, view, by in (
         ("Z5", "On CIFAR-FS TSA-MAML is more accurate than MAML, non-transductive", "one-query",
-         "51.98 → 53.07, 68.91 → 71.37, 38.48 → 39.77, 55.24 → 58.05", "the support set and itself"),
-        ("Z6", "The same, transductive", "", "57.46 → 58.21, 72.75 → 73.52, 39.97 → 42.18, 56.21 → 58.69",
-         "all queries of its task")):
-        asked, printed = bool(view) or trained == {"transductive"}, _GAINS[name].get(task)
-        parts = (Part(told, gain(main, over, view=view) if asked else _NOBODY, _UP,
-                      printed=(printed,) if printed and over == BASE else ()) for over, told in _SHORT.items())
-        yield Claim(name, title, f"test accuracy, each query normalised with {by}", paper, "Table 2",
+         "the support set and itself"), ("Z6", "The same, transductive", "", "all queries of its task")):
+        asked, paper = bool(view) or trained == {"transductive"}, _TABLE_2[name]
+        theirs = tuple(tsa - maml for at, (maml, tsa) in paper.items() if at == task)
+        parts = (Part(told, gain(main, over, view=view) if asked else _NOBODY, _UP, printed=theirs * (over == BASE))
+                 for over, told in _SHORT.items())
+        yield Claim(name, title, f"test accuracy, each query normalised with {by}",
+            ", ".join(f"{maml} → {tsa}" for maml, tsa in paper.values()), "Table 2",
             "CIFAR-FS, 5-way 1-, 5-shot, 10-way 1-, 5-shot; 600 tasks", _RULE, tuple(parts),
             f"The study holds no accuracy of TSA-MAML and MAML with each query normalised with {by}.",
             beside=_levels(BASE, plain_of(evidence), main, view=view) * asked, **_GAIN)
@@ -168,12 +169,12 @@ def _of_learners(evidence: Evidence) -> Iterator[Claim]:
         "gain over m = 1, and change from the first m", "stable for m = 3 … 11; m = 1 is MAML", "Figure 4",
         "CIFAR-FS, 10-way 1-shot", f"for every m from {_LEAST} to {_MOST}, at least two, the gain is above 0 and the "
         f"change within ±{_STABLE:g} points", _sweep(evidence),
-        f"The study holds no m from {_LEAST} to {_MOST} beside m = 1.", ("sweep",), unit=" points", signed=True)
+        f"The study holds no m from {_LEAST} to {_MOST} beside m = 1.", ("sweep",), **POINTS)
     yield Claim("Z8", "A larger network does not make up for it", "gain of MAML with a larger network over TSA-MAML",
         "72.68, 69.73, 54.18 against 72.84, 74.80, 56.86", "Section 5.1",
         "Aircraft, Birds, Fungi; seven layers, about 3× the parameters", "it is below 0 on all domains together",
         (Part("larger less TSA-MAML", gain(LARGE, main), _DOWN),), "The study holds no MAML with a larger network.",
-        ("accuracy-figure", "accuracy"), unit=" points", signed=True, remark=_size, beside=_levels(LARGE))
+        ("accuracy-figure", "accuracy"), **POINTS, remark=_size, beside=_levels(LARGE))
     yield Claim("Z9", "TSA-MAML's initialisation is nearer to the task's optimum",
         "mean squared distance from the (assigned) initialisation to the task's optimum, and its difference",
         "smaller for TSA-MAML", "Sections 3.2, 4.1", "argued", "it is smaller, for both estimates of the optimum",

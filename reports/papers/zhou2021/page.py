@@ -14,14 +14,13 @@ from reports.probing import blocks, clusters
 from reports.probing.curves import step_curves
 from reports.probing.questions import accuracy
 from reports.quantities import q
-from reports.study.study import Answer, Cite, Section
-from reports.verdicts import Judgement
+from reports.study.study import Answer, Cite, Judgements, Section
 from reports.wording import capital, count, listed, number, with_interval
 
 # fmt: off
 _OPEN = {"undecided": "is undecided", "not measured": "was not measured"}
 
-def answer(evidence: Evidence, judged: Mapping[str, Judgement]) -> Answer:
+def answer(evidence: Evidence, judged: Judgements) -> Answer:
     """Answer the study's question: what helps, what the clusters are, and what speaks against it."""
     alone = clusters.of_one_domain(evidence)
     decides = "Z6" if alone else "Z1"
@@ -44,7 +43,7 @@ def _outcome(subject: str, yes: str, no: str, verdict: Verdict) -> str:
         return f"whether {subject} {yes} {_OPEN[verdict]}"
     return f"{subject} {yes if verdict == 'holds' else no}"
 
-def _sentences(evidence: Evidence, judged: Mapping[str, Judgement]) -> Iterator[str]:
+def _sentences(evidence: Evidence, judged: Judgements) -> Iterator[str]:
     main, made = main_of(evidence), evidence.made
     gains = {label_of(over): gain(main, over).read(evidence) for over in (BASE, CONTINUED)}
     told = [f"{with_interval(found, **POINTS)} over {over}" for over, found in gains.items() if found]
@@ -94,11 +93,10 @@ def _figure(evidence: Evidence) -> Figure:
     names, keys = tuple(place or "all" for place in places), [key for key in keys if key in evidence.learners]
     levels = [series(key, label_of(key), (level(key, at) for at in places)) for key in keys]
     gains = [series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
-    return Figure(
-        "accuracy-figure", "Test accuracy of each learner, and the gain of TSA-MAML, on all domains together and each.",
-        (Dots("Test accuracy (%)", names, tuple(levels)),
-         Dots("Gain of TSA-MAML (points, paired)", names, tuple(gains), line=(0.0, ""))),
-        ("Accuracy by domain", "The table holds no test accuracies."))
+    panels = (Dots("Test accuracy (%)", names, tuple(levels)),
+              Dots("Gain of TSA-MAML (points, paired)", names, tuple(gains), line=(0.0, "")))
+    return Figure("accuracy-figure", "Test accuracy of each learner, and the gain of TSA-MAML, on all domains together "
+                  "and each.", panels, ("Accuracy by domain", "The table holds no test accuracies."))
 
 _PLANES = {("features", "maml"): "Mean features", ("all", "maml"): "Adapted by MAML",
            ("all", "tsa_maml"): "Adapted by TSA-MAML"}

@@ -71,15 +71,14 @@ def _learners(options: Zhou2021Options) -> tuple[Learner, ...]:
         return Learner(key, label_of(key), "tsa_maml", BASE, "", more | {"clusters": m} | own, f"tsa_maml-{key}")
     even = clustered(f"m{options.sweep[0]}{SYMMETRIC}", options.sweep[0], symmetric_head=True)
     large = Learner(LARGE, label_of(LARGE), "maml", "", "", both | {"blocks": 6, "filters": _wider}, "maml-large")
-    def baseline(key: str) -> Learner:
-        own: dict[str, Any] = {  # a Meta-LSTM's gates are its rates
-            "mmaml": {"norm_affine": "both", "adapt_norm": False}, "imaml": {"inner_steps": 16},
-            "meta_lstm": {"update_rule": key, "inner_lr": TrainConfig.inner_lr,
-                          "inner_steps": 12 if options.n_shot == 1 else 8}}.get(key, {})
-        return Learner(key, label_of(key), key, settings=both | own, extra=not options.baselines)
+    own: dict[str, dict[str, Any]] = {  # a Meta-LSTM's gates are its rates
+        "mmaml": {"norm_affine": "both", "adapt_norm": False}, "imaml": {"inner_steps": 16},
+        "meta_lstm": {"update_rule": "meta_lstm", "inner_lr": TrainConfig.inner_lr,
+                      "inner_steps": 12 if options.n_shot == 1 else 8}}
     return (Learner(BASE, label_of(BASE), "maml", settings={"schedule": options.pretraining}),
             *(clustered(f"m{m}", m) for m in options.sweep), *[even] * options.symmetric, *[large] * options.large,
-            *map(baseline, BASELINES))
+            *(Learner(key, label_of(key), key, settings=both | own.get(key, {}), extra=not options.baselines)
+              for key in BASELINES))
 
 def _measurements(options: Zhou2021Options) -> tuple[Measurement, ...]:
     main, plain = f"m{options.sweep[0]}", CONTINUED if 1 in options.sweep else BASE
