@@ -50,8 +50,7 @@ class Made:
     trained_steps: int  # inner-loop steps in training
     inner_lr: float  # step size of the inner loop, on the mean loss
     layers: tuple[str, ...] = ()  # of the network, the head last; empty where that is not known
-    # (key, label, parameters of its network, outer steps, tasks an outer step) of each learner, in the study's order
-    learners: tuple[Trained, ...] = ()
+    learners: tuple[Trained, ...] = ()  # in the study's order
     commands: tuple[str, ...] = ()  # the commands that make the report again
     configs: tuple[tuple[str, str, str], ...] = ()  # (label of the run, key, value)
     checkpoints: tuple[tuple[str, str], ...] = ()  # (label, fingerprint in hexadecimal digits)

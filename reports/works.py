@@ -1,16 +1,15 @@
-"""Works that a page cites: of learners, data sets and statistics, and the bibliography that numbers them."""
+"""Works that a page cites: of learners, data sets and statistics, and their numbers in it."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from analyses.measures.work import Work
 from trainers.errors import MetaprobeError
 
-__all__ = ["MAML", "MAML_PP", "Bibliography", "Work", "methods_of"]
+__all__ = ["MAML", "MAML_PP", "Work", "methods_of", "numbered"]
 
 # fmt: off
 MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter", "Levine, Sergey"),
@@ -68,30 +67,23 @@ def methods_of(algorithms: Collection[str], data: str) -> dict[str, tuple[Work, 
     return {name: works for name, works in _METHODS.items() if name in used}
 
 
-@dataclass(frozen=True)
-class Bibliography:
-    """The works that a page cites, each once, numbered from 1 in their order."""
+def numbered(
+    first: Iterable[Work], used: Mapping[str, Iterable[Work]]
+) -> tuple[tuple[Work, ...], Callable[[str], str]]:
+    """Number works from 1: the `first` whoever uses them, and those behind each measure and method in `used`.
 
-    works: tuple[Work, ...]  # in that order
-    marks: Mapping[str, str]  # for each measure and method, the numbers of its works, as "[2]" or "[2,3]"
+    Returns:
+        The works, each once, and from a measure or a method the numbers of its works, "[2,3]"; "" where it has none.
 
-    @classmethod
-    def of(cls, first: Iterable[Work], used: Mapping[str, Iterable[Work]]) -> Bibliography:
-        """Number works: the `first` whoever uses them, and those behind each measure and method in `used`.
-
-        Raises:
-            MetaprobeError: two works have one key, of which LaTeX would leave one out.
-        """
-        sources = {name: tuple(works) for name, works in used.items()}
-        by_key: dict[str, Work] = {}
-        for work in (*first, *itertools.chain(*sources.values())):
-            if (other := by_key.setdefault(work.key, work)) != work:
-                told = f"two works have the BibTeX key {work.key!r}: {other.title!r} and {work.title!r}"
-                raise MetaprobeError(f"{told}. Give one another key.")
-        places = {key: str(place) for place, key in enumerate(by_key, 1)}
-        marks = {name: f"[{','.join(places[work.key] for work in works)}]" for name, works in sources.items()}
-        return cls(tuple(by_key.values()), marks)
-
-    def cite(self, name: str) -> str:
-        """Return the numbers of the works of a measure or a method, "[2]"; "" where there are none."""
-        return self.marks.get(name, "")
+    Raises:
+        MetaprobeError: two works have one key, of which LaTeX would leave one out.
+    """
+    sources = {name: tuple(works) for name, works in used.items()}
+    by_key: dict[str, Work] = {}
+    for work in (*first, *itertools.chain(*sources.values())):
+        if (other := by_key.setdefault(work.key, work)) != work:
+            told = f"two works have the BibTeX key {work.key!r}: {other.title!r} and {work.title!r}"
+            raise MetaprobeError(f"{told}. Give one another key.")
+    places = {key: str(place) for place, key in enumerate(by_key, 1)}
+    marks = {name: f"[{','.join(places[work.key] for work in works)}]" for name, works in sources.items()}
+    return tuple(by_key.values()), lambda name: marks.get(name, "")

@@ -7,7 +7,7 @@ import pytest
 from analyses.measures.work import Work
 from analyses.readings import Estimate, Undefined
 from reports.wording import number, with_interval
-from reports.works import Bibliography, methods_of
+from reports.works import methods_of, numbered
 from trainers.errors import MetaprobeError
 
 PAPER = Work("doe2020", "article", ("Doe, Jane", "Müller, João"), "{On} X – and Y?", "J", 2020)
@@ -17,10 +17,10 @@ def test_works_write_their_line_and_their_entry_and_are_numbered_once():
     assert PAPER.line == "Jane Doe, João Müller. On X – and Y? J, 2020."
     assert r"{Doe, Jane and M{\"u}ller, Jo{\~a}o}" in PAPER.bibtex and "title = {{On} X -- and Y?}" in PAPER.bibtex
     other = dataclasses.replace(PAPER, key="roe2021")
-    found = Bibliography.of((PAPER,), {"x": (other, PAPER), "y": (other,)})
-    assert found.works == (PAPER, other) and [found.cite(name) for name in "xyz"] == ["[2,1]", "[2]", ""]
+    works, cite = numbered((PAPER,), {"x": (other, PAPER), "y": (other,)})
+    assert works == (PAPER, other) and [cite(name) for name in "xyz"] == ["[2,1]", "[2]", ""]
     with pytest.raises(MetaprobeError, match=r"two works have the BibTeX key 'doe2020': '{On} X – and Y.' and 'Z'"):
-        Bibliography.of((PAPER,), {"x": (dataclasses.replace(PAPER, title="Z"),)})
+        numbered((PAPER,), {"x": (dataclasses.replace(PAPER, title="Z"),)})
     used = methods_of(("maml", "random"), "mixture:shapes,omniglot")
     assert list(used) == ["maml", "omniglot", "bootstrap", "median", "permutation"]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from analyses.measures.measure import MEASURES
 from analyses.readings import Estimate, Reading, mapped
-from analyses.table import Row
 from reports.blocks.declared import Block as Declared
 from reports.blocks.declared import Grid, Said, Under
 from reports.claims import Claim
@@ -18,7 +17,7 @@ from reports.page.parts import Block, Cell, ClaimsList, Missing, PageFigure, Pag
 from reports.study import study as studies
 from reports.verdicts import REFUTED, judge
 from reports.wording import DASH, count, interval, listed, number, reason_of
-from reports.works import Bibliography, methods_of
+from reports.works import methods_of, numbered
 from trainers.errors import unknown_name
 
 __all__ = ["build", "made_section", "page_of", "rows_of"]
@@ -39,19 +38,21 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
     made, measured = evidence.made, {row.measure for row in evidence.rows}
     used = {name: measure.works for name, measure in MEASURES.items() if name in measured}
     used |= methods_of({row.algorithm for row in evidence.rows if row.algorithm}, made.data)
-    bibliography = Bibliography.of(study.works, used)
+    works, cite = numbered(study.works, used)
     word = "query" if made.n_query == 1 else "queries"
     trained = f"{made.n_query} {word} a class in training, {made.test_queries}"
-    queries = trained if _trained_here(made) else f"{made.test_queries} queries a class"
+    # tables of earlier versions know no learners; of others, none may have been trained by a run
+    here = not made.learners or any(one.steps for one in made.learners)
+    queries = trained if here else f"{made.test_queries} queries a class"
     rate = f"{made.inner_lr:g} on the mean loss ({made.inner_lr / made.n_way:g} in code that sums over classes)"
     with evidence.recording() as judged:
         judgements = {claim.id: judge(claim, evidence) for claim in study.claims(evidence)}
     with evidence.recording() as read:
         answer = study.answer(evidence, judgements)
-        declared = study.sections(evidence, bibliography.cite)
+        declared = study.sections(evidence, cite)
     _check_links((found.claim for found in judgements.values()), declared, answer)
-    behind, reading = _rows("claims-rows", judged), f"{study.reading} {REFUTED}"
-    overview = (ClaimsList("claims", tuple(judgements.values()), behind, reading),)
+    behind = Rows("claims-rows", tuple(judged)) if judged else None
+    overview = ClaimsList("claims", tuple(judgements.values()), behind, f"{study.reading} {REFUTED}")
     return Page(
         title=f"{study.title}{'' if study.title.endswith(('?', '!', ':')) else ':'} {made.data_name}, {made.task}",
         question=study.question,
@@ -68,15 +69,15 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         answer=answer.sentences,
         rules=answer.rules,
         sections=(
-            Section("overview", "The claims, one by one", blocks=overview),
+            Section("overview", "The claims, one by one", blocks=(overview,)),
             *(_built(section, evidence) for section in declared),
             made_section(made),
         ),
         figure=None if answer.figure is None else build(answer.figure, evidence),
         training=_training(evidence),
-        works=bibliography.works,
+        works=works,
         made=made,
-        behind=_rows("answer-rows", read),
+        behind=Rows("answer-rows", tuple(read)) if read else None,
     )
 
 
@@ -113,22 +114,13 @@ def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], a
             raise unknown_name(f"evidence of claim {claim.id}", lost[0], known)
 
 
-def _rows(name: str, rows: list[Row]) -> Rows | None:
-    return Rows(name, tuple(rows)) if rows else None
-
-
-def _trained_here(made: Made) -> bool:
-    """Tell whether any of the learners was trained by a run; tables of earlier versions know no learners."""
-    return not made.learners or any(one.steps for one in made.learners)
-
-
 def _training(evidence: Evidence) -> str:
     """Say how much training stands behind a page; heads on bodies that were trained before are only counted."""
     groups: dict[tuple[bool, int, int], list[str]] = {}
     for one in evidence.made.learners:
         if one.steps:
             groups.setdefault((bool(one.head_of), one.steps, one.tasks), []).append(one.label)
-    told = [] if _trained_here(evidence.made) else ["elsewhere, or none"]
+    told = [] if groups or not evidence.made.learners else ["elsewhere, or none"]
     for (heads, steps, tasks), labels in sorted(groups.items(), key=lambda group: group[0][0]):
         who = f"new heads for {len(labels)} bod{'ies' if len(labels) > 1 else 'y'}" if heads else listed(labels)
         told.append(f"{who}: {count(steps, 'outer step')} of {count(tasks, 'task')}")

@@ -26,7 +26,7 @@ WORKS = (  # in this order after those that a study cites first, so that its pag
          "Neighborhood Preservation in Nonlinear Projection Methods: An Experimental Study",
          "International Conference on Artificial Neural Networks", 2001))
 _METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
-_VIEWS = {"assignment": "{}'s own assignment", "all": "all adapted parameters", "body": "adapted body",
+_VIEWS = {"assignment": "TSA-MAML's own assignment", "all": "all adapted parameters", "body": "adapted body",
           "head": "adapted head", "features": "mean features"}
 _SCORES = {"adjusted_rand": ("adjusted Rand index", "tsa_maml", "D"),
            "normalised_mutual_information": ("normalised mutual information", "maml", "s"),
@@ -68,20 +68,19 @@ def usage(evidence: Evidence, name: str, titles: Mapping[str, str]) -> Figure:
     return Figure(name, "Test tasks by domain and the initialisation that they start from: share, number.",
         tuple(maps), ("Usage of the initialisations", "The table holds none."), columns=min(2, len(maps) or 1))
 
-def agreement(evidence: Evidence, who: str, name: str, claims: str) -> Section:
+def agreement(evidence: Evidence, who: str, claims: str) -> Section:
     """Return the section on what clusters of tasks, by several views of them, say of their domains."""
-    views = {view: told.format(name) for view, told in _VIEWS.items()}
     chance = bool(evidence.distinct("view", f"{_ORDER}_null", who))  # of older tables it is not known
     measures = (*_SCORES, _ORDER, *[f"{_ORDER}_null"] * chance)
-    asked = {measure: [q(measure, learner=who, view=view) for view in views] for measure in measures}
+    asked = {measure: [q(measure, learner=who, view=view) for view in _VIEWS] for measure in measures}
     scores = [Series(told, colour_of(look), tuple(asked[score]), mark) for score, (told, look, mark) in _SCORES.items()]
     lines = [Line(told, tuple(Said(one, 2) for one in cells))
-             for told, *cells in zip(views.values(), *asked.values(), strict=True)]
+             for told, *cells in zip(_VIEWS.values(), *asked.values(), strict=True)]
     for one, other in combinations(("all", "body", "head"), 2):
         between = Said(q("adjusted_rand_between", learner=who, view=f"{one}~{other}"), 2)
-        lines.append(Line(f"{views[one]} against {views[other]}", (between, *[Cell(DASH)] * (len(measures) - 1))))
+        lines.append(Line(f"{_VIEWS[one]} against {_VIEWS[other]}", (between, *[Cell(DASH)] * (len(measures) - 1))))
     return Section("agreement-section", "What shows the domains",
-        (f"As many clusters as {name} has, found by k-means on training tasks: from what MAML adapts (all parameters, "
+        ("As many clusters as TSA-MAML has, found by k-means on training tasks: from what MAML adapts (all parameters, "
          f"the body, the head) and from the mean feature of a task's images ({claims}).",),
         (("adjusted Rand index", "of pairs of tasks, how many are together or apart in both; 0 by chance, 1 alike [3]"),
          ("normalised mutual information", "what cluster and domain tell of each other; 0 nothing, 1 everything"),
@@ -90,24 +89,24 @@ def agreement(evidence: Evidence, who: str, name: str, claims: str) -> Section:
          *[("by chance", "the share that would stay were tasks put into clusters of the same sizes at random")]
          * chance),
         (Figure("agreement-figure", "Agreement of clusters of tasks with the domains, by what they are clustered by.",
-            (Dots("Agreement with the domains (1: identical)", tuple(views.values()), tuple(scores), lying=True),),
+            (Dots("Agreement with the domains (1: identical)", tuple(_VIEWS.values()), tuple(scores), lying=True),),
             ("Agreement of clusters with domains", "The table holds no agreement of clusters with domains."), 1),),
         (Grid("agreement", "The same, and the agreement of clusters by two views with each other.",
             ("Clusters by", "Adjusted Rand", "Norm. mutual information", "Purity", "Unmoved by label order",
              *["By chance"] * chance), tuple(lines)),))
 
-def by_kind(name: str, learners: Mapping[str, str], own: str) -> Grid:
+def by_kind(name: str, learners: Mapping[str, str]) -> Grid:
     """Return the table that sets clusters of several learners side by side."""
-    views = {view: told.format(own) for view, told in _VIEWS.items() if view != "features"}
+    views = [(view, told) for view, told in _VIEWS.items() if view != "features"]
     scores = {"adjusted_rand": "adjusted Rand index with the domains", _ORDER: "unmoved by label order"}
     def cell(score: str, view: str, key: str) -> Said:
         chance = Under(q(f"{score}_null", learner=key, view=view), "chance", 2)
         return Said(q(score, learner=key, view=view), 2, under=(chance,))
     return Grid(name, "Clusters of test tasks by each way of adapting them.", ("Clusters by", *learners.values()),
         tuple(Line(f"{told}: {words}", tuple(cell(score, view, key) for key in learners))
-              for (view, told), (score, words) in product(views.items(), scores.items())))
+              for (view, told), (score, words) in product(views, scores.items())))
 
-def embedded(evidence: Evidence, who: str, name: str, planes: Mapping[tuple[str, str], str]) -> Figure:
+def embedded(evidence: Evidence, who: str, planes: Mapping[tuple[str, str], str]) -> Figure:
     """Return the figure of test tasks in the plane; `planes`: titles by view and algorithm of what is embedded."""
     seed, panels = min(evidence.seeds, default=0), []
     found = {(row.view, row.algorithm, row.measure, row.task): row for row in evidence.rows
@@ -123,5 +122,5 @@ def embedded(evidence: Evidence, who: str, name: str, planes: Mapping[tuple[str,
     across = (row for row in found.values() if row.measure.endswith("_x"))
     reasons = dict.fromkeys((row.reason or "").partition(";")[0] for row in across)
     return Figure("embeddings", "Test tasks by UMAP [5], t-SNE [4] and PCA: colours are domains, shapes the "
-        f"initialisations that {name} assigns. Training seed {seed}. {'; '.join(reasons)}.",
+        f"initialisations that TSA-MAML assigns. Training seed {seed}. {'; '.join(reasons)}.",
         tuple(panels), ("Tasks in the plane", "The table holds no embeddings of tasks."), columns=3)

@@ -71,9 +71,11 @@ def runs_as(study: Study, options: Options, last: Mapping[Path, Checkpoint]) -> 
             learner, base = next(one for one in fitting if one.base == body.learner.key), body.label
             seed = body.seed if learner.head_of else seed
         if other := runs.get((learner.key, seed)):
-            raise MetaprobeError(_twice(other, folder))
-        elsewhere = is_imported(last[folder])
-        runs[learner.key, seed] = Run(learner, seed, folder, config, labels[folder], base, elsewhere)
+            told = f"both {_told(config)} with seed {seed}; leave one out, or train one with another --seed"
+            told = f"both heads on the body of {other.base}; leave one out" if learner.head_of else told
+            raise MetaprobeError(f"{other.folder} and {folder} are {told}")
+        imported = is_imported(last[folder])
+        runs[learner.key, seed] = Run(learner, seed, folder, config, labels[folder], base, imported)
     for name in _AGREEING:
         _check_agreement(name, tuple(runs.values()))
     order = [learner.key for learner in learners]
@@ -103,13 +105,6 @@ def _base_of(
         f"{folder} {what} checkpoint {base[:12]} ({last.config.base}), which is the last of no run given here {kind}; "
         f"give that run too, or leave {folder} out"
     )
-
-
-def _twice(other: Run, folder: Path) -> str:
-    if other.learner.head_of:
-        return f"{other.folder} and {folder} are both heads on the body of {other.base}; leave one out"
-    told = f"{other.folder} and {folder} are both {_told(other.config)} with seed {other.seed}"
-    return f"{told}; leave one out, or train one with another --seed"
 
 
 def _told(config: TrainConfig) -> str:

@@ -31,10 +31,9 @@ class Raghu2020Options(CapturingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.capture_tasks > self.tasks:
-            raise MetaprobeError(
-                f"--capture-tasks {self.capture_tasks} is more than --tasks {self.tasks}: what is "
-                "measured on the former is paired with the untrained network's tests on the latter"
-            )
+            told = f"--capture-tasks {self.capture_tasks} is more than --tasks {self.tasks}"
+            paired = "what is measured on the former is paired with the untrained network's tests on the latter"
+            raise MetaprobeError(f"{told}: {paired}")
 
 
 # fmt: off
@@ -61,9 +60,8 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
         parts={"body": None, "first three": 3}, means=COMPARED, maps=(MAML, BOTH), lines=(("body", MAML),),
         differences=(("body", BOTH, MAML), ("body", BOTH, ANIL), *(("first three", *two) for two in neighbours)))
     return (
-        Measurement("accuracy", ("maml",), amount=tasks, options={**tests, "heads": (), "steps": (0,)}),
-        Measurement("accuracy", ("fomaml",), amount=tasks, options={**tests, "heads": ("nil",), "steps": (0,)}),
-        Measurement("accuracy", ("anil",), amount=tasks, options={**tests, "heads": ("own", "nil"), "steps": (0,)}),
+        *(Measurement("accuracy", (who,), amount=tasks, options={**tests, "heads": heads, "steps": (0,)})
+          for who, heads in {"maml": (), "fomaml": ("nil",), "anil": ("own", "nil")}.items()),
         Measurement("accuracy", HEADLESS, amount=tasks, options={"heads": ("nil",)}),
         Measurement("accuracy", (*_HEADS,), amount=tasks, options=tests),
         Measurement("freezing", ("maml", "fomaml"), early, tasks, tests),

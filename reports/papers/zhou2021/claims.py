@@ -103,7 +103,7 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
             nobody = (replace(claim.parts[0], quantity=_NOBODY),)
             return replace(claim, parts=nobody, beside=(), evidence=(), needs=told)
         return claim if claim.id == "Z10" else replace(claim, presupposes=_TAUGHT)  # (Z10 is of a formula)
-    return tuple(map(put, (*_of_domains(evidence), *_of_one(evidence), *_of_learners(evidence))))
+    return tuple(map(put, (*_of_domains(evidence), *_of_learners(evidence))))
 
 def _of_domains(evidence: Evidence) -> Iterator[Claim]:
     main, plain, trained = main_of(evidence), plain_of(evidence), evidence.trained_steps
@@ -140,8 +140,11 @@ def _of_domains(evidence: Evidence) -> Iterator[Claim]:
         "The study holds no count of the initialisations that tasks start from.", ("usage-heatmap",), digits=2,
         remark=lambda _: f"With {m_of(main)} initialisations some have to share." * (m_of(main) < len(domains)))
 
-def _of_one(evidence: Evidence) -> Iterator[Claim]:
-    main, task = main_of(evidence), (evidence.n_way, evidence.made.n_shot)
+def _levels(*keys: str, view: str = "") -> tuple[Told, ...]:
+    return tuple(Told(label_of(key), accuracy(key, view=view), unit=" %", signed=False) for key in dict.fromkeys(keys))
+
+def _of_learners(evidence: Evidence) -> Iterator[Claim]:
+    main, plain, task = main_of(evidence), plain_of(evidence), (evidence.n_way, evidence.made.n_shot)
     # (tests with queries one by one have rows of their own; all others normalise as in training)
     trained = {value for _, name, value in evidence.made.configs if name == "norm"} or {"transductive"}
     for name, title, view, by in (
@@ -155,13 +158,7 @@ def _of_one(evidence: Evidence) -> Iterator[Claim]:
             ", ".join(f"{maml} → {tsa}" for maml, tsa in paper.values()), "Table 2",
             "CIFAR-FS, 5-way 1-, 5-shot, 10-way 1-, 5-shot; 600 tasks", _RULE, tuple(parts),
             f"The study holds no accuracy of TSA-MAML and MAML with each query normalised with {by}.",
-            beside=_levels(BASE, plain_of(evidence), main, view=view) * asked, **_GAIN)
-
-def _levels(*keys: str, view: str = "") -> tuple[Told, ...]:
-    return tuple(Told(label_of(key), accuracy(key, view=view), unit=" %", signed=False) for key in dict.fromkeys(keys))
-
-def _of_learners(evidence: Evidence) -> Iterator[Claim]:
-    main, plain = main_of(evidence), plain_of(evidence)
+            beside=_levels(BASE, plain, main, view=view) * asked, **_GAIN)
     steps = [step for step in evidence.distinct("step", "estimated_first_term", main) if step]
     terms = {step: q("estimated_first_term", learner=main, step=step) for step in steps}
     ends = steps[:1] if breaks_the_theorem(evidence) else dict.fromkeys(steps[:1] + steps[-1:])

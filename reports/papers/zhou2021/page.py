@@ -121,14 +121,14 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
         Section("usage-section", "Which initialisation a task starts from", text=(
             "Nobody tells TSA-MAML which domain a task is from. Do tasks of one start from the same (claim Z4)?",),
             blocks=(clusters.usage(evidence, "usage-heatmap", {main: label_of(main)}),)),
-        *[clusters.agreement(evidence, main, "TSA-MAML", "claim Z2")] * (not alone),
+        *[clusters.agreement(evidence, main, "claim Z2")] * (not alone),
         *[_symmetric(evidence)] * (main + of.SYMMETRIC in evidence.learners),
         *[Section("embedding-section", "Tasks in the plane", text=(
             "Such pictures mislead: axes, distances between groups and their sizes mean little, and t-SNE and UMAP "
             "draw groups also where there are none (see the section above). Adapted by TSA-MAML, tasks lie in groups "
             "by their initialisation: that says something of domains only where a group has one colour.",),
             glossary=(("trustworthiness", "1 when all neighbours in the plane are true neighbours, else lower [6]"),),
-            blocks=(clusters.embedded(evidence, main, "TSA-MAML", _PLANES),))] * (not alone),
+            blocks=(clusters.embedded(evidence, main, _PLANES),))] * (not alone),
         Section("steps-section", "More and more inner steps", text=(
             "After many, a learner may fit its few images too closely (claim Z3).",),
             blocks=(step_curves(evidence, looks, list(looks)[-2:],
@@ -183,7 +183,7 @@ def _symmetric(evidence: Evidence) -> Section:
         (clusters.usage(evidence, "symmetric-usage", both),
          _table(evidence, "symmetric-gains", "Test accuracy (%) of both kinds of clusters, and what is gained.", both,
                 pairs, {})),
-        (clusters.by_kind("symmetric-clusters", both, "TSA-MAML"),))
+        (clusters.by_kind("symmetric-clusters", both),))
 
 def _bound(evidence: Evidence) -> Section:
     keys, curves, lines, notes = dict.fromkeys((of.plain_of(evidence), main_of(evidence))), [], [], []
