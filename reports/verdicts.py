@@ -165,10 +165,10 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
         return "The value is exact and stands on the bound."
     if distance <= half / 10:
         return f"The value is so near the bound that hardly any number of {counted} would decide it."
-    several = fixed is not None
-    factor = (half / distance) ** 2
-    number = f" (about {_rounded(factor * found.n)} instead of {found.n:,})" if found.n and not several else ""
-    return f"More {counted}{number} would decide it" + (", and more seeds." if several else ".")
+    if fixed is not None:
+        return f"More {counted} would decide it, and more seeds."
+    number = f" (about {_rounded((half / distance) ** 2 * found.n)} instead of {found.n:,})" if found.n else ""
+    return f"More {counted}{number} would decide it."
 
 
 def _rounded(number: float) -> str:

@@ -34,7 +34,7 @@ def test_every_part_has_its_lane_with_region_interval_paper_and_control():
         "where it holds for first: over 0",
         "control, first: 0.5 points", "the paper, first: 7 points", "first: 5.0 points [4.0, 6.0]; n = 600",
     ]  # fmt: skip
-    told = [words for _, words in legend([judged(part("a", 1.0))])]
+    told = re.findall(r"</svg> (.*?)</li>", legend([judged(part("a", 1.0))]))
     assert told == ["ours with its 95 % interval", "undecided", "where the rule holds"]
 
 

@@ -36,9 +36,8 @@ class _Named:
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            raise MetaprobeError(
-                f"the name {self.name!r} of a part of a page: expected lower-case words joined by hyphens."
-            )
+            told = f"the name {self.name!r} of a part of a page"
+            raise MetaprobeError(f"{told}: expected lower-case words joined by hyphens.")
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,8 @@ class PageTable(_Named):
         super().__post_init__()
         for row in self.rows:
             if len(row) != len(self.header):
-                raise MetaprobeError(
-                    f"table {self.name!r}: a row has {len(row)} cells where the header has {len(self.header)} titles."
-                )
+                told = f"table {self.name!r}: a row has {len(row)} cells"
+                raise MetaprobeError(f"{told} where the header has {len(self.header)} titles.")
 
 
 @dataclass(frozen=True, eq=False)

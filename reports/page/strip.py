@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,7 +94,6 @@ def _scientific(value: float) -> str:
 
 
 _INKS: dict[Verdict, str] = {"holds": "#00614a", "does not hold": "#9c3400"}  # of verdicts; all others are grey
-_CONTROL, _OURS = "#a3a3a3", "#1c1c1c"
 _HIGH, _LANE, _THIN = 100, 12, 4  # all lanes together; a lane at most, and at least
 
 _DRAWN = Environment(  # what its macros are given is escaped
@@ -106,7 +105,7 @@ _DRAWN = Environment(  # what its macros are given is escaped
 _DRAWN.filters["place"] = "{:.1f}".format
 _DRAWN.filters["short"] = lambda name: name if len(name) <= 38 else name[:37].rstrip() + "…"
 _DRAWN.filters["plain"] = lambda value: number(value, 2).rstrip("0").rstrip(".")
-_DRAWN.globals |= {"left": LEFT, "right": RIGHT, "inks": _INKS, "grey": _CONTROL}
+_DRAWN.globals |= {"left": LEFT, "right": RIGHT, "inks": _INKS}
 _MARKS: Any = _DRAWN.get_template("strip.svg.j2").module
 
 
@@ -130,19 +129,11 @@ def strip(judgement: Judgement) -> Markup:
     return _MARKS.strip(RIGHT + 6, top, label, drawn)
 
 
-def legend(judgements: Iterable[Judgement]) -> Iterator[tuple[Markup, str]]:
-    """Yield the marks that the strips of some claims have, each an SVG element, with what they mean."""
+def legend(judgements: Iterable[Judgement]) -> Markup:
+    """Return the marks that the strips of some claims have, with what they mean, as the items of a list."""
     parts = [(one, found.claim) for found in judgements for one in found.parts]
     control = next((claim.control for one, claim in parts if one.control is not None), "")
-    bar, grey = _MARKS.bar(3, 25, 6, _OURS), _MARKS.bar(3, 25, 6, _CONTROL)
-    marks = (
-        (True, bar + _MARKS.dot(14, 6, 3, _OURS), "ours with its 95 % interval"),
-        (any(one.verdict == "undecided" for one, _ in parts), bar + _MARKS.dot(14, 6, 3, _OURS, "#fff"), "undecided"),
-        (True, _MARKS.region(2, 1, 24, 10), "where the rule holds"),
-        (any(one.part.printed for one, _ in parts), _MARKS.diamond(14, 6, 3.6), "the paper, on its own data"),
-        (bool(control), grey + _MARKS.dot(14, 6, 3, _CONTROL), f"control: {control}"),
-    )
-    return ((_MARKS.key(mark), words) for shown, mark, words in marks if shown)
+    return _MARKS.legend([one for one, _ in parts], control)
 
 
 def _told(one: Judged, claim: Claim, reading: Reading) -> str:

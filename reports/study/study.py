@@ -86,8 +86,7 @@ class Options:
 
     def config(self, algorithm: str, seed: int, **settings: Any) -> TrainConfig:
         """Return the config of one of a study's runs, with settings of this run alone."""
-        shared = {name: getattr(self, name) for name in _SHARED}
-        values = {**shared, "algorithm": algorithm, "seed": seed, **settings}
+        values = {name: getattr(self, name) for name in _SHARED} | {"algorithm": algorithm, "seed": seed} | settings
         values.setdefault("gradient", "unrolled")  # not what the memory decides: a study comes out the same twice
         values.setdefault("val_every", max(1, values["iterations"] // 20))
         return completed(TrainConfig(**values), settings.__contains__)
