@@ -17,11 +17,7 @@ STUDIES = Registry("studies", Study, (RAGHU2020, ZHOU2021, ARNOLD2021, ANTONIOU2
 
 
 def study_named(name: str) -> Study:
-    """Return a study.
-
-    Raises:
-        MetaprobeError: there is none of that name; the message lists them, close ones first.
-    """
+    """Return a study; a name that none has is a `MetaprobeError` that lists them, close ones first."""
     if name not in STUDIES:
         raise unknown_name("study", name, STUDIES)
     return STUDIES[name]

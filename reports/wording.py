@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from analyses.readings import Estimate, Reading, Undefined
 
-__all__ = ["CHANCE_GREY", "DASH", "GROUP_MARKS", "INK", "block_name", "capital", "colour_of", "count", "in_order"]
-__all__ += ["interval", "label_of", "layer_colour", "listed", "look_of", "measure_name", "number", "power_of_ten"]
-__all__ += ["reading", "reason_of", "sizes", "with_interval"]
+__all__ = ["CHANCE_GREY", "DASH", "GROUP_MARKS", "INK", "Look", "block_name", "capital", "colour_of", "count"]
+__all__ += ["in_order", "interval", "label_of", "layer_colour", "listed", "look_of", "measure_name", "number"]
+__all__ += ["power_of_ten", "reading", "reason_of", "sizes", "with_interval"]
 
 INK, CHANCE_GREY = "#333333", "#8a8a8a"
+Look = tuple[str, str, str]  # of a learner: label, colour and marker
 _COLOURS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 GROUP_MARKS: tuple[tuple[str, str], ...] = tuple(zip(_COLOURS, "o^sDvPX", strict=True))
 """Colours and markers of groups without names of their own: domains, learners that nobody has named."""
@@ -56,7 +57,7 @@ def colour_of(learner: str) -> str:
     return _LEARNERS[learner][1] if learner in _LEARNERS else _COLOURS[sum(learner.encode()) % len(_COLOURS)]
 
 
-def look_of(learner: str) -> tuple[str, str, str]:
+def look_of(learner: str) -> Look:
     """Return label, colour and marker of a learner, so that colour is not all that tells learners apart."""
     place = list(_LEARNERS).index(learner) if learner in _LEARNERS else sum(learner.encode())
     return label_of(learner), colour_of(learner), GROUP_MARKS[place % len(GROUP_MARKS)][1]

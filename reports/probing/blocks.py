@@ -16,12 +16,11 @@ from reports.probing.curves import ITERATION
 from reports.probing.questions import JUDGED, accuracy, change, cost, headings, lowest, of_layer
 from reports.quantities import ANY, Quantity, q
 from reports.study.study import Cite, Section
-from reports.wording import block_name, capital, colour_of, count, label_of, layer_colour, look_of
+from reports.wording import Look, block_name, capital, colour_of, count, label_of, layer_colour, look_of
 
 _Test = tuple[str, dict[str, Any]]  # what it is called, and what is asked for
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of similarities of the body, and of the head
 _Read = Callable[[str], Iterable[Quantity]]
-_Looks = Callable[[str], tuple[str, str, str]]  # of a learner: label, colour and marker
 _FROZEN = "Layers frozen in the inner loop"  # name of an axis
 _LIMITS = (-0.03, 1.03)  # of axes of similarities
 OTHER = "#cc79a7"  # beside the ink: apart from it in lightness too, for readers who see no colours
@@ -35,7 +34,7 @@ def frozen_blocks(evidence: Evidence, learners: Iterable[str]) -> Dots:
                 line=(100 / evidence.n_way, "chance"))
 
 def similarities(evidence: Evidence, measure: str, learners: Iterable[str], ranges: Ranges | None = None,
-                 looks: _Looks = look_of) -> Dots:
+                 looks: Callable[[str], Look] = look_of) -> Dots:
     """Return the panel of each layer's similarity and null; `ranges`: the paper's of the body, and of the head."""
     layers = evidence.measured_layers(*JUDGED)
     series = _series(learners, lambda who: (of_layer(measure, k, who) for k in layers), "",
@@ -45,7 +44,7 @@ def similarities(evidence: Evidence, measure: str, learners: Iterable[str], rang
                 band_label="the paper's range" * bool(ranges))
 
 def _series(learners: Iterable[str], read: _Read, line: str = "-", nulls: _Read = lambda _: (),
-            looks: _Looks = look_of) -> tuple[Series, ...]:
+            looks: Callable[[str], Look] = look_of) -> tuple[Series, ...]:
     return tuple(Series(label, colour, tuple(read(who)), mark, line, tuple(nulls(who)))
                  for who in learners for label, colour, mark in (looks(who),))
 
@@ -226,7 +225,7 @@ def reuse_index(evidence: Evidence, learners: Iterable[str], names: Mapping[str,
               for who in learners), ("Reuse index", "The table holds no test that it needs."),
         (f"Test tasks behind a row: {wording.listed([str(n) for n in tasks])}.",) * (len(tasks) > 1))
 
-def reused(evidence: Evidence, learners: Iterable[str], looks: _Looks) -> tuple[Figure, Grid]:
+def reused(evidence: Evidence, learners: Iterable[str], looks: Callable[[str], Look]) -> tuple[Figure, Grid]:
     """Return what adaptation leaves of layers, and freezing of the body, of learners that may be of other networks."""
     frozen = {who: body for who in learners for body in evidence.distinct("frozen", "reuse_index", who)[:1]}
     lines = (Line(looks(who)[0], (Said(cost(who, b), signed=True), Said(q("reuse_index", learner=who, frozen=b), 2)),

@@ -1,19 +1,26 @@
-"""Figures over training and over inner steps."""
+"""Figures over training and over inner steps, and how far from their optima these start and lead."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 
-from reports.blocks.declared import Curve, Curves, Figure
+from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said, Series
 from reports.evidence import Evidence
 from reports.quantities import q
-from reports.wording import colour_of, label_of
-
-ITERATION = "Training iteration"  # name of an axis
-
+from reports.study.study import Section
+from reports.wording import Look, colour_of, label_of
 
 # fmt: off
+ITERATION = "Training iteration"  # name of an axis
+DISTANCES = {"estimated_squared_distance": "own optimum",
+             "estimated_squared_distance_to_common_optimum": "common optimum"}
+_TERMS = {measure: f"Squared distance, {name}" for measure, name in DISTANCES.items()} | {
+    "estimated_optimum_loss": "Loss at the own optimum (nats)",
+    "estimated_optimum_gradient_norm": "Gradient norm at the own optimum",
+    "estimated_gradient_bound": "G, lower estimate", "estimated_smoothness": "L, lower estimate",
+    "estimated_growth": "ρ = 1 + 2αL", "estimated_second_term": "Second term"}
+
 def learning_curves(evidence: Evidence, learners: Iterable[str]) -> Figure:
     """Return the figure of accuracy and loss over training."""
     def curve(measure: str, who: str) -> Curve:
@@ -26,7 +33,7 @@ def learning_curves(evidence: Evidence, learners: Iterable[str]) -> Figure:
                         for k, title in (("accuracy", "Accuracy (%)"), ("loss", "Loss (nats)"))),
                   ("Learning curves", "The table holds no training or validation rows."))
 
-def step_curves(evidence: Evidence, looks: Mapping[str, tuple[str, str, str]], banded: Collection[str],
+def step_curves(evidence: Evidence, looks: Mapping[str, Look], banded: Collection[str],
                 told: str) -> Figure:
     """Return the figure of loss and accuracy over inner steps, also quartiles of those `banded`, as `told` of them.
 
@@ -46,3 +53,32 @@ def step_curves(evidence: Evidence, looks: Mapping[str, tuple[str, str, str]], b
     return Figure("step-curves", f"Means over tasks, of several trainings each a thin line. {told} Dotted: the number "
                   "of steps in training.",
                   tuple(panels), ("Curves over the inner steps", "The table holds no curves over inner steps."))
+
+def bound(evidence: Evidence, looks: Mapping[str, Look], claims: str, limits: str) -> Section:
+    """Return the section on a bound on the excess risk and its terms; `limits`: why it may say nothing, or ""."""
+    curves, lines, notes = [], [], []
+    for key, (label, colour, _) in looks.items():
+        steps = [step for step in evidence.distinct("step", "estimated_first_term", key) if step]
+        for which, flat in (("first", False), ("second", True)):
+            points = tuple((n, q(f"estimated_{which}_term", learner=key, step="last" if flat else n)) for n in steps)
+            curves.append(Curve(f"{label}: {which} term", colour, points, dashed=flat))
+    for measure, name in _TERMS.items():
+        digits = 3 if measure.startswith("estimated_optimum") else 2
+        lines.append(Line(name, tuple(Said(q(measure, learner=key), digits) for key in looks), ("estimate",)))
+        told = [row.reason for key in looks for row in evidence.where(measure, key) if row.reason][:1]
+        notes += [f"{name}: {why.removeprefix('estimate: ').replace('θ_T*', 'the optimum')}." for why in told]
+    near = tuple(Series(label, colour, tuple(q(m, learner=key) for m in DISTANCES), mark)
+                 for key, (label, colour, mark) in looks.items())
+    return Section("bound-section", "Distance to the optimum, and the bound",
+        (f"The paper bounds the excess risk after q inner steps on K support samples by two terms ({claims}): "
+         "2G²/(KL) times (ρ to the power q) − 1, ρ = 1 + 2αL, and 1/(2α) times the mean squared distance from "
+         "initialisation to optimum. G and L, how steep and how curved the loss is at most, are known from below only. "
+         "Nor has a loss a single optimum: the own one is where descent from the learner's adapted parameters ends, so "
+         "near by that alone; the common one, where descent from MAML's ends, favours the learner nearest to it.",
+         *filter(None, [limits])), (),
+        (Figure("bound-figure", "Distance from where a task starts to its optimum, and the terms of the bound.",
+            (Dots("Squared distance to the optimum (estimate)", tuple(DISTANCES.values()), near),
+             Curves("Terms of the bound (estimates, nats)", "Inner steps q", tuple(curves), log=True, ends=False)),
+            ("Distance to the optimum", "The table holds no estimates of the bound's terms.")),),
+        (Grid("bound", "What the bound is made of.", ("Quantity", *(look[0] for look in looks.values())), tuple(lines),
+              notes=tuple(notes)),))

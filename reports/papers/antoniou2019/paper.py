@@ -34,7 +34,7 @@ def label_of(key: str) -> str:
         return f"MAML++, {count(int(steps), 'step')}" if steps else "MAML++"
     return " + ".join(["MAML", *(SHOWN[part] for part in name.split("+")[1:])])
 
-def look_of(key: str) -> tuple[str, str, str]:
+def look_of(key: str) -> wording.Look:
     """Return label, colour and marker of a learner."""
     return label_of(key), *wording.look_of(key)[1:]
 

@@ -37,8 +37,7 @@ RULED = {  # Tables 3 and B.4, with two convolutions
 
 def printed(algorithm: str, depth: int, how: str) -> tuple[Sequence[float], Sequence[float]]:
     """Return what the paper prints of a learner, and in the same table of the plain one; of others it is empty."""
-    ruled = RULED[algorithm] if depth == 2 else {}
-    table = ruled if how in RULES else _LINEAR.get((algorithm, depth), {})
+    table = RULED[algorithm] if how in RULES and depth == 2 else _LINEAR.get((algorithm, depth), {})
     return table.get(how, ()), table.get("", ())
 
 def printed_gain(algorithm: str, depth: int, how: str) -> tuple[float, ...]:
@@ -56,10 +55,6 @@ def label_of(key: str) -> str:
     algorithm, depth, how = TOLD_BY[key]
     network = f"CNN({depth})" if depth else "softmax regression"
     return f"{algorithm.upper()} {network}" + f" + {HOWS[how]}" * bool(how)
-
-def trained(evidence: Evidence) -> tuple[str, ...]:
-    """Return the keys of what was trained on images, in the study's order; the theory's models are not among them."""
-    return tuple(one for one in evidence.learners if one in TOLD_BY)
 
 def depths(evidence: Evidence, *hows: str) -> tuple[int, ...]:
     """Return how many convolutions there are in MAML's networks that have one of these, ascending."""

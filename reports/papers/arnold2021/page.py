@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from analyses.readings import Estimate
-from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
+from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS, Descent
 from reports.blocks.declared import Cell, Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
 from reports.claims import POINTS, Verdict, above
 from reports.evidence import Evidence
 from reports.papers.arnold2021 import claims as of
-from reports.papers.arnold2021 import surface
 from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, TOLD_BY, gain, key_of, label_of, measured, scalar
 from reports.probing import blocks
 from reports.probing.questions import of_layer, untaught
@@ -79,7 +79,8 @@ _MAPS = {"update_cosine": "cosine", "update_norm_ratio": "ratio of norms", "upda
 
 def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
     """Return the sections, in the order of the paper; the last two are not in it."""
-    names, least = {key: label_of(key) for key in of.trained(evidence)}, of.shallowest(evidence)
+    # what was trained on images: the theory's models are not among them
+    names, least = {key: label_of(key) for key in evidence.learners if key in TOLD_BY}, of.shallowest(evidence)
     gains = (_gains(least, f"{one.upper()}, CNN({least}): gain (points)", one, filter(None, hows), beside=True)
              for one, hows in of.RULED.items())
     return (
@@ -122,7 +123,7 @@ def _scalar(evidence: Evidence) -> Section:
                 (Curves("Excess error", "Outer steps", curves, (0.0, None), ends=False),),
                 ("The models in one dimension", "The table holds none of them.")),
          Custom("surface", "Light: one step from there solves most tasks. Lines: single trainings of the deep model.",
-                surface.draw, ("Loss surface", "The table holds no trainings of the deep model."))),
+                _surface, ("Loss surface", "The table holds no trainings of the deep model."))),
         (Grid("stationary", "The points that the paper names: norm of the gradient, and the largest difference from "
               "the printed Hessian, relative to its largest entry.",
               ("Point", "Gradient", "Hessian of L", "Hessian of 2L"),
@@ -132,6 +133,42 @@ def _scalar(evidence: Evidence) -> Section:
               ("What moves", "b = 0", "any b"),
               tuple(Line(view, tuple(Said(scalar("one_step_error", view=view, step=step), 3) for step in (0, 1)))
                     for view in (HELD, MOVING)))))
+
+def _surface(evidence: Evidence) -> list[Any] | None:
+    """Draw the error that one inner step of the deep model leaves, by where it starts, and paths of trainings."""
+    def path(training: str) -> list[tuple[float, float]]:
+        first, second = ({row.iteration: row.value for row in evidence.where(f"weight_{name}", "deep", view=training)}
+                         for name in "ab")
+        return [(a, b) for at, a in first.items() if a is not None and (b := second.get(at)) is not None]
+    paths = {one: found for one in evidence.distinct("view", "weight_a", "deep") if (found := path(one))}
+    if not paths:
+        return None
+    import numpy as np  # matplotlib: not before there is something to draw
+    from matplotlib.colors import LogNorm
+
+    from analyses.theory.scalar import deep_loss, stationary_points
+    from reports.blocks.canvas import Key, Sketch, tell
+
+    alpha, levels, path_colour, point_colour = Descent.alpha, np.logspace(-3, 2, 11), "#d55e00", "#0072b2"
+    edge = 1.35 * alpha**-0.5
+    a, b = np.meshgrid(line := np.linspace(-edge, edge, 121), line)
+    excess = np.clip(2 * deep_loss(a, b, alpha) - 1, levels[0], levels[-1])
+    def paint(axes: Any) -> None:
+        shades = axes.contourf(a, b, excess, levels, norm=LogNorm(), cmap="Greys")
+        axes.figure.colorbar(shades, ax=axes, label="Error after one step, less the noise", format="%g")
+        for name, path in paths.items():
+            (drawn,) = axes.plot(*zip(*path, strict=True), color=path_colour, linewidth=0.9)
+            axes.plot(*path[0], "o", color=path_colour, markersize=2.5)
+            ends = " to ".join(f"a = {a:.2f}, b = {b:.2f}" for a, b in (path[0], path[-1]))
+            tell(drawn, f"{name}: from {ends}")
+        for point in stationary_points(alpha):
+            (mark,) = axes.plot(point.a, point.b, "x" if point.a == point.b else "*", color=point_colour, markersize=6)
+            tell(mark, f"{point.name}: the Hessian of 2L is diag({point.printed[0]:g}, {point.printed[1]:g})")
+        axes.set(xlabel="a", ylabel="b", xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+        axes.grid(visible=False)
+    keys = (Key("training, from its circle", path_colour, "o", "-"), Key("minimum", point_colour, "*"),
+            Key("maximum at the origin", point_colour, "x"))
+    return [Sketch(f"The deep model ŷ = abx, α = {alpha:g}", paint, keys, lambda width: 0.85 * width)]
 
 def _logistic(evidence: Evidence) -> Section:
     views = {"drawn": "labels drawn from σ(θᵀx)", "sign": "labels by the sign of θᵀx"}

@@ -10,10 +10,10 @@ from typing import Any
 
 from analyses.readings import Estimate, Reading, Undefined
 from reports import wording
-from reports.blocks.declared import Series
 from reports.claims import POINTS, Claim, Part, Told, above, below, not_below, within
 from reports.evidence import Evidence
 from reports.probing.clusters import apart, favourite, of_one_domain
+from reports.probing.curves import DISTANCES
 from reports.probing.questions import accuracy, untaught
 from reports.quantities import ANY, Computed, Quantity, Query, q
 from reports.wording import colour_of, number
@@ -26,8 +26,6 @@ BASELINES = ("fomaml", "reptile", "imaml", "matching", "meta_lstm", "mmaml", "hs
 _LOOKS |= {key: (*wording.look_of(key)[:2], "P") for key in BASELINES}
 _TESTED: dict[str, dict[str, Any]] = {  # all else as MAML
     "imaml": {"steps": ANY}, "meta_lstm": {"steps": ANY}, "matching": {"steps": 0, "head": "matching"}}
-DISTANCES = {"estimated_squared_distance": "own optimum",
-             "estimated_squared_distance_to_common_optimum": "common optimum"}
 _AGREEMENT = 0.5  # adjusted Rand index from which clusters count as the domains: half-way from chance to identity
 _USAGE = 0.9  # share of a domain's tasks on one initialisation that counts as nearly all: the paper prints 0.99 – 1
 _LEAST, _MOST = 3, 11  # numbers of initialisations between which the paper finds accuracy relatively stable
@@ -47,7 +45,7 @@ _TABLE_2 = {  # MAML and TSA-MAML by way and shot
 _TAUGHT = partial(untaught, learners=[BASE])
 _NOBODY, _UP, _DOWN = Computed(lambda _: None), above(0, "above 0", "below 0"), below(0, "below 0", "above 0")
 
-def look_of(key: str) -> tuple[str, str, str]:
+def look_of(key: str) -> wording.Look:
     """Return label, colour and marker of a learner."""
     if key.endswith(SYMMETRIC):
         return "TSA-MAML (symmetric head)", "#d55e00", "v"
@@ -56,10 +54,6 @@ def look_of(key: str) -> tuple[str, str, str]:
 def label_of(key: str) -> str:
     """Return what a learner is called on the page."""
     return look_of(key)[0]
-
-def series(key: str, label: str, quantities: Iterable[Quantity | None], line: str = "") -> Series:
-    """Return readings in the look of a learner."""
-    return Series(label, look_of(key)[1], tuple(quantities), look_of(key)[2], line)
 
 def m_of(key: str) -> int:
     """Return how many initialisations a learner has."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from analyses.readings import Estimate
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said
+from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
 from reports.claims import POINTS, Verdict, above, below
 from reports.evidence import Evidence
 from reports.papers.zhou2021 import claims as of
-from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, level, look_of, m_of, main_of, series
+from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, level, look_of, m_of, main_of
 from reports.probing import blocks, clusters
-from reports.probing.curves import step_curves
+from reports.probing.curves import bound, step_curves
 from reports.probing.questions import accuracy
-from reports.quantities import q
+from reports.quantities import Quantity, q
 from reports.study.study import Answer, Cite, Judgements, Section
 from reports.wording import capital, count, listed, number, with_interval
 
@@ -87,12 +87,15 @@ def _by_kind(evidence: Evidence) -> Iterator[str]:
     yield (f"TSA-MAML against MAML trained on for as long: {'; '.join(told)}. The latter, where the order of labels "
            "cannot count, are not in the paper.")
 
+def _series(key: str, label: str, quantities: Iterable[Quantity | None], line: str = "") -> Series:
+    return Series(label, look_of(key)[1], tuple(quantities), look_of(key)[2], line)
+
 def _figure(evidence: Evidence) -> Figure:
     main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
     keys = dict.fromkeys((BASE, of.plain_of(evidence), main, main + of.SYMMETRIC, LARGE, *of.BASELINES))
     names, keys = tuple(place or "all" for place in places), [key for key in keys if key in evidence.learners]
-    levels = [series(key, label_of(key), (level(key, at) for at in places)) for key in keys]
-    gains = [series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
+    levels = [_series(key, label_of(key), (level(key, at) for at in places)) for key in keys]
+    gains = [_series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
     panels = (Dots("Test accuracy (%)", names, tuple(levels)),
               Dots("Gain of TSA-MAML (points, paired)", names, tuple(gains), line=(0.0, "")))
     return Figure("accuracy-figure", "Test accuracy of each learner, and the gain of TSA-MAML, on all domains together "
@@ -100,17 +103,13 @@ def _figure(evidence: Evidence) -> Figure:
 
 _PLANES = {("features", "maml"): "Mean features", ("all", "maml"): "Adapted by MAML",
            ("all", "tsa_maml"): "Adapted by TSA-MAML"}
-_TERMS = {measure: f"Squared distance, {name}" for measure, name in of.DISTANCES.items()} | {
-    "estimated_optimum_loss": "Loss at the own optimum (nats)",
-    "estimated_optimum_gradient_norm": "Gradient norm at the own optimum",
-    "estimated_gradient_bound": "G, lower estimate", "estimated_smoothness": "L, lower estimate",
-    "estimated_growth": "ρ = 1 + 2αL", "estimated_second_term": "Second term"}
 
 def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
     """Return the sections after the claims; the study's own works stand first in the references, in its order."""
     main, sweep, alone = main_of(evidence), sorted(of.swept(evidence), key=m_of), clusters.of_one_domain(evidence)
     ms = listed([str(m_of(key)) for key in sweep]) or "none"
     looks = {key: look_of(key) for key in (BASE, of.plain_of(evidence), main)}
+    compared = dict(list(looks.items())[-2:])
     return (
         Section("accuracy-section", "Accuracy by domain", details=_accuracies(evidence, sweep), text=(
             "MAML, continued, is trained on from MAML as TSA-MAML is, for as many outer steps, of which each of m "
@@ -131,11 +130,11 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
             blocks=(clusters.embedded(evidence, main, _PLANES),))] * (not alone),
         Section("steps-section", "More and more inner steps", text=(
             "After many, a learner may fit its few images too closely (claim Z3).",),
-            blocks=(step_curves(evidence, looks, list(looks)[-2:],
+            blocks=(step_curves(evidence, looks, compared,
                                 "Light bands: quartiles of tasks (not for MAML before it was continued)."),)),
         Section("sweep-section", "How many initialisations", blocks=(_sweep(evidence, sweep),), text=(
             f"Trained with m = {ms}; all else on this page is about {label_of(main)} (claim Z7).",)),
-        _bound(evidence))
+        bound(evidence, compared, "claims Z9 and Z10", of.breaks_the_theorem(evidence)))
 
 def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
     main = main_of(evidence)
@@ -163,8 +162,8 @@ def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pai
 
 def _sweep(evidence: Evidence, sweep: list[str]) -> Figure:
     main, ms, axis = main_of(evidence), tuple(str(m_of(key)) for key in sweep), "Number m of initialisations"
-    levels = series(main, "", (accuracy(key) for key in sweep), "-")
-    gains = series(main, "", (gain(key, CONTINUED) if key != CONTINUED else None for key in sweep))
+    levels = _series(main, "", (accuracy(key) for key in sweep), "-")
+    gains = _series(main, "", (gain(key, CONTINUED) if key != CONTINUED else None for key in sweep))
     panels = (Dots("Test accuracy, all domains (%)", ms, (levels,), axis=axis),
               Dots("Gain over m = 1 (points, paired)", ms, (gains,), axis=axis, line=(0.0, "")))
     return Figure("sweep", "Accuracy against the number of initialisations.", panels if len(ms) > 1 else (),
@@ -184,30 +183,3 @@ def _symmetric(evidence: Evidence) -> Section:
          _table(evidence, "symmetric-gains", "Test accuracy (%) of both kinds of clusters, and what is gained.", both,
                 pairs, {})),
         (clusters.by_kind("symmetric-clusters", both),))
-
-def _bound(evidence: Evidence) -> Section:
-    keys, curves, lines, notes = dict.fromkeys((of.plain_of(evidence), main_of(evidence))), [], [], []
-    for key in keys:
-        steps = [step for step in evidence.distinct("step", "estimated_first_term", key) if step]
-        for which, flat in (("first", False), ("second", True)):
-            points = tuple((n, q(f"estimated_{which}_term", learner=key, step="last" if flat else n)) for n in steps)
-            curves.append(Curve(f"{label_of(key)}: {which} term", look_of(key)[1], points, dashed=flat))
-    for measure, name in _TERMS.items():
-        digits = 3 if measure.startswith("estimated_optimum") else 2
-        lines.append(Line(name, tuple(Said(q(measure, learner=key), digits) for key in keys), ("estimate",)))
-        told = [row.reason for key in keys for row in evidence.where(measure, key) if row.reason][:1]
-        notes += [f"{name}: {why.removeprefix('estimate: ').replace('θ_T*', 'the optimum')}." for why in told]
-    near = tuple(series(key, label_of(key), (q(m, learner=key) for m in of.DISTANCES)) for key in keys)
-    return Section("bound-section", "Distance to the optimum, and the bound",
-        ("The paper bounds the excess risk after q inner steps on K support samples by two terms (claims Z9 and Z10): "
-         "2G²/(KL) times (ρ to the power q) − 1, ρ = 1 + 2αL, and 1/(2α) times the mean squared distance from "
-         "initialisation to optimum. G and L, how steep and how curved the loss is at most, are known from below only. "
-         "Nor has a loss a single optimum: the own one is where descent from the learner's adapted parameters ends, so "
-         "near by that alone; the common one, where descent from MAML's ends, favours the learner nearest to it.",
-         *filter(None, [of.breaks_the_theorem(evidence)])), (),
-        (Figure("bound-figure", "Distance from where a task starts to its optimum, and the terms of the bound.",
-            (Dots("Squared distance to the optimum (estimate)", tuple(of.DISTANCES.values()), near),
-             Curves("Terms of the bound (estimates, nats)", "Inner steps q", tuple(curves), log=True, ends=False)),
-            ("Distance to the optimum", "The table holds no estimates of the bound's terms.")),),
-        (Grid("bound", "What the bound is made of.", ("Quantity", *map(label_of, keys)), tuple(lines),
-              notes=tuple(notes)),))
