@@ -6,15 +6,14 @@ import math
 import statistics
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from analyses.readings import Estimate, Reading
-from reports.claims import Claim, Verdict
+from analyses.readings import Estimate
+from reports.claims import Verdict
 from reports.verdicts import Judged, Judgement
 from reports.wording import count, number, power_of_ten, sizes
 from trainers.formats.text import typeset
@@ -105,7 +104,7 @@ _DRAWN = Environment(  # what its macros are given is escaped
 _DRAWN.filters["place"] = "{:.1f}".format
 _DRAWN.filters["short"] = lambda name: name if len(name) <= 38 else name[:37].rstrip() + "…"
 _DRAWN.filters["plain"] = lambda value: number(value, 2).rstrip("0").rstrip(".")
-_DRAWN.globals |= {"left": LEFT, "right": RIGHT, "inks": _INKS}
+_DRAWN.globals |= {"left": LEFT, "right": RIGHT, "inks": _INKS, "sizes": sizes}
 _MARKS: Any = _DRAWN.get_template("strip.svg.j2").module
 
 
@@ -120,7 +119,7 @@ def strip(judgement: Judgement) -> Markup:
     for unit, ones in groups.items():
         scale, named = _scale(ones), height >= 8  # lanes have room for names
         for one in ones:
-            drawn += _MARKS.lane(one, unit, partial(_told, one, claim), top + height / 2, height, scale, named)
+            drawn += _MARKS.lane(one, claim, top + height / 2, height, scale, named)
             top += height
         words = ("" if named else count(len(ones), "part"), unit.strip(), "log scale" * scale.log)
         drawn += _MARKS.axis(scale, top, ", ".join(filter(None, words)))
@@ -134,10 +133,6 @@ def legend(judgements: Iterable[Judgement]) -> Markup:
     parts = [(one, found.claim) for found in judgements for one in found.parts]
     control = next((claim.control for one, claim in parts if one.control is not None), "")
     return _MARKS.legend([one for one, _ in parts], control)
-
-
-def _told(one: Judged, claim: Claim, reading: Reading) -> str:
-    return "; ".join([claim.words(one.part, reading), *sizes(reading)])
 
 
 def _scale(ones: Sequence[Judged]) -> Scale:

@@ -63,8 +63,8 @@ def bound(evidence: Evidence, looks: Mapping[str, Look], claims: str, limits: st
             points = tuple((n, q(f"estimated_{which}_term", learner=key, step="last" if flat else n)) for n in steps)
             curves.append(Curve(f"{label}: {which} term", colour, points, dashed=flat))
     for measure, name in _TERMS.items():
-        digits = 3 if measure.startswith("estimated_optimum") else 2
-        lines.append(Line(name, tuple(Said(q(measure, learner=key), digits) for key in looks), ("estimate",)))
+        cells = (Said(q(measure, learner=key), 2 + measure.startswith("estimated_optimum")) for key in looks)
+        lines.append(Line(name, tuple(cells), ("estimate",)))
         told = [row.reason for key in looks for row in evidence.where(measure, key) if row.reason][:1]
         notes += [f"{name}: {why.removeprefix('estimate: ').replace('θ_T*', 'the optimum')}." for why in told]
     near = tuple(Series(label, colour, tuple(q(m, learner=key) for m in DISTANCES), mark)

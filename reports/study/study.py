@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -102,12 +103,10 @@ class Options:
 
     def with_amounts(self, told: object) -> Self | None:
         """Return these options with what `amounts` returned once; None where it fits another version."""
-        if not isinstance(told, dict) or set(told) != set(self.amounts()):
-            return None
-        try:
-            return from_mapping(type(self), to_mapping(self) | told, "amounts")
-        except UnreadableInput:
-            return None
+        with contextlib.suppress(UnreadableInput):
+            if isinstance(told, dict) and told.keys() == self.amounts().keys():
+                return from_mapping(type(self), to_mapping(self) | told, "amounts")
+        return None
 
     def command(self, study: str, preset: Options) -> str:
         """Return the command line that asks for this, but for where it reads and writes and what is as in a preset."""
