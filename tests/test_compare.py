@@ -1,33 +1,23 @@
 """Two checkpoints against each other: values, intervals and nulls done again on whole activations, and refusals."""
 
 import dataclasses
-import functools
-import json
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-import probe
 from analyses.aligned import aligned_rows
 from analyses.bootstrap import task_draws
-from analyses.compare import PHASES, compare, compare_layers, phases_named
+from analyses.compare import PHASES, phases_named
 from analyses.measures.measure import DEFAULTS, MEASURES
-from analyses.similarity import measures_named
-from probe.cli import main
 from probe.store import open_store
 from probe.store.picking import picked_rows
 from tests import reference_measures
-from tests.captures import ADAPTATION, FOREIGN_ADAPTATION, sampler, small_network, some_tasks
-from trainers.errors import MetaprobeError, UnreadableInput
+from tests.captures import FOREIGN_ADAPTATION, some_tasks
+from tests.compared_stores import QUICK, TASKS, THREE, capture, pooled, strided, the
+from trainers.errors import MetaprobeError
 from trainers.files import sha256_of
 
-pooled = functools.partial(compare, over="tasks")
-TASKS = 5
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
-THREE = measures_named(["cca", "cka", "debiased_cka"])
-QUICK = {"replicates": 0, "permutations": 0}
 
 
 def linear_cka(x, y):
@@ -62,12 +52,6 @@ def table(stores):
     return pooled(*stores, THREE, replicates=40, permutations=40)
 
 
-def capture(path, seed, tasks=None, network=None, adaptation=ADAPTATION, **options):
-    network = network or small_network(seed=seed)
-    tasks = some_tasks(TASKS) if tasks is None else tasks
-    return probe.capture(network, None, tasks, out=path, adaptation=adaptation, raw=True, **options)
-
-
 def maps(path, layer, phase, size=None):
     """Whole activations (task, sample, position, feature), maps repeated to `size` × `size`."""
     with open_store(path) as store:
@@ -83,11 +67,6 @@ def maps(path, layer, phase, size=None):
 
 def flat(blocks):
     return blocks.reshape(-1, blocks.shape[-1])
-
-
-def the(table, **wanted):
-    (row,) = [row for row in table.rows if all(getattr(row, name) == value for name, value in wanted.items())]
-    return row
 
 
 SIZE = {"conv1": 8, "conv2": 4, "conv3": 2, "conv4": 1, "head": 1}
@@ -205,33 +184,6 @@ def test_rows_picked_by_another_version_are_not_compared_by_their_accidental_ove
     assert "another version of metaprobe picked one of them; capture again" in found.reason
 
 
-def test_too_few_shared_places_are_undefined_with_the_numbers(tmp_path):
-    a, b = (capture(tmp_path / f"{s}.h5", s, sketch_rows=30) for s in (1, 2))
-    table = pooled(a, b, THREE, phases=[("pre", "pre")], replicates=40, permutations=0)
-    row = the(table, layer="conv1", other_layer="conv2", measure="mean_cca")
-    assert (row.value, row.low, row.status, row.samples) == (None, None, "undefined", "positions")
-    assert "places of the two feature maps, 40 are needed for 4 and 4 features; capture fewer tasks" in row.reason
-    assert the(table, layer="conv1", other_layer="conv1", measure="mean_cca").value is not None
-
-
-class Strided(nn.Module):
-    """A convolution whose map is finer one way, and a head."""
-
-    def __init__(self, stride, seed):
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.conv = nn.Conv2d(1, 4, 3, stride=stride, padding=1)
-            self.head = nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.head(torch.relu(self.conv(x)).mean(dim=(2, 3)))
-
-
-def strided(stride, seed=0):
-    return Strided(stride, seed).to(torch.float64)
-
-
 def test_maps_of_which_neither_is_finer_are_undefined_and_others_are_centred(tmp_path):
     adaptation = dataclasses.replace(FOREIGN_ADAPTATION, layers=("conv", "head"))
     strides = {"wide": (4, 2), "tall": (2, 4), "odd": (3, 3), "fine": (2, 2)}
@@ -265,169 +217,3 @@ def test_a_map_of_another_size_has_a_null_too(tmp_path):
     row = the(pooled(a, b, THREE, replicates=0, permutations=5), layer="conv", other_layer="conv", phase="pre-pre",
               measure="mean_cca_null")  # fmt: skip
     assert row.value is not None and row.n == TASKS * 12 * 64
-
-
-def test_a_dead_layer_has_no_number_and_says_why(tmp_path, stores):
-    network = small_network(seed=3)
-    with torch.no_grad():
-        network.conv3.norm.weight.zero_()
-        network.conv3.norm.bias.fill_(-1.0)
-    table = pooled(stores[0], capture(tmp_path / "dead.h5", 3, network=network), THREE, replicates=40, permutations=3)
-    for row in table.rows:
-        if row.other_layer in ("conv1", "conv2"):
-            assert row.status == "ok" and row.value is not None
-        elif row.phase == "pre-pre" and row.other_layer in ("conv3", "conv4"):
-            assert (row.value, row.low, row.high, row.status) == (None, None, None, "undefined")
-            assert row.reason == "dead layer: all 4 features of y are constant within rounding"
-
-
-@pytest.mark.parametrize(
-    ("other", "what"),
-    [
-        ({"seed": 1}, "support ids of task 0, image 0: expected "),
-        ({"n_query": 5}, "query images in a task: expected 12, as in a.h5, got 15 in other.h5"),
-    ],
-)
-def test_other_tasks_are_refused(tmp_path, stores, other, what):
-    path = capture(tmp_path / "other.h5", 2, some_tasks(TASKS, **other))
-    with pytest.raises(MetaprobeError, match=what) as refused:
-        pooled(stores[0], path, THREE, **QUICK)
-    told = str(refused.value)
-    assert str(stores[0]) in told and str(path) in told and told.endswith("same --data, --tasks, --seed and --n-query")
-    assert refused.value.exit_code == 2
-
-
-def test_another_number_or_order_of_tasks_is_refused(tmp_path, stores):
-    fewer = capture(tmp_path / "fewer.h5", 2, some_tasks(TASKS - 1))
-    with pytest.raises(MetaprobeError, match=r"number of tasks: expected 5, as in a.h5, got 4 in fewer.h5"):
-        pooled(stores[0], fewer, THREE, **QUICK)
-    order = capture(tmp_path / "order.h5", 2, sampler().batch([0, 1, 3, 2, 4]))
-    with pytest.raises(MetaprobeError, match=r"index of the task in place 2: expected 2, as in a.h5, got 3"):
-        pooled(stores[0], order, THREE, **QUICK)
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        (
-            {"data_fingerprint": "f" * 64, "data": "other"},
-            r"data: expected unnamed \(no fingerprint\).*got other \(fff",
-        ),
-        ({"split": "val"}, "split: expected not told, as in a.h5, got val in b.h5"),
-        ({"task_seed": 3}, "seed of the tasks: expected not told, as in a.h5, got 3 in b.h5"),
-        ({"sketch_seed": 4}, "seed of the sketch: expected 0, as in a.h5, got 4 in b.h5"),
-    ],
-)
-def test_every_part_of_a_task_sets_identity_counts(stores, change, what):
-    with open_store(stores[0]) as a, open_store(stores[1]) as b:
-        from analyses.aligned import check_same_tasks
-
-        check_same_tasks(a, b)
-        b.metadata = dataclasses.replace(b.metadata, **change)
-        with pytest.raises(MetaprobeError, match=what):
-            check_same_tasks(a, b)
-
-
-def test_stores_without_a_layer_in_common_compare_all_or_are_refused(tmp_path, stores):
-    adaptation = dataclasses.replace(FOREIGN_ADAPTATION, layers=("conv", "head"))
-    other = capture(tmp_path / "f.h5", 0, network=strided((2, 2)), adaptation=adaptation, layers="conv")
-    part = capture(tmp_path / "p.h5", 1, layers="conv1")
-    with pytest.raises(MetaprobeError, match=r"no layer has the same name in both: p\.h5 has conv1, f\.h5 has conv;"):
-        pooled(part, other, THREE, layers="matching", **QUICK)
-    assert {(row.layer, row.other_layer) for row in pooled(part, other, THREE, **QUICK).rows} == {("conv1", "conv")}
-
-
-def test_what_is_no_store_is_refused(tmp_path, stores):
-    (tmp_path / "s.h5").write_bytes(b"no store")
-    with pytest.raises(UnreadableInput, match=r"s\.h5"):
-        pooled(stores[0], tmp_path / "s.h5", THREE)
-
-
-def test_a_resample_without_a_row_has_no_value(stores):
-    with open_store(stores[0]) as a, open_store(stores[1]) as b:
-        samples, found = compare_layers(
-            a, b, ("head", "head"), PHASES["pre-pre"], THREE, over="tasks", replicates=40, permutations=0
-        )
-    assert samples == "images"
-    assert all(np.isfinite(compared.replicates).all() and compared.null is None for compared in found.values())
-
-
-def cli(capsys, *words):
-    status = main(["similarity", "--over", "tasks", *map(str, words)])
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def test_the_command_compares_every_two_stores(stores, capsys, tmp_path):
-    third = capture(tmp_path / "c.h5", 3)
-    csv, figure = tmp_path / "t.csv", tmp_path / "t.svg"
-    words = (
-        *stores,
-        third,
-        "--measures",
-        "cka",
-        "--phases",
-        "pre-pre",
-        "--csv",
-        csv,
-        "--figure",
-        figure,
-        "--json",
-        "--replicates",
-        "39",
-        "--permutations",
-        "2",
-    )
-    status, out, _ = cli(capsys, *words)
-    found = json.loads(out)
-    assert status == 0
-    assert len(found) == 3 * (25 + 5) == len(csv.read_text().splitlines()) - 1
-    assert {row["phase"] for row in found} == {"pre-pre"}
-    assert len({(row["checkpoint"], row["other_checkpoint"]) for row in found}) == 3
-    assert figure.read_text().startswith("<svg") and "Before adaptation" in figure.read_text()
-
-
-def test_each_store_by_itself_as_before(stores, capsys):
-    status, out, _ = cli(capsys, *stores, "--each", "--measures", "cka", "--permutations", "2")
-    assert status == 0
-    lines = [line.split("\t") for line in out.splitlines()]
-    assert "other_layer" not in lines[0]
-    assert {row[lines[0].index("phase")] for row in lines[1:]} == {"pre-post"}
-
-
-def test_matching_layers_and_a_pdf(stores, capsys, tmp_path):
-    figure = tmp_path / "t.pdf"
-    few = ("--replicates", "39", "--permutations", "2")
-    status, out, _ = cli(capsys, *stores, "--measures", "cka", "--layers", "matching", "--figure", figure, *few)
-    assert status == 0
-    assert figure.read_bytes().startswith(b"%PDF")
-    assert len(out.splitlines()) == 1 + 2 * 5 * 2
-
-
-@pytest.mark.parametrize(
-    ("words", "status", "what"),
-    [
-        (["{a}", "{a}"], 2, "a.h5 is given twice; name each store once, or compare with itself by --each"),
-        (["{a}", "{b}", "--phases", "pre"], 2, "unknown phase 'pre'. Did you mean pre-pre"),
-        (["{a}", "{b}", "--phases", ""], 2, "give at least one phase after --phases; got none"),
-        (["{a}", "{b}", "--figure", "x.png"], 2, "by the file's ending, .svg or .pdf; got x.png"),
-        (["{a}", "--figure", "x.svg"], 2, "--figure is for comparing stores with each other; give two, without --each"),
-        (["{a}", "{b}", "--each", "--phases", "pre-pre"], 2, "--phases is for comparing stores with each other"),
-        (["{a}", "missing.h5"], 3, "missing.h5"),
-        (["{a}", "{text}"], 3, "text.h5"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_told_in_one_line(stores, capsys, tmp_path, words, status, what):
-    text = tmp_path / "text.h5"
-    text.write_text("no store")
-    given = [word.format(a=stores[0], b=stores[1], text=text) for word in words]
-    code, out, err = cli(capsys, *given, "--measures", "cka")
-    assert (code, out) == (status, "")
-    assert err.count("\n") == 1 and what in err
-
-
-def test_another_task_set_is_told_in_one_line(stores, capsys, tmp_path):
-    other = capture(tmp_path / "o.h5", 2, some_tasks(TASKS, n_query=5))
-    status, out, err = cli(capsys, stores[0], other)
-    assert (status, out) == (2, "")
-    assert "were not captured on the same tasks: query images in a task: expected 12" in err and err.count("\n") == 1

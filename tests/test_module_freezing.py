@@ -15,7 +15,7 @@ from analyses.testing import TestPlan
 from analyses.testing.reuse import reuse_table
 from tests.captures import sampler, small_network, some_tasks, state_of
 from tests.conftest import make_imageset
-from tests.test_freezing import chosen, the
+from tests.freezing_runs import chosen, the
 from tests.test_training import tiny
 from trainers.checkpoint import fingerprint_of, load_checkpoint
 from trainers.config import Adaptation

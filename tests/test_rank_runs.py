@@ -10,7 +10,7 @@ import time
 import pytest
 
 from probe.cli import main
-from tests.test_ranks import NAMES, ROOT, SECONDS, run_ranks
+from tests.rank_processes import NAMES, ROOT, SECONDS, run_ranks
 from trainers.checkpoint import load_checkpoint
 from trainers.engine import read_engine
 from trainers.run import CHECKPOINT_NAMES, RunFolder

@@ -13,7 +13,7 @@ from analyses.freezing import TestPlan, freeze
 from analyses.table import Row, Table
 from analyses.testing.reuse import reuse_index, reuse_of_learners, reuse_table
 from tests.conftest import make_imageset
-from tests.test_freezing import chosen, the
+from tests.freezing_runs import chosen, the
 from tests.test_training import tiny
 from trainers.errors import MetaprobeError
 from trainers.outer_loop import train

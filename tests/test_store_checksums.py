@@ -12,7 +12,7 @@ import pytest
 from probe.store import RawOptions, open_store
 from probe.store.metadata import ROOT_KEY
 from probe.store.schema import schema
-from tests.test_store import METADATA, overwritten, write
+from tests.written_stores import METADATA, overwritten, write
 from trainers.errors import UnreadableInput
 
 

@@ -16,7 +16,7 @@ from analyses.testing import timing
 from analyses.testing.timing import CONDITIONS, TIMED, Timed, drawn, median_interval, time_learners, turn
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
-from tests.test_freezing import chosen, the
+from tests.freezing_runs import chosen, the
 from tests.test_training import tiny
 from trainers.beginning import network_config_for
 from trainers.errors import MetaprobeError
