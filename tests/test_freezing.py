@@ -30,20 +30,24 @@ def run(tmp_path_factory):
     return trained_maml(tmp_path_factory.mktemp("freezing") / "run")
 
 
+@pytest.fixture(scope="module")
+def ablation(run):
+    """Its blocks, frozen one after another."""
+    return freeze(run.checkpoint("last"), IMAGESET, PLAN, random_row=False)
+
+
 def test_blocks_grow_from_the_input_and_leave_the_head():
     assert contiguous_blocks(LAYERS) == BLOCKS
 
 
-def test_columns_are_separate_tests_of_the_same_tasks(run):
-    path = run.checkpoint("last")
-    checkpoint = load_checkpoint(path)
-    table = freeze(path, IMAGESET, PLAN, random_row=False)
-    accuracies = {row.frozen: row for row in chosen(table, measure="accuracy")}
+def test_columns_are_separate_tests_of_the_same_tasks(run, ablation):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    accuracies = {row.frozen: row for row in chosen(ablation, measure="accuracy")}
     assert list(accuracies) == [",".join(block) for block in BLOCKS]
     for block in BLOCKS:
         alone = accuracy_of(checkpoint, IMAGESET, PLAN, frozen=block)
-        assert chosen(table, frozen=",".join(block), measure="accuracy") == chosen(alone, measure="accuracy")
-        assert chosen(table, frozen=",".join(block), measure="loss") == chosen(alone, measure="loss")
+        for measure in ("accuracy", "loss"):
+            assert chosen(ablation, frozen=",".join(block), measure=measure) == chosen(alone, measure=measure)
         assert_mean(accuracies[",".join(block)], correct(checkpoint, block, 2))
     row = accuracies["conv1"]
     assert (row.checkpoint, row.algorithm, row.seed, row.iteration) == (checkpoint.fingerprint[:12], "maml", 5, 3)
@@ -51,19 +55,17 @@ def test_columns_are_separate_tests_of_the_same_tasks(run):
     assert len({accuracies[name].value for name in accuracies}) > 1  # freezing shows on these tasks
 
 
-def test_differences_are_paired(run):
-    path = run.checkpoint("last")
-    checkpoint = load_checkpoint(path)
-    table = freeze(path, IMAGESET, PLAN, random_row=False)
-    assert not chosen(table, measure="accuracy_difference", frozen="")
+def test_differences_are_paired(run, ablation):
+    checkpoint = load_checkpoint(run.checkpoint("last"))
+    assert not chosen(ablation, measure="accuracy_difference", frozen="")
     full = correct(checkpoint, (), 2)
     for block in BLOCKS[1:]:
-        row = the(table, measure="accuracy_difference", frozen=",".join(block))
+        row = the(ablation, measure="accuracy_difference", frozen=",".join(block))
         assert_difference(row, correct(checkpoint, block, 2) - full)
     # The interval of an unpaired difference, from the same tasks, is another.
-    full, gaps = the(table, measure="accuracy", frozen=""), []
+    full, gaps = the(ablation, measure="accuracy", frozen=""), []
     for block in BLOCKS[1:]:
-        alone, paired = (the(table, measure=m, frozen=",".join(block)) for m in ("accuracy", "accuracy_difference"))
+        alone, paired = (the(ablation, measure=m, frozen=",".join(block)) for m in ("accuracy", "accuracy_difference"))
         gaps.append(abs(paired.high - paired.value - np.hypot(full.high - full.value, alone.high - alone.value)))
     assert max(gaps) > 0.5
 
@@ -114,7 +116,7 @@ def test_every_set_at_every_number_of_steps_when_asked(run):
     assert {row for row in ends.rows} < {row for row in table.rows}
 
 
-def test_all_subsets_of_the_body(run):
+def test_all_subsets_of_the_body(run, ablation):
     sets = all_subsets(LAYERS[:-1])
     assert len(set(sets)) == len(sets) == 16
     assert (sets[0], sets[1], sets[-1]) == ((), ("conv1",), LAYERS[:-1])
@@ -123,8 +125,7 @@ def test_all_subsets_of_the_body(run):
     assert set(contiguous_blocks(LAYERS)) < set(sets)
     table = freeze(run.checkpoint("last"), IMAGESET, PLAN, frozen=sets, random_row=False)
     assert [row.frozen for row in chosen(table, measure="accuracy")] == [",".join(names) for names in sets]
-    blocks = freeze(run.checkpoint("last"), IMAGESET, PLAN, random_row=False)
-    assert set(blocks.rows) < set(table.rows)
+    assert set(ablation.rows) < set(table.rows)
     assert len(all_subsets([f"l{i}" for i in range(10)])) == 1024
     with pytest.raises(MetaprobeError, match=r"11 layers have 2,048 subsets, a test each; at most 1,024"):
         all_subsets([f"l{i}" for i in range(11)])

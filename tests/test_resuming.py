@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.conftest import make_imageset
-from tests.test_training import lost, tiny
+from tests.test_training import tiny
 from trainers.checkpoint import load_checkpoint
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.files import alone_in, replacing
@@ -13,47 +13,61 @@ from trainers.outer_loop import train
 from trainers.run import CHECKPOINT_NAMES, RunFolder
 
 
-def test_a_finished_run_keeps_saying_what_made_it(tmp_path, toy, monkeypatch):
-    train(tiny(), toy, tmp_path / "run")
-    before = RunFolder(tmp_path / "run").checkpoint("last").read_bytes()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, toy):
+    path = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny(), toy, path)
+    return path
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A run that was trained to its end, to be damaged."""
+    shutil.copytree(finished, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+def lost(folder, *names):
+    for name in names:
+        file = folder.resume_file if name == "resume" else folder.checkpoint(name)
+        file.write_bytes(file.read_bytes()[:-9])
+
+
+def test_a_finished_run_keeps_saying_what_made_it(folder, toy, monkeypatch):
+    before = folder.checkpoint("last").read_bytes()
     monkeypatch.setattr("trainers.outer_loop.provenance", lambda data, *_: {"data_fingerprint": data, "torch": "99"})
-    train(tiny(), toy, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").checkpoint("last").read_bytes() == before
-
-
-def test_a_crash_between_resume_state_and_last_is_mended(tmp_path, toy):
-    folder = RunFolder(tmp_path / "run")
     train(tiny(), toy, folder.path)
+    assert folder.checkpoint("last").read_bytes() == before
+
+
+def test_a_crash_between_resume_state_and_last_is_mended(folder, toy):
     finished = folder.checkpoint("last").read_bytes()
     shutil.copy(folder.checkpoint("third"), folder.checkpoint("last"))
     train(tiny(), toy, folder.path)
     assert folder.checkpoint("last").read_bytes() == finished
 
 
-def test_another_config_in_the_same_folder_is_refused(tmp_path, toy):
-    train(tiny(), toy, tmp_path / "run")
+def test_another_config_in_the_same_folder_is_refused(folder, toy):
     with pytest.raises(MetaprobeError, match=r"another config \(inner_lr: 0.1 there, 0.2 asked\)"):
-        train(tiny(inner_lr=0.2), toy, tmp_path / "run")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("precious")
+        train(tiny(inner_lr=0.2), toy, folder.path)
+    (folder.path.parent / "other").mkdir()
+    (folder.path.parent / "other" / "thesis.tex").write_text("precious")
     with pytest.raises(MetaprobeError, match=r"files in it but no config.toml"):
-        train(tiny(), toy, tmp_path / "other")
+        train(tiny(), toy, folder.path.parent / "other")
 
 
-def test_other_images_under_the_same_name_are_refused(tmp_path, toy):
-    train(tiny(), toy, tmp_path / "run")
+def test_other_images_under_the_same_name_are_refused(folder, toy):
     with pytest.raises(MetaprobeError, match=r"was trained on other images: data fingerprint"):
-        train(tiny(), make_imageset(seed=9), tmp_path / "run")
+        train(tiny(), make_imageset(seed=9), folder.path)
 
 
-def test_a_damaged_resume_state_is_told(tmp_path, toy):
-    train(tiny(), toy, tmp_path / "run")
-    file = RunFolder(tmp_path / "run").resume_file
+def test_a_damaged_resume_state_is_told(folder, toy):
+    file = folder.resume_file
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
     with pytest.warns(UserWarning, match=r"is damaged \(.*changed after the file was written: .*goes on from"):
-        train(tiny(), toy, tmp_path / "run")
+        train(tiny(), toy, folder.path)
 
 
 def test_a_run_that_was_killed_before_its_first_save_begins_anew_and_ends_the_same(tmp_path, toy):
@@ -67,13 +81,11 @@ def test_a_run_that_was_killed_before_its_first_save_begins_anew_and_ends_the_sa
     assert folder.checkpoint("last").read_bytes() == before
 
 
-def test_a_damaged_last_checkpoint_is_written_anew_from_the_resume_state(tmp_path, toy):
-    train(tiny(), toy, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+def test_a_damaged_last_checkpoint_is_written_anew_from_the_resume_state(folder, toy):
     before = folder.checkpoint("last").read_bytes()
     lost(folder, "last")
     with pytest.warns(UserWarning, match=r"last.safetensors.*; it is written anew from last.resume.safetensors"):
-        train(tiny(), toy, tmp_path / "run")
+        train(tiny(), toy, folder.path)
     assert folder.checkpoint("last").read_bytes() == before
 
 
@@ -100,13 +112,11 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_so(tmp_path, to
         train(tiny(val_every=5), toy, tmp_path / "run")
 
 
-def test_a_lost_resume_state_does_not_restart_the_run(tmp_path, toy):
-    train(tiny(), toy, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+def test_a_lost_resume_state_does_not_restart_the_run(folder, toy):
     before = folder.checkpoint("last").read_bytes()
     folder.resume_file.unlink()
     with pytest.warns(UserWarning, match=r"last.resume.safetensors is missing; goes on from .* of iteration 9, with"):
-        train(tiny(), toy, tmp_path / "run")
+        train(tiny(), toy, folder.path)
     assert folder.checkpoint("last").read_bytes() == before
 
 
@@ -131,12 +141,11 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_another_engine_than_a_run_was_computed_with_is_told(tmp_path, toy):
-    train(tiny(), toy, tmp_path / "run")
-    file = RunFolder(tmp_path / "run").engine_file
+def test_another_engine_than_a_run_was_computed_with_is_told(folder, toy):
+    file = folder.engine_file
     file.write_text(file.read_text().replace("chunk = 4", "chunk = 3"))
     with pytest.raises(UnreadableInput, match=r"engine.toml says chunks of 3 .*was computed with chunks of 4 "):
-        train(tiny(), toy, tmp_path / "run")
+        train(tiny(), toy, folder.path)
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path, toy):

@@ -135,12 +135,6 @@ def test_divergence_seen_only_in_validation_saves_nothing(tmp_path, toy, monkeyp
     assert not RunFolder(tmp_path / "run").checkpoint("last").exists()
 
 
-def lost(folder, *names):
-    for name in names:
-        file = folder.resume_file if name == "resume" else folder.checkpoint(name)
-        file.write_bytes(file.read_bytes()[:-9])
-
-
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_the_shortest_runs_have_every_checkpoint(iterations, tmp_path, toy):
     train(tiny(iterations=iterations), toy, tmp_path / "run")
