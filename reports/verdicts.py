@@ -85,17 +85,13 @@ def _judged(part: Part, reading: Reading, of: int, evidence: Evidence) -> Judged
     if verdict == "does not hold" and isinstance(reading, Estimate):
         alone = part.rule.judge(reading.simultaneous(of, len(evidence.seeds))) != "does not hold"
         verdict = "undecided" if alone else verdict
-    if verdict == "holds" and part.clear_of is not None and _inside(reading, part.clear_of.read(evidence)):
+    null = part.clear_of.read(evidence) if part.clear_of is not None and verdict == "holds" else None
+    if isinstance(null, Undefined):
         verdict = "undecided"
+    elif isinstance(null, Estimate) and isinstance(reading, Estimate) and reading.ends[0] <= null.ends[1]:
+        verdict = "undecided"  # it does not stand out from its null
     control = None if part.control is None else part.control.read(evidence)
     return Judged(part, reading, verdict, alone, control)
-
-
-def _inside(found: Reading, null: Reading) -> bool:
-    """Return whether a value does not stand out from its null; without a null there is nothing to stand out from."""
-    if isinstance(null, Undefined):
-        return True
-    return isinstance(found, Estimate) and isinstance(null, Estimate) and found.ends[0] <= null.ends[1]
 
 
 def _ours(claim: Claim, parts: Iterable[Judged], evidence: Evidence) -> tuple[str, ...]:

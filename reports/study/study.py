@@ -124,7 +124,7 @@ class CapturingOptions(Options):
 
     least: ClassVar[Mapping[str, int]] = {**Options.least, "replicates": 39}  # an interval needs that many
     capture_tasks: int  # Test tasks behind similarities, and behind whatever else is looked at inside.
-    replicates: int = 200  # Resamples of tasks behind the interval of a similarity.
+    replicates: int = 200  # Resamples of tasks behind the interval of a similarity, at least 39.
     permutations: int = 40  # Permutations of images behind the null of a similarity.
 
     @property
