@@ -56,7 +56,7 @@ def joined(kind: type[int] | type[float], metavar: str) -> PrimitiveConstructorS
 
     def read(words: list[str]) -> tuple[Any, ...]:
         try:
-            return tuple(kind(word) for word in words[0].split(",") if word.strip())
+            return tuple(kind(word) for word in words[0].split(",")) if words[0].strip() else ()
         except ValueError:
             raise ValueError(f"must be numbers joined by commas; got {words[0]!r}") from None
 
