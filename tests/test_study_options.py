@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from probe.cli import main, reporting
 from reports.registry import STUDIES, study_named
 from reports.study.run import plan_study
-from tests.tiny_study import THIRD
+from tests.tiny_study import THIRD, working_in, write_pictures
 from trainers.command import train_command
 from trainers.config import TrainConfig
 from trainers.errors import MetaprobeError
@@ -152,9 +152,18 @@ def test_a_train_command_names_only_what_is_no_default():
 def test_tasks_that_are_too_few_to_cluster_or_embed_are_told_before_any_work(monkeypatch, tmp_path):
     images = SimpleNamespace(domain_names=("a", "b"), input_shape=(1, 28, 28), tokens=False)
     monkeypatch.setattr("reports.study.run.load_for", lambda *_, **__: images)
+    monkeypatch.setattr("reports.study.run.task_sampler", lambda *_, **__: None)
     options = ZHOU2021.preset("quick")
     plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=16), tmp_path)
     with pytest.raises(MetaprobeError, match=r"700 clusters cannot be found in 600 tasks; .* raise --cluster-tasks"):
         plan_study(ZHOU2021, dataclasses.replace(options, sweep=(3, 700)), tmp_path)
     with pytest.raises(MetaprobeError, match=r"30 tasks are too few to embed: .* at least 31; ask for more tasks"):
         plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=15), tmp_path)
+
+
+def test_splits_without_enough_classes_or_images_are_told_before_any_work(tmp_path, capsys):
+    write_pictures(tmp_path)
+    with working_in(tmp_path):
+        assert main(["study", "third", "--n-shot", "4", "--out", "out", "--dry-run"]) == 2
+    assert "has 18 images; n_shot=4 + n_query=15 needs 19; lower one of them" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_out
 from probe.show import Grid, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
+from trainers.progress import span
 from trainers.user_code import USER_CODE, is_code
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ __all__ = ["COMMANDS", "studies", "study_asked", "told"]
 
 _Options = TypeVar("_Options")
 _Jobs = Annotated[int, tyro.conf.arg(metavar="INT")]
+_Scheduler = Annotated[
+    str | None, tyro.conf.arg(metavar="WHERE", help_behavior_hint="(local:4, tcp://HOST:PORT or slurm; default: none)")
+]
+_Slurm = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE…", help_behavior_hint="")]
 _Tasks = Annotated[
     int | None,
     tyro.conf.arg(
@@ -50,8 +56,12 @@ class _Asked(Generic[_Options]):
     """Fetch the data when they are missing."""
     jobs: _Jobs = 1
     """Processes side by side, one thread each; 1 uses all cores for one step. The numbers are the same."""
+    scheduler: _Scheduler = None
+    """Do steps on workers of dask, as jobs of SLURM (docs/clusters.md); all at once but for --jobs above 1."""
+    slurm: _Slurm = ()
+    """Parameters of those jobs, as submitit has them: timeout_min=240 slurm_partition=long."""
     dry_run: Flag = False
-    """Print the steps and which are done, and do nothing."""
+    """Print the steps, which are done, and about how long the others take; keep nothing."""
 
 
 def study() -> int:
@@ -96,8 +106,8 @@ def study_asked(name: str, arguments: Sequence[str]) -> int:
 
 
 def _run(chosen: Study, asked: _Asked[Any]) -> int:
-    from reports.study.engine import check_jobs
     from reports.study.run import plan_study, run_study
+    from trainers.execution.workers import check_jobs
 
     check_jobs(asked.jobs)
     options = asked.options
@@ -107,16 +117,32 @@ def _run(chosen: Study, asked: _Asked[Any]) -> int:
     if asked.dry_run:
         show(_plan(planned))
         return 0
-    return told(run_study(planned, asked.jobs))
+    return told(run_study(planned, asked.jobs, asked.scheduler, asked.slurm))
 
 
 def _plan(planned: Planned) -> tuple[Grid, Grid]:
+    """Return the steps and what there is to do, and about how long that takes where it can be told."""
     from reports.study.engine import states
+    from reports.study.estimate import estimated
 
-    rows = tuple(states(planned.steps, planned.images).items())
-    kept = sum(state == "kept" for _, state in rows)
-    facts = (("steps to do", len(rows) - kept), ("steps done", kept))
-    return Grid("plan", ("step", "state"), rows), Grid("in all", ("what", "value"), facts)
+    state = states(planned.steps, planned.images)
+    left = [name for name, one in state.items() if one == "to do"]
+    facts: list[tuple[str, object]] = [
+        ("steps to do", len(left)),
+        ("steps done", sum(map("kept".__eq__, state.values()))),
+    ]
+    found: dict[str, float | str] = {}
+    if left and planned.options.device == "cpu":
+        sys.stderr.write("timing a few outer steps and tasks of each kind; Ctrl-C ends it\n")
+        found = estimated(planned, left)
+        known = [seconds for seconds in found.values() if not isinstance(seconds, str)]
+        if known:
+            facts.append(("time", f"about {span(sum(known))} of one core, as timed here; half or twice that may be"))
+        facts += [("not timed", f"{name}: {told}") for name, told in found.items() if isinstance(told, str)]
+    times = {name: "" if isinstance(told, str) else span(told) for name, told in found.items()}
+    columns = ("step", "state", "time") if found else ("step", "state")
+    rows = tuple((name, one, times.get(name, ""))[: len(columns)] for name, one in state.items())
+    return Grid("plan", columns, rows), Grid("in all", ("what", "value"), tuple(facts))
 
 
 def report(
@@ -131,6 +157,8 @@ def report(
     capture_tasks: _Tasks = None,
     data_root: DataRoot = None,
     jobs: _Jobs = 1,
+    scheduler: _Scheduler = None,
+    slurm: _Slurm = (),
     data: Annotated[
         str | None, tyro.conf.arg(metavar="SET", help_behavior_hint="(default: what the checkpoints say)")
     ] = None,
@@ -147,6 +175,8 @@ def report(
         capture_tasks: Test tasks behind similarities and distances.
         data_root: Folder of the data sets.
         jobs: Processes side by side, one thread each.
+        scheduler: Do steps on workers of dask, as jobs of SLURM; all at once but for --jobs above 1.
+        slurm: Parameters of those jobs, as submitit has them.
         data: What imported checkpoints were trained on, where they do not say.
         network: What they are of, where that is code of yours.
     """
@@ -162,7 +192,8 @@ def report(
 
     USER_CODE.set(network if network is not None and is_code(network) else None)
     studies = tuple(STUDIES.values()) if study is None else (study_named(study),)
-    return told(report_runs(studies, runs, out, data_root, tasks, capture_tasks, jobs, data))
+    how = (data_root, tasks, capture_tasks, jobs, data, scheduler, slurm)
+    return told(report_runs(studies, runs, out, *how))
 
 
 def _from_tables(folder: Path, out: Path) -> int:

@@ -56,6 +56,7 @@ class Planned:
     runs: tuple[Run, ...]
     steps: tuple[Step, ...]
     out: Path
+    data_root: Path | None = None  # folder of the data sets, as it was given
 
 
 def runs_of(study: Study, options: Options, out: Path, images: ImageSet) -> tuple[Run, ...]:

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analyses.measurements import KINDS
+from analyses.measurements import KINDS, TEST_QUERIES
 from probe.importing.runs import as_run, import_command
 from reports.evidence import Evidence
 from reports.page.compose import page_of
 from reports.page.files import write_report
 from reports.study.cache import Measuring, Training, read_note, write_note
-from reports.study.engine import Results, check_jobs, run_steps
+from reports.study.engine import Results, run_steps
 from reports.study.gather import gathered, made_of, shown_config
 from reports.study.given import finished_runs, runs_as
 from reports.study.plan import Planned, Run, runs_of, steps_of
@@ -28,10 +28,14 @@ from trainers.command import option_words, train_command
 from trainers.device import device_named
 from trainers.disk import told_when_full
 from trainers.errors import MetaprobeError, UnreadableInput, flag_of
+from trainers.execution.schedulers import workers_at
+from trainers.execution.sent import Source
+from trainers.execution.workers import check_jobs
 from trainers.files import write_text
 from trainers.formats.text import visible
 from trainers.task_kinds import CLASSIFICATION
 from trainers.tasks import load_for
+from trainers.tasks.data import task_sampler
 from trainers.user_code import USER_CODE
 
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
@@ -55,29 +59,52 @@ def plan_study(
     device_named(options.device)  # what cannot work is told before data are read
     images = load_for(options.config("maml", 0), data_root=data_root, download=download)
     runs = runs_of(study, options, out, images)
-    return _checked(Planned(study, options, images, runs, steps_of(study, options, runs), out))
+    return _checked(Planned(study, options, images, runs, steps_of(study, options, runs), out, data_root))
 
 
 def _checked(planned: Planned) -> Planned:
     """Refuse what no run can be trained with or in, or no measurement be made on, before anything is done for it."""
+    tasks = set[tuple[str, int, int, int]]()  # of which split, way, shot and queries there must be
     for work in (step.work for step in planned.steps):
         if isinstance(work, Training):
-            check_options(algorithm_named(work.config.algorithm), work.config)
+            config = work.config
+            check_options(algorithm_named(config.algorithm), config)
+            queries = {"train": config.n_query, "val": config.val_query, "test": TEST_QUERIES}
+            tasks |= {(split, config.n_way, config.n_shot, count) for split, count in queries.items()}
             with contextlib.suppress(UnreadableInput):  # of a damaged run: its step fails, and the others go on
                 work.refuse_another()
         if isinstance(work, Measuring) and (check := KINDS[work.measurement.kind].check) is not None:
             check(planned.images, work.measurement.amount)
+    for split, *sizes in sorted(tasks):
+        task_sampler(planned.images, split, *sizes, seed=0)
     return planned
 
 
-def run_study(planned: Planned, jobs: int = 1) -> Finished:
-    """Train, capture, measure and write the page of a study; what was done before is not done again."""
+def run_study(planned: Planned, jobs: int = 1, scheduler: str | None = None, slurm: Sequence[str] = ()) -> Finished:
+    """Train, capture, measure and write the page of a study; what was done before is not done again.
+
+    Args:
+        planned: the study.
+        jobs: processes side by side.
+        scheduler: where steps are done instead of here, and with which parameters (`trainers.execution.schedulers`).
+        slurm: of its jobs.
+    """
     with told_when_full(f"the study {planned.out}"):
-        results = run_steps(planned.steps, planned.images, jobs)
+        results = _run(planned, jobs, scheduler, slurm)
         ended = {work.folder for work in results.works() if isinstance(work, Training)}
         planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
         command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
         return _finished(planned, results, [command], planned.out / "report.html")
+
+
+def _run(planned: Planned, jobs: int, scheduler: str | None, slurm: Sequence[str]) -> Results:
+    if scheduler is None:
+        if slurm:
+            raise MetaprobeError("--slurm is of --scheduler slurm; got no --scheduler")
+        return run_steps(planned.steps, planned.images, jobs)
+    source = Source.here(planned.options.config("maml", 0), planned.data_root, planned.images)
+    there = workers_at(scheduler, source, planned.out / "slurm", jobs, slurm)
+    return run_steps(planned.steps, planned.images, elsewhere=there)
 
 
 def report_runs(
@@ -89,6 +116,8 @@ def report_runs(
     capture_tasks: int | None = None,
     jobs: int = 1,
     data: str | None = None,
+    scheduler: str | None = None,
+    slurm: Sequence[str] = (),
 ) -> Finished:
     """Write the report of training runs, of the one study whose learners they are; measures what is not measured yet.
 
@@ -112,8 +141,8 @@ def report_runs(
             raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
     options = replace(options, **wanted)
     steps = steps_of(study, options, runs, trained=True)
-    planned = _checked(Planned(study, options, images, runs, steps, out.parent))
-    results = run_steps(planned.steps, images, jobs)
+    planned = _checked(Planned(study, options, images, runs, steps, out.parent, data_root))
+    results = _run(planned, jobs, scheduler, slurm)
     asked = {"tasks", "capture_tasks"}
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
     given = (f"{run.label.removesuffix('.run')}.safetensors" if run.imported else run.label for run in runs)

@@ -1,0 +1,152 @@
+"""Steps on workers of a real scheduler, and as jobs of submitit: the same numbers, what is lost and found."""
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from probe.cli import main
+from reports.study.engine import Step, run_steps
+from tests.conftest import make_imageset
+from tests.schedulers import Note, free_port, scheduler_on, wait_for, workers_of
+from tests.tiny_study import planned_third, working_in, write_pictures
+from trainers.config import TrainConfig
+from trainers.errors import MetaprobeError
+from trainers.execution.schedulers import DaskWorkers, SlurmJobs, workers_at
+from trainers.execution.sent import Source
+from trainers.run import RunFolder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The working folder, with pictures."""
+    base = tmp_path_factory.mktemp("elsewhere")
+    write_pictures(base)
+    with working_in(base):
+        yield base
+
+
+@pytest.fixture(scope="module")
+def planned(place):
+    """The third study in the folder "there": its first training, and a test of it."""
+    planned = planned_third(Path("there"))
+    steps = tuple(step for step in planned.steps if step.name in ("train maml-seed0", "accuracy of maml-seed0"))
+    return dataclasses.replace(planned, steps=steps)
+
+
+@pytest.fixture(scope="module")
+def source(planned):
+    return Source.here(planned.options.config("maml", 0), None, planned.images)
+
+
+def endings(results):
+    return {name: outcome.ending for name, outcome in results.outcomes.items()}
+
+
+def test_a_scheduler_gives_the_same_numbers_and_a_step_whose_worker_was_killed_to_another(place, planned, source):
+    pytest.importorskip("distributed")
+    steps = [
+        *planned.steps,
+        Step("killed", Note(place / "killed", "killed")),
+        Step("alone", Note(place / "a"), alone=True),
+    ]
+    with scheduler_on(free_port()) as (address, _), workers_of(address, 2) as processes:
+        results = run_steps(steps, planned.images, elsewhere=DaskWorkers(address, source))
+        pids = [process.pid for process in processes]
+        assert endings(results) == dict.fromkeys(endings(results), "done"), results.missing()
+        first, second = (int((place / name).read_text()) for name in ("killed.begun", "killed"))
+        assert {first, second} == set(pids) and int((place / "a").read_text()) == second
+    here = planned_third(Path("here"))
+    assert not run_steps([step for step in here.steps if step.name in endings(results)], here.images).missing()
+    for file in (Path("maml-seed0/measured/accuracy.csv"), RunFolder(Path("maml-seed0")).checkpoint("last")):
+        assert (place / "here" / file).read_bytes() == (place / "there" / file).read_bytes()
+
+
+def test_a_scheduler_that_is_killed_ends_with_a_sentence_and_the_same_command_goes_on(place, planned, source):
+    pytest.importorskip("distributed")
+    port = free_port()
+    steps = [Step("quick", Note(place / "quick")), Step("slow", Note(place / "slow", "slow"), ("quick",))]
+    with scheduler_on(port) as (address, process), workers_of(address, 1):
+
+        def kill():
+            wait_for((place / "slow.begun").exists)
+            process.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(MetaprobeError, match=f"the scheduler {address} was lost; what was done is kept, and the"):
+            run_steps(steps, planned.images, elsewhere=DaskWorkers(address, source))
+        killer.join()
+    with scheduler_on(port) as (address, _), workers_of(address, 1):
+        results = run_steps(steps, planned.images, elsewhere=DaskWorkers(address, source))
+    assert endings(results) == {"quick": "kept", "slow": "done"}
+
+
+def test_workers_of_several_threads_are_refused(place, planned, source):
+    pytest.importorskip("distributed")
+    from distributed import Client, LocalCluster
+
+    local = LocalCluster(1, 2, processes=False, dashboard_address="127.0.0.1:0")
+    with local as cluster, Client(cluster) as client:
+        client.wait_for_workers(1)
+        workers = DaskWorkers(cluster.scheduler_address, source)
+        with pytest.raises(MetaprobeError, match=r"has workers of 2 threads.*begin them with .*--nthreads 1"):
+            run_steps([Step("never", Note(place / "never"))], planned.images, elsewhere=workers)
+
+
+def test_jobs_of_submitit_do_steps_and_one_that_is_killed_fails(place, planned, source):
+    pytest.importorskip("submitit")
+    steps = [Step("good", Note(place / "good")), Step("bad", Note(place / "bad", "killed"))]
+    jobs = SlurmJobs(place / "slurm", ["timeout_min=5"], source, cluster="local")
+    results = run_steps(steps, planned.images, elsewhere=jobs)
+    assert endings(results) == {"good": "done", "bad": "failed"}
+    assert int((place / "good").read_text()) != os.getpid()
+    assert "without a result: " in results.outcomes["bad"].reason
+
+
+def test_a_job_that_ran_out_of_time_is_begun_again(place, source):
+    pytest.importorskip("submitit")
+    jobs = SlurmJobs(place / "debug", [], source, cluster="debug")
+    jobs.begin("again", Note(place / "again"))
+    ((job, _),) = jobs.running.items()
+    delayed = job.submission().function.checkpoint()
+    assert delayed.function is job.submission().function and delayed.args == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "slurm", "told"),
+    [
+        ("local:0", (), "--jobs must be at least 1; got 0"),
+        ("local:two", (), r"--scheduler must be local:4, tcp://HOST:PORT or slurm; got local:two"),
+        ("tcp://127.0.0.1:9", ("a=b",), "--slurm is of --scheduler slurm"),
+        ("slurm", ("partition",), "as KEY=VALUE; got partition"),
+        ("slurm", (), "--scheduler slurm: .*srun"),
+    ],
+)
+def test_what_cannot_be_is_refused(place, source, where, slurm, told):
+    pytest.importorskip("submitit")
+    with pytest.raises(MetaprobeError, match=told):
+        workers_at(where, source, place / "refused", 1, slurm)
+
+
+def test_an_extra_that_is_missing_is_told(place, source, monkeypatch):
+    for name, where in (("distributed", "local:2"), ("submitit", "slurm")):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+        with pytest.raises(MetaprobeError, match=rf"--scheduler needs {name}: pip install 'metaprobe\["):
+            workers_at(where, source, place / "missing")
+
+
+def test_a_machine_without_the_folder_or_with_other_data_says_so(place, source):
+    gone = dataclasses.replace(source, folder=place / "gone")
+    with pytest.raises(MetaprobeError, match=r"cannot enter .*gone.*all machines must see that folder"):
+        gone.begin()
+    other = Source.here(TrainConfig("maml", "class_folder:pictures"), None, make_imageset())
+    with pytest.raises(MetaprobeError, match="has other versions than here of metaprobe, torch or the data"):
+        other.begin()
+
+
+def test_the_command_line_hands_it_on(place, capsys):
+    assert main(["study", "third", "--slurm", "a=b"]) == 2
+    assert "--slurm is of --scheduler slurm; got no --scheduler" in capsys.readouterr().err

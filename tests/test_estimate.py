@@ -1,0 +1,61 @@
+"""How long a study takes, as `--dry-run` tells it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from probe.cli import main
+from reports.study.estimate import estimated
+from reports.study.run import plan_study
+from tests.tiny_study import THIRD, planned_third, working_in, write_pictures
+from trainers.progress import span
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    base = tmp_path_factory.mktemp("estimate")
+    write_pictures(base)
+    with working_in(base):
+        yield base
+
+
+@pytest.fixture(scope="module")
+def found(place):
+    planned = planned_third(Path("made"), iterations=3000, tasks=400, seeds=2)
+    return planned, estimated(planned, [step.name for step in planned.steps])
+
+
+def test_every_step_is_timed_in_a_folder_that_is_gone_afterwards(found, place):
+    planned, seconds = found
+    assert list(seconds) == [step.name for step in planned.steps]
+    assert all(isinstance(one, float) and one > 0 for one in seconds.values()), seconds
+    assert not (place / "made").exists()
+
+
+def test_what_is_asked_for_is_what_it_scales_with(found, place):
+    _, seconds = found
+    few = plan_study(THIRD, dataclasses.replace(THIRD.preset("quick"), iterations=30, tasks=40), Path("few"))
+    fewer = estimated(few, ["train maml-seed0", "freezing of maml-seed0"])
+    assert seconds["train maml-seed0"] > 20 * fewer["train maml-seed0"]
+    assert seconds["train maml-seed0"] == seconds["train maml-seed1"]
+    assert seconds["freezing of maml-seed0"] > 3 * fewer["freezing of maml-seed0"]
+
+
+def test_what_cannot_be_timed_is_named_with_its_reason(place, monkeypatch, capsys):
+    monkeypatch.setattr("reports.study.estimate.estimated", lambda planned, names: dict.fromkeys(names, 7200.0) | {
+        "capture of maml-seed0": "no such luck"})  # fmt: skip
+    assert main(["study", "third", "--out", "asked", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "train maml-seed0\tto do\t2.0 hours\n" in told and "capture of maml-seed0\tto do\t\n" in told
+    assert "time\tabout 16 hours of one core, as timed here; half or twice that may be\n" in told
+    assert "not timed\tcapture of maml-seed0: no such luck" in told
+    assert not (place / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.0, "0.0 seconds"), (40.2, "40 seconds"), (130.0, "2.2 minutes"), (1.9e6, "22 days"), (7200.0, "2.0 hours")],
+)
+def test_a_time_is_told_as_people_say_it(seconds, told):
+    assert span(seconds) == told

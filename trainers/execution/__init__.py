@@ -1,0 +1,1 @@
+"""Doing steps side by side: in processes of this machine, on workers of dask, as jobs of SLURM."""
