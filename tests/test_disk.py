@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from probe.cli import main
-from reports.study import engine, run
+from reports.study import run
 from trainers.config import TrainConfig
 from trainers.disk import DiskFull, told_when_full
+from trainers.execution.workers import attempt
 from trainers.files import replacing
 from trainers.outer_loop import train
 from trainers.run import RunFolder
@@ -63,7 +64,7 @@ def test_the_command_line_says_it_in_one_line(tmp_path, monkeypatch, capsys, toy
 
 
 def test_a_step_of_a_study_says_it_without_a_trace():
-    outcome = engine._attempt(SimpleNamespace(do=full, is_done=lambda _: False), None)
+    outcome = attempt(full)
     assert (outcome.ending, outcome.trace) == ("failed", "")
     assert outcome.reason == f"its result could not be saved: No space left on device. {WHOLE}"
 

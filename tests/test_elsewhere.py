@@ -88,7 +88,7 @@ def test_workers_of_several_threads_are_refused(place, planned, source):
     pytest.importorskip("distributed")
     from distributed import Client, LocalCluster
 
-    local = LocalCluster(1, 2, processes=False, dashboard_address="127.0.0.1:0")
+    local = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0")
     with local as cluster, Client(cluster) as client:
         client.wait_for_workers(1)
         workers = DaskWorkers(cluster.scheduler_address, source)
@@ -150,3 +150,7 @@ def test_a_machine_without_the_folder_or_with_other_data_says_so(place, source):
 def test_the_command_line_hands_it_on(place, capsys):
     assert main(["study", "third", "--slurm", "a=b"]) == 2
     assert "--slurm is of --scheduler slurm; got no --scheduler" in capsys.readouterr().err
+    pytest.importorskip("submitit")
+    assert main(["study", "third", "--scheduler", "slurm", "--slurm", "timeout_min=240"]) == 2
+    assert "error: --scheduler slurm: " in capsys.readouterr().err
+    assert not list(place.glob("runs/*/maml*"))

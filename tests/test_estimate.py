@@ -55,7 +55,7 @@ def test_what_cannot_be_timed_is_named_with_its_reason(place, monkeypatch, capsy
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(0.0, "0.0 seconds"), (40.2, "40 seconds"), (130.0, "2.2 minutes"), (1.9e6, "22 days"), (7200.0, "2.0 hours")],
+    [(0.0, "under a second"), (40.2, "40 seconds"), (130.0, "2.2 minutes"), (1.9e6, "22 days"), (7200.0, "2.0 hours")],
 )
 def test_a_time_is_told_as_people_say_it(seconds, told):
     assert span(seconds) == told

@@ -31,7 +31,6 @@ from trainers.run import RunFolder
 __all__ = ["estimated"]
 
 _TASKS = TestPlan.chunk  # which are adapted at once: half of them need not be faster
-_CAPTURED = 2  # tasks of a rehearsal of what reads stores
 _STEPS = 1, 4  # outer steps of two trainings, whose difference is what one takes
 _SLOW = 1.0  # seconds from which on a rehearsal is not made again with more tasks
 _LEAST_FIT = 40  # tasks that clusters are found in
@@ -68,7 +67,10 @@ class _Rehearsal:
     def of(self, step: Step) -> float | str:
         """Return what a step takes, or why that is not known."""
         small = self._steps[re.sub(r"-seed\d+\b", "-seed0", step.name)]
-        key = repr(small.work.measurement) if isinstance(small.work, Measuring) else small.name
+        key = small.name
+        if isinstance(small.work, Measuring):  # whatever it is measured on, but for how that was captured
+            before = [one.measurement for name in small.needs if isinstance(one := self._steps[name].work, Measuring)]
+            key = repr((small.work.measurement, before))
         if key not in self._known:
             try:
                 self._known[key] = self._rehearsed(small)
@@ -104,10 +106,11 @@ class _Rehearsal:
 
     def _measuring(self, work: Measuring, captures: Sequence[Measuring]) -> float:
         asked = work.measurement
-        if captures:  # whose stores it reads
-            for one in captures:
-                self._once(one, _CAPTURED)
-            return self._once(work, 0) * captures[0].measurement.amount / _CAPTURED
+        if captures:  # whose stores it reads: some work is done once, some a task, some a task and permutation
+            tasks, permutations = captures[0].measurement.amount, asked.options["permutations"]
+            first, ordered, second = (self._reading(work, captures, *few) for few in ((2, 5), (2, 10), (4, 5)))
+            more = max(0.0, ordered - first) / (2 * 5) * tasks * (permutations - 5)
+            return max(first, first + max(0.0, second - first) / 2 * (tasks - 2) + more)
         if "rounds" in asked.options:  # of outer steps, with as many tasks as the run has
             first, second = self._once(work, 1), self._once(work, 3)
             config = next(one.work.config for one in self._steps.values() if isinstance(one.work, Training))
@@ -118,15 +121,20 @@ class _Rehearsal:
         least = next(n for n in range(1, asked.amount + 1) if _allowed(asked, self._data, n))
         found, before = self._once(work, least), 0.0
         for count in (_TASKS, 2 * _TASKS):
-            if found > _SLOW or not least < count < asked.amount:
+            if found > _SLOW or not least < count <= asked.amount:
                 break
             least, before, found = count, found, self._once(work, count)
         each = (found - before) / _TASKS if before and least > _TASKS else found / least
         return found + max(0.0, each) * (asked.amount - least)
 
-    def _once(self, work: Measuring, count: int) -> float:
+    def _reading(self, work: Measuring, captures: Sequence[Measuring], tasks: int, permutations: int) -> float:
+        for one in captures:
+            self._once(one, tasks)
+        return self._once(work, 0, permutations=permutations)
+
+    def _once(self, work: Measuring, count: int, **how: int) -> float:
         asked = work.measurement
-        options: dict[str, Any] = dict(asked.options)
+        options: dict[str, Any] = {**asked.options, **how}
         if "rounds" in options:
             options["rounds"] = count
         if "fit_tasks" in options:  # beside so many tasks

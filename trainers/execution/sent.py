@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Polled", "Sent", "Source"]
 
-_PAUSE = 0.05  # seconds between two looks at what has ended
+_PAUSE, _EACH = 0.05, 1e-4  # seconds between two looks at what has ended, and more for each that is looked at
 _loaded = lru_cache(maxsize=1)(load_for)
 _ONE = threading.Lock()
 
@@ -114,7 +114,7 @@ class Polled(Workers):
     def ended(self) -> Iterator[tuple[Any, Outcome]]:
         """Wait until steps end, and yield them."""
         while not (found := [one for one in self.running if one.done()]):
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE + _EACH * len(self.running))
         for one in found:
             yield self.running.pop(one), self._outcome(one)
 
