@@ -3,7 +3,9 @@
 import dataclasses
 import os
 import threading
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +84,15 @@ def test_a_scheduler_that_is_killed_ends_with_a_sentence_and_the_same_command_go
     with scheduler_on(port) as (address, _), workers_of(address, 1):
         results = run_steps(steps, planned.images, elsewhere=DaskWorkers(address, source))
     assert endings(results) == {"quick": "kept", "slow": "done"}
+
+
+def test_a_client_that_forgets_what_it_had_handed_over_does_not_wait_for_ever(source, monkeypatch):
+    pytest.importorskip("distributed")
+    workers = DaskWorkers("tcp://127.0.0.1:9", source)
+    workers.running[Future()] = "never"
+    monkeypatch.setattr(workers, "_client", SimpleNamespace(status="connecting"))
+    with pytest.raises(MetaprobeError, match=r"the scheduler tcp://127\.0\.0\.1:9 was lost"):
+        next(workers.ended())
 
 
 def test_workers_of_several_threads_are_refused(place, planned, source):

@@ -58,12 +58,19 @@ class DaskWorkers(Polled):
             sys.stderr.write(f"{self._address} has no workers yet; steps begin when one joins\n")
         return client
 
+    def _check(self) -> None:
+        if self._client.status != "running":  # a client that loses it while steps are handed over does not cancel them
+            raise self._lost()
+
+    def _lost(self) -> MetaprobeError:
+        told = f"the scheduler {self._address} was lost; what was done is kept"
+        return MetaprobeError(f"{told}, and the same command goes on once a scheduler answers")
+
     def _outcome(self, one: Any) -> Outcome:
         try:
             return one.result()
         except CancelledError as error:
-            told = f"the scheduler {self._address} was lost; what was done is kept"
-            raise MetaprobeError(f"{told}, and the same command goes on once a scheduler answers") from error
+            raise self._lost() from error
         except Interrupted:
             raise
         except Exception as error:  # of workers that died one after another, or lack what the step is made of
@@ -74,7 +81,7 @@ class DaskWorkers(Polled):
             return
         if client.status == "running":
             client.cancel([*self.running])
-        client.close()
+        client.close(timeout=10)
         if client.cluster is not None:
             client.cluster.close()
 

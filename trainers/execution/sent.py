@@ -114,9 +114,13 @@ class Polled(Workers):
     def ended(self) -> Iterator[tuple[Any, Outcome]]:
         """Wait until steps end, and yield them."""
         while not (found := [one for one in self.running if one.done()]):
+            self._check()
             time.sleep(_PAUSE + _EACH * len(self.running))
         for one in found:
             yield self.running.pop(one), self._outcome(one)
+
+    def _check(self) -> None:
+        """Raise a `MetaprobeError` where no step can end any more."""
 
     @abstractmethod
     def _submit(self, sent: Sent) -> Any: ...
