@@ -127,7 +127,7 @@ def _plan(planned: Planned) -> tuple[Grid, Grid]:
 
     state = states(planned.steps, planned.images)
     left = [name for name, one in state.items() if one == "to do"]
-    facts: list[tuple[str, object]] = [
+    facts: list[tuple[str, int | str]] = [
         ("steps to do", len(left)),
         ("steps done", sum(map("kept".__eq__, state.values()))),
     ]
