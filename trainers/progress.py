@@ -14,18 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainers.formats.text import visible
 
-__all__ = ["ProgressLine", "SilentProgress", "duration", "span", "telling"]
+__all__ = ["ProgressLine", "SilentProgress", "duration", "telling"]
 
 _SECONDS_BETWEEN_LINES = 60.0
-
-
-def span(seconds: float) -> str:
-    """Return a length of time as people say it: "40 seconds", "12 minutes", "3.4 hours", "5.0 days"."""
-    if seconds < 0.95:
-        return "under a second"
-    units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
-    unit, size = next((one for one in units if seconds >= 1.95 * one[1]), units[-1])
-    return f"{seconds / size:.{1 if seconds < 9.95 * size else 0}f} {unit}"
 
 
 class ProgressLine:

@@ -14,7 +14,7 @@ from probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_out
 from probe.show import Grid, show, write_line
 from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
-from trainers.progress import span
+from trainers.progress import duration
 from trainers.user_code import USER_CODE, is_code
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ def _plan(planned: Planned) -> tuple[Grid, Grid]:
         found = estimated(planned, left)
         known = [seconds for seconds in found.values() if not isinstance(seconds, str)]
         if known:
-            facts.append(("time", f"about {span(sum(known))} of one core, as timed here; half or twice that may be"))
+            facts.append(("time", f"about {duration(sum(known))} of one core, as timed here; half or twice may be"))
         facts += [("not timed", f"{name}: {told}") for name, told in found.items() if isinstance(told, str)]
-    times = {name: "" if isinstance(told, str) else span(told) for name, told in found.items()}
+    times = {name: "" if isinstance(told, str) else duration(told) for name, told in found.items()}
     columns = ("step", "state", "time") if found else ("step", "state")
     rows = tuple((name, one, times.get(name, ""))[: len(columns)] for name, one in state.items())
     return Grid("plan", columns, rows), Grid("in all", ("what", "value"), tuple(facts))
