@@ -12,12 +12,14 @@ __all__ = ["EXTRAS", "Package", "declared", "own_version"]
 
 EXTRAS = {
     "bench": "timings beside higher and torchopt (python -m pytest tests/benchmarks)",
+    "dask": "study --scheduler local:N, tcp://HOST:PORT",
     "dev": "tests, linters, types: make test",
     "docs": "make docs",
+    "hub": "push, pull: the Hugging Face Hub",
     "parquet": "--data parquet:PATH",
+    "slurm": "study --scheduler slurm",
     "tensorboard": "train --tensorboard",
     "timm": "--network timm:NAME",
-    "hub": "push, pull: the Hugging Face Hub",
     "zstd": "capture --raw with zstd",
 }
 """What each extra is for."""
