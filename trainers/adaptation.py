@@ -28,7 +28,8 @@ class Adaptation:
     training only, and of the iterations that have it (`trainers.stages`): of the query losses after each step, where
     the last is not all that counts. `prox_lambda` λ holds the inner loop near θ: it descends L_support + λ/2 ‖φ − θ‖²,
     in training and test (`trainers.algorithms.imaml`); `cg_steps` and `cg_system`, of training only, are how that
-    solves for its meta-gradient.
+    solves for its meta-gradient. `fce_steps` is how often a query reads the support set where the matching head
+    compares full-context embeddings (`trainers.networks.full_context`), 0 where it compares features.
     """
 
     layers: tuple[str, ...]
@@ -44,6 +45,7 @@ class Adaptation:
     prox_lambda: float = field(default=0.0, metadata=LATER)
     cg_steps: int = field(default=0, metadata=LATER)
     cg_system: CgSystem = field(default="paper", metadata=LATER)
+    fce_steps: int = field(default=0, metadata=LATER)
 
     @property
     def learned_rule(self) -> str | None:

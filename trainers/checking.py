@@ -15,7 +15,7 @@ from trainers.clustering.file import CLUSTERS
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.families import network_options
-from trainers.formats.checkpoint_format import BESIDE, MODULATION, UNTRAINED
+from trainers.formats.checkpoint_format import BESIDE, FCE, MODULATION, UNTRAINED
 from trainers.formats.safetensors_header import Header
 from trainers.formats.text import visible
 from trainers.network_config import AnyNetwork, ModuleConfig
@@ -63,6 +63,8 @@ def check_shapes(path: Path | str, header: Header, config: AnyNetwork, adaptatio
         whose = f"update rule {adaptation.rule}"
         if name.startswith(MODULATION):
             whose = f"modulation {adaptation.modulation}" if adaptation.modulation else "learner, without a modulation,"
+        if name.startswith(FCE):
+            whose = "set of full-context embeddings" if adaptation.fce_steps else "learner, without such embeddings,"
         raise UnreadableInput(f"{path}: its {whose} is incomplete: {visible(name, 80)} is {both}")
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])[0]
@@ -130,8 +132,8 @@ def _shapes(config: NetworkConfig) -> dict[str, str]:
 
 def _learned(config: NetworkConfig, adaptation: Adaptation) -> dict[str, str]:
     """Return the type and shape of each parameter that is learned beside the network's."""
-    plain = Adaptation.rule, Adaptation.step_norms, Adaptation.step_statistics, Adaptation.modulation
-    if (adaptation.rule, adaptation.step_norms, adaptation.step_statistics, adaptation.modulation) == plain:
+    names = ("rule", "step_norms", "step_statistics", "modulation", "fce_steps")
+    if all(getattr(adaptation, name) == getattr(Adaptation, name) for name in names):
         return {}
     return {name: f"F32 {slot.shape}" for name, slot in slots_of(_empty(config), adaptation).items()}
 

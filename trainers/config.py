@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro.conf
-from tyro.constructors import PrimitiveConstructorSpec
 
 from trainers.adaptation import Adaptation, CgSystem, StepStatistics
 from trainers.config_checks import check_config
 from trainers.families import Like
+from trainers.joined import joined
 from trainers.network_config import (
     Activation,
     Downsample,
@@ -49,24 +49,6 @@ _USUAL = {"update_rule": "sgd", "activation": "relu", "multi_step_loss": 0, "fir
 _USUAL |= {"step_statistics": "batch", "cg_system": "paper"}
 
 Precision = Literal["float32", "tf32", "bf16"]
-
-
-def joined(kind: type[int] | type[float], metavar: str) -> PrimitiveConstructorSpec[Any]:
-    """Return how the command line says several numbers: "256,128"."""
-
-    def read(words: list[str]) -> tuple[Any, ...]:
-        try:
-            return tuple(kind(word) for word in words[0].split(",")) if words[0].strip() else ()
-        except ValueError:
-            raise ValueError(f"must be numbers joined by commas; got {words[0]!r}") from None
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=read,
-        is_instance=lambda value: value is None or isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(map(str, value or ()))],
-    )
 
 
 Colour = Literal["grey", "rgb"]
@@ -215,6 +197,14 @@ class TrainConfig:
         CgSystem | None, tyro.conf.arg(metavar="{paper,code}", help_behavior_hint="(imaml; default: paper)")
     ] = None
     """What they solve: I + H/w, or 2I + H/(w + 10) as the code of its authors does, w being --prox-lambda."""
+    fce: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="(matching)")] = field(
+        default=False, metadata=LATER
+    )
+    """Compare full-context embeddings, which two LSTMs make of features and the whole support set."""
+    fce_steps: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(matching --fce; default: 3)")
+    ] = None
+    """How often a query reads the support set for its embedding (the paper's K)."""
     clusters: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(tsa_maml; default: 3)")] = None
     """How many clusters of tasks, each with an initialisation (the papers' m)."""
     clustered: Annotated[

@@ -31,9 +31,16 @@ def check_config(config: TrainConfig) -> None:
     if config.loss == "mse" or config.data.partition(":")[0] in _DECIDING:
         least["n_way"] = 1
     least |= {name: 1 for name in ("filters", "image_size", "clusters", "cluster_tasks")} | {"blocks": 0}
-    least |= {"cg_steps": 1, "cluster_steps": 1, "label_orders": 1, "multi_step_loss": 0, "first_order_until": 0}
+    least |= {
+        "cg_steps": 1,
+        "fce_steps": 1,
+        "cluster_steps": 1,
+        "label_orders": 1,
+        "multi_step_loss": 0,
+        "first_order_until": 0,
+    }
     most = {"val_tasks": MOST_TASKS, "cluster_tasks": MOST_TASKS, "inner_steps": MOST_STEPS}
-    most |= {"cg_steps": MOST_STEPS, "cluster_steps": MOST_STEPS, "label_orders": 1000}
+    most |= {"cg_steps": MOST_STEPS, "fce_steps": MOST_STEPS, "cluster_steps": MOST_STEPS, "label_orders": 1000}
     for name, low in least.items():
         check_whole(name, getattr(config, name), low, most.get(name))
     for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor", "prox_lambda"):
@@ -42,6 +49,10 @@ def check_config(config: TrainConfig) -> None:
     if floor is not None and not (config.schedule == "cosine" and floor <= config.outer_lr):
         told = f"got --schedule {config.schedule} and {floor:g}, with --outer-lr {config.outer_lr:g}"
         raise MetaprobeError(f"--outer-lr-floor is what --schedule cosine falls to, from --outer-lr; {told}")
+    if config.fce_steps is not None and not config.fce:
+        raise MetaprobeError(
+            f"--fce-steps {config.fce_steps} is of full-context embeddings; add --fce, or leave it out"
+        )
     clamp = config.rates_clamp
     if clamp is not None and not (len(clamp) == 2 and -math.inf < clamp[0] < clamp[1] < math.inf):
         raise MetaprobeError(f"--rates-clamp needs two numbers, the lower one first; got {clamp}")

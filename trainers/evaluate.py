@@ -22,10 +22,11 @@ from trainers.errors import MetaprobeError
 from trainers.limits import bytes_of_tasks, check_memory
 from trainers.losses import kind_of, task_losses, task_scores
 from trainers.networks import Parameters, TaskNetwork, forward_tasks
+from trainers.networks.full_context import full_context_part
 from trainers.networks.heads import matching_logits, nil_log_probabilities, one_query_at_a_time
 from trainers.parallel import TaskWorkers
 from trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
-from trainers.tasks.data import Data, TaskSampler, check_data, input_shape, task_sampler
+from trainers.tasks.data import Data, TaskSampler, check_data, check_shape, task_sampler
 from trainers.tasks.episodes import Tasks
 
 __all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "query_scores", "refuse_nil", "sampler_for"]
@@ -88,32 +89,13 @@ def sampler_for(
     """
     shape = checkpoint.network_config
     wanted = (shape.channels,) if shape.name == "mlp" else (shape.channels, shape.image_size, shape.image_size)
-    if (there := input_shape(data)) != wanted:
-        told = " × ".join(map(str, there)) if len(there) == len(wanted) else _called(there)
-        raise MetaprobeError(
-            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {told}; choose the set it was trained "
-            f"on, or {_conversion(there, wanted)}"
-        )
+    check_shape(data, wanted)
     check_data(checkpoint.config, data)
     n_shot = checkpoint.config.n_shot
     sampler = task_sampler(data, split, shape.n_way, n_shot, n_query, seed, device, group)
     need = bytes_of_tasks(shape, n_shot + n_query, tasks=1, at_once=1)
     check_memory(need, "lower --n-query", memory_of(device_named(device)))
     return sampler
-
-
-def _conversion(there: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Return what brings samples to the shape that a network takes."""
-    if len(there) != 3 or len(wanted) != 3:
-        return "one of the same shape"
-    colour = {1: "grey", 3: "rgb"}.get(wanted[0], "(none has so many channels)")
-    size = f"--image-size {wanted[1]}" if there[1:] != wanted[1:] else ""
-    options = " ".join(filter(None, (size, f"--colour {colour}" if there[0] != wanted[0] else "")))
-    return f"bring this one to its shape: {options}"
-
-
-def _called(shape: tuple[int, ...]) -> str:
-    return ("images of " if len(shape) > 1 else "vectors of ") + " × ".join(map(str, shape))
 
 
 def evaluate(
@@ -141,7 +123,8 @@ def evaluate(
         tasks: how many.
         first: where to begin.
         head: "own", the network's adapted head; "nil", labels of the support set weighted by cosine similarity of the
-            features (Raghu et al. 2020, §5.1), on the body as adapted; "matching", sums of those similarities a class.
+            features (Raghu et al. 2020, §5.1), on the body as adapted; "matching", sums of those similarities a class,
+            of full-context embeddings where the learner has some.
         transductive: normalise query sets with their own statistics, else with those of the support set.
         one_query: neither, but each query with those of the support set and itself (Zhou et al. 2021, §5.2), which
             takes as many passes as there are queries (`trainers.networks.heads.one_query_at_a_time`).
@@ -216,8 +199,12 @@ def adapted_logits(
 
     Of the NIL head they are log-probabilities, of a regression the numbers that it asks for.
     """
-    adapted = adapt_as(network, starting_point(network, start, tasks.support), tasks.support, adaptation).params
+    begun = starting_point(network, start, tasks.support)
+    adapted = adapt_as(network, begun, tasks.support, adaptation).params
     with torch.no_grad():
+        if head == "matching" and adaptation.fce_steps:
+            params = {**adapted, **full_context_part(begun)}
+            return matching_logits(network, params, tasks, transductive, one_query, adaptation.fce_steps)
         return _logits(network, adapted, tasks, head, transductive, one_query)
 
 

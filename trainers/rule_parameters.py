@@ -14,10 +14,11 @@ from trainers.config import Adaptation, TrainConfig
 from trainers.formats.checkpoint_format import UPDATE_RULE
 from trainers.limits import check_memory
 from trainers.modulated_start import modulation_slots
-from trainers.networks import Parameters
+from trainers.networks import Parameters, TaskNetwork
+from trainers.networks.full_context import full_context_slots
 from trainers.step_norms import step_norm_slots
 from trainers.step_statistics import statistic_slots
-from trainers.update_rules import Slot, rule_named
+from trainers.update_rules import Slot, Slots, rule_named
 
 __all__ = ["begin_rule", "computed", "limits_of", "slots_of"]
 
@@ -27,8 +28,8 @@ _COPIES = 4  # of a parameter while it is trained: itself, its gradient, and Ada
 def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
     """Return what a learner's inner steps have of parameters, by full name; the network may be without values.
 
-    They are its update rule's, those of norms that have some a step, with the statistics that these keep, and those of
-    what modulates its start.
+    They are its update rule's, those of norms that have some a step, with the statistics that these keep, those of what
+    modulates its start, and those of full-context embeddings.
 
     Raises:
         MetaprobeError: there is no such rule or modulation, or it cannot serve the network, or that has no such norms.
@@ -39,7 +40,11 @@ def slots_of(network: nn.Module, adaptation: Adaptation) -> dict[str, Slot]:
     norms = step_norm_slots(network, adaptation.layers, adaptation.steps) if adaptation.step_norms else {}
     norms |= statistic_slots(network, adaptation.steps) if adaptation.step_statistics == "running" else {}
     whole = {name: _whole(slot, adaptation.steps) for name, slot in slots.items()}
-    return whole | norms | modulation_slots(network, adaptation)
+    contexts = Slots()
+    if adaptation.fce_steps:
+        assert isinstance(network, TaskNetwork)  # imports are told no such thing
+        contexts = full_context_slots(network)
+    return whole | norms | modulation_slots(network, adaptation) | contexts
 
 
 def _whole(slot: Slot, steps: int) -> Slot:
@@ -63,7 +68,11 @@ def begin_rule(
     """
     slots, like = slots_of(network, adaptation), next(network.parameters())
     need = _COPIES * like.element_size() * sum(math.prod(slot.shape) for slot in slots.values())
-    told = "a smaller network" if adaptation.modulation else f"another update rule than {adaptation.rule}"
+    told = (
+        "a smaller network"
+        if adaptation.modulation or adaptation.fce_steps
+        else f"another update rule than {adaptation.rule}"
+    )
     check_memory(need, f"choose {told} (or lower --filters)", there)
     rate = config.inner_lr if config.rates_start is None else config.rates_start
     numbers = {"ones": 1.0, "zeros": 0.0, "rate": rate}

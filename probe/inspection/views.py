@@ -12,7 +12,7 @@ from probe.inspection.inspect import Inspection, TensorReport
 from probe.inspection.rates import rate_grids
 from probe.inspection.tree import tree_lines
 from probe.show import Cell, Grid, as_json, show, write_line
-from trainers.formats.checkpoint_format import MODULATION, UPDATE_RULE
+from trainers.formats.checkpoint_format import FCE, MODULATION, UPDATE_RULE
 from trainers.formats.text import visible
 from trainers.network_config import network_as_told
 
@@ -23,6 +23,7 @@ __all__ = ["difference_grids", "inspection_grids", "show_difference", "show_insp
 
 _STATISTICS = ("norm", "minimum", "maximum", "mean", "nan", "inf", "all_zero")
 _DISTANCE = ("max_abs", "l2", "relative", "cosine", "left_out")
+_BESIDE = {UPDATE_RULE: "update rule", MODULATION: "modulation", FCE: "full-context embeddings"}
 _SHORT, _LONG = 24, 60  # characters: names between are not broken over lines, those above may be
 
 
@@ -127,7 +128,7 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     yield "parameters", sum(layer.parameters for layer in inspection.layers)
     if buffers := sum(report.info.buffers for report in inspection.tensors):
         yield "numbers of buffers beside them", buffers
-    for prefix, whose in ((UPDATE_RULE, "update rule"), (MODULATION, "modulation")):
+    for prefix, whose in _BESIDE.items():
         own = (report.info for report in inspection.tensors if report.info.name.startswith(prefix))
         if learned := sum(info.learned for info in own):
             yield f"numbers of its {whose}", learned

@@ -28,6 +28,7 @@ from trainers.formats.text import visible
 
 __all__ = [
     "BESIDE",
+    "FCE",
     "FORMAT_KEY",
     "FORMAT_VERSION",
     "METADATA_KEY",
@@ -55,7 +56,9 @@ UPDATE_RULE = "update_rule."
 """Before the names of an update rule's parameters, wherever they lie with the network's."""
 MODULATION = "modulation."
 """Before those of a modulation (`trainers.modulations`)."""
-BESIDE = (UPDATE_RULE, MODULATION)
+FCE = "fce."
+"""Before those of full-context embeddings (`trainers.networks.full_context`)."""
+BESIDE = (UPDATE_RULE, MODULATION, FCE)
 """Before the names of all that is learned beside a network's weights and kept with them."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from trainers.networks.full_context import full_context
 from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
 from trainers.tasks.episodes import Tasks
 
@@ -34,14 +35,23 @@ def nil_log_probabilities(
 
 
 def matching_logits(
-    network: TaskNetwork, params: Parameters, tasks: Tasks, transductive: bool = True, one_query: bool = False
+    network: TaskNetwork,
+    params: Parameters,
+    tasks: Tasks,
+    transductive: bool = True,
+    one_query: bool = False,
+    fce_steps: int = 0,
 ) -> Float[Tensor, "task sample way"]:
     """Classify without a head: the logit of a class is Σ_k cos(f(x), f(x_k)) over its support images x_k.
 
     The matching networks of Ravi and Larochelle (2017, baselines of their released code), without the softmax over the
-    support set that Vinyals et al. (2016, Eq. 1) and the NIL head have; arguments as `nil_log_probabilities`.
+    support set that Vinyals et al. (2016, Eq. 1) and the NIL head have; arguments as `nil_log_probabilities`. With
+    `fce_steps` f and g are full-context embeddings of features (`trainers.networks.full_context`), by `params`.
     """
-    return matching_of_features(*_features_of_both(network, params, tasks, transductive, one_query), tasks)
+    support, query = _features_of_both(network, params, tasks, transductive, one_query)
+    if fce_steps:
+        support, query = full_context(params, support, query, fce_steps)
+    return matching_of_features(support, query, tasks)
 
 
 def _features_of_both(

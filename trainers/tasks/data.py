@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from trainers.tasks.episodes import Tasks
 
-__all__ = ["Data", "TaskSampler", "TaskSet", "check_data", "fitted", "input_shape", "loss_of", "only_domain"]
+__all__ = [
+    "Data",
+    "TaskSampler",
+    "TaskSet",
+    "check_data",
+    "check_shape",
+    "fitted",
+    "input_shape",
+    "loss_of",
+    "only_domain",
+]
 __all__ += ["queries_of", "task_sampler"]
 
 
@@ -155,3 +165,35 @@ def check_data(config: TrainConfig, data: Data) -> None:
             f"{data.name} has tasks of loss {loss_of(data)!r}, and this is of {config.loss!r}; choose data of that "
             f"kind, or TrainConfig(loss={loss_of(data)!r})"
         )
+
+
+def check_shape(data: Data, wanted: tuple[int, ...]) -> None:
+    """Refuse data whose samples a checkpoint does not take.
+
+    Args:
+        data: where its tasks are to come from.
+        wanted: the shape of the samples that it was trained on.
+
+    Raises:
+        MetaprobeError: theirs is another; it says what brings them to this one.
+    """
+    if (there := input_shape(data)) != wanted:
+        told = " × ".join(map(str, there)) if len(there) == len(wanted) else _called(there)
+        raise MetaprobeError(
+            f"the checkpoint was trained on {_called(wanted)}; {data.name} has {told}; choose the set it was trained "
+            f"on, or {_conversion(there, wanted)}"
+        )
+
+
+def _conversion(there: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return what brings samples to the shape that a network takes."""
+    if len(there) != 3 or len(wanted) != 3:
+        return "one of the same shape"
+    colour = {1: "grey", 3: "rgb"}.get(wanted[0], "(none has so many channels)")
+    size = f"--image-size {wanted[1]}" if there[1:] != wanted[1:] else ""
+    options = " ".join(filter(None, (size, f"--colour {colour}" if there[0] != wanted[0] else "")))
+    return f"bring this one to its shape: {options}"
+
+
+def _called(shape: tuple[int, ...]) -> str:
+    return ("images of " if len(shape) > 1 else "vectors of ") + " × ".join(map(str, shape))
