@@ -15,6 +15,7 @@ from reports.study.cache import read_note
 from reports.study.given import finished_runs, run_labels, runs_as
 from reports.study.run import report_runs
 from tests.tiny_study import THIRD, files_of, made_once, make_third, without_pdf, working_in
+from trainers.algorithms import ALGORITHMS
 from trainers.checkpoint import load_checkpoint, save_checkpoint
 from trainers.command import train_command
 from trainers.errors import MetaprobeError
@@ -103,7 +104,7 @@ def test_clustered_runs_are_told_apart_by_their_clusters(work, tmp_path):
         config = dataclasses.replace(found.config, algorithm=algorithm, **settings)
         provenance = found.provenance | base
         fingerprint = found.fingerprint if name == "maml" else name
-        return {tmp_path / name: _Told(config, provenance, fingerprint)}
+        return {tmp_path / name: _Told(config, provenance, fingerprint, found.network_config)}
 
     runs = run("maml", "maml") | run("big", "maml", blocks=6, filters=12, iterations=6)
     runs |= run("m2", "tsa_maml", base="b", clusters=2) | run("m1", "tsa_maml", base="b", clusters=1)
@@ -134,6 +135,29 @@ class _Told:
     config: object
     provenance: dict
     fingerprint: str
+    network_config: object
+
+
+def test_what_a_run_was_not_told_is_as_its_network_has_it(work, tmp_path):
+    """Modulated learners, trained by their own defaults, stand beside MAML: nothing is to be told for a report."""
+    (found,) = finished_runs([work / "maml-seed0"]).values()
+    assert found.config.norm_affine is None and found.network_config.norm_affine == "both"
+    runs = {tmp_path / "maml": found}
+    for name in ("mmaml", "hsml", "imaml", "meta_lstm"):
+        own = ALGORITHMS[name].defaults(found.config)
+        config = dataclasses.replace(found.config, algorithm=name, **own)
+        runs[tmp_path / name] = _Told(config, found.provenance, name, found.network_config)
+    study = STUDIES["zhou2021"]
+    options = study.preset("full").of_runs([one.config for one in runs.values()])
+    keys = {one.folder.name: one.learner.key for one in runs_as(study, options, runs)}
+    assert keys == {"maml": "base", "mmaml": "mmaml", "hsml": "hsml", "imaml": "imaml", "meta_lstm": "meta_lstm"}
+    told = dataclasses.replace(found.config, norm_affine="both", seed=1)  # as the others are anyway
+    more = runs | {tmp_path / "told": _Told(told, found.provenance, "told", found.network_config)}
+    assert len(runs_as(study, options, more)) == 6
+    bare = dataclasses.replace(found.network_config, norm_affine="shift")
+    more = runs | {tmp_path / "bare": _Told(dataclasses.replace(told, norm_affine="shift"), {}, "bare", bare)}
+    with pytest.raises(MetaprobeError, match=r"must agree in norm_affine; got both in .*, shift in .*bare"):
+        runs_as(study, options, more)
 
 
 # --- what is refused ---

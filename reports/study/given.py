@@ -62,7 +62,7 @@ def runs_as(study: Study, options: Options, last: Mapping[Path, Checkpoint]) -> 
     runs: dict[tuple[str, int], Run] = {}
     for folder in sorted(last, key=lambda folder: last[folder].config.base is not None):  # bodies before their heads
         config = last[folder].config
-        if not (fitting := _fitting(learners, config, options)):
+        if not (fitting := _fitting(learners, last[folder], options)):
             told = f"a report is of runs of {', '.join(dict.fromkeys(learner.algorithm for learner in learners))}"
             raise MetaprobeError(f"{told}; {folder} was trained by {_told(config)}: leave it out")
         learner, seed, base = fitting[0], config.seed, ""
@@ -77,19 +77,27 @@ def runs_as(study: Study, options: Options, last: Mapping[Path, Checkpoint]) -> 
         imported = is_imported(last[folder])
         runs[learner.key, seed] = Run(learner, seed, folder, config, labels[folder], base, imported)
     for name in _AGREEING:
-        _check_agreement(name, tuple(runs.values()))
+        _check_agreement(name, tuple(runs.values()), last)
     order = [learner.key for learner in learners]
     return tuple(sorted(runs.values(), key=lambda run: (order.index(run.learner.key), run.seed)))
 
 
-def _fitting(learners: Sequence[Learner], config: TrainConfig, options: Options) -> list[Learner]:
-    # the learners that a run may be, by algorithm and by the settings that one of those has as its own
+def _fitting(learners: Sequence[Learner], last: Checkpoint, options: Options) -> list[Learner]:
+    # the learners that a run may be, by algorithm and by the settings that one of those has as its own, told or not
+    config = last.config
     found = [learner for learner in learners if learner.algorithm == config.algorithm]
     own = [(n, v) for learner in found for n, v in learner.settings.items() if n not in _AMOUNTS and not callable(v)]
     usual = options.config(config.algorithm, config.seed)
     for name in dict(own):
-        found = [one for one in found if one.settings.get(name, getattr(usual, name)) == getattr(config, name)]
+        values = (getattr(config, name), _setting(last, name))
+        found = [one for one in found if one.settings.get(name, getattr(usual, name)) in values]
     return found
+
+
+def _setting(last: Checkpoint, name: str) -> object:
+    """Return a setting of a run as it is; one that was not told is as its network has it."""
+    value = getattr(last.config, name)
+    return getattr(last.network_config, name, None) if value is None else value
 
 
 def _base_of(
@@ -111,12 +119,12 @@ def _told(config: TrainConfig) -> str:
     return config.algorithm + (f" with {config.clusters} clusters" if config.clusters else "")
 
 
-def _check_agreement(name: str, runs: Sequence[Run]) -> None:
+def _check_agreement(name: str, runs: Sequence[Run], last: Mapping[Path, Checkpoint]) -> None:
     """Refuse runs that differ in a setting; where it is a learner's own, those of its algorithm must agree."""
     values: dict[str, dict[Path, object]] = defaultdict(dict)
     for run in runs:
         owner = run.config.algorithm if name in run.learner.settings else ""
-        values[owner][run.folder] = getattr(run.config, name)
+        values[owner][run.folder] = _setting(last[run.folder], name)
     for found in values.values():
         if len(set(found.values())) > 1:
             told = ", ".join(f"{value} in {folder}" for folder, value in found.items())
