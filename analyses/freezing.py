@@ -12,6 +12,7 @@ from analyses.testing import Learner, TestPlan, adapting_all, identity_of, learn
 from analyses.testing.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
 from analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
 from analyses.testing.module_freezing import freeze_module
+from analyses.testing.plan import told_of_frozen
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.tasks.data import Data
@@ -97,7 +98,7 @@ def freeze(
             found = evaluated(learner, sampler, plan, (), 0, "nil", advance)
             identity = dataclasses.replace(learner.identity, adapts=None)  # nothing adapts for this head
             rows += score_rows(identity, (), 0, "nil", found, plan.task_rows)
-        return rows
+        return told_of_frozen(learner, rows)
 
     return Table.of(row for learner in learners for row in tested(learner))
 

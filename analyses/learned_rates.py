@@ -11,7 +11,7 @@ from analyses.testing.plan import identity_of
 from trainers.adapt import layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 from trainers.networks.naming import is_within
 from trainers.update_rules import STEP_RATES
 

@@ -13,18 +13,18 @@ from torch import Tensor
 from analyses.table import Row, Table
 from analyses.testing import TestPlan, learner_of, sampler_of
 from analyses.testing.accuracy import mean_row, task_rows
-from trainers.adapt import adapt_as, layers_of
+from trainers.adapt import adapt_as, adaptable, layers_of
 from trainers.checkpoint import Checkpoint
 from trainers.clustering.clusters import Clusters, starting_point
 from trainers.device import exact_float32
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 from trainers.intervals import POSITIVE
 from trainers.networks import has_task_axis
 from trainers.networks.naming import is_within
 from trainers.parallel import one_thread
 from trainers.tasks.data import Data
-from trainers.update_rules import network_part
+from trainers.update_rules import Slot, network_part, rule_named
 
 __all__ = ["effective_rank", "update_map"]
 
@@ -42,16 +42,18 @@ def update_map(
 
     Returns:
         Of each layer that adapts "update_cosine", the cosine between both steps, all tensors of the layer as one
-        vector, and "update_norm_ratio", ‖αU(g)‖/‖αg‖, means over tasks; undefined where a gradient vanishes. Of a rule
-        with square matrices "update_effective_rank": their effective rank (`effective_rank`) as a share of full rank,
-        a mean over those of the layer.
+        vector, and "update_norm_ratio", ‖αU(g)‖/‖αg‖, means over tasks; undefined where a gradient vanishes. A rule
+        with a memory takes no α, and its step is compared with g itself, so that the ratio is its rate. Of a rule that
+        multiplies gradients by matrices "update_effective_rank": their effective rank (`effective_rank`) as a share of
+        full rank, a mean over those of the layer.
 
     Raises:
         MetaprobeError: the learner has several initialisations, is modulated, or takes no inner steps.
     """
     learner, sampler = learner_of(checkpoint, plan), sampler_of(checkpoint, data, plan)
     ruled = dataclasses.replace(learner.adaptation, steps=1)
-    plain = dataclasses.replace(ruled, rule="sgd")
+    rule = rule_named(ruled.rule)
+    plain = dataclasses.replace(ruled, rule="sgd", inner_lr=1.0 if rule.memory else ruled.inner_lr)
     if learner.adaptation.modulation:
         told = f"begins at what its task makes of the weights (modulation {learner.adaptation.modulation})"
         raise MetaprobeError(f"checkpoint {checkpoint.fingerprint[:12]} {told}: its first step is not that alone")
@@ -74,7 +76,12 @@ def update_map(
             if advance:
                 advance(len(tasks))
     identity = dataclasses.replace(learner.identity, phase="pre-post", step=1, inner_steps=1)
-    ranks = {layer: _share_of_rank(checkpoint.rule, layer) for layer in found}
+    moving = adaptable(network, dict(network.named_parameters()), ruled.layers, ruled.adapt_norm)
+    matrices = {name for name, slot in rule.parameters(network, moving).items() if _is_matrix(slot)}
+    own = {
+        name: value for full, value in checkpoint.rule.items() if (name := full.removeprefix(UPDATE_RULE)) in matrices
+    }
+    ranks = {layer: _share_of_rank(own, layer) for layer in found}
     rows: list[Row] = []
     for layer, parts in found.items():
         row, (cosine, ratio) = dataclasses.replace(identity, layer=layer), np.concatenate(parts, axis=1)
@@ -119,15 +126,15 @@ def _row(identity: Row, measure: str, values: Float[np.ndarray, " task"], limits
     return mean_row(identity, measure, values, limits)
 
 
-def _share_of_rank(rule: Mapping[str, Tensor], layer: str) -> float | None:
-    """Return how much of full rank the square matrices of a rule have that belong to a layer; None without any."""
-    matrices = [
-        value
-        for name, value in rule.items()
-        if value.dim() == 2
-        and value.shape[0] == value.shape[1] > 1
-        and is_within(name.removeprefix(UPDATE_RULE).rpartition(".")[0], layer)
-    ]
+def _is_matrix(slot: Slot) -> bool:
+    """Tell whether a rule multiplies gradients by it as by a matrix: those start as the identity, or at 0."""
+    square = len(slot.shape) == 2 and slot.shape[0] == slot.shape[1] > 1
+    return square and not slot.a_step and slot.start in ("identity", "zeros")
+
+
+def _share_of_rank(own: Mapping[str, Tensor], layer: str) -> float | None:
+    """Return how much of full rank the matrices of a rule, by PLACE.NAME, have in a layer; None without any."""
+    matrices = [value for name, value in own.items() if is_within(name.rpartition(".")[0], layer)]
     if not matrices:
         return None
     return float(np.mean([effective_rank(matrix) / len(matrix) for matrix in matrices]))

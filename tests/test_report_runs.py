@@ -86,9 +86,9 @@ def test_a_learner_that_the_study_does_not_train_may_be_among_them(work, place):
 
 def test_the_study_is_the_one_that_the_runs_fit(work, capsys):
     assert report(*(work / run for run in RUNS), more=()) == 2
-    assert (
-        "these runs fit more than one study: raghu2020, third; say which with --study NAME" in capsys.readouterr().err
-    )
+    told = "these runs fit more than one study, which ask and measure different things: raghu2020 ({}), third ({}); say"
+    summaries = (STUDIES[name].summary for name in ("raghu2020", "third"))
+    assert f"{told.format(*summaries)} which with --study NAME" in capsys.readouterr().err
     finished = report_runs((THIRD, STUDIES["zhou2021"]), [work / run for run in RUNS], Path("page/one.html"))
     assert set(finished.judgements) == {"T1", "T2", "T3"}
 

@@ -17,6 +17,10 @@ from probe import open_store
 from probe.capturing.from_checkpoint import capture_checkpoint
 from probe.inspection.diff import diff_files
 from probe.inspection.inspect import inspect_file
+from probe.inspection.views import inspection_grids
+from reports.study.gather import _learner
+from reports.study.plan import Run
+from reports.study.study import Learner
 from tests import reference_mamlpp as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_step_norms import names_of
@@ -228,6 +232,20 @@ def test_a_killed_run_ends_with_the_same_bytes(run, toy, tmp_path, monkeypatch):
     train(config, toy, folder.path)
     for name in CHECKPOINT_NAMES:
         assert folder.checkpoint(name).read_bytes() == run.checkpoint(name).read_bytes()
+
+
+def test_running_statistics_are_counted_as_no_parameters(run):
+    last = load_checkpoint(run.checkpoint("last"))
+    sizes = {name: value.numel() for name, value in last.rule.items()}
+    kept = sum(size for name, size in sizes.items() if name.endswith((".mean", ".variance")))
+    steps = sum(size for name, size in sizes.items() if name.endswith(".steps"))
+    rates = sum(size for name, size in sizes.items() if name.endswith(".rates"))
+    assert min(kept, rates) > 0 and kept + steps + rates == sum(sizes.values())
+    facts = {row[0]: row[1] for row in inspection_grids(inspect_file(run.checkpoint("last")))[0].rows}
+    assert (facts["numbers of running statistics"], facts["numbers of its update rule"]) == (kept, rates)
+    assert facts.get("numbers of its norms of each step", 0) == steps
+    trained = _learner(Run(Learner("maml", "MAML", "maml"), 0, run.path, last.config, "maml"))
+    assert trained.parameters == sum(value.numel() for value in last.params.values()) + steps + rates
 
 
 def test_inspect_diff_and_damage_know_the_sets(run, toy, tmp_path):

@@ -185,8 +185,8 @@ def test_a_finished_run_goes_on_only_from_the_same_base(toy, base, tmp_path):
         (dict(n_way=4), "of another network or other data than this run: n_way 3 there, 4 here"),
         (dict(filters=4), "filters 8 there, 4 here"),
         (dict(norm="non-transductive"), "norm transductive there, non-transductive here"),
-        (dict(inner_lr=0.3), r"\(maml\) adapts otherwise than this run: inner_lr 0.1 there, 0.3 here"),
-        (dict(n_shot=2), "n_shot 1 there, 2 here"),
+        (dict(inner_lr=0.3), r"\(maml\) adapts otherwise than this run: --inner-lr 0.1 there, 0.3 here"),
+        (dict(n_shot=2), "--n-shot 1 there, 2 here; train with the base's own settings"),
         (
             dict(symmetric_head=True, clustered="all"),
             "--symmetric-head clusters tasks by the body.*got 'all'; leave out",

@@ -66,6 +66,7 @@ def adapt(
     step_norms: bool = False,
     step_statistics: bool = False,
     prox_lambda: float = 0.0,
+    inner_clip: float = 0.0,
     first: int = 0,
 ) -> Adapted:
     """Adapt parameters to each task of a batch: θ_T ← θ_T − α U(∇ L_support(θ_T)), `steps` times.
@@ -91,6 +92,7 @@ def adapt(
         step_statistics: whether they go by running statistics of each step, among `params`, too
             (`trainers.step_statistics`).
         prox_lambda: λ of a loop that descends L_support(θ_T) + λ/2 ‖θ_T − θ‖², θ being `params`.
+        inner_clip: every element of a gradient is held to ± this; 0 for no limits.
         first: index of the first step, for a loop that is taken in parts (`Adapted.states`).
 
     Raises:
@@ -123,7 +125,7 @@ def adapt(
         current |= set_of_step(sets, first, prefix)
         inputs = _through(network, current, support.images, prefix, keep)
         head = network if isinstance(network, TaskNetwork) and is_linear_head(network, moving) and not norms else None
-        if head and rule is SGD and not prox_lambda:
+        if head and rule is SGD and not (prox_lambda or inner_clip):
             with torch.set_grad_enabled(create_graph):
                 states, losses = adapt_linear_head(
                     head, current, inputs, support.labels, inner_lr, steps, first_order, every_step
@@ -138,6 +140,9 @@ def adapt(
                 else:
                     loss = task_losses(forward_tasks(network, current, inputs, layers=rest), support.labels)
                     gradients = _gradients(network, loss.sum(), {name: current[name] for name in moving}, keep)
+            if inner_clip:
+                with torch.set_grad_enabled(keep):
+                    gradients = {name: one.clamp(-inner_clip, inner_clip) for name, one in gradients.items()}
             if prox_lambda:
                 with torch.set_grad_enabled(create_graph):
                     pull = {name: prox_lambda * (current[name] - origin[name]) for name in gradients}
@@ -188,6 +193,7 @@ def adapt_as(
         step_norms=adaptation.step_norms,
         step_statistics=adaptation.step_statistics == "running",
         prox_lambda=adaptation.prox_lambda,
+        inner_clip=adaptation.inner_clip,
         first=first,
     )
 

@@ -30,6 +30,7 @@ class Adaptation:
     in training and test (`trainers.algorithms.imaml`); `cg_steps` and `cg_system`, of training only, are how that
     solves for its meta-gradient. `fce_steps` is how often a query reads the support set where the matching head
     compares full-context embeddings (`trainers.networks.full_context`), 0 where it compares features.
+    `inner_clip` holds every element of an inner gradient to ± that, 0 for no limits.
     """
 
     layers: tuple[str, ...]
@@ -46,6 +47,7 @@ class Adaptation:
     cg_steps: int = field(default=0, metadata=LATER)
     cg_system: CgSystem = field(default="paper", metadata=LATER)
     fce_steps: int = field(default=0, metadata=LATER)
+    inner_clip: float = field(default=0.0, metadata=LATER)
 
     @property
     def learned_rule(self) -> str | None:
@@ -59,9 +61,9 @@ class Adaptation:
         if self.steps > MOST_STEPS or not fits_float32(self.inner_lr):
             told = f"an adaptation takes {MOST_STEPS:,} steps at most, at a rate that is finite in float32"
             raise MetaprobeError(f"{told}; {got}")
-        if self.prox_lambda and not (self.prox_lambda > 0 and fits_float32(self.prox_lambda)):
-            told = "an adaptation's prox_lambda is 0 or above, and finite in float32"
-            raise MetaprobeError(f"{told}; got {self.prox_lambda}")
+        for name in ("prox_lambda", "inner_clip"):
+            if (value := getattr(self, name)) and not (value > 0 and fits_float32(value)):
+                raise MetaprobeError(f"an adaptation's {name} is 0 or above, and finite in float32; got {value}")
         if self.step_norms and self.adapt_norm:
             told = "the norms of a step are learned outside and leave nothing of them to adapt"
             raise MetaprobeError(f"--step-norms and --adapt-norm contradict each other: {told}; add --no-adapt-norm")

@@ -32,6 +32,14 @@ from trainers.tasks.imageset import ImageSet
 
 __all__ = ["begin_clusters", "begin_learner", "begin_network", "check_room", "network_config_for"]
 
+_NOT_OF_CLUSTERS = {  # fields of an adaptation, and what a base does that has another than a run with clusters
+    "layers": "does not adapt all layers",
+    "rule": "takes its steps by a learned update rule",
+    "step_norms": "has norms of each step",
+    "step_statistics": "keeps running statistics of each step",
+    "modulation": "begins at what each task makes of its weights",
+    "prox_lambda": "is held near its start",
+}
 _COPIES = 4  # of the weights while they are trained: themselves, their gradient, and Adam's two means
 
 
@@ -122,14 +130,15 @@ def begin_network(config: TrainConfig, algorithm: Algorithm, shape: NetworkConfi
 
 def _check_adaptation(config: TrainConfig, here: Adaptation, base: Checkpoint) -> None:
     """Refuse a base that adapts otherwise than the run would adapt it: its clusters would be of another learner."""
-    there = base.adaptation
-    pairs = [("n_shot", base.config.n_shot, config.n_shot)]
-    names = ("layers", "inner_lr", "steps", "adapt_norm", "rule", "step_norms", "step_statistics", "modulation")
-    names += ("prox_lambda",)
-    pairs += [(name, getattr(there, name), getattr(here, name)) for name in names]
-    if differing := [f"{name} {old or 'none'} there, {new or 'none'} here" for name, old, new in pairs if old != new]:
-        told = f"--base {config.base} ({base.config.algorithm}) adapts otherwise than this run"
-        raise MetaprobeError(f"{told}: {'; '.join(differing)}; train with the base's own settings")
+    there, name = base.adaptation, f"--base {config.base} ({base.config.algorithm})"
+    if lacking := [told for one, told in _NOT_OF_CLUSTERS.items() if getattr(there, one) != getattr(here, one)]:
+        told = f"{name} {' and '.join(lacking)}, and {config.algorithm} has no setting for that"
+        raise MetaprobeError(f"{told}: name a base that adapts all layers by plain gradient steps, as maml trains it")
+    pairs = [("--n-shot", base.config.n_shot, config.n_shot), ("--inner-lr", there.inner_lr, here.inner_lr)]
+    pairs += [("--inner-steps", there.steps, here.steps), ("--adapt-norm", there.adapt_norm, here.adapt_norm)]
+    if differing := [f"{option} {old} there, {new} here" for option, old, new in pairs if old != new]:
+        told = f"{name} adapts otherwise than this run: {'; '.join(differing)}"
+        raise MetaprobeError(f"{told}; train with the base's own settings")
 
 
 def begin_learner(

@@ -15,8 +15,8 @@ from trainers.clustering.file import CLUSTERS
 from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
 from trainers.errors import MetaprobeError, UnreadableInput
 from trainers.families import network_options
-from trainers.formats.checkpoint_format import BESIDE, FCE, MODULATION, UNTRAINED
 from trainers.formats.safetensors_header import Header
+from trainers.formats.tensor_names import BESIDE, FCE, MODULATION, UNTRAINED
 from trainers.formats.text import visible
 from trainers.network_config import AnyNetwork, ModuleConfig
 from trainers.networks import TaskNetwork, build_network, layer_of

@@ -23,7 +23,6 @@ from trainers.files import write_bytes
 from trainers.formats.checkpoint_format import (
     FORMAT_VERSION,
     METADATA_KEY,
-    UNTRAINED,
     CheckpointMetadata,
     checked_metadata,
     layout_of,
@@ -32,6 +31,7 @@ from trainers.formats.checkpoint_format import (
     with_format,
 )
 from trainers.formats.safetensors_header import open_regular, read_header
+from trainers.formats.tensor_names import UNTRAINED
 from trainers.network_config import AnyNetwork, ModuleConfig, network_from
 from trainers.networks import TaskNetwork, build_network
 from trainers.networks.filling import check_claimed, fill

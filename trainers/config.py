@@ -92,6 +92,10 @@ class TrainConfig:
     """What outer_lr falls to."""
     clip: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: no clipping)")] = None
     """Clip every element of the meta-gradient to ± this."""
+    clip_norm: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: none, of meta_lstm 0.25)")
+    ] = None
+    """Scale the meta-gradient down to this norm where it is longer."""
     norm: Annotated[TestNorm, tyro.conf.arg(metavar="{transductive,non-transductive}")] = "transductive"
     """Whose statistics normalise a query: its batch's own, or the support set's."""
     adapt_norm: bool = True
@@ -155,6 +159,10 @@ class TrainConfig:
         str | None, tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint="(default: freshly drawn weights)")
     ] = None
     """Start from the weights of this checkpoint; tsa_maml and maml_head need one."""
+    inner_clip: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(mmaml; default: 20)")] = (
+        None
+    )
+    """Clip every element of an inner gradient to ± this."""
     update_rule: Annotated[
         str | None, tyro.conf.arg(metavar="RULE", help_behavior_hint="(maml, fomaml, anil; default: sgd)")
     ] = None

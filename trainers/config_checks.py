@@ -43,7 +43,8 @@ def check_config(config: TrainConfig) -> None:
     most |= {"cg_steps": MOST_STEPS, "fce_steps": MOST_STEPS, "cluster_steps": MOST_STEPS, "label_orders": 1000}
     for name, low in least.items():
         check_whole(name, getattr(config, name), low, most.get(name))
-    for name in ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor", "prox_lambda"):
+    rates = ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor", "prox_lambda")
+    for name in (*rates, "clip_norm", "inner_clip"):
         check_rate(name, getattr(config, name))
     floor = config.outer_lr_floor
     if floor is not None and not (config.schedule == "cosine" and floor <= config.outer_lr):

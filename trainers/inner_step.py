@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 from trainers.networks import Parameters
 from trainers.update_rules import Slot, Slots, UpdateRule, owned, shared
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from trainers.clustering.clusters import Clusters, Start
 from trainers.config import Adaptation
@@ -62,6 +63,14 @@ class Learner:
     def of(self, cluster: int) -> Parameters:
         """Return what a meta-batch of one cluster trains (0 where there is but one)."""
         return self._initialisations[cluster]
+
+    def clip(self, element: float | None, norm: float | None) -> None:
+        """Hold every element of what is to be stepped by to ± a number, then its norm, over all tensors, to another."""
+        stepped = [value for value in self.params.values() if value.grad is not None]
+        if element is not None:
+            clip_grad_value_(stepped, element)
+        if norm is not None:
+            clip_grad_norm_(stepped, norm)
 
     def clamp(self) -> None:
         """Bring what has limits back into them."""

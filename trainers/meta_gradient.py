@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainers.adapt import adapt_as, adaptable, query_logits
 from trainers.algorithms.base import MetaGradient
 from trainers.config import Adaptation
-from trainers.formats.checkpoint_format import MODULATION, UPDATE_RULE
+from trainers.formats.tensor_names import MODULATION, UPDATE_RULE
 from trainers.linear_head import is_linear_head
 from trainers.losses import task_losses, task_scores
 from trainers.modulated_start import ModulatedStart, modulated_start

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import MODULATION
+from trainers.formats.tensor_names import MODULATION
 from trainers.modulations import modulation_named
 from trainers.networks import Parameters, has_task_axis
 from trainers.tasks.episodes import Examples

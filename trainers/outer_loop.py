@@ -226,9 +226,9 @@ class _Run:
         *sums, loss, score, stops = self.ranks.sum([*by_name.values(), part.loss, part.score, stop])
         means = {name: total / config.meta_batch for name, total in zip(by_name, sums, strict=True)}
         state.optimiser.zero_grad()  # what has no gradient in this step is not stepped
-        for name in part.gradients:
-            mean = means[name].contiguous()  # as the weights and Adam's moments lie, fresh or resumed
-            params[name].grad = mean if config.clip is None else mean.clamp(-config.clip, config.clip)
+        for name in part.gradients:  # contiguous, as the weights and Adam's moments lie, fresh or resumed
+            params[name].grad = means[name].contiguous()
+        self.learner.clip(config.clip, config.clip_norm)
         for group in state.optimiser.param_groups:
             group["lr"] = outer_rate(config, state.iteration)
         state.iteration += 1

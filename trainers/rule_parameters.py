@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainers.adapt import adaptable
 from trainers.config import Adaptation, TrainConfig
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 from trainers.limits import check_memory
 from trainers.modulated_start import modulation_slots
 from trainers.networks import Parameters, TaskNetwork

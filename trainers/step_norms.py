@@ -13,14 +13,14 @@ from collections.abc import Collection
 from torch import Tensor, nn
 
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import STEPS, UPDATE_RULE
 from trainers.networks import Parameters, has_task_axis, norm_parameters
 from trainers.networks.naming import chosen_parameters
 from trainers.update_rules import Slot
 
 __all__ = ["norms_of_step", "step_norm_slots"]
 
-_NAME = f"{UPDATE_RULE}{{}}.steps"
+_NAME = f"{UPDATE_RULE}{{}}.{STEPS}"
 
 
 def step_norm_slots(network: nn.Module, layers: Collection[str] | None, steps: int) -> dict[str, Slot]:

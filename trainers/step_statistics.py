@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from trainers.algorithms.base import MetaGradient
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import STATISTICS, UPDATE_RULE
 from trainers.networks import Parameters, layer_of
-from trainers.networks.running import STATISTICS, given_norms, recorded, statistics_part
+from trainers.networks.running import given_norms, recorded, statistics_part
 from trainers.tasks.episodes import Tasks
 from trainers.update_rules import Slot
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from analyses.contrasts import DIFFERENCE, filled
 from analyses.table import Row, Table
-from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_steps
+from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_frozen, told_of_steps
 from trainers.checkpoint import Checkpoint
 from trainers.config import Adaptation
 from trainers.errors import MetaprobeError
@@ -57,7 +57,8 @@ def accuracy_of(
     trained = checkpoint.adaptation.steps if head == "own" else 0
     count = trained if inner_steps is None else inner_steps
     result = evaluated(learner, sampler_of(checkpoint, data, plan), plan, tuple(frozen), count, head, advance)
-    return Table.of(score_rows(told_of_steps(learner, count), tuple(frozen), count, head, result, plan.task_rows))
+    rows = score_rows(told_of_steps(learner, count), tuple(frozen), count, head, result, plan.task_rows)
+    return Table.of(told_of_frozen(learner, rows))
 
 
 def group_accuracy(

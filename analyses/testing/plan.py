@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from analyses.table import Row
 from trainers.adapt import layers_of
@@ -26,11 +27,12 @@ __all__ = [
     "identity_of",
     "learner_of",
     "sampler_of",
+    "told_of_frozen",
     "told_of_steps",
 ]
 
 UNMODULATED = "frozen layers are without what the task makes of them"
-"""What rows say of a learner that each task modulates (`trainers.modulations`)."""
+"""What rows say where layers are frozen of a learner that each task modulates (`trainers.modulations`)."""
 
 _HOW: dict[TestNorm, str] = {
     "transductive": "with their own statistics, other than in training",
@@ -139,8 +141,7 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
     device = device_named(plan.device)
     norm = plan.norm or checkpoint.norm
     # a row says nothing of what is as it always is
-    modulated = UNMODULATED * bool(checkpoint.adaptation.modulation)
-    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.norm), modulated)
+    told = (plan.otherwise.told(checkpoint), f"queries normalised {_HOW[norm]}" * (norm != checkpoint.norm))
     identity = dataclasses.replace(
         identity_of(checkpoint), group=plan.group, reason="; ".join(filter(None, told)) or None
     )
@@ -155,6 +156,16 @@ def learner_of(checkpoint: Checkpoint, plan: TestPlan) -> Learner:
         norm in ("transductive", "running"),
         norm == "one-query",
     )
+
+
+def told_of_frozen(learner: Learner, rows: Iterable[Row]) -> list[Row]:
+    """Return rows of a learner; of one that is modulated, those with frozen layers say in `reason` what these lack."""
+    if not learner.adaptation.modulation:
+        return list(rows)
+    return [
+        dataclasses.replace(row, reason="; ".join(filter(None, (UNMODULATED, row.reason)))) if row.frozen else row
+        for row in rows
+    ]
 
 
 def told_of_steps(learner: Learner, steps: int) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -115,6 +115,7 @@ def reuse_table(table: Table, body: Sequence[str], test_steps: int) -> Table:
             "regression has no NIL head; compare the rows of the untrained network instead"
         )
     tests, rows = _tests(table), []
+    modulated = {row.checkpoint for row in table.rows if UNMODULATED in (row.reason or "")}
     for learner, frozen, steps in list(tests):
         if frozen or steps != test_steps or learner.algorithm == "random" or learner.head == "nil":
             continue
@@ -128,7 +129,7 @@ def reuse_table(table: Table, body: Sequence[str], test_steps: int) -> Table:
             seeds = [seed for seed in full if seed in kept]
             for some in [(seed,) for seed in seeds] + ([tuple(seeds)] if len(seeds) > 1 else []):
                 parts = (full, kept, floor) if all(seed in floor for seed in some) else (full, kept)
-                rows.append(_row([part[seed] for part in parts for seed in some], len(some)))
+                rows.append(_row([part[seed] for part in parts for seed in some], len(some), modulated))
     return Table.of(rows)
 
 
@@ -216,7 +217,7 @@ def _floor(tests: _Tests, group: str | None) -> dict[int | None, list[Row]]:
     )
 
 
-def _row(tests: list[list[Row]], seeds: int) -> Row:
+def _row(tests: list[list[Row]], seeds: int, modulated: Collection[str | None]) -> Row:
     """Return the row of an index from the tests with nothing frozen, the body frozen, and untrained, a seed each.
 
     Without those of the untrained networks it is undefined.
@@ -233,7 +234,7 @@ def _row(tests: list[list[Row]], seeds: int) -> Row:
     row = dataclasses.replace(
         kept, **several, task=None, measure="reuse_index", value=None, n=len(tests[0]), source="+".join(ids)
     )
-    if UNMODULATED in (kept.reason or ""):
+    if kept.checkpoint in modulated:
         reason = f"{UNMODULATED}, so its frozen body is not the one that its tasks begin with, and tells nothing of it"
         return dataclasses.replace(row, status="undefined", reason=reason)
     if len(tests) < 3 * seeds:

@@ -20,8 +20,8 @@ from probe.importing.wanted import OWN_OPTIONS, UNNAMED, Wanted, adaptation_of, 
 from trainers.checkpoint import Checkpoint
 from trainers.config import NetworkConfig, from_mapping
 from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
-from trainers.formats.checkpoint_format import UNTRAINED
 from trainers.formats.cluster_format import CLUSTERS
+from trainers.formats.tensor_names import UNTRAINED
 from trainers.formats.text import visible
 from trainers.network_config import ModuleConfig
 from trainers.networks import ModuleNetwork, build_network

@@ -14,8 +14,8 @@ from torch import Tensor
 from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
 from probe.inspection.wrapping import PREFIX
 from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import UNTRAINED
 from trainers.formats.cluster_format import CLUSTERS
+from trainers.formats.tensor_names import UNTRAINED
 from trainers.formats.text import visible
 
 __all__ = ["Weights", "read_weights"]

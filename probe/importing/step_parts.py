@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 
 __all__ = ["StepParts", "without_steps"]
 

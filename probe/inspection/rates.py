@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from probe.inspection.tensor_files import TensorFile
 from probe.show import Grid
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 from trainers.formats.text import visible
 from trainers.update_rules import STEP_RATES
 

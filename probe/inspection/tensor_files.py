@@ -15,16 +15,10 @@ from typing import BinaryIO
 
 from probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
 from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import (
-    BESIDE,
-    FORMAT_KEY,
-    METADATA_KEY,
-    UNTRAINED,
-    CheckpointMetadata,
-    metadata_of,
-)
+from trainers.formats.checkpoint_format import FORMAT_KEY, METADATA_KEY, CheckpointMetadata, metadata_of
 from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
 from trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
+from trainers.formats.tensor_names import BESIDE, UNTRAINED, is_statistic
 from trainers.formats.text import visible
 
 __all__ = ["INDEX", "PIECE", "TORCH_SUFFIXES", "TensorFile", "TensorInfo", "open_tensors"]
@@ -65,7 +59,12 @@ class TensorInfo:
     @property
     def learned(self) -> int:
         """How many numbers it holds that are learned beside the network: an update rule's, a modulation's."""
-        return math.prod(self.shape) if self.name.startswith(BESIDE) else 0
+        return math.prod(self.shape) if self.name.startswith(BESIDE) and not is_statistic(self.name) else 0
+
+    @property
+    def statistics(self) -> int:
+        """How many numbers it holds of running statistics, which norms have for each inner step."""
+        return math.prod(self.shape) if is_statistic(self.name) else 0
 
 
 @dataclass(frozen=True)

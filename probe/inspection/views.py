@@ -12,7 +12,7 @@ from probe.inspection.inspect import Inspection, TensorReport
 from probe.inspection.rates import rate_grids
 from probe.inspection.tree import tree_lines
 from probe.show import Cell, Grid, as_json, show, write_line
-from trainers.formats.checkpoint_format import FCE, MODULATION, UPDATE_RULE
+from trainers.formats.tensor_names import FCE, MODULATION, UPDATE_RULE, is_step_norm
 from trainers.formats.text import visible
 from trainers.network_config import network_as_told
 
@@ -128,10 +128,14 @@ def _file_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     yield "parameters", sum(layer.parameters for layer in inspection.layers)
     if buffers := sum(report.info.buffers for report in inspection.tensors):
         yield "numbers of buffers beside them", buffers
-    for prefix, whose in _BESIDE.items():
-        own = (report.info for report in inspection.tensors if report.info.name.startswith(prefix))
-        if learned := sum(info.learned for info in own):
-            yield f"numbers of its {whose}", learned
+    learned: dict[str, int] = {}
+    for info in (report.info for report in inspection.tensors):
+        whose = next((told for prefix, told in _BESIDE.items() if info.name.startswith(prefix)), "")
+        whose = "norms of each step" if is_step_norm(info.name) else whose
+        learned[whose] = learned.get(whose, 0) + info.learned
+    yield from ((f"numbers of its {whose}", count) for whose, count in learned.items() if count)
+    if kept := sum(report.info.statistics for report in inspection.tensors):
+        yield "numbers of running statistics", kept
     if inspection.checkpoint is not None:
         yield "checkpoint id", inspection.checkpoint.checkpoint_id
         yield "fingerprint", inspection.checkpoint.fingerprint

@@ -20,6 +20,7 @@ from trainers.checkpoint import Checkpoint, load_checkpoint
 from trainers.config import TrainConfig, to_mapping
 from trainers.errors import UnreadableInput
 from trainers.files import sha256_of
+from trainers.formats.tensor_names import is_statistic
 from trainers.run import CHECKPOINT_NAMES
 from trainers.tasks.imageset import SPLITS, ImageSet
 
@@ -139,7 +140,8 @@ def _facts(images: ImageSet, last: Checkpoint, measured: Iterable[Measuring]) ->
 def _learner(run: Run) -> Trained:
     """Return what the page is told of a learner; a network that is never trained has taken no steps."""
     last = load_checkpoint(run.checkpoint())
-    size = sum(value.numel() for value in (*last.params.values(), *last.rule.values()))
+    learned = {name: value for name, value in {**last.params, **last.rule}.items() if not is_statistic(name)}
+    size = sum(value.numel() for value in learned.values())
     steps = 0 if run.config.algorithm == "random" or run.imported else run.config.iterations
     one = run.learner
     return Trained(one.key, one.label, size, steps, run.config.meta_batch, one.head_of)

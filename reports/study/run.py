@@ -178,8 +178,11 @@ def _fitting(studies: Sequence[Study], last: Mapping[Path, Checkpoint]) -> tuple
         except MetaprobeError as error:
             reasons[study.name] = error
     if len(fitting) > 1:
-        told = ", ".join(study.name for study, *_ in fitting)
-        raise MetaprobeError(f"these runs fit more than one study: {told}; say which with --study NAME")
+        told = ", ".join(f"{study.name} ({study.summary})" for study, *_ in fitting)
+        raise MetaprobeError(
+            f"these runs fit more than one study, which ask and measure different things: {told}; say which with "
+            "--study NAME"
+        )
     if not fitting:
         told = [f"{name}: {error}" for name, error in reasons.items()]
         raise MetaprobeError("; ".join(["these runs fit no study", *told])) if len(told) > 1 else reasons.popitem()[1]

@@ -18,12 +18,15 @@ __all__ = ["MMAML"]
 
 
 def _adaptation(config: TrainConfig, layers: tuple[str, ...]) -> Adaptation:
-    return dataclasses.replace(adapt_all(config, layers), modulation="film")
+    return dataclasses.replace(adapt_all(config, layers), modulation="film", inner_clip=config.inner_clip or 0.0)
 
 
 def _as_published(config: TrainConfig) -> dict[str, Any]:
-    """Return that scales and shifts stay as the task's embedding made them; `--adapt-norm` has them adapt, too."""
-    return {"adapt_norm": False}
+    """Return that scales and shifts stay as the task's embedding made them; `--adapt-norm` has them adapt, too.
+
+    Elements of inner gradients are held to ±20, as in the authors' code.
+    """
+    return {"adapt_norm": False, "inner_clip": 20.0}
 
 
 def _without_norms(
@@ -43,5 +46,6 @@ MMAML = Algorithm(
     "Section 4",
     adaptation=_adaptation,
     meta_gradient=_without_norms,
+    options=frozenset({"inner_clip"}),
     defaults=_as_published,
 )

@@ -27,14 +27,9 @@ from trainers.formats.strict_json import parse_json
 from trainers.formats.text import visible
 
 __all__ = [
-    "BESIDE",
-    "FCE",
     "FORMAT_KEY",
     "FORMAT_VERSION",
     "METADATA_KEY",
-    "MODULATION",
-    "UNTRAINED",
-    "UPDATE_RULE",
     "CheckpointMetadata",
     "checked_metadata",
     "layout_of",
@@ -50,16 +45,7 @@ FORMAT_VERSION = 2
 METADATA_KEY = "metaprobe"
 FORMAT_KEY, _PT = "format", "pt"
 """What other libraries ask of a file of torch's tensors."""
-UNTRAINED = "untrained."
-"""Before the names of the weights that training began with, where a checkpoint holds those too."""
-UPDATE_RULE = "update_rule."
-"""Before the names of an update rule's parameters, wherever they lie with the network's."""
-MODULATION = "modulation."
-"""Before those of a modulation (`trainers.modulations`)."""
-FCE = "fce."
-"""Before those of full-context embeddings (`trainers.networks.full_context`)."""
-BESIDE = (UPDATE_RULE, MODULATION, FCE)
-"""Before the names of all that is learned beside a network's weights and kept with them."""
+
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _OBJECTS = ("config", "network", "adaptation", "metrics", "provenance")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainers.formats.checkpoint_format import BESIDE, UNTRAINED
+from trainers.formats.tensor_names import BESIDE, UNTRAINED
 from trainers.formats.text import visible
 
 __all__ = ["CENTRES", "CLUSTERS", "INITIALISATIONS", "MEMBERS", "cluster_problems", "layer_of_tensor"]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainers.formats.checkpoint_format import FCE
+from trainers.formats.tensor_names import FCE
 from trainers.networks.task_network import Parameters, TaskNetwork
 from trainers.update_rules import Slot, Slots
 

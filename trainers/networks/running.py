@@ -10,12 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import STATISTICS, UPDATE_RULE, is_statistic
 
-__all__ = ["STATISTICS", "GivenNorm", "given_norms", "normed_by", "of_the_pass", "recorded", "statistics_part"]
-
-STATISTICS = ("mean", "variance")
-"""What a norm is given, by the names that they have below its own."""
+__all__ = ["GivenNorm", "given_norms", "normed_by", "of_the_pass", "recorded", "statistics_part"]
 
 Seen = list[tuple[Tensor, Tensor]]
 """Mean and variance of each pass, (task·channel)."""
@@ -70,8 +67,7 @@ def given_norms(network: nn.Module) -> dict[str, GivenNorm]:
 
 def statistics_part(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return of parameters by name the statistics, `update_rule.PLACE.mean` and `.variance`, each (set, channel)."""
-    ends = tuple(f".{name}" for name in STATISTICS)
-    return {name: value for name, value in params.items() if name.startswith(UPDATE_RULE) and name.endswith(ends)}
+    return {name: value for name, value in params.items() if is_statistic(name)}
 
 
 def of_the_pass(params: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " channel"]]:

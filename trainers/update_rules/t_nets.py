@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import UPDATE_RULE
+from trainers.formats.tensor_names import UPDATE_RULE
 from trainers.update_rules.base import Own, Slot, Slots, UpdateRule
 
 if TYPE_CHECKING:
