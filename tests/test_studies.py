@@ -97,6 +97,15 @@ def test_a_study_leaves_a_page_its_tables_and_figures_and_the_runs_behind_them(p
     assert "@" in (place / name / "references.bib").read_text()
 
 
+# Of what tiny studies cannot have: the reason is on the page.
+LACKING = {"raghu2020": {"Similarity across seeds, before and after adaptation"}}
+
+
+def test_the_page_shows_all_that_the_study_measures(place, name):
+    page = html.unescape((place / name / "report.html").read_text(encoding="utf-8"))
+    assert set(re.findall(r'class="missing"><b>(.*?): not measured', page)) == LACKING.get(name, set())
+
+
 def test_every_number_is_of_a_checkpoint_of_the_study_and_none_of_a_single_task(place, name):
     last = {path.name: path for path in (place / name).glob("*-seed0")}
     known = {load_checkpoint(path).fingerprint for path in (place / name).glob("*/checkpoints/*.safetensors")

@@ -95,7 +95,7 @@ TINY = {
     "--n-query 2 --inner-steps 1 --meta-batch 2 --filters 8 --head-steps 2 --more-iterations 2 --replicates 39 "
     "--permutations 2 --rounds 2",
     "arnold2021": "--data class_folder:pictures --iterations 2 --tasks 4 --capture-tasks 3 --val-tasks 2 --n-way 3 "
-    "--n-shot 1 --n-query 2 --inner-steps 1 --meta-batch 2 --filters 4 --depths 2 --rules False --anil False "
+    "--n-shot 1 --n-query 2 --inner-steps 2 --meta-batch 2 --filters 4 --depths 2 --rules False --anil False "
     "--replicates 39 --permutations 2 --trainings 3 --logistic-iterations 1",
     "antoniou2019": "--data class_folder:pictures --iterations 2 --tasks 4 --capture-tasks 3 --val-tasks 2 --n-way 3 "
     "--n-query 2 --inner-steps 2 --meta-batch 2 --filters 4 --image-size 16 --steps 1 --replicates 39 --permutations 2 "

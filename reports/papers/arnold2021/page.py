@@ -106,7 +106,7 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
              "equal ratios in all layers: the rule has learned a rate and nothing else.",), (),
             (Grid("update-maps", "Means over tasks, by layer; effective rank of its matrices: as a share of full rank.",
                   ("Learner, layer", *_MAPS.values()),
-                  tuple(Line(f"{name}, {layer}", tuple(Said(of_layer(m, layer, key), 3) for m in _MAPS))
+                  tuple(Line(f"{name}, {layer}", tuple(Said(of_layer(m, layer, key, steps=1), 3) for m in _MAPS))
                         for key, name in names.items() for layer in evidence.distinct("layer", "update_cosine", key)),
                   ("Update rules", "The table holds no learned rules.")),)))
 
