@@ -25,7 +25,7 @@ class Grid:
     """A table: its title, the names of its columns, and rows of as many cells. An empty cell is None.
 
     On a terminal only: `facts` are (name, value) pairs that hold for all rows, written in a line above them, `notes`
-    sentences below them, and the cells of `unbroken` columns are not broken over lines.
+    sentences below them, and the cells of `unbroken` columns are broken over lines last.
     """
 
     title: str
@@ -78,42 +78,18 @@ def write_line(line: str, stream: TextIO | None = None) -> None:
 
 
 def _rich(grid: Grid, stream: TextIO) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.cells import cell_len
-    from rich.console import Console, ConsoleDimensions  # 60 ms, which a pipe need not wait for
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Console  # 60 ms, which a pipe need not wait for
 
+    from probe.terminal import Column, draw
+
+    columns = []
+    for number, name in enumerate(grid.columns):
+        cells = [row[number] for row in grid.rows]
+        numeric = all(cell is None or _is_number(cell) for cell in cells)
+        columns.append(Column(visible(name), tuple(map(_pretty, cells)), numeric, name in grid.unbroken))
+    facts = [f"{visible(name)} {_pretty(value)}" for name, value in grid.facts]
     console = Console(file=stream, highlight=False, emoji=False, markup=False)
-    table = Table(title=Text(visible(grid.title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    if grid.unbroken:
-        table.padding, table.show_edge = (0, 1, 0, 0), False  # narrower
-    if grid.facts:
-        facts = Text(" · ".join(f"{visible(name)} {_pretty(value)}" for name, value in grid.facts), style="dim")
-        console.print(Text.assemble(Text(visible(grid.title), style="italic"), "\n", facts))
-        table.title = None
-    least = 0
-    for number, column in enumerate(grid.columns):
-        numeric = all(row[number] is None or _is_number(row[number]) for row in grid.rows)
-        header = visible(column).replace("_", "_\n") if column in grid.unbroken else visible(column)
-        cells = (*header.splitlines(), *(_pretty(row[number]) for row in grid.rows))
-        # (of a column that is broken over lines a wide letter and the space after it)
-        width = max(map(cell_len, cells)) if column in grid.unbroken else 3
-        least += width
-        justify = "right" if numeric else "left"
-        table.add_column(Text(header), justify=justify, overflow="fold", min_width=width)
-    for row in grid.rows:
-        table.add_row(*(Text(_pretty(cell)) for cell in row))
-    # Rather a line longer than the terminal than a cell cut off. (Both sizes: of a width alone rich takes no notice on
-    # a terminal that can do little, TERM=dumb.)
-    room = console.size
-    console.size = ConsoleDimensions(max(room.width, least + 4 * len(grid.columns) + 4), room.height)
-    console.print(table)
-    console.size = room
-    if grid.unbroken:
-        console.print()  # what the edge was
-    for note in grid.notes:
-        console.print(Text(visible(note), style="dim"))
+    draw(console, visible(grid.title), facts, columns, [visible(note) for note in grid.notes])
 
 
 def _is_number(cell: Cell) -> bool:

@@ -1,6 +1,7 @@
 """Strange terminals and encodings: help ends at any width, text is written in any encoding, names obey no one."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -88,6 +89,49 @@ def test_tables_end_in_a_terminal_of_any_width(columns, unbroken, monkeypatch):
     show((Grid("title", ("a", "b", "c"), rows, (("fact", "y" * 50),), unbroken),), stream)
     assert "日" in stream.text()
     assert "\u202e" not in stream.text()
+
+
+def written(monkeypatch, columns, *grids):
+    for name, value in (("COLUMNS", str(columns)), ("LINES", "25"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+    stream = Stream(terminal=True)
+    show(grids, stream)
+    return stream.text()
+
+
+WIDE = Grid(
+    "wide",
+    ("layer", "inner_steps", "value", "said"),
+    (("conv1.conv.weight", 12345, "0.172 [0.168, 0.176]", "words that may be broken"), ("head", None, "1", None)),
+    (("source", "0123456789ab"),),
+    frozenset({"value"}),
+    ("a note of some words below",),
+)
+
+
+@pytest.mark.parametrize("columns", range(20, 100))
+def test_no_word_number_or_interval_is_cut_and_no_line_is_wider_than_the_terminal(columns, monkeypatch):
+    text = written(monkeypatch, columns, WIDE)
+    assert max(map(len, text.splitlines())) <= columns
+    for word in ("conv1.conv.weight", "12,345", "[0.168, 0.176]", "words", "broken", "source 0123456789ab", "below"):
+        assert re.search(rf"(^|\s){re.escape(word)}($|\s)", text, re.M), word
+
+
+def test_what_does_not_fit_is_stacked(monkeypatch):
+    assert re.search(r"^ +inner_ *\nlayer +steps +value +said *$", written(monkeypatch, 60, WIDE), re.M)
+    assert written(monkeypatch, 40, WIDE) == (
+        "wide\nsource 0123456789ab\n"
+        "layer        conv1.conv.weight\ninner_steps  12,345\nvalue        0.172 [0.168, 0.176]\n"
+        "said         words that may be broken\n\n"
+        "layer        head\nvalue        1\n\n"
+        "a note of some words below\n"
+    )
+
+
+def test_a_word_wider_than_the_terminal_stands_below_its_name_and_whole(monkeypatch):
+    facts = Grid("file", ("what", "value"), (("bytes", 9), ("fingerprint of it", "f" * 64), ("check", "it matches")))
+    text = written(monkeypatch, 50, facts)
+    assert text == f"file\nbytes              9\nfingerprint of it\n  {'f' * 64}\ncheck              it matches\n\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
