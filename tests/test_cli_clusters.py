@@ -111,8 +111,9 @@ def test_embedding_is_trustworthiness_on_paper_and_points_in_the_file(root, chec
     few = partial(EmbeddingPlan, methods=("pca", "tsne"))  # UMAP, which tests of embeddings run, compiles for seconds
     monkeypatch.setattr("analyses.clustering.embedding.EmbeddingPlan", few)
     capsys.readouterr()
-    file = tmp_path / "clusters.csv"
-    assert run(root, "clusters", checkpoint, *OPTIONS, "--embed", "16", "--csv", file) == 0
+    file, figure = tmp_path / "clusters.csv", tmp_path / "clusters.svg"
+    assert run(root, "clusters", checkpoint, *OPTIONS, "--embed", "16", "--csv", file, "--figure", figure) == 0
+    assert "TSA-MAML, all adapted" in figure.read_text() and "parameters: PCA" in figure.read_text()
     agreement = list(blocks(capsys.readouterr().out).values())[-1]
     trust = [row for row in agreement if row["measure"].endswith("_trustworthiness")]
     assert len(trust) == 6 and all(0 <= float(row["value"]) <= 1 for row in trust)
@@ -136,7 +137,7 @@ def test_one_domain_says_why_there_is_no_agreement(root, checkpoint, capsys):
     [
         (("--tasks", "0"), "--tasks must be at least 1 and at most 1,000,000; got 0"),
         (("--fit-tasks", "2"), "cannot find 3 clusters in 2 tasks; raise --fit-tasks to 3"),
-        (("--figure", "usage.gif"), "--figure writes .svg or .pdf; got usage.gif"),
+        (("--figure", "usage.gif"), "by the file's ending, .svg, .pdf or .png; got usage.gif"),
         (("--embed", "0"), "--embed must be at least 1 and at most 1,000,000; got 0"),
         (("--embed", "9"), "18 tasks are too few to embed"),
         (("--n-query", "17"), "n_shot=1 + n_query=17 needs 18; lower one of them"),

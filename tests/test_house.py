@@ -76,10 +76,10 @@ def test_a_room_is_small_and_draws_nothing_but_figures_of_its_own_kind(room, mos
 
 
 def without_torch(*arguments):
-    """Run a command in a fresh process that fails when torch was imported on the way."""
+    """Run a command in a fresh process that fails when torch or matplotlib was imported on the way."""
     code = (
         "import sys\nfrom probe.cli import main\ntry:\n    status = main(sys.argv[1:])\nfinally:\n"
-        "    assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)\n"
+        "    assert not {'torch', 'matplotlib'} & set(sys.modules), 'it was imported'\nsys.exit(status)\n"
     )
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
@@ -107,6 +107,11 @@ def test_list_needs_no_torch(what):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("name\t")
     assert len(done.stdout.splitlines()) >= 2
+
+
+def test_inspect_needs_no_torch_and_draws_nothing_unasked():
+    done = without_torch("inspect", "reports/demo/maml-glyphs", "--stats")
+    assert done.returncode == 0, done.stderr
 
 
 def test_import_needs_no_network_and_leaves_the_random_state_alone():

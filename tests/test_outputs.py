@@ -63,6 +63,10 @@ COMMANDS = {
     "similarity s.h5 --csv": "s.h5",
     "similarity s.h5 t.h5 --figure": "t.h5",
     "distance A.safetensors --csv": "A.safetensors",
+    "distance A.safetensors --figure": "A.safetensors",
+    "inspect A.safetensors --figure": "A.safetensors",
+    "similarity s.h5 --figure": "s.h5",
+    "freeze A.safetensors --figure": "A.safetensors",
     "freeze B.safetensors A.safetensors --csv": "A.safetensors",
     "clusters A.safetensors --csv": "A.safetensors",
     "clusters A.safetensors --figure": "A.safetensors",
@@ -83,6 +87,14 @@ def test_commands_refuse_it_before_they_do_anything(command, tmp_path, monkeypat
             assert main([*command.split(), name]) == 2
             told = capsys.readouterr().err
             assert told == f"error: {name} would be overwritten: this command reads it; name another file to write\n"
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.endswith("--figure")])
+def test_a_figure_of_another_kind_is_refused_before_anything_is_done(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command.split(), "out.gif"]) == 2
+    told = "error: --figure writes SVG, PDF or PNG by the file's ending, .svg, .pdf or .png; got out.gif\n"
+    assert capsys.readouterr().err == told
 
 
 def test_two_outputs_are_not_one_file(capsys, tmp_path):

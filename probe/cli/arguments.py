@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from trainers.otherwise import OtherImages, Otherwise
 
 if TYPE_CHECKING:
     from analyses.table import Table
+    from reports.blocks.declared import Figure
     from trainers.config import TrainConfig
     from trainers.tasks import Data, ImageSet
 
@@ -31,6 +32,7 @@ __all__ = [
     "DataRoot",
     "DataSet",
     "Device",
+    "FigureFile",
     "Flag",
     "InnerSteps",
     "Json",
@@ -75,6 +77,7 @@ Csv = Annotated[
     Path | None,
     tyro.conf.arg(metavar="FILE.csv", help="Also write the table there, all columns.", help_behavior_hint=""),
 ]
+FigureFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE.{svg,pdf,png}", help_behavior_hint="")]
 DataSet = Annotated[
     str | None,
     tyro.conf.arg(
@@ -114,23 +117,28 @@ def at_least_one(given: Sequence[object], what: str) -> None:
         raise MetaprobeError(f"give at least one {what}; got none")
 
 
-def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path] = ()) -> None:
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path] = (), figure: Path | None = None) -> None:
     """Refuse, before anything is done, files to write that are no files, are read too, or are one file.
 
     Args:
         outputs: files that are to be written; None for what is not asked for.
         inputs: files that are read.
+        figure: one more to write, as what its name's ending says; None for none.
 
     Raises:
         MetaprobeError: one of them may not be written.
     """
     read, taken = {os.path.realpath(path) for path in inputs}, set[str]()  # `Path.resolve` raises of a link to itself
-    for path in (path for path in outputs if path is not None):
+    for path in (path for path in (*outputs, figure) if path is not None):
         refuse_special(path)
         if (place := os.path.realpath(path)) in read | taken:
             told = "this command reads it" if place in read else "two tables or figures are to be written there"
             raise MetaprobeError(f"{path} would be overwritten: {told}; name another file to write")
         taken.add(place)
+    if figure is not None and figure.suffix.lower() not in (".svg", ".pdf", ".png"):
+        raise MetaprobeError(
+            f"--figure writes SVG, PDF or PNG by the file's ending, .svg, .pdf or .png; got {figure.name}"
+        )
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -208,12 +216,35 @@ def warn_of_few(tasks: int) -> None:
         sys.stderr.write(f"warning: {told}\n")
 
 
-def finish(tables: Sequence[Table], title: str, csv: Path | None, json: bool) -> int:
-    """Write the rows of tables to a file, where one is asked for, and show them; return the exit status."""
+def finish(
+    tables: Sequence[Table],
+    title: str,
+    csv: Path | None,
+    json: bool,
+    figure: Path | None = None,
+    drawn: Callable[[Table], Figure] | None = None,
+) -> int:
+    """Write the rows of tables to a file, where one is asked for, show them, and draw them; return the exit status.
+
+    Args:
+        tables: the rows.
+        title: of the table that is shown.
+        csv: the file for rows.
+        json: whether they are shown as JSON.
+        figure: the file for a figure; None for none.
+        drawn: makes the figure of them.
+
+    Raises:
+        MetaprobeError: a figure is asked for, and there is no number to draw; rows are shown all the same.
+    """
     from analyses.table import Table
 
     table = sum(tables, Table())
     if csv:
         table.write_csv(csv)
     show_table(table, title, json)
+    if figure is not None and drawn is not None:
+        from probe.cli.figures.writing import write_figure
+
+        write_figure(drawn(table), figure)
     return 0

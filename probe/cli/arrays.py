@@ -1,4 +1,4 @@
-"""What `metaprobe similarity` does with files of arrays: each two of them, as rows and as a figure."""
+"""What `metaprobe similarity` does with files of arrays: each two of them, as rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     from analyses.measures.measure import Measure
-    from analyses.table import Row, Table
+    from analyses.table import Table
 
 __all__ = ["compared_arrays", "of_arrays"]
 
@@ -49,32 +49,32 @@ def compared_arrays(
     samples: Literal["positions", "images"],
     channel_axis: int | None,
     groups: Path | None,
-    figure: Path | None,
     amount: Mapping[str, int],
-) -> Table:
-    """Compare each two of several files of arrays, or the layers of one with each other, and draw that.
+) -> tuple[Table, dict[str, str]]:
+    """Compare each two of several files of arrays, or the layers of one with each other.
 
     Args:
         paths: the files.
-        measures: which; the first is what is drawn.
+        measures: which.
         layers: every layer against every layer, or only against that of its name.
         samples: what a sample is of arrays of more than two axes.
         channel_axis: where their features are; None for the usual place.
         groups: a .npy file with the group of each sample; None where samples are independent.
-        figure: SVG or PDF to write; None for none.
         amount: how many `replicates` and `permutations`.
 
+    Returns:
+        The rows, and the names of the two files by what rows say of their source.
+
     Raises:
-        MetaprobeError: the figure is of another kind, a file is given twice, or files do not hold the same samples.
+        MetaprobeError: a file is given twice, or files do not hold the same samples.
         UnreadableInput: a file is damaged, or holds no activations.
     """
     from analyses.arrays import open_arrays, similarity_of_arrays
     from analyses.arrays.files import read_groups
     from analyses.table import Table
-    from probe.cli.comparing import check_figure, refuse_twice
+    from probe.cli.comparing import refuse_twice
     from trainers.progress import ProgressLine
 
-    check_figure(figure)
     refuse_twice(paths, "file")
     table, titles = Table(), dict[str, str]()
     with contextlib.ExitStack() as stack:
@@ -92,26 +92,4 @@ def compared_arrays(
                 )  # fmt: skip
             titles |= {str(found.rows[0].source): f"{a.path.name} against {b.path.name}"}
             table += found
-    if figure is not None:
-        _draw(table, measures[0].name, titles, figure)
-    return table
-
-
-def _draw(table: Table, measure: str, titles: dict[str, str], path: Path) -> None:
-    """Draw layers × layers, a map for each two files."""
-    from reports.blocks.declared import Figure, Map
-    from reports.blocks.figure import draw
-    from reports.wording import measure_name
-
-    maps: dict[str, list[Row]] = {}
-    for row in table.rows:
-        if row.measure == measure:
-            maps.setdefault(str(row.source), []).append(row)
-    name, panels = measure_name(measure), []
-    for source, rows in maps.items():
-        own, other = titles[source].split(" against ", 1)
-        values = {(str(row.layer), str(row.other_layer)): row.value for row in rows}
-        panels.append(Map(titles[source], name, own, other, values))
-    if (drawn := draw(Figure("similarity", f"{name}, layers against layers", tuple(panels)))) is None:
-        raise MetaprobeError(f"nothing to draw: the table holds no number of {measure}")
-    drawn.write(path)
+    return table, titles

@@ -14,6 +14,7 @@ from probe.cli.arguments import (
     DataRoot,
     DataSet,
     Device,
+    FigureFile,
     Flag,
     Json,
     Network,
@@ -66,10 +67,7 @@ def clusters(
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
-    figure: Annotated[
-        Path | None,
-        tyro.conf.arg(metavar="FILE", help_behavior_hint="(.svg or .pdf)"),
-    ] = None,
+    figure: FigureFile = None,
     json: Json = False,
 ) -> int:
     """Count which clusters the tasks of each domain fall into: of TSA-MAML its initialisations, else k-means'.
@@ -97,7 +95,7 @@ def clusters(
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
-        figure: Also draw the usage as a heatmap there.
+        figure: Also draw the usage as a heatmap, the agreement with domains, and tasks in the plane (with --embed).
         json: Write JSON.
     """
     from analyses.clustering.cluster_rows import domains_of
@@ -109,15 +107,13 @@ def clusters(
     from trainers.progress import ProgressLine
 
     device_named(device)  # what is not there is told before data are read
-    check_outputs((csv, figure), (checkpoint,))
+    check_outputs((csv,), (checkpoint,), figure)
     path, loaded = opened(checkpoint, network)
     moves = _moves(loaded, path, cluster_steps, label_orders, symmetric_head)
     check_whole("fit_tasks", fit_tasks, 1, MOST_TASKS)
     check_whole("clusters", clusters, 1, MOST_TASKS)
     numbers = 4 * fit_tasks * sum(value.numel() for value in loaded.params.values()) + 20 * fit_tasks**2
     check_memory(numbers, "lower --fit-tasks")  # as `collect_views` says
-    if figure is not None and figure.suffix not in (".svg", ".pdf"):
-        raise MetaprobeError(f"--figure writes .svg or .pdf; got {figure.name}")
     check_whole("embed", embed, 1, MOST_TASKS)
     plan = TestPlan(tasks=tasks, n_query=n_query, seed=seed, split=split, device=device)
     imageset = load_images(loaded.config, data, data_root, images)
@@ -144,8 +140,11 @@ def clusters(
     if csv:
         table.write_csv(csv)
     _show(table, json)
-    if figure:
-        _draw(table, figure)
+    if figure is not None:
+        from probe.cli.figures.clusters import clusters_figure
+        from probe.cli.figures.writing import write_figure
+
+        write_figure(clusters_figure(table, _called(table)), figure)
     return 0
 
 
@@ -176,27 +175,6 @@ def _called(table: Table) -> str:
     """Return what a cluster is: of the checkpoint's own an initialisation."""
     own = any(row.view == "assignment" for row in table.rows if row.measure == "usage_count")
     return "initialisation" if own else "cluster"
-
-
-def _draw(table: Table, path: Path) -> None:
-    """Draw how often the tasks of each domain fall into each cluster (Zhou et al. 2021, Figure 3)."""
-    from reports.blocks.declared import Figure, Map
-    from reports.blocks.figure import draw
-
-    called, found = _called(table), dict[str, dict[tuple[str, str], float | None]]()
-    found |= {"usage_frequency": {}, "usage_count": {}}
-    for row in table.rows:
-        if row.measure in found and row.group is not None:
-            size = "" if row.n is None else f" ({row.n:,} tasks)"
-            found[row.measure][f"{called} {row.cluster}", row.group + size] = row.value
-    share, count = found.values()
-    if not share:
-        raise MetaprobeError("--figure: there are no clusters to draw, nothing of this checkpoint adapts")
-    title = f"{called.capitalize()}s of tasks by domain"
-    panel = Map(title, "Share of the domain's tasks; below it their number", "", "Domain of the task", share, count)
-    drawn = draw(Figure("usage", title, (panel,)))
-    assert drawn is not None  # there are rows of usage
-    drawn.write(path)
 
 
 def _show(table: Table, json_wanted: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import Flag, Json
+from probe.cli.arguments import FigureFile, Flag, Json, check_outputs
 from probe.cli.inputs import is_store
 from probe.show import as_json, show, write_line
 from trainers.errors import MetaprobeError, UnreadableInput
@@ -24,6 +24,7 @@ def inspect(
     stats: Flag = False,
     depth: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     key: Key = None,
+    figure: FigureFile = None,
     json: Json = False,
 ) -> int:
     """Show what is in a checkpoint: tensors, parameters per layer, metadata, provenance, fingerprint.
@@ -35,19 +36,28 @@ def inspect(
         stats: Also read the values: norms, ranges, NaN, Inf and all-zero flags, and check the fingerprint.
         depth: Levels of the tree to show.
         key: Where in a file of torch.save the weights are.
+        figure: Also draw norms of layers and how their weights are distributed; reads the values, as --stats does.
         json: Write JSON.
     """
     if depth is not None and depth < 0:
         raise MetaprobeError(f"--depth must be at least 0; got {depth}")
+    check_outputs((), (checkpoint,), figure)
     if is_store(checkpoint):
-        return _show_store(checkpoint, [("--glob", glob), ("--stats", stats), ("--depth", depth), ("--key", key)], json)
+        asked = {"--glob": glob, "--stats": stats, "--depth": depth, "--key": key, "--figure": figure}
+        return _show_store(checkpoint, tuple(asked.items()), json)
     from probe.inspection.inspect import inspect_file
     from probe.inspection.views import show_inspection
 
-    found = inspect_file(checkpoint, glob=glob, stats=stats, key=key)
+    found = inspect_file(checkpoint, glob=glob, stats=stats or figure is not None, key=key)
     show_inspection(found, depth=depth, json_wanted=json)
     if found.fingerprint_matches is False:
         raise UnreadableInput(f"{checkpoint}: its tensors are not the ones that its fingerprint was taken of")
+    if figure is not None:
+        from probe.cli.figures.weights import weights_figure
+        from probe.cli.figures.writing import write_figure
+        from probe.inspection.distributions import distributions
+
+        write_figure(weights_figure(found, distributions(found, key)), figure)
     return 0
 
 

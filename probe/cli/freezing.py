@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ from probe.cli.arguments import (
     DataRoot,
     DataSet,
     Device,
+    FigureFile,
     Flag,
     Json,
     Network,
@@ -28,6 +29,9 @@ from probe.cli.arguments import (
 from probe.cli.inputs import opened
 from trainers.errors import MetaprobeError
 from trainers.otherwise import AS_TRAINED
+
+if TYPE_CHECKING:
+    from reports.blocks.declared import Figure
 
 __all__ = ["COMMANDS"]
 
@@ -53,6 +57,7 @@ def freeze(
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
+    figure: FigureFile = None,
     json: Json = False,
 ) -> int:
     """Freeze layers in the test-time inner loop and see what accuracy that costs, beside an untrained network.
@@ -78,6 +83,7 @@ def freeze(
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
+        figure: Also draw accuracies by frozen layers, and what freezing costs, beside the untrained network.
         json: Write JSON.
     """
     from analyses.freezing import TestPlan
@@ -91,7 +97,7 @@ def freeze(
     from trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
-    check_outputs((csv,), checkpoints)
+    check_outputs((csv,), checkpoints, figure)
     if sets and all_subsets:
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None
@@ -104,7 +110,7 @@ def freeze(
         otherwise=otherwise,
     )
     warn_of_few(tasks)
-    tables = []
+    tables, ways = [], set[int]()
     for given in checkpoints:
         path, checkpoint = opened(given, network)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
@@ -128,8 +134,16 @@ def freeze(
             continue
         if adapts == "all" or set(trained.layers) == set(layers):  # else freezing the body changes nothing
             tables.append(reuse_table(found, layers[:-1], steps))
-        tables.append(learned_table(found, otherwise.n_way or checkpoint.network_config.n_way, steps))
-    return finish(tables, "freezing ablation", csv, json)
+        n_way = otherwise.n_way or checkpoint.network_config.n_way
+        tables.append(learned_table(found, n_way, steps))
+        ways.add(n_way)
+
+    def drawn(table: Table) -> Figure:
+        from probe.cli.figures.freezing import freezing_figure
+
+        return freezing_figure(table, 100 / ways.pop() if len(ways) == 1 else None)
+
+    return finish(tables, "freezing ablation", csv, json, figure, drawn)
 
 
 COMMANDS = {"freeze": freeze}

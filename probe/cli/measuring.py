@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ from probe.cli.arguments import (
     DataRoot,
     DataSet,
     Device,
+    FigureFile,
     Flag,
     InnerSteps,
     Json,
@@ -33,6 +34,10 @@ from trainers.errors import MetaprobeError
 from trainers.formats.text import visible
 from trainers.limits import check_whole
 from trainers.otherwise import AS_TRAINED
+
+if TYPE_CHECKING:
+    from analyses.table import Table
+    from reports.blocks.declared import Figure
 
 __all__ = ["COMMANDS"]
 
@@ -147,7 +152,7 @@ def similarity(
     groups: Annotated[Path | None, tyro.conf.arg(metavar="FILE.npy", help_behavior_hint="(arrays)")] = None,
     replicates: int = 200,
     permutations: int = 40,
-    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE.svg|FILE.pdf", help_behavior_hint="")] = None,
+    figure: FigureFile = None,
     csv: Csv = None,
     json: Json = False,
 ) -> int:
@@ -179,7 +184,8 @@ def similarity(
         replicates: Resamples of tasks (of arrays: halves of the samples) behind an interval, 0 for none; fewer than 39
             give none.
         permutations: Orders of the images behind a null, 0 for none.
-        figure: Also draw two stores' layers × layers by the first of the measures, a map for each of the phases.
+        figure: Also draw, of a store by itself, every measure by layer beside its null, or over the inner steps that it
+            holds; of two stores and of arrays, layers × layers by the first of the measures.
         csv: Also write the table there.
         json: Write JSON.
     """
@@ -191,27 +197,46 @@ def similarity(
     amount = {"replicates": replicates, "permutations": permutations}
     chosen = measures_named(comma_separated(measures))
     at_least_one(chosen, "measure after --measures")
-    check_outputs((csv, figure), (*stores, *([groups] if groups else [])))
+    check_outputs((csv,), (*stores, *([groups] if groups else [])), figure)
     if of_arrays(stores):
         for option, value in (("--phases", phases is not None), ("--each", each), ("--over tasks", over == "tasks")):
             if value:
                 raise MetaprobeError(f"{option} is for activation stores; {stores[0]} holds arrays, leave it out")
-        how = (layers or "all", samples or "positions", channel_axis, groups, figure)
-        return finish([compared_arrays(stores, chosen, *how, amount)], "similarity of arrays", csv, json)
+        how = (layers or "all", samples or "positions", channel_axis, groups)
+        table, titles = compared_arrays(stores, chosen, *how, amount)
+
+        def maps_of_arrays(table: Table) -> Figure:
+            from probe.cli.figures.similarities import arrays_figure
+
+            return arrays_figure(table, chosen[0].name, titles)
+
+        return finish([table], "similarity of arrays", csv, json, figure, maps_of_arrays)
     for option, value in (("--samples", samples), ("--channel-axis", channel_axis), ("--groups", groups)):
         if value is not None:
             raise MetaprobeError(f"{option} is for arrays; {stores[0]} is none, a store says of itself what it holds")
     stores = as_stores(stores)
-    check_outputs((csv, figure), stores)  # a run's store is known only now
+    check_outputs((csv,), stores, figure)  # a run's store is known only now
     if each or len(stores) == 1:
-        for option, value in (("--phases", phases), ("--layers", layers), ("--figure", figure)):
+        for option, value in (("--phases", phases), ("--layers", layers)):
             if value is not None:
                 raise MetaprobeError(f"{option} is for comparing stores with each other; give two, without --each")
         tables = [similarity(store, chosen, over=over, **amount) for store in stores]
-        return finish(tables, "similarity before and after adaptation", csv, json)
+
+        def by_measure(table: Table) -> Figure:
+            from probe.cli.figures.similarities import similarity_figure
+
+            return similarity_figure(table, chosen)
+
+        return finish(tables, "similarity before and after adaptation", csv, json, figure, by_measure)
     phases = "pre-pre,post-post" if phases is None else phases
-    table = compared(stores, chosen, phases, layers or "all", figure, over, amount)
-    return finish([table], "similarity of two checkpoints", csv, json)
+    table = compared(stores, chosen, phases, layers or "all", over, amount)
+
+    def maps(table: Table) -> Figure:
+        from probe.cli.figures.similarities import checkpoints_figure
+
+        return checkpoints_figure(table, chosen[0].name)
+
+    return finish([table], "similarity of two checkpoints", csv, json, figure, maps)
 
 
 def distance(
@@ -225,6 +250,7 @@ def distance(
     data_root: DataRoot = None,
     device: Device = "cpu",
     csv: Csv = None,
+    figure: FigureFile = None,
     json: Json = False,
 ) -> int:
     """Measure how far adaptation moves each layer's weights.
@@ -240,6 +266,7 @@ def distance(
         data_root: Folder of the data sets.
         device: cpu, cuda …
         csv: Also write the table there.
+        figure: Also draw the distances of all layers.
         json: Write JSON.
     """
     from analyses.freezing import TestPlan
@@ -247,7 +274,7 @@ def distance(
     from trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
-    check_outputs((csv,), checkpoints)
+    check_outputs((csv,), checkpoints, figure)
     tables = []
     for given in checkpoints:
         path, loaded = opened(given, network)
@@ -255,7 +282,13 @@ def distance(
         queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)
         plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, device=device, otherwise=otherwise)
         tables.append(weight_distance(path, source, plan, inner_steps))
-    return finish(tables, "weight distance before and after adaptation", csv, json)
+
+    def drawn(table: Table) -> Figure:
+        from probe.cli.figures.distances import distance_figure
+
+        return distance_figure(table)
+
+    return finish(tables, "weight distance before and after adaptation", csv, json, figure, drawn)
 
 
 COMMANDS = {"capture": capture, "similarity": similarity, "distance": distance}

@@ -13,9 +13,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
-from analyses.readings import Estimate, Reading
+from analyses.readings import Estimate, Reading, pool
 from analyses.table import Row
 from reports.blocks.canvas import tell
+from reports.blocks.declared import Shown
 from reports.evidence import Evidence
 from reports.page.strip import tame
 from reports.quantities import Quantity
@@ -40,13 +41,15 @@ class Told:
         return "; ".join(filter(None, (self.text, self.origin)))
 
 
-def read(quantity: Quantity | float | None, evidence: Evidence | None, what: str = "") -> Told:
-    """Read a quantity, or take a plain number, for which there need be no evidence, and say what it is."""
+def read(quantity: Shown | None, evidence: Evidence | None, what: str = "") -> Told:
+    """Read a quantity, or take a row or a plain number, for which there need be no evidence, and say what it is."""
     rows: list[Row] = []
     if isinstance(quantity, Quantity):
         assert evidence is not None
         with evidence.recording() as rows:
             reading = quantity.read(evidence)
+    elif isinstance(quantity, Row):
+        rows, reading = [quantity], pool([quantity])
     else:
         reading = None if quantity is None else Estimate(float(quantity))
     return Told(reading, _drawable(reading), _text(reading, what), _origin(rows))
@@ -132,7 +135,7 @@ def slant(axes: Axes, names: Sequence[str], share: float = 0.8) -> None:
     """Make names along the horizontal axis, which is so much of the panel, smaller or slanted where they would meet."""
     longest = max((len(line) for name in names for line in name.split("\n")), default=0)
     need = longest * _LETTER * len(names) / (share * width_of(axes))
-    if need > 1.35:
+    if need > 1.2:
         for label in axes.get_xticklabels():
             label.set(rotation=35, ha="right", rotation_mode="anchor")
     elif need > 1.0:

@@ -15,6 +15,7 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -41,6 +42,7 @@ _RC: dict[str, Any] = {
 }
 _SVG = "{http://www.w3.org/2000/svg}"
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+_DPI = 300  # of PNG
 _TOLD, _NEXT = "told:", "\N{SYMBOL FOR RECORD SEPARATOR}"
 
 
@@ -78,25 +80,48 @@ class Drawing:
     """A whole figure as a file, the same bytes for the same figure; it is painted only when one is asked for."""
 
     name: str  # prefix of its ids
-    title: str  # for readers who do not see it
+    title: str  # for readers who do not see it; in the file's metadata, too, beside the command
     make: Callable[[], Figure]  # paints it; called in the house style
+    command: str = ""  # what makes it again, of a file that stands by itself: that is white behind
 
     def svg(self) -> str:
         """Return it as the text of an SVG file."""
         with style():
-            return svg_of(self.make(), self.name, self.title)
+            return svg_of(self._made(), self.name, self.title, self._again)
 
     def pdf(self) -> bytes:
         """Return it as a PDF file of one page."""
         out = io.BytesIO()
-        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        told = {"Title": typeset(self.title), "Subject": self._again} if self.command else {}
         with style():
-            FigureCanvasPdf(_printed(self.make())).print_pdf(out, metadata=nothing)
+            nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+            FigureCanvasPdf(_printed(self._made())).print_pdf(out, metadata=nothing | told)
+        return out.getvalue()
+
+    def png(self) -> bytes:
+        """Return it as a PNG file, fine enough for print."""
+        out = io.BytesIO()
+        told = {"Software": "metaprobe", "Description": typeset(self.title), "Comment": self._again}
+        with style():
+            figure = _printed(self._made())
+            figure.set_dpi(_DPI)
+            FigureCanvasAgg(figure).print_png(out, metadata=told)
         return out.getvalue()
 
     def write(self, path: Path) -> None:
-        """Write it as SVG or, where the name of the file ends so, as PDF."""
-        write_bytes(path, self.pdf() if path.suffix == ".pdf" else self.svg().encode())
+        """Write it as SVG or, where the name of the file ends so, as PDF or PNG."""
+        kinds = {".pdf": self.pdf, ".png": self.png}
+        write_bytes(path, kinds.get(path.suffix.lower(), lambda: self.svg().encode())())
+
+    @property
+    def _again(self) -> str:
+        return typeset(f"Made by: {self.command}") if self.command else ""
+
+    def _made(self) -> Figure:
+        figure = self.make()
+        if self.command:
+            figure.set_facecolor("white")
+        return figure
 
 
 @contextlib.contextmanager
@@ -113,10 +138,11 @@ def tell(artist: Artist, *texts: str) -> None:
     artist.set_gid(_TOLD + _NEXT.join(text.replace(_NEXT, " ") for text in texts))
 
 
-def svg_of(figure: Figure, name: str, title: str = "") -> str:
+def svg_of(figure: Figure, name: str, title: str = "", description: str = "") -> str:
     """Return a figure as an SVG element for a page: no doctype, style rule, or id without this name as its prefix.
 
-    Its title is for readers who do not see it; without one it is hidden from them.
+    Its title is for readers who do not see it; without one it is hidden from them. With a description, both are
+    elements of it, too, as in a file that stands by itself.
     """
     out = io.StringIO()
     FigureCanvasSVG(_printed(figure)).print_svg(out, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -142,6 +168,9 @@ def svg_of(figure: Figure, name: str, title: str = "") -> str:
             for mark in element:
                 mark.attrib.pop("style", None)
     root.attrib.pop("version", None)
+    for tag, words in (("desc", description), ("title", typeset(title))) if description else ():
+        root.insert(0, ElementTree.Element(f"{_SVG}{tag}"))
+        root[0].text = words
     root.attrib |= {"role": "img", "aria-label": typeset(title)} if title else {"aria-hidden": "true"}
     # What matplotlib says in a style rule of its own, which would reach the whole page, and in every text.
     root.set("style", f"stroke-linejoin: round; stroke-linecap: butt; font-family: {_FONTS}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analyses.table import Row
 from reports.evidence import Evidence
 from reports.page.parts import Cell
 from reports.quantities import Quantity
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from reports.blocks.canvas import Sketch
 
 BLANK = Cell(DASH, number=True)  # what was not measured, or is not in the paper
+
+
+Shown = Quantity | Row | float
+"""What a mark can show: a quantity that is read off the evidence, a row as it is, or a plain number."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,10 @@ class Series:
 
     label: str  # in the legend; "" for no entry
     colour: str  # of its marks
-    quantities: tuple[Quantity | None, ...]  # one a place; None where there is none
+    quantities: tuple[Shown | None, ...]  # one a place; None where there is none
     marker: str = "o"  # matplotlib's name of its mark
     line: str = ""  # "" for marks alone, "-" or "--" to join them
-    nulls: tuple[Quantity | None, ...] = ()  # the null of each, drawn as a short line
+    nulls: tuple[Shown | None, ...] = ()  # the null of each, drawn as a short line
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,12 @@ class Curve:
 
     label: str  # at its end or in the legend; "" for none
     colour: str  # of its line
-    points: tuple[tuple[float, Quantity], ...]  # (x, quantity); several seeds are thin lines beside their thick mean
+    points: tuple[tuple[float, Shown], ...]  # (x, quantity); several seeds are thin lines beside their thick mean
     faint: bool = False  # whether it is drawn as background
     dashed: bool = False  # whether the line is dashed
     marker: str = ""  # of single points; "" for none
-    band: tuple[tuple[float, Quantity, Quantity], ...] = ()  # (x, low, high): a light band, as of quartiles
-    null: tuple[tuple[float, Quantity], ...] = ()  # (x, quantity): a grey band behind
+    band: tuple[tuple[float, Shown, Shown], ...] = ()  # (x, low, high): a light band, as of quartiles
+    null: tuple[tuple[float, Shown], ...] = ()  # (x, quantity): a grey band behind
     first: float | None = None  # the value at x = 0 where it is known by definition, drawn as an open mark
 
 
@@ -128,8 +133,8 @@ class Map:
     measure: str  # name of the values, at the colour bar
     down: str  # what the rows are
     across: str  # what the columns are
-    values: Mapping[tuple[str, str], Quantity | float | None]  # by (row, column), in their order; None: undefined
-    under: Mapping[tuple[str, str], Quantity | float | None] | None = None  # second lines of the cells, by the same
+    values: Mapping[tuple[str, str], Shown | None]  # by (row, column), in their order; None: undefined
+    under: Mapping[tuple[str, str], Shown | None] | None = None  # second lines of the cells, by the same
     most: float = 1.0  # the value of the darkest colour; the lightest is 0
 
 
@@ -137,8 +142,8 @@ class Map:
 class Point:
     """A point of a `Scatter`."""
 
-    x: float | Quantity  # across; a number, or a quantity
-    y: float | Quantity  # up, likewise
+    x: Shown  # across
+    y: Shown  # up
     label: str  # in the legend, with its colour; "" for none
     colour: str  # of the mark
     marker: str = "o"  # matplotlib's name of the mark
@@ -172,6 +177,7 @@ class Figure:
     missing: tuple[str, str] | None = None  # what is said where nothing was measured: (what, why), as of a table
     columns: int = 2  # how many panels stand side by side
     share: bool = False  # whether panels share the limits of their vertical axis
+    wide: int = 0  # in a file, how many of the first panels stand two side by side whatever the others do
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ class Custom:
     caption: str  # what it shows and how to read it
     draw: Callable[[Evidence], Sequence[Sketch] | None]  # None where nothing was measured
     missing: tuple[str, str]  # what is said then: (what, why)
-    columns, share = 2, False  # as of a figure
+    columns, share, wide = 2, False, 0  # as of a figure
 
 
 Block = Grid | Figure | Custom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -56,14 +57,14 @@ def on_page(block: _Block, evidence: Evidence) -> PageFigure | None:
     return PageFigure(block.name, block.caption, paint, labels, row, _drawing(block, shown))
 
 
-def draw(block: declared.Figure) -> Drawing | None:
-    """Return a figure of plain numbers as it is written to a file; None where it has none."""
+def draw(block: declared.Figure, command: str = "") -> Drawing | None:
+    """Return a figure of rows and plain numbers as it is written to a file by a command; None where it has none."""
     shown = sketches(block, None)
-    return _drawing(block, shown) if shown else None
+    return _drawing(block, shown, command) if shown else None
 
 
-def _drawing(block: _Block, shown: Sequence[Sketch]) -> Drawing:
-    return Drawing(block.name, block.caption, lambda: _whole(block, shown))
+def _drawing(block: _Block, shown: Sequence[Sketch], command: str = "") -> Drawing:
+    return Drawing(block.name, block.caption, lambda: _whole(block, shown), command)
 
 
 def _mark(key: Key, name: str) -> str:
@@ -75,18 +76,20 @@ def _mark(key: Key, name: str) -> str:
 
 
 def _whole(block: _Block, shown: Sequence[Sketch]) -> Figure:
-    columns = min(block.columns, len(shown))
-    lines = [shown[start : start + columns] for start in range(0, len(shown), columns)]
-    heights = [max(_height(sketch, _WIDTH / columns) for sketch in line) for line in lines]
+    parts = ((shown[: block.wide], 2), (shown[block.wide :], min(block.columns, len(shown))))
+    lines = [(part[at : at + n], n) for part, n in parts for at in range(0, len(part), n)]
+    heights = [max(_height(sketch, _WIDTH / columns) for sketch in line) for line, columns in lines]
     handles = [key.artist() for key in _keys(shown)]
     widest = max((0.5 + 0.068 * len(str(handle.get_label())) for handle in handles), default=_WIDTH)
     beside = max(1, min(len(handles), int(_WIDTH / widest)))
     heights += [0.1 + 0.17 * -(-len(handles) // beside)] if handles else []
     figure = Figure(figsize=(_WIDTH, sum(heights)))
-    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
-    every = _paint(block, shown, [figure.add_subfigure(grid[divmod(at, columns)]) for at in range(len(shown))])
-    for place, axes in enumerate(every):
-        if place % columns and shown[place].places and shown[place].places == shown[place - 1].places:
+    across = math.lcm(*(columns for _, columns in lines))
+    grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
+    places = [(row, at, across // columns) for row, (line, columns) in enumerate(lines) for at in range(len(line))]
+    subfigures = [figure.add_subfigure(grid[row, at * span : (at + 1) * span]) for row, at, span in places]
+    for place, axes in enumerate(_paint(block, shown, subfigures)):
+        if places[place][1] and shown[place].places and shown[place].places == shown[place - 1].places:
             axes.set(yticklabels=[], ylabel="")
     if handles:
         figure.add_subfigure(grid[-1, :]).legend(handles=handles, loc="center", ncols=beside, handletextpad=0.4)

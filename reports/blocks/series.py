@@ -14,9 +14,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from analyses.readings import Estimate
 from reports.blocks.axes import WORD, Told, along, dot, dotted, label_ends, mark, plain_logarithm, read, slant
 from reports.blocks.canvas import Key, Sketch, tell
-from reports.blocks.declared import Curve, Curves, Dots, Series
+from reports.blocks.declared import Curve, Curves, Dots, Series, Shown
 from reports.evidence import Evidence
-from reports.quantities import Quantity
 from reports.wording import CHANCE_GREY, number
 
 __all__ = ["curves_sketch", "dots_sketch"]
@@ -33,7 +32,7 @@ def dots_sketch(panel: Dots, evidence: Evidence | None) -> Sketch | None:
     Places that were not measured are left out, with what the paper printed for them.
     """
 
-    def of(series: Series, quantities: Sequence[Quantity | None], *word: str) -> list[Told]:
+    def of(series: Series, quantities: Sequence[Shown | None], *word: str) -> list[Told]:
         names = (", ".join(filter(None, (series.label or panel.title, place, *word))) for place in panel.places)
         return [read(one, evidence, name) for one, name in zip(quantities, names, strict=bool(quantities))]
 

@@ -1,0 +1,147 @@
+"""The figures of `metaprobe similarity`: before and after adaptation, of two checkpoints, of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from analyses.measures.measure import MEASURES, Measure
+from analyses.table import Row, Table
+from probe.cli.figures.learners import Learner, learners_of, of, said
+from reports.blocks.declared import Curve, Curves, Dots, Figure, Map, Series
+from reports.wording import label_of, layer_colour, measure_name
+
+__all__ = ["arrays_figure", "checkpoints_figure", "similarity_figure"]
+
+_MOST = 8  # layers that stand beside each other; more are below each other
+_ROOM = 0.03  # around the range of a measure
+
+
+def similarity_figure(table: Table, measures: Sequence[Measure]) -> Figure:
+    """Return how alike layers are before and after adaptation, a panel a measure, beside the nulls.
+
+    Of stores that hold every inner step the panels are over steps, and each is of one store.
+
+    Args:
+        table: rows of stores, each compared with itself.
+        measures: which, in order.
+    """
+    rows = [row for row in table.rows if row.task is None and row.phase == "pre-post"]
+    learners, layers = learners_of(rows), tuple(dict.fromkeys(row.layer or "" for row in rows))
+    over_steps = len({row.step for row in rows}) > 1
+    caption = "How alike each layer's features are before and after adaptation"
+    if over_steps:
+        panels = tuple(_course(one, layers, measure, len(learners) > 1) for one, measure in product(learners, measures))
+        caption += ", after every inner step against before the first. Dashed: the null, each image beside another one."
+        columns = 2
+    else:
+        panels = tuple(_by_layer(learners, layers, measure) for measure in measures)
+        caption += ". Short lines: the null, each image beside another one. Bars: 95 % intervals."
+        columns = 2 if len(layers) > _MOST else 3
+    return Figure("similarity", caption + _least(learners, measures[0]), panels, columns=columns)
+
+
+def _by_layer(learners: Sequence[Learner], layers: tuple[str, ...], measure: Measure) -> Dots:
+    several = len(learners) > 1
+    every = tuple(
+        Series(one.label * several, one.colour, tuple(of(one.rows, measure=measure.name, layer=k) for k in layers),
+               one.marker, nulls=tuple(of(one.rows, measure=f"{measure.name}_null", layer=k) for k in layers))
+        for one in learners
+    )  # fmt: skip
+    return Dots(measure_name(measure.name), layers, every, lying=len(layers) > _MOST, limits=_limits(measure))
+
+
+def _course(learner: Learner, layers: tuple[str, ...], measure: Measure, several: bool) -> Curves:
+    curves = []
+    for layer, null in product(layers, (False, True)):
+        asked = measure.name + "_null" * null
+        points = {row.step: row for row in learner.rows if row.measure == asked and row.layer == layer}
+        course = tuple((float(step), row) for step, row in points.items() if step is not None)
+        colour = layer_colour(layer, layers)
+        curves.append(Curve("" if null else layer, colour, course, dashed=null, marker="" if null else "o"))
+    who = f"{learner.title}: " if several else ""
+    return Curves(
+        who + measure_name(measure.name),
+        "Inner step (dashed: null)",
+        tuple(curves),
+        _limits(measure) or (None, None),
+    )
+
+
+def _limits(measure: Measure) -> tuple[float, float] | None:
+    """Return the ends of the axis of a measure that ends at 0 and 1; None of another, whose values say it."""
+    low, high = measure.range
+    return (-_ROOM, 1 + _ROOM) if (low, high) == (0.0, 1.0) else None
+
+
+def _least(learners: Sequence[Learner], measure: Measure) -> str:
+    """Say which layer of each learner is least alike at the last step."""
+    told = ""
+    for one in learners:
+        last = max((row.step or 0 for row in one.rows), default=0)
+        known = [row for row in one.rows if row.measure == measure.name and row.value is not None]
+        known = [row for row in known if (row.step or 0) == last]
+        if known:
+            pick = min if measure.higher_is_more_similar else max
+            least = pick(known, key=lambda row: row.value or 0.0)
+            null = of(one.rows, measure=f"{measure.name}_null", layer=least.layer, step=least.step)
+            told += f" {one.title}, {measure_name(measure.name)}: least alike {least.layer}, {said(least, 3)}"
+            told += f", null {said(null, 3)}." if null is not None and null.value is not None else "."
+    return told
+
+
+def checkpoints_figure(table: Table, measure: str) -> Figure:
+    """Return layers × layers by a measure, a map for each two checkpoints and phases."""
+    maps: dict[tuple[str | None, ...], list[Row]] = {}
+    for row in table.rows:
+        if row.measure == measure and row.other_layer is not None:
+            maps.setdefault((row.source, row.phase), []).append(row)
+    return _maps(measure, [_of_checkpoints(measure, rows) for rows in maps.values()])
+
+
+def arrays_figure(table: Table, measure: str, titles: Mapping[str, str]) -> Figure:
+    """Return layers × layers by a measure, a map for each two files; `titles`: their names by their source."""
+    maps: dict[str, list[Row]] = {}
+    for row in table.rows:
+        if row.measure == measure:
+            maps.setdefault(str(row.source), []).append(row)
+    panels = (
+        _map(measure, titles[source], *titles[source].split(" against ", 1), rows) for source, rows in maps.items()
+    )
+    return _maps(measure, list(panels))
+
+
+def _maps(measure: str, panels: Sequence[Map]) -> Figure:
+    caption = f"{measure_name(measure)} of all layers against all layers."
+    for panel in panels:
+        known = {at: row.value for at, row in panel.values.items() if isinstance(row, Row) and row.value is not None}
+        if known:
+            (row, column), value = max(known.items(), key=lambda one: one[1] or 0.0)
+            caption += f" {panel.title}: largest {row} against {column}, {value:.3g}."
+    return Figure("similarity", caption, tuple(panels))
+
+
+def _map(measure: str, title: str, own: str, other: str, rows: Sequence[Row]) -> Map:
+    values = {(str(row.layer), str(row.other_layer)): row for row in rows}
+    high = MEASURES[measure].range[1]
+    most = (
+        high if high < float("inf") else max([row.value for row in rows if row.value is not None], default=0.0) or 1.0
+    )
+    return Map(title, measure_name(measure), own, other, values, most=most)
+
+
+def _of_checkpoints(measure: str, rows: Sequence[Row]) -> Map:
+    first = rows[0]
+    own = _named(first.algorithm, first.update_rule, first.seed, first.checkpoint)
+    other = _named(first.other_algorithm, first.other_update_rule, first.other_seed, first.other_checkpoint)
+    if own == other:  # two runs of one seed: only their checkpoints tell them apart
+        own, other = (f"{who}, {str(id)[:6]}" for who, id in ((own, first.checkpoint), (other, first.other_checkpoint)))
+    words = [{"pre": "before", "post": "after"}[phase] for phase in str(first.phase).split("-")]
+    both = f"{words[0]} adaptation" if len(set(words)) == 1 else f"{words[0]} against {words[1]} adaptation"
+    return _map(measure, f"{both.capitalize()}: {own} against {other}", own, other, rows)
+
+
+def _named(algorithm: str | None, rule: str | None, seed: int | None, checkpoint: str | None) -> str:
+    if algorithm is None:
+        return f"checkpoint {checkpoint}"
+    return label_of(algorithm) + (f" with {rule}" if rule else "") + ("" if seed is None else f" seed {seed}")

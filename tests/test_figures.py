@@ -1,0 +1,301 @@
+"""What commands draw with --figure: the rows of its table, what is seen in them, and how it is made again."""
+
+import re
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib.image
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from analyses.measures.measure import MEASURES
+from analyses.table import Table
+from probe.cli import main
+from probe.cli.arguments import GIVEN
+from probe.cli.figures.clusters import clusters_figure
+from probe.cli.figures.distances import distance_figure
+from probe.cli.figures.freezing import freezing_figure
+from probe.cli.figures.learners import learners_of
+from probe.cli.figures.similarities import checkpoints_figure, similarity_figure
+from probe.cli.figures.writing import write_figure
+from probe.inspection.distributions import distributions
+from probe.inspection.inspect import inspect_file
+from reports.blocks.declared import Curves, Dots, Map, Scatter
+from tests.evidence_rows import accuracy, row
+from trainers.errors import MetaprobeError
+from trainers.run import RunFolder
+
+BLOCKS = ("", "conv1", "conv1,conv2")
+LAYERS = ("conv1", "conv2", "head")
+WHO = {"checkpoint": "0123456789ab", "algorithm": "maml", "seed": 0, "iteration": 100}
+DEMO = RunFolder(Path(__file__).parents[1] / "reports/demo/maml-glyphs").checkpoint("last")
+
+
+def frozen(value, cost, **columns):
+    own = WHO | {"learner": None} | columns
+    for at, names in enumerate(BLOCKS):
+        yield accuracy(value - cost * at, 1.0, frozen=names, **own)
+        if at:
+            change = accuracy(-cost * at, 0.5, frozen=names, minus="frozen=none", **own)
+            yield replace(change, measure="accuracy_difference")
+    yield accuracy(value - 9, 1.0, **(own | {"head": "nil", "inner_steps": 0, "phase": "pre"}))
+
+
+UNTRAINED = {
+    "checkpoint": "ba9876543210",
+    "algorithm": "random",
+    "iteration": 0,
+    "source": "adapted as maml 0123456789ab",
+}
+FROZEN = Table.of(
+    (
+        *frozen(90.0, 20.0),
+        *(accuracy(92.0, 1.0, frozen=names, **(WHO | {"learner": None, "inner_steps": 9})) for names in BLOCKS[::2]),
+        *frozen(30.0, 1.0, **UNTRAINED),
+        row("reuse_index", 0.25, 0.05, **WHO, head="nil", n=600),
+    )
+)
+
+
+def alike(step=5, **columns):
+    for measure, top in (("mean_cca", 0.9), ("angular_cka", 0.2)):
+        for at, layer in enumerate(LAYERS):
+            told = WHO | {"layer": layer, "phase": "pre-post", "step": step, "n": 75} | columns
+            yield row(measure, top - 0.1 * at, 0.02, **told)
+            yield row(f"{measure}_null", 0.1, 0.01, **told)
+
+
+def moved(**columns):
+    for layer, value in zip(LAYERS, (0.01, 0.5, 0.02), strict=True):
+        for measure in ("euclidean_distance", "rms_change", "relative_distance"):
+            yield row(measure, value, value / 10, **(WHO | {"layer": layer, "n": 20} | columns))
+
+
+def grouped(planes):
+    for place, group in enumerate(("signs", "objects")):
+        for cluster in (0, 1):
+            told = WHO | {"group": group, "cluster": cluster, "view": "assignment", "n": 10}
+            yield row("usage_count", 9.0 if place == cluster else 1.0, **told)
+            yield row("usage_frequency", 0.9 if place == cluster else 0.1, **told)
+    for score in ("purity", "adjusted_rand", "normalised_mutual_information"):
+        yield row(score, 0.8, 0.1, **WHO, view="assignment", n=20)
+    for method in ("pca", "umap") if planes else ():
+        yield row(
+            f"{method}_trustworthiness", 0.95, **WHO, view="all", n=8, reason=f"{method.upper()}, seed 0; among 10"
+        )
+        for task in range(8):
+            told = WHO | {"view": "all", "task": task, "group": ("signs", "objects")[task % 2], "cluster": task % 2}
+            yield from (row(f"{method}_{axis}", float(task), **told) for axis in "xy")
+
+
+MAPPED = Table.of(
+    row("linear_cka", 0.5 + 0.1 * (one == other), **WHO, layer=one, phase="pre-pre", other_layer=other,
+        other_checkpoint="f" * 12, other_algorithm="anil", other_seed=0, source="a+b")
+    for one in LAYERS for other in LAYERS
+)  # fmt: skip
+FIGURES = {
+    "freeze": lambda: freezing_figure(FROZEN, 20.0),
+    "distance": lambda: distance_figure(Table.of(moved())),
+    "similarity": lambda: similarity_figure(Table.of(alike()), [MEASURES["mean_cca"], MEASURES["angular_cka"]]),
+    "steps": lambda: similarity_figure(Table.of((*alike(1), *alike(2))), [MEASURES["mean_cca"]]),
+    "map": lambda: checkpoints_figure(MAPPED, "linear_cka"),
+    "clusters": lambda: clusters_figure(Table.of(grouped(True)), "initialisation"),
+}
+
+
+@pytest.fixture(autouse=True)
+def command():
+    token = GIVEN.set(("freeze", "a run", "--figure", "f.svg"))
+    yield "Made by: metaprobe freeze 'a run' --figure f.svg"
+    GIVEN.reset(token)
+
+
+def texts(png):
+    """Return the text chunks of a PNG."""
+    found, at = {}, 8
+    while at < len(png):
+        size, kind = struct.unpack(">I4s", png[at : at + 8])
+        body = png[at + 8 : at + 8 + size]
+        if kind == b"tEXt":
+            name, _, text = body.partition(b"\0")
+            found[name.decode()] = text.decode("latin-1")
+        if kind == b"iTXt":
+            name, _, rest = body.partition(b"\0")
+            text = rest[2:].split(b"\0", 2)[2]
+            found[name.decode()] = (zlib.decompress(text) if rest[0] else text).decode()
+        at += 12 + size
+    return found
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_says_what_is_seen_and_how_it_is_made_and_is_legible_anywhere(name, command, tmp_path):
+    block = FIGURES[name]()
+    files = [tmp_path / f"{at}{suffix}" for at in range(2) for suffix in (".svg", ".pdf", ".PNG")]
+    for file in files:
+        write_figure(block, file)
+    svg, pdf, png, *again = [file.read_bytes() for file in files]
+    assert [svg, pdf, png] == again
+    root = ElementTree.fromstring(svg)
+    assert [root[0].tag[-5:], root[1].tag[-4:]] == ["title", "desc"]
+    assert (root[0].text, root[1].text) == (block.caption, command) and root.get("width") == "396pt"
+    told = texts(png)
+    assert (told["Description"], told["Comment"]) == (block.caption, command)
+    assert b"/Title" in pdf and b"(Made by: metaprobe freeze 'a run' --figure f.svg)" in pdf
+    pixels = matplotlib.image.imread(files[2])
+    assert (
+        pixels.shape[1] == 1650 and (pixels[[0, 0, -1, -1], [0, -1, 0, -1], :3] == 1).all()
+    )  # 5.5 inches; white behind
+    assert re.search(r'<path d="M ?0 [^"]*" style="fill: #ffffff"', svg.decode())
+
+
+def values(series):
+    return [None if one is None else one.value for one in series.quantities]
+
+
+def test_freezing_is_shown_beside_the_untrained_network_and_other_numbers_of_steps():
+    figure = FIGURES["freeze"]()
+    tested, cost, *steps = figure.panels
+    assert tested.places == ("none", "conv1", "conv1–2", "NIL head") and tested.line == (20.0, "chance")
+    assert [one.label for one in tested.series] == ["MAML", "untrained network"]
+    assert values(tested.series[0]) == [90.0, 70.0, 50.0, 81.0] and values(tested.series[1])[-1] == 21.0
+    assert values(cost.series[0]) == [None, -20.0, -40.0, None] and cost.title == "Change by freezing (points)"
+    (own,) = steps
+    assert [one.label for one in own.series] == ["5 steps", "9 steps"]
+    assert values(own.series[1]) == [92.0, None, 92.0, None]
+    assert "MAML with conv1–2 frozen: −40.0 points [−40.5, −39.5]." in figure.caption
+    assert "Reuse index of MAML, NIL head: 0.25 [0.20, 0.30]." in figure.caption
+    assert figure.caption.endswith("over 600 tasks.")
+
+
+def test_of_a_regression_errors_are_shown_without_chance():
+    rows = [replace(one, measure=one.measure.replace("accuracy", "mean_squared_error")) for one in frozen(0.5, -0.1)]
+    tested, cost = freezing_figure(Table.of(rows), None).panels
+    assert (tested.title, cost.title, tested.line) == ("Test mean squared error", "Change by freezing", None)
+
+
+def test_many_sets_or_layers_are_below_each_other():
+    sets = [accuracy(50.0, 1.0, frozen=f"conv{n}", **(WHO | {"learner": None})) for n in range(12)]
+    assert freezing_figure(Table.of(sets), None).panels[0].lying
+    rows = [one for n in range(4) for one in moved() for one in (replace(one, layer=f"{n}.{one.layer}"),)]
+    assert all(panel.lying for panel in distance_figure(Table.of(rows)).panels)
+
+
+def test_distances_are_on_a_logarithmic_axis_where_all_have_a_place_there():
+    figure = FIGURES["distance"]()
+    assert all(panel.log for panel in figure.panels) and "farthest conv2, 0.500 [0.450, 0.550]" in figure.caption
+    still = [replace(one, value=0.0) if one.layer == "head" else one for one in moved()]
+    assert not any(panel.log for panel in distance_figure(Table.of(still)).panels)
+
+
+def test_similarities_stand_beside_their_null_by_layer_or_over_steps():
+    cca, angle = FIGURES["similarity"]().panels
+    assert isinstance(cca, Dots) and cca.places == LAYERS and cca.limits == (-0.03, 1.03) and angle.limits is None
+    assert values(cca.series[0]) == pytest.approx([0.9, 0.8, 0.7]) and {one.value for one in cca.series[0].nulls} == {
+        0.1
+    }
+    assert "least alike head, 0.700 [0.680, 0.720], null 0.100 [0.090, 0.110]." in FIGURES["similarity"]().caption
+    (course,) = FIGURES["steps"]().panels
+    assert isinstance(course, Curves)
+    assert [(one.label, one.dashed, [x for x, _ in one.points]) for one in course.curves[:2]] == [
+        ("conv1", False, [1.0, 2.0]), ("", True, [1.0, 2.0])
+    ]  # fmt: skip
+
+
+def test_a_distance_is_least_alike_where_it_is_largest():
+    figure = similarity_figure(Table.of(alike()), [MEASURES["angular_cka"]])
+    assert "least alike conv1, 0.200" in figure.caption
+
+
+def test_a_map_says_where_its_largest_number_is_and_darkens_up_to_the_measures_largest():
+    (panel,) = FIGURES["map"]().panels
+    assert isinstance(panel, Map) and panel.title == "Before adaptation: MAML seed 0 against ANIL seed 0"
+    assert panel.most == 1.0 and "largest conv1 against conv1, 0.6." in FIGURES["map"]().caption
+    rows = [replace(one, measure="angular_cka") for one in MAPPED.rows]
+    assert checkpoints_figure(Table.of(rows), "angular_cka").panels[0].most == pytest.approx(np.pi / 2)
+
+
+def test_tasks_are_in_the_plane_below_their_clusters():
+    figure = FIGURES["clusters"]()
+    usage, agreement, *planes = figure.panels
+    assert isinstance(usage, Map) and isinstance(agreement, Dots) and (figure.columns, figure.wide) == (3, 2)
+    assert [panel.title for panel in planes] == ["all adapted parameters: UMAP", "all adapted parameters: PCA"]
+    assert isinstance(planes[0], Scatter) and len(planes[0].points) == 8
+    assert {(point.label, point.shape) for point in planes[0].points} == {
+        ("signs", "initialisation 0"), ("objects", "initialisation 1")
+    }  # fmt: skip
+    assert "Adjusted Rand index by own assignment: 0.80 [0.70, 0.90]." in figure.caption
+    assert len(clusters_figure(Table.of(grouped(False)), "cluster").panels) == 2
+
+
+def test_learners_of_one_name_are_told_apart_by_what_differs():
+    def labels(*columns):
+        found = learners_of([row("a", 1.0, **(WHO | one)) for one in columns])
+        assert len({(one.colour, one.marker) for one in found}) == len(found)
+        return [one.label for one in found]
+
+    assert labels({}, {"algorithm": "anil"}) == ["MAML", "ANIL"]
+    assert labels({}, {"seed": 1}, {"algorithm": "anil"}) == ["MAML, seed 0", "MAML, seed 1", "ANIL"]
+    assert labels({}, {"iteration": 2000}) == ["MAML, iteration 100", "MAML, iteration 2,000"]
+    assert labels({}, {"checkpoint": "f" * 12}) == ["MAML, 012345", "MAML, ffffff"]
+    assert labels({"source": "a" * 12}, {"source": "b" * 12}) == [f"MAML, {'a' * 12}", f"MAML, {'b' * 12}"]
+    assert labels({}, {"update_rule": "meta_kfo"}) == ["MAML", "MAML with meta_kfo"]
+
+
+def test_nothing_to_draw_is_told(tmp_path):
+    undefined = [replace(one, value=None, low=None, high=None, status="undefined", reason="dead") for one in moved()]
+    with pytest.raises(MetaprobeError, match="--figure: there is nothing to draw, no number of the table is one"):
+        write_figure(distance_figure(Table.of(undefined)), tmp_path / "f.svg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_inspect_draws_norms_and_the_distribution_of_each_layers_weights(tmp_path, capsys):
+    file = tmp_path / "w.svg"
+    assert main(["inspect", str(DEMO), "--glob", "conv*", "--figure", str(file)]) == 0
+    assert "fingerprint check\tmatches" in capsys.readouterr().out  # values were read
+    text = file.read_text()
+    assert "conv2 (2,304 weights)" in text and "head (" not in text and "Conv2 has the largest norm, 4.845." in text
+    assert (
+        f"metaprobe inspect {DEMO} --glob &#x27;conv*&#x27;" in text
+        or f"metaprobe inspect {DEMO} --glob 'conv*'" in text
+    )
+
+
+def test_histograms_count_every_finite_weight_once():
+    weights = load_file(DEMO)
+    for found in distributions(inspect_file(DEMO, stats=True)):
+        own = np.concatenate([weights[name].ravel() for name in found.tensors]).astype(float)
+        inside = (own >= found.edges[0]) & (own <= found.edges[-1])
+        assert found.counts.sum() == inside.sum() and found.beyond == (~inside).sum() and found.counts.max() < own.size
+        assert float(found.density @ np.diff(found.edges)) == pytest.approx(inside.mean())
+        assert all(weights[name].ndim > 1 for name in found.tensors)
+        assert (own[~inside] - own.mean() > 3.9 * own.std()).all()
+
+
+def test_histograms_of_strange_numbers(tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, 30))
+    tensors = {
+        "constant.weight": np.full((3, 3), 0.25, np.float32),
+        "mixed.a": x.astype(np.float16),
+        "mixed.b": x,
+        "holes.weight": np.where(x > 1, np.nan, np.where(x < -1, -np.inf, x)),
+        "huge.weight": x * 1e307,
+        "only.bias": x[0],
+        "nothing.weight": np.full((2, 2), np.nan),
+        "whole.weight": np.arange(4).reshape(2, 2),
+        "empty.weight": np.zeros((0, 3)),
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    inspection = inspect_file(tmp_path / "a.safetensors", stats=True)
+    found = {one.layer: one for one in distributions(inspection)}
+    assert (
+        {"constant", "mixed", "holes", "huge", "only"} <= set(found) and "nothing" not in found and "empty" not in found
+    )
+    for layer, count in (("constant", 9), ("mixed", 1800), ("huge", 900), ("only", 30)):
+        assert found[layer].counts.sum() + found[layer].beyond == count
+        assert np.isfinite(found[layer].density).all() and (np.diff(found[layer].edges) > 0).all()
+    assert found["holes"].counts.sum() == (np.abs(x) <= 1).sum()
+    assert main(["inspect", str(tmp_path / "a.safetensors"), "--figure", str(tmp_path / "a.png")]) == 0
