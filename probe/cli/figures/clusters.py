@@ -9,10 +9,10 @@ from reports.wording import GROUP_MARKS, label_of
 
 __all__ = ["clusters_figure"]
 
-_SCORES = {
-    "adjusted_rand": "adjusted Rand index",
-    "normalised_mutual_information": "normalised mutual information",
-    "purity": "purity",
+_SCORES = {  # in greys, as colours are the domains'
+    "adjusted_rand": ("adjusted Rand index", "#222222", "D"),
+    "normalised_mutual_information": ("normalised mutual information", "#6b6b6b", "P"),
+    "purity": ("purity", "#a0a0a0", "X"),
 }
 _VIEWS = {"assignment": "own assignment", "all": "all adapted parameters", "body": "adapted body"}
 _VIEWS |= {"head": "adapted head", "features": "mean features"}
@@ -55,10 +55,9 @@ def _usage(table: Table, called: str) -> Map:
 def _agreement(table: Table) -> Dots:
     views = [view for view in _VIEWS if of(table.rows, measure="purity", view=view) is not None]
     every = tuple(
-        Series(name, *GROUP_MARKS[place][:1], tuple(of(table.rows, measure=score, view=view) for view in views),
-               GROUP_MARKS[place][1])
-        for place, (score, name) in enumerate(_SCORES.items())
-    )  # fmt: skip
+        Series(name, colour, tuple(of(table.rows, measure=score, view=view) for view in views), marker)
+        for score, (name, colour, marker) in _SCORES.items()
+    )
     title = "Agreement of clusters with domains (1: identical)"
     return Dots(title, tuple(_VIEWS[view] for view in views), every, lying=True)
 
