@@ -19,6 +19,7 @@ from probe.cli import (
     clusters,
     converting,
     demo,
+    distances,
     doctor,
     files,
     freezing,
@@ -42,7 +43,7 @@ from trainers.interrupt import termination_is_interrupt
 
 __all__ = ["COMMANDS", "main"]
 
-_ROOMS = (demo, training, importing, files, measuring, freezing, clusters, converting, reporting, listing)
+_ROOMS = (demo, training, importing, files, measuring, distances, freezing, clusters, converting, reporting, listing)
 _ROOMS += (hub, doctor)
 COMMANDS = {name: command for room in _ROOMS for name, command in room.COMMANDS.items()}
 """All commands by name, in the order of the help."""

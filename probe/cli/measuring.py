@@ -1,4 +1,4 @@
-"""`metaprobe capture`, `similarity` and `distance`: from a checkpoint to tables."""
+"""`metaprobe capture` and `similarity`: from a checkpoint to what its layers compute, and how alike that is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import tyro
 
 from probe.cli.arguments import (
     CheckpointPath,
-    CheckpointPaths,
     Csv,
     DataRoot,
     DataSet,
@@ -239,56 +238,4 @@ def similarity(
     return finish([table], "similarity of two checkpoints", csv, json, figure, maps)
 
 
-def distance(
-    checkpoints: CheckpointPaths,
-    data: DataSet = None,
-    tasks: int = 100,
-    inner_steps: InnerSteps = None,
-    otherwise: OtherwiseAsked = AS_TRAINED,
-    seed: int = 0,
-    network: Network = None,
-    data_root: DataRoot = None,
-    device: Device = "cpu",
-    csv: Csv = None,
-    figure: FigureFile = None,
-    json: Json = False,
-) -> int:
-    """Measure how far adaptation moves each layer's weights.
-
-    Args:
-        checkpoints: what to measure.
-        data: the data set.
-        tasks: How many tasks.
-        inner_steps: Steps on each support set.
-        otherwise: than in training.
-        seed: Names the tasks.
-        network: What it is of, where that is code of yours.
-        data_root: Folder of the data sets.
-        device: cpu, cuda …
-        csv: Also write the table there.
-        figure: Also draw the distances of all layers.
-        json: Write JSON.
-    """
-    from analyses.freezing import TestPlan
-    from analyses.weight_distance import weight_distance
-    from trainers.tasks.data import queries_of
-
-    at_least_one(checkpoints, "CHECKPOINT")
-    check_outputs((csv,), checkpoints, figure)
-    tables = []
-    for given in checkpoints:
-        path, loaded = opened(given, network)
-        source = load_data(loaded.config, data, data_root, images=otherwise)
-        queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)
-        plan = TestPlan(tasks=tasks, n_query=queries, seed=seed, device=device, otherwise=otherwise)
-        tables.append(weight_distance(path, source, plan, inner_steps))
-
-    def drawn(table: Table) -> Figure:
-        from probe.cli.figures.distances import distance_figure
-
-        return distance_figure(table)
-
-    return finish(tables, "weight distance before and after adaptation", csv, json, figure, drawn)
-
-
-COMMANDS = {"capture": capture, "similarity": similarity, "distance": distance}
+COMMANDS = {"capture": capture, "similarity": similarity}
