@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from analyses.table import Row, Table
 from probe.cli.figures.learners import Learner, learners_of, of, said
 from reports.blocks.declared import Dots, Figure, Series
@@ -30,7 +32,7 @@ def freezing_figure(table: Table, chance: float | None) -> Figure:
     places = tuple(block_name(frozen) if frozen else "none" for frozen in sets) + (_NIL,) * nil
     lying = len(places) > _MOST
     against = f"against {places[0]} frozen" if sets[0] else "by freezing"
-    how = {"lying": lying, "axis": _AXIS, "line": None if chance is None else (chance, "chance")}
+    how: dict[str, Any] = {"lying": lying, "axis": _AXIS, "line": None if chance is None else (chance, "chance")}
 
     def at(learner: Learner, steps: int | None, measure: str = metric) -> tuple[Row | None, ...]:
         rows = [row for row in learner.rows if row.measure == measure]
