@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyses.table import Row, Table
 from probe.cli.figures.learners import of, said
-from reports.blocks.declared import Dots, Figure, Map, Point, Scatter, Series, Under
+from reports.blocks.declared import Dots, Figure, Map, Point, Scatter, Series
 from reports.wording import GROUP_MARKS, label_of
 
 __all__ = ["clusters_figure"]
@@ -64,7 +64,9 @@ def _agreement(table: Table) -> Dots:
 
 def _planes(table: Table, called: str) -> list[Scatter]:
     """Return tasks in the plane, a panel for each view and method; colours are domains, shapes clusters."""
-    points = {(row.view, row.algorithm, row.measure, row.task): row for row in table.rows if row.task is not None}
+    points: dict[tuple[object, ...], Row] = {
+        (row.view, row.algorithm, row.measure, row.task): row for row in table.rows if row.task is not None
+    }
     across = [row for row in points.values() if row.measure.endswith("_x")]
     groups = list(dict.fromkeys(row.group or "" for row in across))
     several, panels = len({row.algorithm for row in across}) > 1, []
@@ -80,7 +82,7 @@ def _planes(table: Table, called: str) -> list[Scatter]:
             if not drawn:
                 continue
             trust = of(table.rows, view=view, algorithm=learner, measure=f"{method}_trustworthiness")
-            note = "" if trust is None else Under(trust, "trustworthiness", 2)
+            note = "" if trust is None else f"trustworthiness {said(trust, 2)}"
             who = f"{label_of(learner)}, " if several and learner else ""
             panels.append(Scatter(f"{who}{_VIEWS.get(view or '', view)}: {name}", ("", ""), drawn, note=note))
     return panels

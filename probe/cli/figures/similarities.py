@@ -105,10 +105,11 @@ def arrays_figure(table: Table, measure: str, titles: Mapping[str, str]) -> Figu
     for row in table.rows:
         if row.measure == measure:
             maps.setdefault(str(row.source), []).append(row)
-    panels = (
-        _map(measure, titles[source], *titles[source].split(" against ", 1), rows) for source, rows in maps.items()
-    )
-    return _maps(measure, list(panels))
+    panels = []
+    for source, rows in maps.items():
+        own, other = titles[source].split(" against ", 1)
+        panels.append(_map(measure, titles[source], own, other, rows))
+    return _maps(measure, panels)
 
 
 def _maps(measure: str, panels: Sequence[Map]) -> Figure:
