@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from probe.store import Sketch, Store
-from probe.store.metadata import LayerInfo, Samples, StoreMetadata
-from trainers.errors import MetaprobeError
+from metaprobe.probe.store import Sketch, Store
+from metaprobe.probe.store.metadata import LayerInfo, Samples, StoreMetadata
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["Aligned", "aligned_rows", "belonging", "check_same_tasks", "taken", "too_few"]
 

@@ -11,21 +11,21 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from analyses.aligned import Aligned, aligned_rows, check_same_tasks
-from analyses.bootstrap import REPLICATES, task_draws
-from analyses.compared import Compared, Over, learner_in, measured_rows, noted
-from analyses.image_null import PERMUTATIONS, image_null
-from analyses.measures.measure import DEFAULTS, RSA, Measure, Null
-from analyses.measures.pair import Pair
-from analyses.per_task import mean_over_tasks
-from analyses.table import Row, Table
-from analyses.task_moments import TaskMoments, on_resamples
-from analyses.task_pairs import of_two_stores
-from probe.moments import JointMoments, moments_of
-from probe.store import Store, open_store
-from probe.store.metadata import Samples
-from probe.store.otherwise import captured_otherwise
-from trainers.errors import MetaprobeError, unknown_name
+from metaprobe.analyses.aligned import Aligned, aligned_rows, check_same_tasks
+from metaprobe.analyses.bootstrap import REPLICATES, task_draws
+from metaprobe.analyses.compared import Compared, Over, learner_in, measured_rows, noted
+from metaprobe.analyses.image_null import PERMUTATIONS, image_null
+from metaprobe.analyses.measures.measure import DEFAULTS, RSA, Measure, Null
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.per_task import mean_over_tasks
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.task_moments import TaskMoments, on_resamples
+from metaprobe.analyses.task_pairs import of_two_stores
+from metaprobe.probe.moments import JointMoments, moments_of
+from metaprobe.probe.store import Store, open_store
+from metaprobe.probe.store.metadata import Samples
+from metaprobe.probe.store.otherwise import captured_otherwise
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
 
 __all__ = [
     "PHASES",

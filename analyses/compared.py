@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from analyses.bootstrap import over_seeds
-from analyses.image_null import null_ends
-from analyses.measures.measure import Measure, Null
-from analyses.table import Row, Table
-from probe.store import Store
+from metaprobe.analyses.bootstrap import over_seeds
+from metaprobe.analyses.image_null import null_ends
+from metaprobe.analyses.measures.measure import Measure, Null
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.store import Store
 
 __all__ = ["CALIBRATED", "CALIBRATED_RANGE", "Compared", "Over", "learner_in", "measured_rows", "noted", "null_row"]
 

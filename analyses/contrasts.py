@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.measure import MEASURES
-from analyses.table import Row
-from trainers.intervals import mean_interval, too_few
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.table import Row
+from metaprobe.trainers.intervals import mean_interval, too_few
 
 __all__ = ["DIFFERENCE", "FIXED", "contrast", "filled", "minus_of", "range_of"]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from trainers.errors import UnreadableInput
+from metaprobe.trainers.errors import UnreadableInput
 
 __all__ = ["csv_text", "read_csv_rows"]
 

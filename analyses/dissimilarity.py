@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from analyses.image_null import ring_orders
-from analyses.measures.measure import RSA
-from analyses.measures.pair import Pair
-from analyses.measures.result import Similarity
-from analyses.table import Row, Table
-from analyses.testing import TestPlan, identity_of, sampler_of
-from analyses.testing.accuracy import mean_row, task_rows
-from probe.capturing.passes import Passes
-from probe.capturing.untouched import untouched
-from trainers.checkpoint import load_checkpoint
-from trainers.device import device_named, exact_float32
-from trainers.networks import folds_tasks
-from trainers.parallel import one_thread
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.image_null import ring_orders
+from metaprobe.analyses.measures.measure import RSA
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import TestPlan, identity_of, sampler_of
+from metaprobe.analyses.testing.accuracy import mean_row, task_rows
+from metaprobe.probe.capturing.passes import Passes
+from metaprobe.probe.capturing.untouched import untouched
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.device import device_named, exact_float32
+from metaprobe.trainers.networks import folds_tasks
+from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["dissimilarity"]
 

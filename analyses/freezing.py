@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from analyses.table import Row, Table
-from analyses.testing import Learner, TestPlan, adapting_all, identity_of, learner_of, sampler_of
-from analyses.testing.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
-from analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
-from analyses.testing.module_freezing import freeze_module
-from analyses.testing.plan import told_of_frozen
-from trainers.adapt import layers_of
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.tasks.data import Data
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import Learner, TestPlan, adapting_all, identity_of, learner_of, sampler_of
+from metaprobe.analyses.testing.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
+from metaprobe.analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
+from metaprobe.analyses.testing.module_freezing import freeze_module
+from metaprobe.analyses.testing.plan import told_of_frozen
+from metaprobe.trainers.adapt import layers_of
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.tasks.data import Data
 
 __all__ = [
     "TestPlan",

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.measures.measure import Measure, Null
-from analyses.measures.pair import Pair
-from probe.moments import moments_of
-from probe.store import Sketch
+from metaprobe.analyses.measures.measure import Measure, Null
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.probe.moments import moments_of
+from metaprobe.probe.store import Sketch
 
 __all__ = ["PERMUTATIONS", "image_classes", "image_null", "image_orders", "null_ends", "ring_orders"]
 

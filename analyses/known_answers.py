@@ -28,21 +28,21 @@ import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from analyses.aligned import belonging
-from analyses.image_null import ring_orders
-from analyses.measures.measure import MEASURES, Measure
-from analyses.measures.pair import Pair
-from analyses.task_pairs import rows_of
-from analyses.testing import TestPlan, sampler_of
-from probe.capturing.passes import Blocks, Passes
-from probe.capturing.untouched import untouched
-from probe.store.metadata import LayerInfo
-from trainers.checkpoint import load_checkpoint
-from trainers.device import device_named, exact_float32
-from trainers.intervals import mean_interval
-from trainers.networks import folds_tasks
-from trainers.parallel import one_thread
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.aligned import belonging
+from metaprobe.analyses.image_null import ring_orders
+from metaprobe.analyses.measures.measure import MEASURES, Measure
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.task_pairs import rows_of
+from metaprobe.analyses.testing import TestPlan, sampler_of
+from metaprobe.probe.capturing.passes import Blocks, Passes
+from metaprobe.probe.capturing.untouched import untouched
+from metaprobe.probe.store.metadata import LayerInfo
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.device import device_named, exact_float32
+from metaprobe.trainers.intervals import mean_interval
+from metaprobe.trainers.networks import folds_tasks
+from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["QUESTIONS", "KnownAnswer", "Question", "known_answers"]
 

@@ -6,14 +6,14 @@ import dataclasses
 import statistics
 from collections.abc import Iterator
 
-from analyses.table import Row, Table
-from analyses.testing.plan import identity_of
-from trainers.adapt import layers_of
-from trainers.checkpoint import Checkpoint
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import UPDATE_RULE
-from trainers.networks.naming import is_within
-from trainers.update_rules import STEP_RATES
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.plan import identity_of
+from metaprobe.trainers.adapt import layers_of
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.networks.naming import is_within
+from metaprobe.trainers.update_rules import STEP_RATES
 
 __all__ = ["learned_rates"]
 

@@ -7,13 +7,13 @@ import statistics
 
 import numpy as np
 
-from analyses.table import Row, Table
-from analyses.testing.accuracy import task_rows
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import read_metadata
-from trainers.intervals import PERCENT, POSITIVE, of_half_width, too_few
-from trainers.run import TASK_ACCURACY, TASK_LOSS, RunFolder
-from trainers.task_kinds import CLASSIFICATION
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.accuracy import task_rows
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import read_metadata
+from metaprobe.trainers.intervals import PERCENT, POSITIVE, of_half_width, too_few
+from metaprobe.trainers.run import TASK_ACCURACY, TASK_LOSS, RunFolder
+from metaprobe.trainers.task_kinds import CLASSIFICATION
 
 __all__ = ["learning_curves"]
 

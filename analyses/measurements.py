@@ -9,36 +9,36 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from analyses.clustering.bound import bound_terms
-from analyses.clustering.clusters import agreement
-from analyses.clustering.embedding import EmbeddingPlan, embedding
-from analyses.dissimilarity import dissimilarity
-from analyses.freezing import all_subsets, freeze
-from analyses.learned_rates import learned_rates
-from analyses.learning_curves import learning_curves
-from analyses.measures.measure import DEFAULTS, MEASURES
-from analyses.pairs import Comparisons, StoreOf, compare_trainings
-from analyses.similarity import similarity_over_seeds
-from analyses.stability import training_stability
-from analyses.steps import step_curves
-from analyses.table import Table
-from analyses.testing import TestPlan
-from analyses.testing.accuracy import accuracy_of, group_accuracy
-from analyses.testing.reuse import reuse_table
-from analyses.testing.step_timing import STAGES, time_by_steps
-from analyses.testing.timing import CONDITIONS, time_learners
-from analyses.theory.plans import LogisticTraining
-from analyses.theory.rows import logistic_rows, scalar_rows
-from analyses.update_map import update_map
-from analyses.weight_distance import weight_distance
-from probe.capturing import capture_checkpoint
-from trainers.adapt import layers_of
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.collapse import collapsed
-from trainers.config import TestNorm
-from trainers.evaluate import TestHead
-from trainers.progress import ProgressLine
-from trainers.run import RunFolder
+from metaprobe.analyses.clustering.bound import bound_terms
+from metaprobe.analyses.clustering.clusters import agreement
+from metaprobe.analyses.clustering.embedding import EmbeddingPlan, embedding
+from metaprobe.analyses.dissimilarity import dissimilarity
+from metaprobe.analyses.freezing import all_subsets, freeze
+from metaprobe.analyses.learned_rates import learned_rates
+from metaprobe.analyses.learning_curves import learning_curves
+from metaprobe.analyses.measures.measure import DEFAULTS, MEASURES
+from metaprobe.analyses.pairs import Comparisons, StoreOf, compare_trainings
+from metaprobe.analyses.similarity import similarity_over_seeds
+from metaprobe.analyses.stability import training_stability
+from metaprobe.analyses.steps import step_curves
+from metaprobe.analyses.table import Table
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.testing.accuracy import accuracy_of, group_accuracy
+from metaprobe.analyses.testing.reuse import reuse_table
+from metaprobe.analyses.testing.step_timing import STAGES, time_by_steps
+from metaprobe.analyses.testing.timing import CONDITIONS, time_learners
+from metaprobe.analyses.theory.plans import LogisticTraining
+from metaprobe.analyses.theory.rows import logistic_rows, scalar_rows
+from metaprobe.analyses.update_map import update_map
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe.capturing import capture_checkpoint
+from metaprobe.trainers.adapt import layers_of
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.collapse import collapsed
+from metaprobe.trainers.config import TestNorm
+from metaprobe.trainers.evaluate import TestHead
+from metaprobe.trainers.progress import ProgressLine
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["KINDS", "TEST_QUERIES", "Input", "Kind", "Subject"]
 

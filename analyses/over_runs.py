@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from analyses.bootstrap import over_seeds
-from analyses.compared import CALIBRATED, CALIBRATED_RANGE, Compared, null_row
-from analyses.measures.measure import Measure, Null
-from analyses.table import Row
+from metaprobe.analyses.bootstrap import over_seeds
+from metaprobe.analyses.compared import CALIBRATED, CALIBRATED_RANGE, Compared, null_row
+from metaprobe.analyses.measures.measure import Measure, Null
+from metaprobe.analyses.table import Row
 
 __all__ = ["rows_over_runs"]
 

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from analyses.bootstrap import task_draws
-from analyses.compared import Compared
-from analyses.measures.measure import MEASURES, Measure, Null
-from analyses.measures.result import Similarity
-from analyses.task_pairs import TaskPair
+from metaprobe.analyses.bootstrap import task_draws
+from metaprobe.analyses.compared import Compared
+from metaprobe.analyses.measures.measure import MEASURES, Measure, Null
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.task_pairs import TaskPair
 
 __all__ = ["MeanOverTasks", "mean_over_tasks"]
 

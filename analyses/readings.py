@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
-    from analyses.table import Row
+    from metaprobe.analyses.table import Row
 
 __all__ = ["Estimate", "Reading", "Undefined", "definite", "mapped", "pool", "quadrature"]
 

@@ -12,22 +12,22 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from analyses.aligned import check_same_tasks
-from analyses.bootstrap import REPLICATES, task_draws
-from analyses.compared import Compared, Over, learner_in, measured_rows, noted
-from analyses.image_null import PERMUTATIONS, image_null
-from analyses.measures.measure import ALIASES, DEFAULTS, MEASURES, Measure, Null
-from analyses.measures.pair import Pair
-from analyses.over_runs import rows_over_runs
-from analyses.per_task import mean_over_tasks
-from analyses.table import Row, Table
-from analyses.task_moments import TaskMoments, on_resamples
-from analyses.task_pairs import before_and_after
-from analyses.threads import side_by_side
-from probe.moments import pool
-from probe.store import Store, open_store
-from probe.store.otherwise import captured_otherwise
-from trainers.errors import MetaprobeError, unknown_name
+from metaprobe.analyses.aligned import check_same_tasks
+from metaprobe.analyses.bootstrap import REPLICATES, task_draws
+from metaprobe.analyses.compared import Compared, Over, learner_in, measured_rows, noted
+from metaprobe.analyses.image_null import PERMUTATIONS, image_null
+from metaprobe.analyses.measures.measure import ALIASES, DEFAULTS, MEASURES, Measure, Null
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.over_runs import rows_over_runs
+from metaprobe.analyses.per_task import mean_over_tasks
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.task_moments import TaskMoments, on_resamples
+from metaprobe.analyses.task_pairs import before_and_after
+from metaprobe.analyses.threads import side_by_side
+from metaprobe.probe.moments import pool
+from metaprobe.probe.store import Store, open_store
+from metaprobe.probe.store.otherwise import captured_otherwise
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
 
 __all__ = ["measures_named", "similarity", "similarity_over_seeds"]
 

@@ -7,11 +7,11 @@ import itertools
 
 import numpy as np
 
-from analyses.table import Row, Table
-from analyses.testing.accuracy import mean_row, task_rows
-from trainers.errors import MetaprobeError
-from trainers.intervals import PERCENT
-from trainers.run import TASK_ACCURACY, RunFolder
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.accuracy import mean_row, task_rows
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.intervals import PERCENT
+from metaprobe.trainers.run import TASK_ACCURACY, RunFolder
 
 __all__ = ["FALL", "training_stability"]
 

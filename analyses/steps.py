@@ -10,20 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.table import Row, Table
-from analyses.testing import Learner, TestPlan, learner_of, sampler_of
-from analyses.testing.accuracy import mean_row, task_rows
-from trainers.adapt import adapt_as, query_logits, task_losses
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import starting_point
-from trainers.device import exact_float32
-from trainers.errors import MetaprobeError
-from trainers.intervals import PERCENT, POSITIVE
-from trainers.networks import Parameters, TaskNetwork, forward_tasks
-from trainers.parallel import TaskWorkers
-from trainers.task_kinds import CLASSIFICATION
-from trainers.tasks.episodes import Tasks
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import Learner, TestPlan, learner_of, sampler_of
+from metaprobe.analyses.testing.accuracy import mean_row, task_rows
+from metaprobe.trainers.adapt import adapt_as, query_logits, task_losses
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import starting_point
+from metaprobe.trainers.device import exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.intervals import PERCENT, POSITIVE
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.task_kinds import CLASSIFICATION
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["step_curves"]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analyses.csv_file import csv_text, read_csv_rows
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import write_text
-from trainers.formats.text import visible
+from metaprobe.analyses.csv_file import csv_text, read_csv_rows
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import write_text
+from metaprobe.trainers.formats.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.measures.pair import Pair
-from analyses.measures.record import Measure
-from probe.moments import JointMoments, at_their_mean, moved_sums
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.probe.moments import JointMoments, at_their_mean, moved_sums
 
 __all__ = ["TaskMoments", "on_resamples"]
 

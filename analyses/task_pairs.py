@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.aligned import Aligned, aligned_rows, belonging, taken, too_few
-from analyses.image_null import image_orders, ring_orders
-from analyses.measures.pair import Pair
-from probe.moments import moments_of
-from probe.store import Sketch, Store
-from probe.store.metadata import LayerInfo, Samples
+from metaprobe.analyses.aligned import Aligned, aligned_rows, belonging, taken, too_few
+from metaprobe.analyses.image_null import image_orders, ring_orders
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.probe.moments import moments_of
+from metaprobe.probe.store import Sketch, Store
+from metaprobe.probe.store.metadata import LayerInfo, Samples
 
 __all__ = ["TaskPair", "before_and_after", "of_two_stores", "rows_of"]
 

@@ -10,21 +10,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.table import Row, Table
-from analyses.testing import TestPlan, learner_of, sampler_of
-from analyses.testing.accuracy import mean_row, task_rows
-from trainers.adapt import adapt_as, adaptable, layers_of
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters, starting_point
-from trainers.device import exact_float32
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import UPDATE_RULE
-from trainers.intervals import POSITIVE
-from trainers.networks import has_task_axis
-from trainers.networks.naming import is_within
-from trainers.parallel import one_thread
-from trainers.tasks.data import Data
-from trainers.update_rules import Slot, network_part, rule_named
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import TestPlan, learner_of, sampler_of
+from metaprobe.analyses.testing.accuracy import mean_row, task_rows
+from metaprobe.trainers.adapt import adapt_as, adaptable, layers_of
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters, starting_point
+from metaprobe.trainers.device import exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.intervals import POSITIVE
+from metaprobe.trainers.networks import has_task_axis
+from metaprobe.trainers.networks.naming import is_within
+from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.tasks.data import Data
+from metaprobe.trainers.update_rules import Slot, network_part, rule_named
 
 __all__ = ["effective_rank", "update_map"]
 

@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.freezing import TestPlan, mean_row, sampler_of
-from analyses.table import Row, Table
-from analyses.testing import learner_of
-from analyses.testing.accuracy import task_rows
-from trainers.adapt import adapt_as, layers_of
-from trainers.checkpoint import load_checkpoint
-from trainers.clustering.clusters import Clusters, starting_point
-from trainers.device import exact_float32
-from trainers.intervals import POSITIVE
-from trainers.networks import Parameters
-from trainers.networks.naming import is_within
-from trainers.parallel import one_thread
-from trainers.tasks.data import Data
+from metaprobe.analyses.freezing import TestPlan, mean_row, sampler_of
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import learner_of
+from metaprobe.analyses.testing.accuracy import task_rows
+from metaprobe.trainers.adapt import adapt_as, layers_of
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters, starting_point
+from metaprobe.trainers.device import exact_float32
+from metaprobe.trainers.intervals import POSITIVE
+from metaprobe.trainers.networks import Parameters
+from metaprobe.trainers.networks.naming import is_within
+from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.tasks.data import Data
 
 __all__ = ["layer_distances", "weight_distance"]
 

@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probe.capturing import Origin, capture, capture_checkpoint
-    from probe.store import RawOptions, Store, open_store
+    from metaprobe.probe.capturing import Origin, capture, capture_checkpoint
+    from metaprobe.probe.store import RawOptions, Store, open_store
 
 __all__ = ["Origin", "RawOptions", "Store", "capture", "capture_checkpoint", "open_store"]
 
 _HOMES = {
-    "Origin": "probe.capturing",
-    "RawOptions": "probe.store",
-    "Store": "probe.store",
-    "capture": "probe.capturing",  # a package under another name: a submodule `probe.capture` would hide the function
-    "capture_checkpoint": "probe.capturing",
-    "open_store": "probe.store",
+    "Origin": "metaprobe.probe.capturing",
+    "RawOptions": "metaprobe.probe.store",
+    "Store": "metaprobe.probe.store",
+    "capture": "metaprobe.probe.capturing",  # not probe.capture: a submodule would hide the function
+    "capture_checkpoint": "metaprobe.probe.capturing",
+    "open_store": "metaprobe.probe.store",
 }
 
 

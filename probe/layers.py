@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from trainers.errors import MetaprobeError
-from trainers.networks import TaskNetwork
-from trainers.networks.naming import is_named
-from trainers.networks.outputs import first_tensor
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import TaskNetwork
+from metaprobe.trainers.networks.naming import is_named
+from metaprobe.trainers.networks.outputs import first_tensor
 
 __all__ = ["layers_chosen", "lone_weights", "module_names", "modules_chosen", "patterns_of", "taps", "wants"]
 

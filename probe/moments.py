@@ -32,8 +32,8 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
-from probe.paired import matched_pair
-from probe.sums import centred_sums
+from metaprobe.probe.paired import matched_pair
+from metaprobe.probe.sums import centred_sums
 
 __all__ = ["JointMoments", "MomentAccumulator", "at_their_mean", "moments_of", "moved_sums", "pool"]
 

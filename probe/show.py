@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TextIO
 
-from trainers.formats.text import visible
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Cell", "Grid", "as_json", "show", "write_line"]
 
@@ -80,7 +80,7 @@ def write_line(line: str, stream: TextIO | None = None) -> None:
 def _rich(grid: Grid, stream: TextIO) -> None:
     from rich.console import Console  # 60 ms, which a pipe need not wait for
 
-    from probe.terminal import Column, draw
+    from metaprobe.probe.terminal import Column, draw
 
     columns = []
     for number, name in enumerate(grid.columns):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from probe.paired import refuse_unfinite
+from metaprobe.probe.paired import refuse_unfinite
 
 __all__ = ["Sums", "centred_sums"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from analyses.readings import Estimate, Reading
-from reports.evidence import Evidence
-from reports.quantities import Quantity
-from reports.wording import with_interval
+from metaprobe.analyses.readings import Estimate, Reading
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.quantities import Quantity
+from metaprobe.reports.wording import with_interval
 
 __all__ = ["POINTS", "Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "not_below", "within"]
 

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from analyses.contrasts import contrast, range_of
-from analyses.table import Row, Table
-from reports.made import Made
-from reports.quantities import ANY, Query, says
-from reports.wording import in_order
+from metaprobe.analyses.contrasts import contrast, range_of
+from metaprobe.analyses.table import Row, Table
+from metaprobe.reports.made import Made
+from metaprobe.reports.quantities import ANY, Query, says
+from metaprobe.reports.wording import in_order
 
 __all__ = ["Evidence"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from reports.wording import listed
-from trainers.config import from_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.strict_json import parse_json
+from metaprobe.reports.wording import listed
+from metaprobe.trainers.config import from_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.strict_json import parse_json
 
 __all__ = ["Differs", "Made", "Trained"]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from analyses.contrasts import DIFFERENCE, FIXED, minus_of, range_of
-from analyses.readings import Reading, definite, mapped, pool, quadrature
-from analyses.table import Row
+from metaprobe.analyses.contrasts import DIFFERENCE, FIXED, minus_of, range_of
+from metaprobe.analyses.readings import Reading, definite, mapped, pool, quadrature
+from metaprobe.analyses.table import Row
 
 if TYPE_CHECKING:
-    from reports.evidence import Evidence
+    from metaprobe.reports.evidence import Evidence
 
 __all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "q", "says", "taken"]
 

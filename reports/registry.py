@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from reports.papers.antoniou2019.study import ANTONIOU2019
-from reports.papers.arnold2021.study import ARNOLD2021
-from reports.papers.raghu2020.study import RAGHU2020
-from reports.papers.zhou2021.study import ZHOU2021
-from reports.study.study import Study
-from trainers.errors import unknown_name
-from trainers.plugins import Registry
+from metaprobe.reports.papers.antoniou2019.study import ANTONIOU2019
+from metaprobe.reports.papers.arnold2021.study import ARNOLD2021
+from metaprobe.reports.papers.raghu2020.study import RAGHU2020
+from metaprobe.reports.papers.zhou2021.study import ZHOU2021
+from metaprobe.reports.study.study import Study
+from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.plugins import Registry
 
 __all__ = ["STUDIES", "study_named"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
-from analyses.readings import Estimate, Reading, Undefined
-from reports.claims import Claim, Part, Verdict
-from reports.evidence import Evidence
-from reports.wording import DASH, capital, listed
+from metaprobe.analyses.readings import Estimate, Reading, Undefined
+from metaprobe.reports.claims import Claim, Part, Verdict
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.wording import DASH, capital, listed
 
 __all__ = ["REFUTED", "Judged", "Judgement", "all_of", "judge"]
 

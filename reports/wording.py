@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from analyses.readings import Estimate, Reading, Undefined
+from metaprobe.analyses.readings import Estimate, Reading, Undefined
 
 __all__ = ["CHANCE_GREY", "DASH", "GROUP_MARKS", "INK", "Look", "block_name", "capital", "colour_of", "count"]
 __all__ += ["in_order", "interval", "label_of", "layer_colour", "listed", "look_of", "measure_name", "number"]

@@ -6,8 +6,8 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from analyses.measures.work import Work
-from trainers.errors import MetaprobeError
+from metaprobe.analyses.measures.work import Work
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["MAML", "MAML_PP", "Work", "methods_of", "numbered"]
 

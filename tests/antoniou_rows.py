@@ -1,8 +1,8 @@
 """Rows of antoniou2019 that no question makes: who there is, at which iterations and steps, and of which layers."""
 
-from analyses.table import Row
-from reports.made import Made, Trained
-from reports.registry import STUDIES
+from metaprobe.analyses.table import Row
+from metaprobe.reports.made import Made, Trained
+from metaprobe.reports.registry import STUDIES
 
 STUDY = STUDIES["antoniou2019"]
 LEARNERS = STUDY.learners(STUDY.preset("full"))

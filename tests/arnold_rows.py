@@ -1,8 +1,8 @@
 """Rows of arnold2021 that no question makes: who there is, at which iterations, and what is asked of each layer."""
 
-from analyses.table import Row
-from reports.made import Made, Trained
-from reports.registry import STUDIES
+from metaprobe.analyses.table import Row
+from metaprobe.reports.made import Made, Trained
+from metaprobe.reports.registry import STUDIES
 
 STUDY = STUDIES["arnold2021"]
 OPTIONS = STUDY.preset("full")

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from metaprobe.trainers.config import Adaptation, NetworkConfig
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
-from trainers.config import Adaptation, NetworkConfig
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 ADAPTATION = Adaptation(("conv1", "conv2", "conv3", "conv4", "head"), inner_lr=0.1, steps=2)
 FOREIGN_ADAPTATION = Adaptation(("0", "1", "4"), inner_lr=0.05, steps=2)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.conftest import make_imageset
 from tests.test_training import tiny
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "head"]
 RUNS: dict[str, dict[str, Any]] = {

@@ -5,9 +5,9 @@ import functools
 import torch
 from torch import nn
 
-import probe
-from analyses.compare import compare
-from analyses.similarity import measures_named
+from metaprobe import probe
+from metaprobe.analyses.compare import compare
+from metaprobe.analyses.similarity import measures_named
 from tests.captures import ADAPTATION, small_network, some_tasks
 
 pooled = functools.partial(compare, over="tasks")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give, and results must not depend on the machine
 

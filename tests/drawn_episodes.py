@@ -5,9 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.tasks.mixture import mix
 from tests.conftest import make_imageset
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.tasks.mixture import mix
 
 WAY, SHOT, QUERY = 3, 2, 4
 IMAGESET = make_imageset(n_classes=18, per_class=9, size=7)  # six classes a split

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from analyses.table import Row, Table
-from reports.evidence import Evidence
-from reports.made import Made
+from metaprobe.analyses.table import Row, Table
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.made import Made
 
 MADE = Made("made-up", "glyphs", (), 5, 1, 5, 15, 5, 0.1, layers=("conv1", "conv2", "head"))
 

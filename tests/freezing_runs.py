@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from analyses.freezing import TestPlan
+from metaprobe.analyses.freezing import TestPlan
+from metaprobe.trainers.adapt import adapt, query_logits
+from metaprobe.trainers.intervals import mean_interval
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
 from tests.interval_coverage import interval_of
 from tests.test_training import tiny
-from trainers.adapt import adapt, query_logits
-from trainers.intervals import mean_interval
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.tasks.episodes import EpisodeSampler
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 BLOCKS = ((), ("conv1",), ("conv1", "conv2"), ("conv1", "conv2", "conv3"), ("conv1", "conv2", "conv3", "conv4"))

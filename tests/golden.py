@@ -9,10 +9,10 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analyses.readings import Estimate
-from reports.blocks.canvas import style
-from reports.page.page import named_blocks
-from reports.page.parts import ClaimsList, Missing, PageFigure, PageTable, Statement
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.canvas import style
+from metaprobe.reports.page.page import named_blocks
+from metaprobe.reports.page.parts import ClaimsList, Missing, PageFigure, PageTable, Statement
 
 
 def rows_behind(page):

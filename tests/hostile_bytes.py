@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from trainers.errors import UnreadableInput
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.trainers.errors import UnreadableInput
 
 
 def refused(path: Path, reason: str) -> None:

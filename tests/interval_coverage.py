@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from scipy import optimize, stats
 
-from trainers.intervals import PERCENT, mean_interval
+from metaprobe.trainers.intervals import PERCENT, mean_interval
 
 QUERIES = 75
 TASKS = (3, 5, 10, 30, 100, 600)

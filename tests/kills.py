@@ -73,7 +73,13 @@ def call(words: tuple[str, ...], place: Path, number: int | None = None, after: 
     return Call(os.waitstatus_to_exitcode(status), time.monotonic() - began, log.read_text(encoding="utf-8"))
 
 
-LATE = ("torch._dynamo", "trainers.outer_loop", "analyses.similarity", "reports.study.run", "tests.tiny_study")
+LATE = (
+    "torch._dynamo",
+    "metaprobe.trainers.outer_loop",
+    "metaprobe.analyses.similarity",
+    "metaprobe.reports.study.run",
+    "tests.tiny_study",
+)
 """What is imported when it is needed; the first of these by torch, at the first gradient, for seconds."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -89,8 +95,8 @@ def _be(words: tuple[str, ...], place: Path, log: Path) -> None:
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     status = 1
     try:
-        from probe.cli import main
-        from reports.registry import STUDIES
+        from metaprobe.probe.cli import main
+        from metaprobe.reports.registry import STUDIES
         from tests.tiny_study import THIRD
 
         STUDIES["third"] = THIRD

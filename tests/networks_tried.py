@@ -13,14 +13,14 @@ import torch
 import torchvision
 from torch import nn
 
-import probe
-from analyses.freezing import freeze_module
-from analyses.similarity import measures_named, similarity
-from probe.capturing.choosing import told as told_of
+from metaprobe import probe
+from metaprobe.analyses.freezing import freeze_module
+from metaprobe.analyses.similarity import measures_named, similarity
+from metaprobe.probe.capturing.choosing import told as told_of
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.captures import state_of
 from tests.conftest import make_imageset
-from trainers.config import Adaptation
-from trainers.tasks.episodes import EpisodeSampler
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 MARK, END = "<!-- tried: written by tests/networks_tried.py -->", "<!-- end -->"

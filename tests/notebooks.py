@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jupytext
 
-from probe.cli import main
+from metaprobe.probe.cli import main
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 EXPECTED = "# → "

@@ -6,17 +6,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from analyses.contrasts import DIFFERENCE, FIXED
-from analyses.table import Row, Table
-from reports.blocks import figure
-from reports.blocks.declared import Block, Custom, Figure, Grid
-from reports.claims import Claim, Part, Verdict
-from reports.evidence import Evidence
-from reports.made import Made
-from reports.page import compose
-from reports.quantities import ANY, Query
-from reports.study.study import Study
-from reports.verdicts import judge
+from metaprobe.analyses.contrasts import DIFFERENCE, FIXED
+from metaprobe.analyses.table import Row, Table
+from metaprobe.reports.blocks import figure
+from metaprobe.reports.blocks.declared import Block, Custom, Figure, Grid
+from metaprobe.reports.claims import Claim, Part, Verdict
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.made import Made
+from metaprobe.reports.page import compose
+from metaprobe.reports.quantities import ANY, Query
+from metaprobe.reports.study.study import Study
+from metaprobe.reports.verdicts import judge
 
 VALUE, HALF = 0.5, 0.01  # of what is planted unasked
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from analyses.contrasts import FIXED
-from analyses.table import Row
-from reports.made import Made, Trained
+from metaprobe.analyses.contrasts import FIXED
+from metaprobe.analyses.table import Row
+from metaprobe.reports.made import Made, Trained
 from tests.evidence_rows import row
 
 BODY = ("conv1", "conv2", "conv3", "conv4")

@@ -20,11 +20,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from reports.study.engine import Step, run_steps
-from trainers.execution.schedulers import DaskWorkers
-from trainers.execution.sent import Source
-from trainers.execution.workers import Workers
-from trainers.tasks import ImageSet
+from metaprobe.reports.study.engine import Step, run_steps
+from metaprobe.trainers.execution.schedulers import DaskWorkers
+from metaprobe.trainers.execution.sent import Source
+from metaprobe.trainers.execution.workers import Workers
+from metaprobe.trainers.tasks import ImageSet
 
 TRAININGS = (21.7, 6.1, 3.8, 4.3, 0.1, 4.2, 0.8, 0.8, 0.8, 0.8)
 MEASUREMENTS = (

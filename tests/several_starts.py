@@ -2,12 +2,12 @@
 
 import torch
 
-from trainers.adapt import adapt_as
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.moves import Moves
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.networks import build_network
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.networks import build_network
 
 NETWORK = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "transductive")
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")

@@ -5,17 +5,17 @@ import dataclasses
 import numpy as np
 import torch
 
-from analyses.testing import TestPlan
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.mixture import mix
 from tests.conftest import make_imageset
-from trainers.adapt import adapt
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.moves import Moves
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.mixture import mix
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 NETWORK = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "transductive")

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from trainers.formats.checkpoint_format import METADATA_KEY, CheckpointMetadata, metadata_json, tensor_fingerprint
+from metaprobe.trainers.formats.checkpoint_format import (
+    METADATA_KEY,
+    CheckpointMetadata,
+    metadata_json,
+    tensor_fingerprint,
+)
 
 DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 

@@ -9,21 +9,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import probe
+from metaprobe import probe
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.evaluate import evaluate, sampler_for
+from metaprobe.trainers.networks import layer_of
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.minibatches import MinibatchSampler
 from tests import reference_maml
 from tests.conftest import make_imageset
 from tests.reference_networks import features, logits
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_minibatches import mixed_splits
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.evaluate import evaluate, sampler_for
-from trainers.networks import layer_of
-from trainers.outer_loop import train
-from trainers.rule_parameters import begin_rule
-from trainers.run import RunFolder
-from trainers.tasks.minibatches import MinibatchSampler
 
 NORMS = ("transductive", "non-transductive")
 DIRECT = ("nil", "matching", "multitask", "multiclass", "random", "reptile", "maml_head")
@@ -299,7 +299,7 @@ def test_a_run_that_breaks_off_and_goes_on_ends_with_the_same_bytes(name, traine
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainers.outer_loop.evaluate", breaking)
+        patch.setattr("metaprobe.trainers.outer_loop.evaluate", breaking)
         with pytest.raises(RuntimeError, match="power cut"):
             train(alone.read_config(), images, broken.path)
     assert load_checkpoint(broken.checkpoint("last")).iteration == 1

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from probe.moments import MomentAccumulator, moments_of
-from probe.store import open_store
+from metaprobe.probe.moments import MomentAccumulator, moments_of
+from metaprobe.probe.store import open_store
 from tests.benchmarks.similarities import FIVE, OTHERS, captured, forward_passes, ours, products, rows_like
 from tests.benchmarks.work import Work
 from tests.reference_measures import REFERENCES

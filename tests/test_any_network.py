@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-import probe
-from analyses.freezing import freeze_module
-from analyses.testing.ablation import contiguous_blocks
-from analyses.testing.accuracy import narrowed
+from metaprobe import probe
+from metaprobe.analyses.freezing import freeze_module
+from metaprobe.analyses.testing.ablation import contiguous_blocks
+from metaprobe.analyses.testing.accuracy import narrowed
+from metaprobe.trainers.adapt import adapt, adapt_as, layers_of
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks.naming import chosen_parameters, held_parameters, names_of, without
 from tests.captures import small_network, some_tasks
 from tests.networks_tried import Attending, Rows
-from trainers.adapt import adapt, adapt_as, layers_of
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.networks.naming import chosen_parameters, held_parameters, names_of, without
 
 TASKS = some_tasks(2, dtype=torch.float32)
 ALL = Adaptation(("*",), inner_lr=0.1, steps=1)

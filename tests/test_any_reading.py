@@ -7,15 +7,28 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analyses.readings import Estimate, Undefined
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
-from reports.claims import Claim, Part, Told, above, below, not_below, within
-from reports.page.compose import build
-from reports.page.files import _claims
-from reports.page.page import Page, render
-from reports.page.parts import ClaimsList, Section
-from reports.quantities import Quantity
-from reports.verdicts import judge
+from metaprobe.analyses.readings import Estimate, Undefined
+from metaprobe.reports.blocks.declared import (
+    Curve,
+    Curves,
+    Dots,
+    Figure,
+    Grid,
+    Line,
+    Map,
+    Point,
+    Said,
+    Scatter,
+    Series,
+    Under,
+)
+from metaprobe.reports.claims import Claim, Part, Told, above, below, not_below, within
+from metaprobe.reports.page.compose import build
+from metaprobe.reports.page.files import _claims
+from metaprobe.reports.page.page import Page, render
+from metaprobe.reports.page.parts import ClaimsList, Section
+from metaprobe.reports.quantities import Quantity
+from metaprobe.reports.verdicts import judge
 from tests.evidence_rows import evidence_of
 from tests.page_checks import checked
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks.archives import extract
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks.archives import extract
 
 
 def _zip(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from analyses.arrays import open_arrays, similarity_of_arrays
-from analyses.arrays.files import holds_arrays, read_groups
-from analyses.measures.measure import MEASURES
-from probe.cli import main
+from metaprobe.analyses.arrays import open_arrays, similarity_of_arrays
+from metaprobe.analyses.arrays.files import holds_arrays, read_groups
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.probe.cli import main
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from tests import reference_measures
-from trainers.errors import MetaprobeError, UnreadableInput
 
 CKA = (MEASURES["linear_cka"], MEASURES["debiased_cka"])
 
@@ -103,16 +103,16 @@ def test_an_array_larger_than_a_quarter_of_memory_streams(tmp_path, monkeypatch,
             with h5py.File(tmp_path / f"{name}.h5", "w") as file:
                 file["l"] = array
     paths = tmp_path / f"a.{kind}", tmp_path / f"b.{kind}"
-    monkeypatch.setattr("analyses.arrays.view._BLOCK", 1000)
+    monkeypatch.setattr("metaprobe.analyses.arrays.view._BLOCK", 1000)
     whole = values(table_of(*paths, permutations=0))
-    monkeypatch.setattr("analyses.arrays.similarity.memory", lambda: 4 * 200_000)
-    monkeypatch.setattr("analyses.arrays.resampling.Pair.of_arrays", None)  # never whole
+    monkeypatch.setattr("metaprobe.analyses.arrays.similarity.memory", lambda: 4 * 200_000)
+    monkeypatch.setattr("metaprobe.analyses.arrays.resampling.Pair.of_arrays", None)  # never whole
     streamed = table_of(*paths, permutations=0)
     assert values(streamed) == pytest.approx(whole, abs=1e-6)
     assert all(row.low is not None and "groups of the 3,000 samples" in row.reason for row in streamed.rows)
-    monkeypatch.setattr("analyses.arrays.similarity.memory", lambda: 4 * 20_000)
+    monkeypatch.setattr("metaprobe.analyses.arrays.similarity.memory", lambda: 4 * 20_000)
     assert all("no interval" in row.reason for row in table_of(*paths, permutations=0).rows)
-    monkeypatch.setattr("analyses.arrays.similarity.memory", lambda: 4 * 1000)
+    monkeypatch.setattr("metaprobe.analyses.arrays.similarity.memory", lambda: 4 * 1000)
     with pytest.raises(MetaprobeError, match="too wide for this machine's memory"):
         table_of(*paths)
 
@@ -225,7 +225,7 @@ def test_what_is_refused_is_one_sentence(tmp_path, make, told):
 
 
 def test_entries_that_are_no_numbers_name_their_sample(tmp_path, pair, monkeypatch):
-    monkeypatch.setattr("analyses.arrays.view._BLOCK", 100)
+    monkeypatch.setattr("metaprobe.analyses.arrays.view._BLOCK", 100)
     x = drawn()[0]
     x[37, 2] = np.nan
     np.save(tmp_path / "a.npy", x)

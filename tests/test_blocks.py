@@ -8,15 +8,28 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from reports.blocks import declared
-from reports.blocks.axes import _dark, _spread, contrast
-from reports.blocks.canvas import Key, Sketch
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
-from reports.blocks.figure import draw
-from reports.blocks.planes import _COLOURS
-from reports.page.compose import build
-from reports.page.parts import Cell, Missing, PageFigure, PageTable
-from reports.quantities import q
+from metaprobe.reports.blocks import declared
+from metaprobe.reports.blocks.axes import _dark, _spread, contrast
+from metaprobe.reports.blocks.canvas import Key, Sketch
+from metaprobe.reports.blocks.declared import (
+    Curve,
+    Curves,
+    Dots,
+    Figure,
+    Grid,
+    Line,
+    Map,
+    Point,
+    Said,
+    Scatter,
+    Series,
+    Under,
+)
+from metaprobe.reports.blocks.figure import draw
+from metaprobe.reports.blocks.planes import _COLOURS
+from metaprobe.reports.page.compose import build
+from metaprobe.reports.page.parts import Cell, Missing, PageFigure, PageTable
+from metaprobe.reports.quantities import q
 from tests.evidence_rows import accuracy, evidence_of, row
 
 MISSING = ("Accuracies", "Nothing was tested.")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_draws
+from metaprobe.analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_draws
 
 
 def mean_of_tasks(per_task, replicates=REPLICATES):

@@ -10,22 +10,22 @@ import torch.nn.functional as F
 from scipy import optimize, special
 from torch import nn
 
-from analyses.clustering import bound
-from analyses.clustering.bound import bound_terms
-from analyses.clustering.bound_rows import first_term
-from analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
-from analyses.clustering.task_optimum import OptimumSearch, descend, squared_distances, task_samples
-from analyses.freezing import TestPlan
+from metaprobe.analyses.clustering import bound
+from metaprobe.analyses.clustering.bound import bound_terms
+from metaprobe.analyses.clustering.bound_rows import first_term
+from metaprobe.analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
+from metaprobe.analyses.clustering.task_optimum import OptimumSearch, descend, squared_distances, task_samples
+from metaprobe.analyses.freezing import TestPlan
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler, Examples
+from metaprobe.trainers.tasks.mixture import mix
 from tests.conftest import make_imageset
 from tests.interval_coverage import interval_of
 from tests.reference_maml import adapt, conv4
 from tests.several_starts import ADAPTATION, LAYERS, NETWORK, checkpoint_of, own_start, two_starts
-from trainers.checkpoint import Checkpoint
-from trainers.config import Adaptation, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler, Examples
-from trainers.tasks.mixture import mix
 
 IMAGESET = make_imageset(n_classes=12, per_class=18, size=8)
 PLAN = TestPlan(tasks=3, n_query=4, seed=3, chunk=2)

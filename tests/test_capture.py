@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-import probe
+from metaprobe import probe
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.captures import (
     ADAPTATION,
     FOREIGN_ADAPTATION,
@@ -25,13 +32,6 @@ from tests.captures import (
 from tests.conftest import make_imageset
 from tests.reference_maml import conv4
 from tests.several_starts import NETWORK, checkpoint_of, nearest, own_start, two_starts
-from trainers.adapt import adapt
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import Adaptation, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network
-from trainers.outer_loop import train
-from trainers.tasks.episodes import EpisodeSampler
 
 
 def stepped(forward, params, names, images, labels, adaptation):

@@ -6,12 +6,12 @@ import signal
 import pytest
 import torch
 
-import probe
-from probe.store.unfailing import UnfailingFile
+from metaprobe import probe
+from metaprobe.probe.store.unfailing import UnfailingFile
+from metaprobe.trainers.interrupt import Interrupted, stop_on_interrupt
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.captures import ADAPTATION, small_network
 from tests.conftest import make_imageset
-from trainers.interrupt import Interrupted, stop_on_interrupt
-from trainers.tasks.episodes import EpisodeSampler
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-import probe
-from probe.moments import moments_of
+from metaprobe import probe
+from metaprobe.probe.moments import moments_of
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
 from tests.captures import (
     ADAPTATION,
     FOREIGN_ADAPTATION,
@@ -22,8 +24,6 @@ from tests.captures import (
     state_of,
 )
 from tests.several_starts import NETWORK, two_starts
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
 
 
 def test_sketch_and_raw_show_the_same_activations_with_their_labels(tmp_path):
@@ -158,9 +158,9 @@ def test_zstd_without_its_package_says_how_to_get_it(tmp_path, monkeypatch):
 
 FULL_DISK = """
 import resource, signal, sys
-import probe
+from metaprobe import probe
 from tests.captures import ADAPTATION, small_network, some_tasks
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from metaprobe.trainers.checkpoint import load_checkpoint, metadata_for, save_checkpoint
+from metaprobe.trainers.config import Adaptation, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, read_metadata
 from tests.test_checkpoints import CONFIG, LAYERS, NETWORK, checkpoint, fingerprint, put, sha256, write
-from trainers.checkpoint import load_checkpoint, metadata_for, save_checkpoint
-from trainers.config import Adaptation, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, read_metadata
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
-from tests.conftest import make_imageset
-from tests.test_training import tiny
-from trainers.checkpoint import (
+from metaprobe.trainers.checkpoint import (
     Checkpoint,
     fingerprint_of,
     load_checkpoint,
@@ -20,12 +18,14 @@ from trainers.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from trainers.config import Adaptation, NetworkConfig, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, tensor_fingerprint
-from trainers.networks import build_network
-from trainers.outer_loop import train
-from trainers.run import RunFolder
+from metaprobe.trainers.config import Adaptation, NetworkConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, tensor_fingerprint
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from tests.conftest import make_imageset
+from tests.test_training import tiny
 
 NETWORK = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "non-transductive")
 SETTINGS = {"norm": "non-transductive", "inner_lr": 0.25, "inner_steps": 3, "adapt_norm": False, "iterations": 18}

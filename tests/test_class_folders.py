@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainers.errors import UnreadableInput
-from trainers.tasks import load_imageset
-from trainers.tasks.class_folder import split_by_hash
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks import load_imageset
+from metaprobe.trainers.tasks.class_folder import split_by_hash
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +231,7 @@ def test_links_across_each_other_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for place in range(12):
         for other in range(12):
             (root / f"f{place}" / f"to{other}").symlink_to(root / f"f{other}", target_is_directory=True)
-    monkeypatch.setattr("trainers.tasks.folder_tree._MAX_FOLDERS", 500)
+    monkeypatch.setattr("metaprobe.trainers.tasks.folder_tree._MAX_FOLDERS", 500)
     with pytest.raises(UnreadableInput, match="is more than 500 folders"):
         load(root)
 

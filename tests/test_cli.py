@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analyses.table import Row, Table
-from probe.cli import main
-from probe.cli.tables import readable
-from reports.wording import block_name
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.cli import main
+from metaprobe.probe.cli.tables import readable
+from metaprobe.reports.wording import block_name
 from tests.conftest import make_imageset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def rows(text):
 
 def test_an_interrupt_while_the_command_line_is_imported_is_a_line():
     code = (
-        "import sys, probe.__main__ as start\n"
+        "import sys, metaprobe.__main__ as start\n"
         "class Interrupt:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'tyro': raise KeyboardInterrupt\n"
@@ -193,7 +193,7 @@ def test_a_damaged_image_is_named(tmp_path, capsys):
 
 def test_a_closed_pipe_is_no_error(folder):
     done = subprocess.run(
-        f"{sys.executable} -m probe inspect {last(folder)} | head -1",
+        f"{sys.executable} -m metaprobe inspect {last(folder)} | head -1",
         shell=True, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stderr == ""
@@ -240,7 +240,7 @@ def test_an_out_that_cannot_be_written_is_named_as_it_was_asked_for(folder, caps
 )
 def test_closed_streams_change_nothing_but_what_is_said(folder, words, closed, status):
     done = subprocess.run(
-        f"{sys.executable} -m probe {words.format(last(folder))} {closed}",
+        f"{sys.executable} -m metaprobe {words.format(last(folder))} {closed}",
         shell=True, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")

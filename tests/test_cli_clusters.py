@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analyses.clustering.embedding import EmbeddingPlan
-from probe.cli import main
-from trainers.run import RunFolder
+from metaprobe.analyses.clustering.embedding import EmbeddingPlan
+from metaprobe.probe.cli import main
+from metaprobe.trainers.run import RunFolder
 
 COMMON = [
     "--n-way", "2", "--n-query", "2", "--filters", "4", "--meta-batch", "2", "--iterations", "2", "--val-tasks", "2",
@@ -109,7 +109,7 @@ def test_the_heatmap_is_drawn(root, checkpoint, tmp_path, suffix, begins):
 
 def test_embedding_is_trustworthiness_on_paper_and_points_in_the_file(root, checkpoint, capsys, tmp_path, monkeypatch):
     few = partial(EmbeddingPlan, methods=("pca", "tsne"))  # UMAP, which tests of embeddings run, compiles for seconds
-    monkeypatch.setattr("analyses.clustering.embedding.EmbeddingPlan", few)
+    monkeypatch.setattr("metaprobe.analyses.clustering.embedding.EmbeddingPlan", few)
     capsys.readouterr()
     file, figure = tmp_path / "clusters.csv", tmp_path / "clusters.svg"
     assert run(root, "clusters", checkpoint, *OPTIONS, "--embed", "16", "--csv", file, "--figure", figure) == 0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from probe.cli import main
+from metaprobe.probe.cli import main
 from tests.captures import some_tasks
 from tests.compared_stores import TASKS, capture
 

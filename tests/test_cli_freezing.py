@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from probe.cli import main
+from metaprobe.probe.cli import main
 from tests.freezing_runs import IMAGESET, trained_anil, trained_maml
 
 
@@ -25,7 +25,7 @@ def asked(capsys, *words):
 
 @pytest.fixture
 def toy_data(monkeypatch):
-    monkeypatch.setattr("trainers.tasks.load_data_for", lambda *_, **__: IMAGESET)
+    monkeypatch.setattr("metaprobe.trainers.tasks.load_data_for", lambda *_, **__: IMAGESET)
 
 
 @pytest.mark.usefixtures("toy_data")

@@ -6,17 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from metaprobe.trainers.adaptation import Adaptation
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options, meta_gradient
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.conventions import completed
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.learner import Learner
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.reference_networks import logits
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_training import tiny
-from trainers.adaptation import Adaptation
-from trainers.algorithms import ALGORITHMS, check_options, meta_gradient
-from trainers.config import TrainConfig
-from trainers.conventions import completed
-from trainers.errors import MetaprobeError
-from trainers.learner import Learner
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 LIMIT = 0.02
 

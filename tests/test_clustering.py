@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.clustering.clusters import Clusters, starting_point
+from metaprobe.trainers.clustering.kmeans import k_means
+from metaprobe.trainers.clustering.moves import Moves, orders_of_labels, symmetric
+from metaprobe.trainers.clustering.settings import Clustering, clustered_names
+from metaprobe.trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
+from metaprobe.trainers.clustering.vectors import TaskVectors, isometric
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
-from trainers.adapt import adapt_as
-from trainers.clustering.clusters import Clusters, starting_point
-from trainers.clustering.kmeans import k_means
-from trainers.clustering.moves import Moves, orders_of_labels, symmetric
-from trainers.clustering.settings import Clustering, clustered_names
-from trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
-from trainers.clustering.vectors import TaskVectors, isometric
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 SHAPES = {"body.weight": (70, 100), "body.bias": (30,), "head.weight": (5, 4)}
 

@@ -10,12 +10,12 @@ from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from analyses.clustering.clusters import agreement, usage
-from analyses.clustering.view_clusters import relabelled
+from metaprobe.analyses.clustering.clusters import agreement, usage
+from metaprobe.analyses.clustering.view_clusters import relabelled
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.mixture import mix
 from tests.conftest import make_imageset
 from tests.task_learners import MIXED, PLAN, SMOOTH, maml, mean_move, moves, the, tsa, vectors
-from trainers.errors import MetaprobeError
-from trainers.tasks.mixture import mix
 
 # Which initialisation the tasks of a domain start from.
 

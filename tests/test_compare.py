@@ -5,17 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.aligned import aligned_rows
-from analyses.bootstrap import task_draws
-from analyses.compare import PHASES, phases_named
-from analyses.measures.measure import DEFAULTS, MEASURES
-from probe.store import open_store
-from probe.store.picking import picked_rows
+from metaprobe.analyses.aligned import aligned_rows
+from metaprobe.analyses.bootstrap import task_draws
+from metaprobe.analyses.compare import PHASES, phases_named
+from metaprobe.analyses.measures.measure import DEFAULTS, MEASURES
+from metaprobe.probe.store import open_store
+from metaprobe.probe.store.picking import picked_rows
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import sha256_of
 from tests import reference_measures
 from tests.captures import FOREIGN_ADAPTATION, some_tasks
 from tests.compared_stores import QUICK, TASKS, THREE, capture, pooled, strided, the
-from trainers.errors import MetaprobeError
-from trainers.files import sha256_of
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 
@@ -174,7 +174,7 @@ def test_sketches_that_hold_a_part_of_the_rows_estimate_the_whole(tmp_path, stor
 def test_rows_picked_by_another_version_are_not_compared_by_their_accidental_overlap(tmp_path, monkeypatch):
     tasks = some_tasks(20)
     ours = capture(tmp_path / "a.h5", 1, tasks, sketch_rows=3000)
-    monkeypatch.setattr("probe.store.writing.picked_rows", lambda seed, *rest: picked_rows(seed + 1, *rest))
+    monkeypatch.setattr("metaprobe.probe.store.writing.picked_rows", lambda seed, *rest: picked_rows(seed + 1, *rest))
     theirs = capture(tmp_path / "b.h5", 2, tasks, sketch_rows=3000)
     found = the(
         pooled(ours, theirs, THREE, phases=[("pre", "pre")], layers="matching", **QUICK),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.compare import PHASES, compare_layers
-from probe.store import open_store
+from metaprobe.analyses.compare import PHASES, compare_layers
+from metaprobe.probe.store import open_store
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from tests.captures import FOREIGN_ADAPTATION, sampler, small_network, some_tasks
 from tests.compared_stores import QUICK, TASKS, THREE, capture, pooled, strided, the
-from trainers.errors import MetaprobeError, UnreadableInput
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_another_number_or_order_of_tasks_is_refused(tmp_path, stores):
 )
 def test_every_part_of_a_task_sets_identity_counts(stores, change, what):
     with open_store(stores[0]) as a, open_store(stores[1]) as b:
-        from analyses.aligned import check_same_tasks
+        from metaprobe.analyses.aligned import check_same_tasks
 
         check_same_tasks(a, b)
         b.metadata = dataclasses.replace(b.metadata, **change)

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from probe.cli import COMMANDS, main
-from reports.registry import STUDIES
+from metaprobe.probe.cli import COMMANDS, main
+from metaprobe.reports.registry import STUDIES
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from reports.made import Differs
-from reports.registry import STUDIES
-from reports.study.gather import against_paper
+from metaprobe.reports.made import Differs
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.study.gather import against_paper
+from metaprobe.trainers.beginning import network_config_for
+from metaprobe.trainers.networks import build_network
 from tests.conftest import make_imageset
-from trainers.beginning import network_config_for
-from trainers.networks import build_network
 
 RAGHU = STUDIES["raghu2020"]
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.contrasts import FIXED, contrast, minus_of
-from analyses.table import Row
-from trainers.intervals import mean_interval
+from metaprobe.analyses.contrasts import FIXED, contrast, minus_of
+from metaprobe.analyses.table import Row
+from metaprobe.trainers.intervals import mean_interval
 
 TASKS = 40
 PERCENT = (0.0, 100.0)

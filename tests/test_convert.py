@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probe.cli import main
-from trainers.errors import UnreadableInput
-from trainers.formats.array_pickle import read_array_pickle
-from trainers.tasks import load_imageset
+from metaprobe.probe.cli import main
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.array_pickle import read_array_pickle
+from metaprobe.trainers.tasks import load_imageset
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import DATASETS, load_imageset
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks import DATASETS, load_imageset
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_importing_the_registry_brings_neither_torch_nor_an_image_library() -> None:
-    code = "import sys, trainers.tasks; print([m for m in ('torch', 'PIL', 'matplotlib', 'scipy') if m in sys.modules])"
+    late = "('torch', 'PIL', 'matplotlib', 'scipy')"
+    code = f"import sys, metaprobe.trainers.tasks; print([m for m in {late} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True
     )

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file as save_torch_file
 
-from probe.inspection.diff import Difference, diff_files
-from probe.inspection.distance import DistanceSums
-from probe.inspection.views import difference_grids, show_difference
+from metaprobe.probe.inspection.diff import Difference, diff_files
+from metaprobe.probe.inspection.distance import DistanceSums
+from metaprobe.probe.inspection.views import difference_grids, show_difference
 from tests.tensor_files import write_checkpoint
 
 A = {

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from probe.cli import main
-from probe.inspection.diff import Difference, diff_files
-from probe.inspection.views import difference_grids, show_difference
+from metaprobe.probe.cli import main
+from metaprobe.probe.inspection.diff import Difference, diff_files
+from metaprobe.probe.inspection.views import difference_grids, show_difference
+from metaprobe.trainers.formats.checkpoint_format import read_metadata
 from tests.clustered_runs import LAYERS, files, vector
 from tests.tensor_files import write_checkpoint
-from trainers.formats.checkpoint_format import read_metadata
 
 __all__ = ["files"]  # a fixture
 

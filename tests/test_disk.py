@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from probe.cli import main
-from reports.study import run
-from trainers.config import TrainConfig
-from trainers.disk import DiskFull, told_when_full
-from trainers.execution.workers import attempt
-from trainers.files import replacing
-from trainers.outer_loop import train
-from trainers.run import RunFolder
+from metaprobe.probe.cli import main
+from metaprobe.reports.study import run
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.disk import DiskFull, told_when_full
+from metaprobe.trainers.execution.workers import attempt
+from metaprobe.trainers.files import replacing
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 
 SMALL = {"n_way": 3, "n_query": 2, "iterations": 4, "meta_batch": 2, "inner_steps": 1, "filters": 4, "val_tasks": 2}
 CONFIG = TrainConfig("maml", "toy", **SMALL, val_every=2, chunk=1, gradient="unrolled")
@@ -55,7 +55,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path, number)
 
 
 def test_the_command_line_says_it_in_one_line(tmp_path, monkeypatch, capsys, toy):
-    monkeypatch.setattr("probe.cli.training.load_data", lambda *_: toy)
+    monkeypatch.setattr("metaprobe.probe.cli.training.load_data", lambda *_: toy)
     monkeypatch.setattr(RunFolder, "append_metrics", full)
     words = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     assert main(["train", "maml", "--data", "glyphs", "--chunk", "1", "--out", str(tmp_path / "run"), *words]) == 2

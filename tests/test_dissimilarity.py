@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy import stats
 
-from analyses.contrasts import contrast
-from analyses.dissimilarity import dissimilarity
+from metaprobe.analyses.contrasts import contrast
+from metaprobe.analyses.dissimilarity import dissimilarity
+from metaprobe.trainers.adapt import adapt, query_logits
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.interval_coverage import interval_of
 from tests.test_weight_distance import IMAGESET, NETWORK, PLAN, written
-from trainers.adapt import adapt, query_logits
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4")
 

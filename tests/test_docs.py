@@ -11,13 +11,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from analyses.measures.measure import INVARIANCES, MEASURES
-from probe.cli import COMMANDS
-from reports.registry import STUDIES
+from metaprobe.analyses.measures.measure import INVARIANCES, MEASURES
+from metaprobe.probe.cli import COMMANDS
+from metaprobe.reports.registry import STUDIES
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.update_rules import UPDATE_RULES
 from tests.conftest import shared_folder
 from tests.notebooks import DOCS
-from trainers.algorithms import ALGORITHMS
-from trainers.update_rules import UPDATE_RULES
 
 sys.path.append(str(DOCS / "_ext"))
 from docstrings import as_rest

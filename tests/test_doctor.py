@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from probe.cli import main
-from probe.doctor import diagnosis, packages
-from probe.doctor.importing import tried
-from probe.doctor.packages import EXTRAS, Package, declared
+from metaprobe.probe.cli import main
+from metaprobe.probe.doctor import diagnosis, packages
+from metaprobe.probe.doctor.importing import tried
+from metaprobe.probe.doctor.packages import EXTRAS, Package, declared
 
 ROOT = Path(__file__).resolve().parents[1]
 FINE = {"torch": {"threads": 1, "cuda": None}, "blas": [], "devices": []}
@@ -69,7 +69,7 @@ def test_modules_that_raise_end_or_hang_are_told_and_the_rest_is_tried(tmp_path,
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
-    monkeypatch.setattr("probe.doctor.importing._SECONDS", 20.0)
+    monkeypatch.setattr("metaprobe.probe.doctor.importing._SECONDS", 20.0)
     errors, machine = tried(["raises", "fine", "aborts", "leaves", "torch", "not_there"])
     assert errors["raises"] == "RuntimeError: operator torchvision::nms does not exist"
     assert errors["fine"] == ""
@@ -77,7 +77,7 @@ def test_modules_that_raise_end_or_hang_are_told_and_the_rest_is_tried(tmp_path,
     assert errors["leaves"] == "importing it ended the process with status 1: no licence"
     assert errors["not_there"] == "ModuleNotFoundError: No module named 'not_there'"
     assert errors["torch"] == machine["error"] == "OSError: libtorch.so: file too short"
-    monkeypatch.setattr("probe.doctor.importing._SECONDS", 1.5)
+    monkeypatch.setattr("metaprobe.probe.doctor.importing._SECONDS", 1.5)
     assert tried(["hangs"])[0] == {"hangs": "importing it did not end in 1.5 s"}
 
 

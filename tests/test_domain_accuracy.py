@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from analyses.freezing import accuracy_of, freeze, group_accuracy
+from metaprobe.analyses.freezing import accuracy_of, freeze, group_accuracy
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import evaluate
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.tasks.mixture import mix
 from tests.conftest import make_imageset
 from tests.freezing_runs import IMAGESET, PLAN, assert_mean, chosen, the, trained_maml
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import MetaprobeError
-from trainers.evaluate import evaluate
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.tasks.mixture import mix
 
 
 @pytest.fixture(scope="module")

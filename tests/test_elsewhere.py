@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from probe.cli import main
-from reports.study.engine import Step, run_steps
+from metaprobe.probe.cli import main
+from metaprobe.reports.study.engine import Step, run_steps
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.execution.schedulers import DaskWorkers, SlurmJobs, workers_at
+from metaprobe.trainers.execution.sent import Source
+from metaprobe.trainers.run import RunFolder
 from tests.conftest import make_imageset
 from tests.schedulers import Note, free_port, scheduler_on, wait_for, workers_of
 from tests.tiny_study import planned_third, working_in, write_pictures
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.execution.schedulers import DaskWorkers, SlurmJobs, workers_at
-from trainers.execution.sent import Source
-from trainers.run import RunFolder
 
 
 @pytest.fixture(scope="module")

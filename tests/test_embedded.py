@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from trainers.errors import MetaprobeError
-from trainers.tasks import SPLITS, embedded, load_imageset, patterns, shapes
-from trainers.tasks.embedded import Kind
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks import SPLITS, embedded, load_imageset, patterns, shapes
+from metaprobe.trainers.tasks.embedded import Kind
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 MODULES = {"patterns": patterns, "shapes": shapes}
 FINGERPRINTS = {"patterns": "01821f30451d1192", "shapes": "0fbe259199bf862b"}  # other pictures need another _VERSION
@@ -64,7 +64,7 @@ def test_a_class_is_what_its_number_says(made: ImageSet) -> None:
 
 
 def test_same_bytes_in_another_process(made: ImageSet) -> None:
-    code = f"from trainers.tasks import {made.name} as m; print(m.make_{made.name}().fingerprint)"
+    code = f"from metaprobe.trainers.tasks import {made.name} as m; print(m.make_{made.name}().fingerprint)"
     environment = os.environ | {"PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[1]

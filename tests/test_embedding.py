@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.clustering.embedding import METHODS, EmbeddingPlan, embed, embedding, trust
-from analyses.testing import TestPlan
+from metaprobe.analyses.clustering.embedding import METHODS, EmbeddingPlan, embed, embedding, trust
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.trainers.errors import MetaprobeError
 from tests.task_learners import MIXED, mean_move, moves, the, tsa, vectors
 from tests.task_learners import maml as untrained
-from trainers.errors import MetaprobeError
 
 PLAN = TestPlan(tasks=16, n_query=2, seed=5, chunk=8)
 HOW = EmbeddingPlan(seed=1, perplexity=5, neighbours=5, trust_neighbours=4)

@@ -5,23 +5,23 @@ import dataclasses
 import pytest
 import torch
 
+from metaprobe.trainers import engine as engine_module
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.allocator import keep_freed_memory
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.device import device_named, exact_float32, peak_memory
+from metaprobe.trainers.engine import Engine, Trials, choose_engine, graph_bytes, read_engine, write_engine
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.networks import convolve_in
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.ranks import Ranks
+from metaprobe.trainers.run import RunFolder
 from tests import reference_maml as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_parallel import threads
 from tests.test_training import tiny
-from trainers import engine as engine_module
-from trainers.algorithms import ALGORITHMS
-from trainers.allocator import keep_freed_memory
-from trainers.config import TrainConfig
-from trainers.device import device_named, exact_float32, peak_memory
-from trainers.engine import Engine, Trials, choose_engine, graph_bytes, read_engine, write_engine
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.executor import Executor
-from trainers.networks import convolve_in
-from trainers.outer_loop import train
-from trainers.parallel import TaskWorkers
-from trainers.ranks import Ranks
-from trainers.run import RunFolder
 
 
 def executed(engine, name="maml", norm="transductive", n_threads=1, n_tasks=5, steps=2, layers=None):
@@ -194,7 +194,7 @@ def test_a_run_times_engines_once_and_keeps_the_choice(tmp_path, toy, monkeypatc
     assert last.provenance["engine"] == str(chosen)
     assert last.provenance["precision"] == "float32"
 
-    monkeypatch.setattr("trainers.outer_loop.choose_engine", None)  # would fail if asked
+    monkeypatch.setattr("metaprobe.trainers.outer_loop.choose_engine", None)  # would fail if asked
     train(config, toy, tmp_path / "run")
     again = tmp_path / "again"  # another run with the engine of the first gives its bytes
     again.mkdir()
@@ -262,7 +262,7 @@ def test_freed_memory_is_kept_on_glibc():
     # in a process of its own: the setting lasts
     script = """
 import resource
-from trainers.allocator import keep_freed_memory
+from metaprobe.trainers.allocator import keep_freed_memory
 assert keep_freed_memory() is True
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

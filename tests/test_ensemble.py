@@ -8,19 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from analyses.testing import TestPlan
-from analyses.testing.accuracy import accuracy_of
-from analyses.testing.ensemble import ensemble_accuracy
-from probe.cli import main
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.testing.ensemble import ensemble_accuracy
+from metaprobe.probe.cli import main
+from metaprobe.trainers.adapt import adapt_as, query_logits
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.networks.heads import nil_log_probabilities
+from metaprobe.trainers.otherwise import Otherwise
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.test_training import tiny
-from trainers.adapt import adapt_as, query_logits
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import MetaprobeError
-from trainers.evaluate import sampler_for
-from trainers.networks.heads import nil_log_probabilities
-from trainers.otherwise import Otherwise
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 PLAN = TestPlan(tasks=4, n_query=3, chunk=3, per_task=True)
 
@@ -88,7 +88,7 @@ def test_what_is_no_ensemble_is_refused(runs, toy, tmp_path):
 
 
 def test_the_command_line_takes_several_and_wants_to_know_how(runs, toy, monkeypatch, capsys):
-    monkeypatch.setattr("probe.cli.training.load_data", lambda *_, **__: toy)
+    monkeypatch.setattr("metaprobe.probe.cli.training.load_data", lambda *_, **__: toy)
     paths = [str(runs[0].checkpoint(name)) for name in ("third", "last")]
     few = ["--tasks", "4", "--n-query", "3", "--json"]
     assert main(["evaluate", *paths, *few]) == 2

@@ -6,16 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.config import TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.tasks.data import task_sampler
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.tasks.mixture import mix
+from metaprobe.trainers.tasks.sinusoid import Sinusoid
 from tests.drawn_episodes import IMAGESET, MIXED, PARTS, SHOT, WAY, even, places, quick, same, sampler, seeds, splits
 from tests.test_training import tiny
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.config import TrainConfig, to_mapping
-from trainers.errors import MetaprobeError
-from trainers.outer_loop import train
-from trainers.tasks.data import task_sampler
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.tasks.mixture import mix
-from trainers.tasks.sinusoid import Sinusoid
 
 
 def test_a_set_of_one_domain_draws_what_it_always_drew():

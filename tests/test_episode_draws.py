@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import torch
 
+from metaprobe.trainers.tasks.imageset import ImageSet
 from tests.conftest import make_imageset
 from tests.drawn_episodes import SHOT, WAY, even, sampler
-from trainers.tasks.imageset import ImageSet
 
 
 def test_classes_ways_images_and_places_are_uniform():

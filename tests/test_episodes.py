@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaprobe.trainers.errors import MetaprobeError
 from tests.drawn_episodes import (
     IMAGESET,
     MIXED,
@@ -22,7 +23,6 @@ from tests.drawn_episodes import (
     seeds,
     splits,
 )
-from trainers.errors import MetaprobeError
 
 
 def identity(tasks, place=0):
@@ -147,7 +147,7 @@ import hashlib, sys
 import numpy, torch
 numpy.random.seed(3), torch.manual_seed(3)
 from tests.conftest import make_imageset
-from trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 tasks = EpisodeSampler(make_imageset(18, 9, 7), "val", 3, 2, 4, 11).batch([7, 3, 10**6])
 print(hashlib.sha256(tasks.support.ids.numpy().tobytes() + tasks.query.images.numpy().tobytes()).hexdigest())
 """

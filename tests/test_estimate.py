@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from probe.cli import main
-from reports.study.estimate import estimated
-from reports.study.run import plan_study
+from metaprobe.probe.cli import main
+from metaprobe.reports.study.estimate import estimated
+from metaprobe.reports.study.run import plan_study
 from tests.tiny_study import THIRD, planned_third, working_in, write_pictures
 
 
@@ -42,8 +42,9 @@ def test_what_is_asked_for_is_what_it_scales_with(found, place):
 
 
 def test_what_cannot_be_timed_is_named_with_its_reason(place, monkeypatch, capsys):
-    monkeypatch.setattr("reports.study.estimate.estimated", lambda planned, names: dict.fromkeys(names, 7200.0) | {
-        "capture of maml-seed0": "no such luck"})  # fmt: skip
+    told = {"capture of maml-seed0": "no such luck"}
+    times = "metaprobe.reports.study.estimate.estimated"
+    monkeypatch.setattr(times, lambda planned, names: dict.fromkeys(names, 7200.0) | told)
     assert main(["study", "third", "--out", "asked", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "train maml-seed0\tto do\t2.0 h\n" in told and "capture of maml-seed0\tto do\t\n" in told

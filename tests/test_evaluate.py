@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from metaprobe.trainers.config import Adaptation, NetworkConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import evaluate
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
-from trainers.config import Adaptation, NetworkConfig
-from trainers.errors import MetaprobeError
-from trainers.evaluate import evaluate
-from trainers.networks import build_network
-from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import EpisodeSampler
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 ADAPTATION = Adaptation(LAYERS, inner_lr=0.4, steps=2)

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.readings import Estimate, Undefined, pool, quadrature
-from analyses.table import Table
-from reports.evidence import Evidence
-from reports.quantities import ANY, Computed, q
+from metaprobe.analyses.readings import Estimate, Undefined, pool, quadrature
+from metaprobe.analyses.table import Table
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.quantities import ANY, Computed, q
+from metaprobe.trainers.errors import MetaprobeError
 from tests.evidence_rows import MADE, accuracy, evidence_of, of_tasks, row
-from trainers.errors import MetaprobeError
 
 OWN = q("accuracy", learner="maml")
 FROZEN = q("accuracy", learner="maml", frozen="conv1")

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from analyses.measures.measure import MEASURES
-from analyses.table import Table
-from reports.evidence import Evidence
-from reports.page.compose import page_of
-from reports.page.page import named_blocks, render
-from reports.registry import STUDIES
-from reports.verdicts import judge
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.table import Table
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.compose import page_of
+from metaprobe.reports.page.page import named_blocks, render
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.verdicts import judge
 from tests import raghu_rows, tiny_study
 
 

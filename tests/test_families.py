@@ -5,16 +5,16 @@ import json
 
 import pytest
 
-from probe.cli import main
+from metaprobe.probe.cli import main
+from metaprobe.trainers.beginning import network_config_for
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.families import FAMILIES, in_family
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.conftest import make_imageset
-from trainers.beginning import network_config_for
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import TrainConfig, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.families import FAMILIES, in_family
-from trainers.networks import build_network
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 FINN = {"norm_affine": "shift", "norm_epsilon": 1e-3}
 TORCH = {"norm_affine": "both", "norm_epsilon": 1e-5}

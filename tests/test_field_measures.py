@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-import analyses
-from analyses.measures.measure import ALIASES, DEFAULTS, MEASURES
-from analyses.measures.pair import Pair
-from analyses.per_task import mean_over_tasks
-from analyses.similarity import measures_named
-from probe.moments import moments_of
+from metaprobe import analyses
+from metaprobe.analyses.measures.measure import ALIASES, DEFAULTS, MEASURES
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.per_task import mean_over_tasks
+from metaprobe.analyses.similarity import measures_named
+from metaprobe.probe.moments import moments_of
 from tests.reference_measures import REFERENCES, centred
 from tests.test_measures import related
 from tests.test_per_task import task

@@ -12,22 +12,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from analyses.measures.measure import MEASURES
-from analyses.table import Table
-from probe.cli import main
-from probe.cli.arguments import GIVEN
-from probe.cli.figures.clusters import clusters_figure
-from probe.cli.figures.distances import distance_figure
-from probe.cli.figures.freezing import freezing_figure
-from probe.cli.figures.learners import learners_of
-from probe.cli.figures.similarities import checkpoints_figure, similarity_figure
-from probe.cli.figures.writing import write_figure
-from probe.inspection.distributions import distributions
-from probe.inspection.inspect import inspect_file
-from reports.blocks.declared import Curves, Dots, Map, Scatter
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.table import Table
+from metaprobe.probe.cli import main
+from metaprobe.probe.cli.arguments import GIVEN
+from metaprobe.probe.cli.figures.clusters import clusters_figure
+from metaprobe.probe.cli.figures.distances import distance_figure
+from metaprobe.probe.cli.figures.freezing import freezing_figure
+from metaprobe.probe.cli.figures.learners import learners_of
+from metaprobe.probe.cli.figures.similarities import checkpoints_figure, similarity_figure
+from metaprobe.probe.cli.figures.writing import write_figure
+from metaprobe.probe.inspection.distributions import distributions
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.reports.blocks.declared import Curves, Dots, Map, Scatter
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.run import RunFolder
 from tests.evidence_rows import accuracy, row
-from trainers.errors import MetaprobeError
-from trainers.run import RunFolder
 
 BLOCKS = ("", "conv1", "conv1,conv2")
 LAYERS = ("conv1", "conv2", "head")

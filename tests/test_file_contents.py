@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from trainers.errors import UnreadableInput
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.trainers.errors import UnreadableInput
 
 NAMES = ("w.pt", "w.pth.tar", "w.ckpt", "w.bin", "w.safetensors", "w")
 

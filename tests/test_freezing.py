@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analyses.freezing import accuracy_of, all_subsets, contiguous_blocks, freeze, mean_row
-from analyses.table import Row, Table
+from metaprobe.analyses.freezing import accuracy_of, all_subsets, contiguous_blocks, freeze, mean_row
+from metaprobe.analyses.table import Row, Table
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import MetaprobeError
 from tests.conftest import make_imageset
 from tests.freezing_runs import (
     BLOCKS,
@@ -21,8 +23,6 @@ from tests.freezing_runs import (
     the,
     trained_maml,
 )
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import MetaprobeError
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.contrasts import contrast, minus_of
-from analyses.freezing import accuracy_of, freeze
-from analyses.table import Table
-from analyses.testing import adapting_all, learner_of
-from analyses.testing.accuracy import evaluated
+from metaprobe.analyses.contrasts import contrast, minus_of
+from metaprobe.analyses.freezing import accuracy_of, freeze
+from metaprobe.analyses.table import Table
+from metaprobe.analyses.testing import adapting_all, learner_of
+from metaprobe.analyses.testing.accuracy import evaluated
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import reference_maml as reference
 from tests.freezing_runs import (
     BLOCKS,
@@ -24,8 +26,6 @@ from tests.freezing_runs import (
     trained_anil,
     trained_maml,
 )
-from trainers.checkpoint import load_checkpoint
-from trainers.tasks.episodes import EpisodeSampler
 
 
 @pytest.fixture(scope="module")

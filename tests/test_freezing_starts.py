@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.freezing import accuracy_of, freeze
-from analyses.testing import adapting_all, learner_of
-from analyses.testing.accuracy import evaluated
+from metaprobe.analyses.freezing import accuracy_of, freeze
+from metaprobe.analyses.testing import adapting_all, learner_of
+from metaprobe.analyses.testing.accuracy import evaluated
+from metaprobe.trainers.adapt import adapt, query_logits, task_losses
+from metaprobe.trainers.checkpoint import save_checkpoint
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.freezing_runs import BLOCKS, IMAGESET, LAYERS, PLAN, assert_mean, chosen, the
 from tests.several_starts import NETWORK, checkpoint_of, nearest, own_start, plain, two_starts
-from trainers.adapt import adapt, query_logits, task_losses
-from trainers.checkpoint import save_checkpoint
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 
 def test_of_several_initialisations_all_layers_adapt_from_the_one_that_training_would_assign():

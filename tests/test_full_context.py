@@ -7,25 +7,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from analyses.freezing import TestPlan, freeze
-from analyses.testing.accuracy import accuracy_of
-from analyses.weight_distance import weight_distance
-from probe import open_store
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from probe.inspection.views import inspection_grids
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe import open_store
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.views import inspection_grids
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.networks.full_context import full_context
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.run import RunFolder
 from tests.reference_networks import features
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_training import tiny
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.networks.full_context import full_context
-from trainers.outer_loop import train
-from trainers.rule_parameters import begin_rule
-from trainers.run import RunFolder
 
 MATCHING, READS = ALGORITHMS["matching"], 4
 PLAN = TestPlan(tasks=3, n_query=2, per_task=True)

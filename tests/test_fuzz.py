@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 from safetensors.numpy import load_file
 
+from metaprobe.trainers.errors import MetaprobeError
 from tests.fuzz import campaign as campaigns
 from tests.fuzz.campaign import Campaign, Mutant, subject_of
 from tests.fuzz.mutation import Mutation, apply, minimised
 from tests.fuzz.outcome import FAILURES, HANG, MEMORY, OTHER, REFUSED, SAME, TRACEBACK, UNCLEAR, command
 from tests.fuzz.subjects import SUBJECTS
-from trainers.errors import MetaprobeError
 
 MUTANTS = {
     "checkpoint": 30, "clusters": 12, "store": 24, "raw store": 8, "zstd store": 8, "similarity": 2, "state dict": 16,

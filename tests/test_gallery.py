@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from analyses.table import Table
-from analyses.testing import TestPlan
-from analyses.weight_distance import weight_distance
-from reports.page.files import read_tables
-from trainers.checkpoint import load_checkpoint
-from trainers.tasks import load_imageset
+from metaprobe.analyses.table import Table
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.reports.page.files import read_tables
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.tasks import load_imageset
 
 GALLERY = Path(__file__).parents[1] / "reports" / "gallery"
 FOLDERS = sorted(GALLERY.glob("*/checkpoints"))

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.errors import UnreadableInput
-from trainers.tasks import fonts, load_imageset
-from trainers.tasks.glyphs import SCRIPTS, make_glyphs
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks import fonts, load_imageset
+from metaprobe.trainers.tasks.glyphs import SCRIPTS, make_glyphs
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_in_no_face_are_two_classes_alike(glyphs: ImageSet, face: fonts.Face) ->
 
 
 def test_same_bytes_in_another_process(glyphs: ImageSet) -> None:
-    code = "from trainers.tasks.glyphs import make_glyphs; print(make_glyphs().fingerprint)"
+    code = "from metaprobe.trainers.tasks.glyphs import make_glyphs; print(make_glyphs().fingerprint)"
     environment = os.environ | {"PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[1]
@@ -80,9 +80,9 @@ def test_same_bytes_in_another_process(glyphs: ImageSet) -> None:
 
 def test_loaded_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glyphs: ImageSet) -> None:
     monkeypatch.setenv("METAPROBE_CACHE", str(tmp_path))
-    monkeypatch.setattr("trainers.tasks.glyphs.make_glyphs", lambda: glyphs)
+    monkeypatch.setattr("metaprobe.trainers.tasks.glyphs.make_glyphs", lambda: glyphs)
     assert load_imageset("glyphs").fingerprint == glyphs.fingerprint
-    monkeypatch.setattr("trainers.tasks.glyphs.make_glyphs", lambda: pytest.fail("made twice"))
+    monkeypatch.setattr("metaprobe.trainers.tasks.glyphs.make_glyphs", lambda: pytest.fail("made twice"))
     assert load_imageset("glyphs", image_size=8).images.shape == (len(glyphs), 1, 8, 8)
     assert load_imageset("glyphs", image_size=28).fingerprint == glyphs.fingerprint
 

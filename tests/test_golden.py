@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from analyses.table import Table
-from reports.evidence import Evidence
-from reports.page.compose import page_of
-from reports.page.files import read_tables
-from reports.registry import STUDIES
+from metaprobe.analyses.table import Table
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.compose import page_of
+from metaprobe.reports.page.files import read_tables
+from metaprobe.reports.registry import STUDIES
 from tests import raghu_rows, zhou_rows
 from tests.golden import rows_behind, text_of
 

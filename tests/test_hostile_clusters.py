@@ -12,13 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from probe.cli import main
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from probe.inspection.views import show_difference, show_inspection
-from tests.several_starts import ADAPTATION, NETWORK, checkpoint_of
-from tests.tensor_files import entry, write_checkpoint, write_raw
-from trainers.checkpoint import (
+from metaprobe.probe.cli import main
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.views import show_difference, show_inspection
+from metaprobe.trainers.checkpoint import (
     Checkpoint,
     load_checkpoint,
     metadata_for,
@@ -26,11 +24,13 @@ from trainers.checkpoint import (
     save_checkpoint,
     write_tensors,
 )
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.moves import Moves
-from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, metadata_json
-from trainers.networks import build_network
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import METADATA_KEY, metadata_json
+from metaprobe.trainers.networks import build_network
+from tests.several_starts import ADAPTATION, NETWORK, checkpoint_of
+from tests.tensor_files import entry, write_checkpoint, write_raw
 
 Damage = Callable[[dict[str, Tensor]], object]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import METADATA_KEY, read_metadata
 from tests.hostile_bytes import refused
 from tests.tensor_files import entry, write_checkpoint, write_raw
-from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY, read_metadata
 
 HUGE = 10 * 2**40
 
@@ -148,7 +148,7 @@ def test_every_flipped_byte_is_refused_or_seen_by_the_fingerprint(tmp_path: Path
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error_not_a_crash(tmp_path: Path) -> None:
-    from probe.inspection.tensor_files import open_tensors
+    from metaprobe.probe.inspection.tensor_files import open_tensors
 
     path = write_checkpoint(tmp_path / "a.safetensors", {"w": np.ones(3_000_000, "f4")})
     with open_tensors(path) as file:
@@ -192,9 +192,9 @@ def test_memory_stays_bounded_under_attack_and_with_statistics(tmp_path: Path) -
     ]
     program = (
         "import resource, sys\n"
-        "from probe.inspection.inspect import inspect_file\n"
-        "from trainers.errors import UnreadableInput\n"
-        "import probe.inspection.numbers\n"
+        "from metaprobe.probe.inspection.inspect import inspect_file\n"
+        "from metaprobe.trainers.errors import UnreadableInput\n"
+        "import metaprobe.probe.inspection.numbers\n"
         f"resource.setrlimit(resource.RLIMIT_AS, ({_address_space()} + (120 << 20),) * 2)\n"
         "assert inspect_file(sys.argv[1], stats=True).fingerprint_matches\n"
         "refused = 0\n"

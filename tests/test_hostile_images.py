@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks import images, load_imageset
+from metaprobe.trainers.tasks.cache import cached_imageset
+from metaprobe.trainers.tasks.images import open_image, square
+from metaprobe.trainers.tasks.imageset import ImageSet
 from tests.conftest import make_imageset
 from tests.tensor_files import write_raw
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import images, load_imageset
-from trainers.tasks.cache import cached_imageset
-from trainers.tasks.images import open_image, square
-from trainers.tasks.imageset import ImageSet
 
 
 @pytest.fixture(autouse=True)

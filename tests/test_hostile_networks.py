@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from probe.importing import Wanted, import_weights
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.networks.resnet12 import ResNet12
+from metaprobe.probe.importing import Wanted, import_weights
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.networks.resnet12 import ResNet12
 
 ARGS = {"widths": [2, 2, 2, 2]}
 

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from probe.store import open_store
-from probe.store.metadata import ROOT_KEY, metadata_to_json
+from metaprobe.probe.store import open_store
+from metaprobe.probe.store.metadata import ROOT_KEY, metadata_to_json
+from metaprobe.trainers.errors import UnreadableInput
 from tests.written_stores import LAYERS, METADATA, overwritten, write
-from trainers.errors import UnreadableInput
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probe.inspection import pickle_listing
-from probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection import pickle_listing
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.trainers.errors import UnreadableInput
 from tests.hostile_bytes import refused
-from trainers.errors import UnreadableInput
 
 
 class _Evil:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from probe.cli import main
-from probe.hub import pull, push
-from probe.hub.moving import local_folder
+from metaprobe.probe.cli import main
+from metaprobe.probe.hub import pull, push
+from metaprobe.probe.hub.moving import local_folder
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.conftest import make_imageset
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks import images, load_imageset
+from metaprobe.trainers.tasks.class_folder import split_by_hash
+from metaprobe.trainers.tasks.imageset import SPLITS, ImageSet
 from tests.image_files import write_image
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import images, load_imageset
-from trainers.tasks.class_folder import split_by_hash
-from trainers.tasks.imageset import SPLITS, ImageSet
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_images_that_cannot_be_used_are_named(tmp_path: Path, monkeypatch: pytes
 def test_too_much_for_memory_is_said_before_it_is_taken(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "set", "a", per_class=3)
     (folder / "a").rename(folder / "b")
-    from trainers.tasks import decoding
+    from metaprobe.trainers.tasks import decoding
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "_MAX_BYTES", 9 << 20 - 1)

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.image_null import PERMUTATIONS, image_classes, image_null, null_ends
-from analyses.measures.measure import MEASURES, shuffled_nulls
-from probe.store import Sketch
-from probe.store.picking import GROUP, picked_rows
+from metaprobe.analyses.image_null import PERMUTATIONS, image_classes, image_null, null_ends
+from metaprobe.analyses.measures.measure import MEASURES, shuffled_nulls
+from metaprobe.probe.store import Sketch
+from metaprobe.probe.store.picking import GROUP, picked_rows
 
 ALL = tuple(measure for measure in MEASURES.values() if measure.needs == "moments")
 TASKS, SAMPLES, POSITIONS, PICKED = 12, 6, 9, 20  # 10 tasks with one pick, 2 with another

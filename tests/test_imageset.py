@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainers.errors import MetaprobeError
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 
 def _small(**changes: Any) -> ImageSet:

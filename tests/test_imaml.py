@@ -7,25 +7,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from analyses.clustering.task_optimum import descend
-from analyses.freezing import TestPlan, freeze
-from probe import open_store
-from probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.analyses.clustering.task_optimum import descend
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.probe import open_store
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options, meta_gradient
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
+from metaprobe.trainers.conjugate_gradients import conjugate_gradients
+from metaprobe.trainers.conventions import completed
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.networks import build_network, forward_tasks
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.given import tasks_of_arrays
 from tests import reference_maml as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS, check_options, meta_gradient
-from trainers.checkpoint import load_checkpoint
-from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
-from trainers.conjugate_gradients import conjugate_gradients
-from trainers.conventions import completed
-from trainers.errors import MetaprobeError
-from trainers.evaluate import sampler_for
-from trainers.networks import build_network, forward_tasks
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.tasks.given import tasks_of_arrays
 
 IMAML = ALGORITHMS["imaml"]
 FLOAT64 = {"dtype": torch.float64}

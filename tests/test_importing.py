@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from probe.importing import Wanted, import_weights
-from probe.importing.wanted import adaptation_of
+from metaprobe.probe.importing import Wanted, import_weights
+from metaprobe.probe.importing.wanted import adaptation_of
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.networks import norm_parameters
+from metaprobe.trainers.networks.resnet12 import ResNet12
+from metaprobe.trainers.user_code import USER_CODE
 from tests.foreign import USER_CODE as MYNET
 from tests.foreign import L2LMini, L2LOmniglot, LibFewShot, shaken
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.networks import norm_parameters
-from trainers.networks.resnet12 import ResNet12
-from trainers.user_code import USER_CODE
 
 
 def wanted(channels=1, size=28, **options):

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from probe.cli import main
-from reports.registry import STUDIES
+from metaprobe.probe.cli import main
+from metaprobe.reports.registry import STUDIES
+from metaprobe.trainers.networks.resnet12 import ResNet12
 from tests.foreign import USER_CODE as MYNET
 from tests.foreign import L2LOmniglot, shaken
 from tests.tiny_study import without_pdf
-from trainers.networks.resnet12 import ResNet12
 
 SHAPE = ("--n-way", "5", "--image-size", "28", "--channels", "1", "--inner-lr", "0.1", "--inner-steps", "1")
 

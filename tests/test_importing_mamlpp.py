@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from probe.importing import Wanted, import_weights
-from trainers.adapt import adapt_as, query_logits
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.errors import MetaprobeError
-from trainers.rule_parameters import computed
-from trainers.tasks.episodes import Examples
+from metaprobe.probe.importing import Wanted, import_weights
+from metaprobe.trainers.adapt import adapt_as, query_logits
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.rule_parameters import computed
+from metaprobe.trainers.tasks.episodes import Examples
 
 WAYS, FILTERS, SIZE, STEPS = 3, 4, 32, 3
 

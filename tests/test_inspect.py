@@ -13,16 +13,21 @@ import pytest
 import torch
 from safetensors.torch import save_file as save_torch_file
 
-from probe.inspection.inspect import inspect_file
-from probe.inspection.numbers import Accumulator, Statistics, decode
-from probe.inspection.tree import tree_lines
-from probe.inspection.views import inspection_grids, show_inspection
-from probe.show import Grid, as_json, show, write_line
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.numbers import Accumulator, Statistics, decode
+from metaprobe.probe.inspection.tree import tree_lines
+from metaprobe.probe.inspection.views import inspection_grids, show_inspection
+from metaprobe.probe.show import Grid, as_json, show, write_line
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.checkpoint_format import (
+    CheckpointMetadata,
+    metadata_json,
+    read_metadata,
+    tensor_fingerprint,
+)
+from metaprobe.trainers.formats.safetensors_header import DTYPE_BITS
+from metaprobe.trainers.formats.text import visible
 from tests.tensor_files import entry, write_checkpoint, write_raw
-from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, read_metadata, tensor_fingerprint
-from trainers.formats.safetensors_header import DTYPE_BITS
-from trainers.formats.text import visible
 
 TENSORS = {
     "conv1.conv.weight": np.arange(-4, 14, dtype="f4").reshape(2, 1, 3, 3),
@@ -247,7 +252,8 @@ def test_of_200_megabytes_the_header_alone_is_read_without_torch(tmp_path: Path)
     assert path.stat().st_size > 200_000_000
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from probe.inspection import inspect_file\nfrom probe.inspection.views import show_inspection\n"
+        "from metaprobe.probe.inspection import inspect_file\n"
+        "from metaprobe.probe.inspection.views import show_inspection\n"
         "read = lambda: int(Path('/proc/self/io').read_text().split()[1])\n"
         "before = read()\nfound = inspect_file(sys.argv[1])\nassert read() - before < 1_000_000\n"
         "show_inspection(found)\nassert 'torch' not in sys.modules\n"
@@ -264,8 +270,9 @@ def test_statistics_differences_and_refusals_do_not_import_torch(checkpoint: Pat
     evil = tmp_path / "evil.pt"
     evil.write_bytes(b"\x80\x02cos\nsystem\n.")
     program = (
-        "import sys\nfrom probe.inspection.inspect import inspect_file\nfrom probe.inspection.diff import diff_files\n"
-        "from trainers.errors import UnreadableInput\n"
+        "import sys\nfrom metaprobe.probe.inspection.inspect import inspect_file\n"
+        "from metaprobe.probe.inspection.diff import diff_files\n"
+        "from metaprobe.trainers.errors import UnreadableInput\n"
         "inspect_file(sys.argv[1], stats=True)\nassert diff_files(sys.argv[1], sys.argv[1]).same\n"
         "for path in sys.argv[2:]:\n    try:\n        inspect_file(path)\n        raise SystemExit(1)\n"
         "    except UnreadableInput:\n        pass\n"

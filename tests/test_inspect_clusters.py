@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from probe.inspection.inspect import inspect_file
-from probe.inspection.views import inspection_grids, show_inspection
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.views import inspection_grids, show_inspection
+from metaprobe.trainers.formats.checkpoint_format import read_metadata
+from metaprobe.trainers.formats.cluster_format import layer_of_tensor
 from tests.clustered_runs import LAYERS, RUNS, files, vector
 from tests.tensor_files import entry, write_checkpoint, write_raw
-from trainers.formats.checkpoint_format import read_metadata
-from trainers.formats.cluster_format import layer_of_tensor
 
 __all__ = ["files"]  # a fixture
 
@@ -146,10 +146,11 @@ def test_an_inspection_shows_clusters_as_table_facts_and_json(files: dict[str, P
 
 def test_inspecting_and_comparing_clusters_needs_no_torch(files: dict[str, Path]) -> None:
     program = (
-        "import sys\nfrom probe.inspection.inspect import inspect_file\n"
+        "import sys\nfrom metaprobe.probe.inspection.inspect import inspect_file\n"
         "assert inspect_file(sys.argv[1]).clusters.count == 2\n"
         "inspect_file(sys.argv[1], stats=True)\n"
-        "from probe.inspection.diff import diff_files\ndiff_files(*sys.argv[1:])\nassert 'torch' not in sys.modules\n"
+        "from metaprobe.probe.inspection.diff import diff_files\n"
+        "diff_files(*sys.argv[1:])\nassert 'torch' not in sys.modules\n"
     )
     command = [sys.executable, "-c", program, str(files["two"]), str(files["body"])]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])

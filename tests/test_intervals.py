@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from metaprobe.trainers.intervals import (
+    EVERYWHERE,
+    PERCENT,
+    POSITIVE,
+    bounded,
+    half_width,
+    mean_interval,
+    of_half_width,
+    too_few,
+)
 from tests.interval_coverage import coverage, coverage_of_differences, interval_of, solved
-from trainers.intervals import EVERYWHERE, PERCENT, POSITIVE, bounded, half_width, mean_interval, of_half_width, too_few
 
 
 @pytest.mark.parametrize("limits", [PERCENT, (-100.0, 100.0), POSITIVE, (2.0, math.inf)])

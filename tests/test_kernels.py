@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainers.errors import MetaprobeError
-from trainers.networks.kernels import convolve, norm_relu
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks.kernels import convolve, norm_relu
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 

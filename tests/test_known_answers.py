@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.freezing import TestPlan
-from analyses.known_answers import QUESTIONS, known_answers
-from analyses.measures.measure import MEASURES
-from probe.cli import main
+from metaprobe.analyses.freezing import TestPlan
+from metaprobe.analyses.known_answers import QUESTIONS, known_answers
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.probe.cli import main
+from metaprobe.trainers.adapt import adapt, query_logits
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.interval_coverage import interval_of
 from tests.reference_measures import REFERENCES
 from tests.test_dissimilarity import LAYERS, patterns_of
 from tests.test_weight_distance import IMAGESET, NETWORK, written
-from trainers.adapt import adapt, query_logits
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 PLAN = TestPlan(tasks=12, n_query=14, seed=4, chunk=5)
 NAMES = [question.name for question in QUESTIONS]

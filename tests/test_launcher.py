@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.launcher import launch
+from metaprobe.trainers.ranks import RankLost
+from metaprobe.trainers.torchrun import LOST_STATUS
 from tests.rank_processes import ALONE, NAMES, ROOT, SECONDS
-from trainers.errors import MetaprobeError
-from trainers.launcher import launch
-from trainers.ranks import RankLost
-from trainers.torchrun import LOST_STATUS
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +29,12 @@ def test_a_launched_rank_tells_its_launcher_that_it_lost_another(monkeypatch):
 
 # In a folder with a probe.py of its own, that is what the ranks run.
 
-_LAUNCH = "import sys; from trainers import launcher; {}; sys.exit(launcher.launch({}, ['train', 'é']))"
+_LAUNCH = "import sys; from metaprobe.trainers import launcher; {}; sys.exit(launcher.launch({}, ['train', 'é']))"
 _RANK = """
 import os, signal, sys, time
 from pathlib import Path
-from trainers.interrupt import stop_on_interrupt
-from trainers.torchrun import end_with_launcher, launched, place_here
+from metaprobe.trainers.interrupt import stop_on_interrupt
+from metaprobe.trainers.torchrun import end_with_launcher, launched, place_here
 rank, size, _, _ = place_here()
 assert sys.argv[1:] == ["train", "é"] and launched()
 
@@ -167,8 +167,8 @@ def alive(process):
 
 def test_a_killed_rank_ends_a_launched_run(tmp_path):
     code = """
-from trainers.errors import MetaprobeError
-from trainers.ranks import Ranks
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.ranks import Ranks
 try:
     with Ranks.here() as ranks:
         ranks.broadcast("all are here")
@@ -196,5 +196,5 @@ def test_the_launcher_refuses_what_it_cannot_do(monkeypatch):
 
 
 def test_the_launcher_needs_no_torch():
-    code = "import sys, trainers.launcher; assert 'torch' not in sys.modules"
+    code = "import sys, metaprobe.trainers.launcher; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from probe.layers import layers_chosen, modules_chosen, patterns_of, taps
-from trainers.config import NetworkConfig
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network
+from metaprobe.probe.layers import layers_chosen, modules_chosen, patterns_of, taps
+from metaprobe.trainers.config import NetworkConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network
 
 CONV4 = NetworkConfig("conv4", 5, 1, 28, 4, "stride", "transductive")
 

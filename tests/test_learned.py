@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.table import Row, Table
-from analyses.testing.learned import MARGIN, learned_table
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.learned import MARGIN, learned_table
 from tests.interval_coverage import interval_of
 
 

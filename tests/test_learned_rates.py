@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.learned_rates import learned_rates
-from analyses.stability import training_stability
+from metaprobe.analyses.learned_rates import learned_rates
+from metaprobe.analyses.stability import training_stability
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import TASK_ACCURACY, RunFolder
 from tests.test_training import tiny
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import MetaprobeError
-from trainers.outer_loop import train
-from trainers.run import TASK_ACCURACY, RunFolder
 
 
 def trained(toy, folder, **changes):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from analyses.learning_curves import learning_curves
+from metaprobe.analyses.learning_curves import learning_curves
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.interval_coverage import solved
 from tests.test_training import tiny
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 VALIDATED = {
     "val_iteration": 2,

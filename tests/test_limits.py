@@ -5,15 +5,15 @@ import dataclasses
 import pytest
 import torch
 
-from probe.cli import main
-from probe.store.metadata import LARGEST_SET
-from trainers.beginning import check_room, network_config_for
-from trainers.config import Adaptation, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.evaluate import sampler_for
-from trainers.limits import MOST_TASKS, fits_float32, parameters_of
-from trainers.networks import build_network
-from trainers.outer_loop import train
+from metaprobe.probe.cli import main
+from metaprobe.probe.store.metadata import LARGEST_SET
+from metaprobe.trainers.beginning import check_room, network_config_for
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.limits import MOST_TASKS, fits_float32, parameters_of
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.outer_loop import train
 
 CPU = torch.device("cpu")
 SMALL = {"n_way": 3, "n_query": 2, "iterations": 1, "meta_batch": 2, "inner_steps": 1, "filters": 4, "val_tasks": 2}
@@ -57,7 +57,7 @@ def test_an_adaptation_that_a_file_asks_for():
     ],
 )
 def test_a_run_that_no_memory_holds_is_refused_before_it_is_made(toy, tmp_path, monkeypatch, options, told):
-    monkeypatch.setattr("trainers.outer_loop.begin_network", None)  # which is not called
+    monkeypatch.setattr("metaprobe.trainers.outer_loop.begin_network", None)  # which is not called
     with pytest.raises(MetaprobeError, match=told) as error:
         train(TrainConfig("maml", "toy", **(SMALL | options)), toy, tmp_path / "run")
     assert "\n" not in str(error.value)
@@ -86,17 +86,17 @@ def checkpoint(tmp_path_factory, toy):
 
 
 def test_a_test_set_that_no_memory_holds(toy, checkpoint, monkeypatch):
-    monkeypatch.setattr("trainers.limits.os.sysconf", lambda _: 100)
+    monkeypatch.setattr("metaprobe.trainers.limits.os.sysconf", lambda _: 100)
     with pytest.raises(MetaprobeError, match="lower --n-query"):
         sampler_for(checkpoint, toy, n_query=4)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "capture", "distance", "freeze", "clusters"])
 def test_commands_take_a_million_tasks_at_most(command, tmp_path, capsys, checkpoint, toy, monkeypatch):
-    monkeypatch.setattr("trainers.checkpoint.load_checkpoint", lambda _: checkpoint)
-    monkeypatch.setattr("analyses.clustering.clusters.clusters_of", lambda *_: None)
+    monkeypatch.setattr("metaprobe.trainers.checkpoint.load_checkpoint", lambda _: checkpoint)
+    monkeypatch.setattr("metaprobe.analyses.clustering.clusters.clusters_of", lambda *_: None)
     for place in ("training.load_data", "measuring.load_data", "clusters.load_images"):
-        monkeypatch.setattr(f"probe.cli.{place}", lambda *_, **__: toy)  # no task is drawn from it
+        monkeypatch.setattr(f"metaprobe.probe.cli.{place}", lambda *_, **__: toy)  # no task is drawn from it
     more = ["--out", str(tmp_path / "store.h5")] if command == "capture" else []
     for tasks in ("1000001", "99999999999999999999", "0"):
         assert main([command, "last.safetensors", "--tasks", tasks, *more]) == 2

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.testing import TestPlan
-from analyses.testing.accuracy import accuracy_of
-from probe.cli import main
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.probe.cli import main
+from metaprobe.trainers.adapt import adapt, is_linear_head
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.collapse import collapsed, collapsed_weights
+from metaprobe.trainers.config import NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.limits import parameters_of
+from metaprobe.trainers.networks import build_network, forward_tasks
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.test_training import tiny
-from trainers.adapt import adapt, is_linear_head
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.collapse import collapsed, collapsed_weights
-from trainers.config import NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.evaluate import sampler_for
-from trainers.limits import parameters_of
-from trainers.networks import build_network, forward_tasks
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 SHAPE = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "transductive", blocks=2, linnet=(6, 5))
 SOFTMAX = dataclasses.replace(SHAPE, blocks=0, downsample="none")
@@ -51,7 +51,7 @@ def test_outputs_are_those_of_plain_matrix_products(shape):
 def test_each_task_adapts_through_the_linear_layers_as_plain_autograd_does():
     network, params, images = drawn(SOFTMAX)
     labels = torch.tensor([[0, 1, 2, 0], [2, 1, 0, 1]])
-    from trainers.tasks.episodes import Examples
+    from metaprobe.trainers.tasks.episodes import Examples
 
     support = Examples(images, labels, torch.arange(8).reshape(2, 4))
     found = adapt(network, params, support, inner_lr=0.3, steps=2).params
@@ -172,7 +172,7 @@ def test_what_cannot_be_collapsed_is_told(deep, toy, tmp_path, capsys):
 
 
 def test_options_are_spelled_with_commas(tmp_path, capsys):
-    from trainers.command import train_command
+    from metaprobe.trainers.command import train_command
 
     config = TrainConfig("maml", "glyphs", linnet=(8, 4), update_rule="meta_sgd", rates_clamp=(0.0, 1.0))
     told = train_command(config, "out")

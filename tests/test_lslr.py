@@ -6,20 +6,20 @@ import json
 import pytest
 import torch
 
-from probe.cli import main
-from probe.inspection.inspect import inspect_file
-from probe.inspection.rates import RatesReport, rate_grids
-from probe.inspection.views import inspection_grids
+from metaprobe.probe.cli import main
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.rates import RatesReport, rate_grids
+from metaprobe.probe.inspection.views import inspection_grids
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.update_rules import UPDATE_RULES, network_part, rule_part
 from tests import reference_rules as reference
 from tests.test_meta_gradients import TOLERANCE
 from tests.test_training import tiny
 from tests.test_update_rules import case
-from trainers.adapt import adapt
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.errors import UnreadableInput
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.update_rules import UPDATE_RULES, network_part, rule_part
 
 
 @pytest.fixture(scope="module")

@@ -6,25 +6,25 @@ import json
 import pytest
 import torch
 
-from analyses.freezing import TestPlan, freeze
-from analyses.similarity import measures_named, similarity
-from analyses.testing.accuracy import accuracy_of
-from analyses.weight_distance import weight_distance
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.cli import main
-from probe.inspection.diff import diff_files
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.similarity import measures_named, similarity
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.cli import main
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.conventions import completed
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.otherwise import Otherwise
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import reference_mamlpp as reference
 from tests.test_training import tiny
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.as_tested import as_tested
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.conventions import completed
-from trainers.errors import MetaprobeError
-from trainers.otherwise import Otherwise
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.tasks.episodes import EpisodeSampler
 
 PARTS = {"update_rule": "lslr", "step_norms": True, "adapt_norm": False, "rotate_classes": True, "schedule": "cosine"}
 PARTS |= {"multi_step_loss": 1000, "first_order_until": 3333, "outer_lr_floor": 1e-5}
@@ -75,7 +75,7 @@ def run(tmp_path_factory, toy):
     """A run of the command line, on a set that need not be made."""
     out = tmp_path_factory.mktemp("maml_pp") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("probe.cli.training.load_data", lambda *_: toy)
+        patch.setattr("metaprobe.probe.cli.training.load_data", lambda *_: toy)
         assert main([*TRAIN, "--out", str(out)]) == 0
         before = RunFolder(out).checkpoint("last").read_bytes()
         assert main([*TRAIN, "--out", str(out)]) == 0  # the same run, and done already

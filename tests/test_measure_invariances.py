@@ -10,9 +10,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from analyses import INVARIANCES, MEASURES, Measure, Pair, Similarity
-from analyses.measures.work import Work
-from probe.moments import MomentAccumulator
+from metaprobe.analyses import INVARIANCES, MEASURES, Measure, Pair, Similarity
+from metaprobe.analyses.measures.work import Work
+from metaprobe.probe.moments import MomentAccumulator
 
 Data = tuple[np.ndarray, np.ndarray]
 Change = Callable[[np.random.Generator, np.ndarray, np.ndarray], Data]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from analyses import MEASURES, Measure, Similarity, mean_cca, pwcca, svcca
-from analyses.measures.side import singular_values, svd
-from probe.moments import moments_of
+from metaprobe.analyses import MEASURES, Measure, Similarity, mean_cca, pwcca, svcca
+from metaprobe.analyses.measures.side import singular_values, svd
+from metaprobe.probe.moments import moments_of
 from tests.reference_measures import REFERENCES
 from tests.test_measures import related
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analyses.measures.pair import Pair
-from analyses.measures.side import Side
-from probe.moments import moments_of
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.side import Side
+from metaprobe.probe.moments import moments_of
 
 EPS64 = float(np.finfo(np.float64).eps)
 

@@ -12,10 +12,10 @@ import pytest
 import scipy.spatial.distance
 import scipy.stats
 
-import analyses
-from analyses import MEASURES, Measure, Similarity, shuffled_nulls
-from analyses.measures.pair import Pair
-from probe.moments import moments_of
+from metaprobe import analyses
+from metaprobe.analyses import MEASURES, Measure, Similarity, shuffled_nulls
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.probe.moments import moments_of
 from tests.reference_measures import REFERENCES, svcca
 
 SHAPES = [(50, 3, 5), (200, 10, 10), (400, 20, 7), (900, 32, 32), (60, 1, 1), (90, 1, 12)]

@@ -5,15 +5,15 @@ import dataclasses
 import pytest
 import torch
 
+from metaprobe.trainers.adapt import adapt, adaptable, query_logits, task_losses
+from metaprobe.trainers.algorithms import ALGORITHMS, meta_gradient
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network, forward_tasks
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import reference_maml as reference
 from tests import reference_mamlpp
 from tests.conftest import make_imageset
-from trainers.adapt import adapt, adaptable, query_logits, task_losses
-from trainers.algorithms import ALGORITHMS, meta_gradient
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network, forward_tasks
-from trainers.tasks.episodes import EpisodeSampler
 
 TOLERANCE = 1e-10
 

@@ -6,22 +6,22 @@ import math
 import pytest
 import torch
 
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.conventions import completed
+from metaprobe.trainers.engine import graph_bytes
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import evaluate, sampler_for
+from metaprobe.trainers.otherwise import Otherwise
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.update_rules import network_part, rule_part
+from metaprobe.trainers.update_rules.meta_lstm import _features
 from tests import reference_meta_lstm as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.as_tested import as_tested
-from trainers.config import TrainConfig
-from trainers.conventions import completed
-from trainers.engine import graph_bytes
-from trainers.errors import MetaprobeError
-from trainers.evaluate import evaluate, sampler_for
-from trainers.otherwise import Otherwise
-from trainers.outer_loop import train
-from trainers.rule_parameters import begin_rule
-from trainers.update_rules import network_part, rule_part
-from trainers.update_rules.meta_lstm import _features
 
 WIDTHS = {"hidden": 20, "cell": 20, "forget": 1, "input": 1}
 

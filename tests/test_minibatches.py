@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.minibatches import MinibatchSampler
 from tests.conftest import make_imageset
-from trainers.errors import MetaprobeError
-from trainers.tasks.minibatches import MinibatchSampler
 
 
 def mixed_splits(imageset):

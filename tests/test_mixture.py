@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks import load_imageset
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.mixture import mix
 from tests.conftest import make_imageset
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import load_imageset
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.mixture import mix
 
 NAMES = ("glyphs", "patterns", "shapes")
 

@@ -5,33 +5,33 @@ import dataclasses
 import pytest
 import torch
 
-from analyses.clustering.task_views import Viewer, batches_of, collect_views
-from analyses.freezing import TestPlan, freeze
-from analyses.steps import step_curves
-from analyses.testing.accuracy import accuracy_of
-from analyses.testing.plan import UNMODULATED
-from analyses.testing.reuse import reuse_of_learners, reuse_table
-from analyses.update_map import update_map
-from analyses.weight_distance import weight_distance
-from probe import open_store
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from probe.inspection.views import inspection_grids
+from metaprobe.analyses.clustering.task_views import Viewer, batches_of, collect_views
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.steps import step_curves
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.testing.plan import UNMODULATED
+from metaprobe.analyses.testing.reuse import reuse_of_learners, reuse_table
+from metaprobe.analyses.update_map import update_map
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe import open_store
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.views import inspection_grids
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.conventions import completed
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.networks import forward_tasks, norm_parameters
+from metaprobe.trainers.otherwise import Otherwise
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.as_tested import as_tested
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.clustering.moves import Moves
-from trainers.config import TrainConfig
-from trainers.conventions import completed
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.evaluate import sampler_for
-from trainers.networks import forward_tasks, norm_parameters
-from trainers.otherwise import Otherwise
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 NAMES = ("mmaml", "hsml")
 PLAN = TestPlan(tasks=3, n_query=2)

@@ -5,17 +5,17 @@ import dataclasses
 import pytest
 import torch
 
+from metaprobe.trainers.adapt import adapt_as, adaptable
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.config import NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.modulated_start import modulated_start
+from metaprobe.trainers.modulations import MODULATIONS, modulation_named
+from metaprobe.trainers.networks import build_network, norm_parameters
+from metaprobe.trainers.rule_parameters import begin_rule, slots_of
+from metaprobe.trainers.update_rules import network_part, rule_part
 from tests import reference_modulations as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
-from trainers.adapt import adapt_as, adaptable
-from trainers.algorithms import ALGORITHMS
-from trainers.config import NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.modulated_start import modulated_start
-from trainers.modulations import MODULATIONS, modulation_named
-from trainers.networks import build_network, norm_parameters
-from trainers.rule_parameters import begin_rule, slots_of
-from trainers.update_rules import network_part, rule_part
 
 NAMES = ("mmaml", "hsml")
 

@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from analyses.freezing import all_subsets, freeze, freeze_module
-from analyses.testing import TestPlan
-from analyses.testing.reuse import reuse_table
+from metaprobe.analyses.freezing import all_subsets, freeze, freeze_module
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.testing.reuse import reuse_table
+from metaprobe.trainers.checkpoint import fingerprint_of, load_checkpoint
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.captures import sampler, small_network, some_tasks, state_of
 from tests.conftest import make_imageset
 from tests.freezing_runs import chosen, the
 from tests.test_training import tiny
-from trainers.checkpoint import fingerprint_of, load_checkpoint
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.outer_loop import train
-from trainers.tasks.episodes import EpisodeSampler
 
 
 class Block(nn.Module):
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_named():
 
 
 def test_the_nil_head_needs_a_network_of_ours():
-    from trainers.evaluate import query_scores
+    from metaprobe.trainers.evaluate import query_scores
 
     with pytest.raises(MetaprobeError, match=r"the NIL head reads the features of a TaskNetwork; Residual is none"):
         query_scores(network_of("none"), {}, TASKS, "nil")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses import debiased_cka
-from analyses.measures.cka import DEBIASED_CKA
-from probe.moments import JointMoments, MomentAccumulator, moments_of, pool
+from metaprobe.analyses import debiased_cka
+from metaprobe.analyses.measures.cka import DEBIASED_CKA
+from metaprobe.probe.moments import JointMoments, MomentAccumulator, moments_of, pool
 from tests.test_measures import related
 
 FIELDS = ("mean", "scatter", "cubic", "quartic", "largest")

@@ -7,16 +7,16 @@ import hashlib
 import pytest
 import torch
 
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.algorithms import ALGORITHMS, meta_gradient
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import reference_maml, reference_networks
 from tests.conftest import make_imageset
 from tests.test_meta_gradients import TOLERANCE, worst
-from trainers.adapt import adapt
-from trainers.algorithms import ALGORITHMS, meta_gradient
-from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network
-from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import EpisodeSampler
 
 
 def built(blocks=4, downsample="stride", size=28, channels=1, seed=3, **options):

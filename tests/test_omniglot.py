@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks import load_imageset, omniglot
+from metaprobe.trainers.tasks.imageset import SPLITS
 from tests.image_files import SHARED, fake_torchvision, needs_data, published, write_image
-from trainers.errors import UnreadableInput
-from trainers.tasks import load_imageset, omniglot
-from trainers.tasks.imageset import SPLITS
 
 
 @pytest.fixture(autouse=True)

@@ -11,19 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from analyses.freezing import TestPlan, accuracy_of, freeze
-from analyses.similarity import similarity
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.cli import main
+from metaprobe.analyses.freezing import TestPlan, accuracy_of, freeze
+from metaprobe.analyses.similarity import similarity
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.cli import main
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.from_base import completed_from_base
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.otherwise import AS_TRAINED, Otherwise
+from metaprobe.trainers.outer_loop import train
 from tests.conftest import make_imageset
-from trainers.as_tested import as_tested
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.from_base import completed_from_base
-from trainers.networks import build_network
-from trainers.otherwise import AS_TRAINED, Otherwise
-from trainers.outer_loop import train
 
 CONFIG = TrainConfig(
     "maml", "toy", n_way=3, n_shot=2, n_query=3, seed=5, iterations=2, meta_batch=2, inner_steps=2, filters=4,
@@ -140,7 +140,7 @@ def test_validation_asks_for_as_many_queries_as_training(
 def test_a_run_of_before_goes_on_with_its_fifteen_queries(tmp_path: Path) -> None:
     """Files of earlier versions do not name them."""
     config = dataclasses.replace(CONFIG, data="glyphs", val_query=15, filters=2, n_way=2)
-    from trainers.tasks import load_imageset
+    from metaprobe.trainers.tasks import load_imageset
 
     train(config, load_imageset("glyphs"), tmp_path / "run")
     assert "val_query" not in (tmp_path / "run/config.toml").read_text()

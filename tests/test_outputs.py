@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from probe.cli import main
-from trainers.errors import MetaprobeError
-from trainers.files import replacing, write_text
+from metaprobe.probe.cli import main
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import replacing, write_text
 
 
 def pipe(place):

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from analyses.measures.work import Work
-from analyses.table import Table
-from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
-from reports.claims import Claim, Part, above, below, within
-from reports.evidence import Evidence
-from reports.made import Trained
-from reports.page.compose import made_section, page_of
-from reports.page.files import escape, read_tables, write_report
-from reports.page.page import Page, render
-from reports.page.parts import Cell, Missing, PageTable, Rows, Section
-from reports.quantities import q
-from reports.study.study import Answer, Study
-from reports.study.study import Section as Declared
-from reports.wording import with_interval
+from metaprobe.analyses.measures.work import Work
+from metaprobe.analyses.table import Table
+from metaprobe.reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
+from metaprobe.reports.claims import Claim, Part, above, below, within
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.made import Trained
+from metaprobe.reports.page.compose import made_section, page_of
+from metaprobe.reports.page.files import escape, read_tables, write_report
+from metaprobe.reports.page.page import Page, render
+from metaprobe.reports.page.parts import Cell, Missing, PageTable, Rows, Section
+from metaprobe.reports.quantities import q
+from metaprobe.reports.study.study import Answer, Study
+from metaprobe.reports.study.study import Section as Declared
+from metaprobe.reports.wording import with_interval
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.text import typeset
 from tests.evidence_rows import MADE, accuracy, evidence_of
 from tests.page_checks import checked
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.text import typeset
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' & $\\frac{a}"
 PAPER = Work("doe2020", "article", ("Doe, Jane", "Müller, João"), "{On} X – and Y?", "J", 2020)

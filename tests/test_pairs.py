@@ -6,15 +6,15 @@ import itertools
 import numpy as np
 import pytest
 
-import probe
-from analyses.bootstrap import over_seeds
-from analyses.compared import Compared
-from analyses.measures.measure import Null
-from analyses.pairs import Comparisons, StoreOf, compare_trainings
-from analyses.pairs.lines import LINE, difference, line, mean_of, pooled_rows
-from analyses.table import Row
+from metaprobe import probe
+from metaprobe.analyses.bootstrap import over_seeds
+from metaprobe.analyses.compared import Compared
+from metaprobe.analyses.measures.measure import Null
+from metaprobe.analyses.pairs import Comparisons, StoreOf, compare_trainings
+from metaprobe.analyses.pairs.lines import LINE, difference, line, mean_of, pooled_rows
+from metaprobe.analyses.table import Row
+from metaprobe.trainers.errors import MetaprobeError
 from tests.captures import ADAPTATION, small_network, some_tasks
-from trainers.errors import MetaprobeError
 
 REGIMES = ("multiclass", "nil", "random", "multitask")
 BODY = ("conv1", "conv2", "conv3", "conv4")

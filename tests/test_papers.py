@@ -6,14 +6,14 @@ import functools
 
 import pytest
 
-from analyses.table import Row, Table
-from reports import registry
-from reports.blocks.declared import Grid
-from reports.evidence import Evidence
-from reports.page.compose import build, page_of
-from reports.page.page import named_blocks
-from reports.page.parts import ClaimsList, Missing, PageFigure, PageTable
-from reports.verdicts import judge
+from metaprobe.analyses.table import Row, Table
+from metaprobe.reports import registry
+from metaprobe.reports.blocks.declared import Grid
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.compose import build, page_of
+from metaprobe.reports.page.page import named_blocks
+from metaprobe.reports.page.parts import ClaimsList, Missing, PageFigure, PageTable
+from metaprobe.reports.verdicts import judge
 from tests import antoniou_rows, arnold_rows, planting, raghu_rows, zhou_rows
 from tests.tiny_study import THIRD
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.parallel import TaskWorkers, one_thread
 from tests.captures import small_network, some_tasks
-from trainers.adapt import adapt
-from trainers.parallel import TaskWorkers, one_thread
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import load_imageset
-from trainers.tasks.class_folder import split_by_hash
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks import load_imageset
+from metaprobe.trainers.tasks.class_folder import split_by_hash
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 NAMES = ["apple", "bus", "cat", "dog"]
 

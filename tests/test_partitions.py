@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from analyses.clustering.partitions import (
+from metaprobe.analyses.clustering.partitions import (
     adjusted_rand,
     agreement_scores,
     between_score,

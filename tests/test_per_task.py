@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-import probe
-from analyses.bootstrap import over_seeds, task_draws
-from analyses.compare import compare
-from analyses.measures.measure import DEFAULTS, MEASURES
-from analyses.measures.pair import Pair
-from analyses.per_task import mean_over_tasks
-from analyses.similarity import measures_named, similarity, similarity_over_seeds
-from analyses.task_pairs import TaskPair
-from probe.cli import main
-from probe.store import Sketch, open_store
+from metaprobe import probe
+from metaprobe.analyses.bootstrap import over_seeds, task_draws
+from metaprobe.analyses.compare import compare
+from metaprobe.analyses.measures.measure import DEFAULTS, MEASURES
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.per_task import mean_over_tasks
+from metaprobe.analyses.similarity import measures_named, similarity, similarity_over_seeds
+from metaprobe.analyses.task_pairs import TaskPair
+from metaprobe.probe.cli import main
+from metaprobe.probe.store import Sketch, open_store
 from tests.captures import ADAPTATION, small_network, some_tasks
 from tests.reference_measures import REFERENCES
 

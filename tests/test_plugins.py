@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from analyses.measures.measure import MEASURES
-from analyses.similarity import measures_named
-from probe.cli import main
-from reports.registry import STUDIES
-from trainers.algorithms import ALGORITHMS, algorithm_named
-from trainers.errors import MetaprobeError
-from trainers.tasks import DATASETS
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.similarity import measures_named
+from metaprobe.probe.cli import main
+from metaprobe.reports.registry import STUDIES
+from metaprobe.trainers.algorithms import ALGORITHMS, algorithm_named
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTRIES = {"algorithms": ALGORITHMS, "datasets": DATASETS, "measures": MEASURES, "studies": STUDIES}
 MODULE = """
 from dataclasses import replace
-from trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
-from trainers.config import Adaptation
-from trainers.tasks import Dataset
+from metaprobe.trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.tasks import Dataset
 
 def adaptation(config, layers):
     return Adaptation(layers[:-1], config.inner_lr, config.inner_steps, adapt_norm=config.adapt_norm)
@@ -36,10 +36,10 @@ TINY = Dataset("tiny", load, "noise", "here", "MIT", argument="SIZE")
 
 def __getattr__(name):
     if name == "SPECTRAL":
-        from analyses.measures.cka import LINEAR_CKA
+        from metaprobe.analyses.measures.cka import LINEAR_CKA
         return replace(LINEAR_CKA, name="spectral")
     if name == "MINE":
-        from reports.registry import STUDIES
+        from metaprobe.reports.registry import STUDIES
         return replace(STUDIES["raghu2020"], name="mine")
     raise AttributeError(name)
 """
@@ -114,7 +114,12 @@ def test_what_is_broken_is_told_with_its_distribution_and_breaks_nothing(site):
     install(site, "metaprobe-broken", {"algorithms": {"aaa": "broken:AAA"}}, broken="import nothing_of_that_name")
     points = {"maml": "other:MAML", "boil": "other:ZBOIL", "seven": "other:SEVEN", "gone": "other:GONE"}
     points |= {"named": "other:MAML"}
-    install(site, "zzz-other", {"algorithms": points}, other="from trainers.algorithms.maml import MAML\nSEVEN = 7")
+    install(
+        site,
+        "zzz-other",
+        {"algorithms": points},
+        other="from metaprobe.trainers.algorithms.maml import MAML\nSEVEN = 7",
+    )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert list(ALGORITHMS)[-1] == "boil"
@@ -144,7 +149,7 @@ def test_in_a_process_of_its_own_a_broken_plug_in_is_a_line_and_help_imports_non
     points = {"measures": {"x": "broken:X"}, "studies": {"x": "broken:X"}}
     install(tmp_path, "metaprobe-broken", points, broken="raise SystemError('no\\nlicence')")
     code = (
-        "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom probe.cli import main\n"
+        "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom metaprobe.probe.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    assert 'broken' not in sys.modules\n"
         "status = main(['list', 'measures'])\nassert 'torch' not in sys.modules\nsys.exit(status)\n"
     )

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analyses.readings import Estimate
-from analyses.table import Table
-from reports.evidence import Evidence
-from reports.papers.raghu2020 import paper
-from reports.papers.raghu2020.answer import classify
-from reports.papers.raghu2020.study import RAGHU2020
-from reports.probing import questions
-from reports.probing.change_map import _NIL, _Scale
-from reports.verdicts import judge
+from metaprobe.analyses.readings import Estimate
+from metaprobe.analyses.table import Table
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.raghu2020 import paper
+from metaprobe.reports.papers.raghu2020.answer import classify
+from metaprobe.reports.papers.raghu2020.study import RAGHU2020
+from metaprobe.reports.probing import questions
+from metaprobe.reports.probing.change_map import _NIL, _Scale
+from metaprobe.reports.verdicts import judge
 from tests.evidence_rows import row
 from tests.planting import blocks_of, read
 from tests.raghu_rows import BODY, LAYERS, MADE, full_rows, study_rows

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from probe.cli import main
+from metaprobe.probe.cli import main
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.engine import read_engine
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
 from tests.rank_processes import NAMES, ROOT, SECONDS, run_ranks
-from trainers.checkpoint import load_checkpoint
-from trainers.engine import read_engine
-from trainers.run import CHECKPOINT_NAMES, RunFolder
 
 _GRADIENT = """
 import dataclasses, json, sys
@@ -22,12 +22,12 @@ from tests import reference_maml as reference
 from tests import reference_mamlpp
 from tests.test_step_norms import case as all_parts, names_of
 from tests.test_meta_gradients import problem, worst
-from trainers.algorithms import ALGORITHMS
-from trainers.config import TrainConfig
-from trainers.engine import Engine
-from trainers.executor import Executor
-from trainers.parallel import TaskWorkers
-from trainers.ranks import Ranks
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.engine import Engine
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.ranks import Ranks
 found = {}
 for name in ("maml", "fomaml", "anil"):
     for norm in ("transductive", "non-transductive"):
@@ -75,7 +75,7 @@ OPTIONS += ["--inner-steps", "1", "--filters", "4", "--val-tasks", "5", "--val-e
 
 def command(folder, workers=2):
     arguments = ["train", *OPTIONS, "--out", str(folder), "--workers", str(workers)]
-    return [sys.executable, "-m", "probe", *arguments]
+    return [sys.executable, "-m", "metaprobe", *arguments]
 
 
 def environment():
@@ -161,7 +161,7 @@ def test_a_run_that_is_interrupted_or_loses_a_rank_is_saved_and_the_same_command
 def test_ranks_with_unequal_shares_choose_one_engine(tmp_path):
     # nine tasks on two ranks, four and five: left to themselves they would try different chunks
     options = [*OPTIONS[:-2], "--meta-batch", "9", "--iterations", "2"]
-    arguments = [sys.executable, "-m", "probe", "train", *options, "--out", str(tmp_path / "run"), "--workers", "2"]
+    arguments = [sys.executable, "-m", "metaprobe", "train", *options, "--out", str(tmp_path / "run"), "--workers", "2"]
     done = subprocess.run(
         arguments, cwd=ROOT, env=environment() | {"OMP_NUM_THREADS": "1"}, text=True, capture_output=True
     )
@@ -181,10 +181,10 @@ _APART = """
 import os, sys
 from pathlib import Path
 import pytest
-from trainers.errors import MetaprobeError
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.tasks import load_imageset
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks import load_imageset
 config = RunFolder(Path(sys.argv[2])).read_config()
 with pytest.raises(MetaprobeError, match="the ranks do not begin alike.*need one --out folder"):
     train(config, load_imageset("glyphs"), sys.argv[1 + int(os.environ["RANK"])])

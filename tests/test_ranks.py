@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.ranks import Ranks
+from metaprobe.trainers.torchrun import Place, place_here
 from tests.rank_processes import NAMES, run_ranks
-from trainers.errors import MetaprobeError
-from trainers.ranks import Ranks
-from trainers.torchrun import Place, place_here
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ import json, os, signal, time
 import numpy as np
 import torch
 from tests.test_ranks import numbers_of
-from trainers.ranks import RankLost, Ranks
+from metaprobe.trainers.ranks import RankLost, Ranks
 with Ranks.here() as ranks:
     single, double = numbers_of(ranks.rank)
     tensors = [torch.from_numpy(single), torch.tensor(ranks.rank, dtype=torch.uint8), torch.from_numpy(double)]
@@ -105,20 +105,20 @@ _HANGS = """
 import datetime, os, sys, time
 import torch.distributed
 from pathlib import Path
-import trainers.ranks
-trainers.ranks.TIMEOUT = datetime.timedelta(seconds=4.5)
+from metaprobe.trainers import ranks as joined
+joined.TIMEOUT = datetime.timedelta(seconds=4.5)
 folder = Path(sys.argv[1])
 (folder / os.environ["RANK"]).touch()
 while len(list(folder.iterdir())) < 2:  # the timeout is for the meeting too, and a start is slow
     time.sleep(0.01)
-with trainers.ranks.Ranks.here() as ranks:
+with joined.Ranks.here() as ranks:
     if ranks.rank == 1:
         while not (folder / "noticed").exists():
             time.sleep(0.01)
     else:
         try:
             ranks.any(False)
-        except trainers.ranks.RankLost as error:
+        except joined.RankLost as error:
             print(error)
         (folder / "noticed").touch()
 """

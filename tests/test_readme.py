@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from analyses import MEASURES
-from probe.cli import COMMANDS
+from metaprobe.analyses import MEASURES
+from metaprobe.probe.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,25 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from analyses.freezing import TestPlan, accuracy_of, freeze
-from analyses.testing.learned import learned_table
-from analyses.testing.module_freezing import freeze_module
-from analyses.testing.reuse import reuse_table
-from probe import capture, open_store
-from probe.cli import main
-from trainers.adapt import adapt
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import load_checkpoint, metadata_for, write_tensors
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.losses import output_errors, task_losses
-from trainers.networks import build_network, forward_tasks
-from trainers.outer_loop import train
-from trainers.run import RunFolder, task_metric
-from trainers.task_kinds import REGRESSION
-from trainers.tasks import load_data, load_imageset
-from trainers.tasks.given import tasks_of_arrays
-from trainers.update_rules import SGD
+from metaprobe.analyses.freezing import TestPlan, accuracy_of, freeze
+from metaprobe.analyses.testing.learned import learned_table
+from metaprobe.analyses.testing.module_freezing import freeze_module
+from metaprobe.analyses.testing.reuse import reuse_table
+from metaprobe.probe import capture, open_store
+from metaprobe.probe.cli import main
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import load_checkpoint, metadata_for, write_tensors
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.losses import output_errors, task_losses
+from metaprobe.trainers.networks import build_network, forward_tasks
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder, task_metric
+from metaprobe.trainers.task_kinds import REGRESSION
+from metaprobe.trainers.tasks import load_data, load_imageset
+from metaprobe.trainers.tasks.given import tasks_of_arrays
+from metaprobe.trainers.update_rules import SGD
 
 CONFIG = NetworkConfig("mlp", 1, 1, 1, 6, "none", "transductive", 2)
 RUN = TrainConfig(

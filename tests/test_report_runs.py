@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from analyses.table import Table
-from probe.cli import main
-from reports.registry import STUDIES
-from reports.study.cache import read_note
-from reports.study.given import finished_runs, run_labels, runs_as
-from reports.study.run import report_runs
+from metaprobe.analyses.table import Table
+from metaprobe.probe.cli import main
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.study.cache import read_note
+from metaprobe.reports.study.given import finished_runs, run_labels, runs_as
+from metaprobe.reports.study.run import report_runs
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.command import train_command
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.run import RunFolder
 from tests.tiny_study import THIRD, files_of, made_once, make_third, without_pdf, working_in
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.command import train_command
-from trainers.errors import MetaprobeError
-from trainers.run import RunFolder
 
 RUNS = ("maml-seed0", "nil-seed0", "maml_head-nil-seed0")
 

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import alone_in, replacing
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
 from tests.conftest import make_imageset
 from tests.test_training import tiny
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import alone_in, replacing
-from trainers.outer_loop import train
-from trainers.run import CHECKPOINT_NAMES, RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ def lost(folder, *names):
 
 def test_a_finished_run_keeps_saying_what_made_it(folder, toy, monkeypatch):
     before = folder.checkpoint("last").read_bytes()
-    monkeypatch.setattr("trainers.outer_loop.provenance", lambda data, *_: {"data_fingerprint": data, "torch": "99"})
+    monkeypatch.setattr(
+        "metaprobe.trainers.outer_loop.provenance", lambda data, *_: {"data_fingerprint": data, "torch": "99"}
+    )
     train(tiny(), toy, folder.path)
     assert folder.checkpoint("last").read_bytes() == before
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.bootstrap import REPLICATES, over_seeds, task_draws
-from analyses.freezing import TestPlan, freeze
-from analyses.table import Row, Table
-from analyses.testing.reuse import reuse_index, reuse_of_learners, reuse_table
+from metaprobe.analyses.bootstrap import REPLICATES, over_seeds, task_draws
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.reuse import reuse_index, reuse_of_learners, reuse_table
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.outer_loop import train
 from tests.conftest import make_imageset
 from tests.freezing_runs import chosen, the
 from tests.test_training import tiny
-from trainers.errors import MetaprobeError
-from trainers.outer_loop import train
 
 BODY = ("conv1", "conv2", "conv3", "conv4")
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from trainers.errors import UnreadableInput
-from trainers.run import TASK_ACCURACY, TASK_LOSS, RunFolder
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.run import TASK_ACCURACY, TASK_LOSS, RunFolder
 
 RECORD = {"iteration": 1, "train_loss": 1.0, "train_accuracy": 20.0, "seconds": 0.1}
 VALIDATED = {"val_iteration": 1, "val_loss": 1.0, "val_loss_half_width": 0.1}

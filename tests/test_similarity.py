@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-import probe
-from analyses.bootstrap import over_seeds, task_draws
-from analyses.image_null import image_null
-from analyses.measures.measure import ALIASES, DEFAULTS, MEASURES
-from analyses.similarity import measures_named, similarity, similarity_over_seeds
+from metaprobe import probe
+from metaprobe.analyses.bootstrap import over_seeds, task_draws
+from metaprobe.analyses.image_null import image_null
+from metaprobe.analyses.measures.measure import ALIASES, DEFAULTS, MEASURES
+from metaprobe.analyses.similarity import measures_named, similarity, similarity_over_seeds
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import sha256_of
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
 from tests.captures import ADAPTATION, FOREIGN_ADAPTATION, foreign_network, small_network, some_tasks
 from tests.conftest import make_imageset
 from tests.test_training import tiny
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import sha256_of
-from trainers.outer_loop import train
-from trainers.run import RunFolder
 
 pooled = functools.partial(similarity, over="tasks")
 pooled_over_seeds = functools.partial(similarity_over_seeds, over="tasks")

@@ -6,19 +6,19 @@ import math
 import pytest
 import torch
 
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.algorithms import meta_gradient as of_scheme
+from metaprobe.trainers.checkpoint import save_checkpoint
+from metaprobe.trainers.config import Adaptation, TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
+from metaprobe.trainers.stages import heaviest_stage, loss_weights, stage_of
 from tests import reference_mamlpp as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_training import tiny
 from tests.test_update_rules import case, names_of
-from trainers.algorithms import ALGORITHMS
-from trainers.algorithms import meta_gradient as of_scheme
-from trainers.checkpoint import save_checkpoint
-from trainers.config import Adaptation, TrainConfig, to_mapping
-from trainers.errors import MetaprobeError
-from trainers.executor import Executor
-from trainers.outer_loop import train
-from trainers.run import CHECKPOINT_NAMES, RunFolder
-from trainers.stages import heaviest_stage, loss_weights, stage_of
 
 WEIGHTS = {1: (1.0,), 5: (0.3, 0.1, 0.25, 0.0, 0.35)}  # any will do, also one that is 0
 

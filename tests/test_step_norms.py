@@ -6,30 +6,30 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.clustering.task_optimum import descend
-from analyses.clustering.task_views import Viewer, batches_of, collect_views
-from analyses.freezing import TestPlan, freeze
-from analyses.steps import step_curves
-from analyses.testing.accuracy import accuracy_of
-from analyses.weight_distance import weight_distance
-from probe import open_store
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
+from metaprobe.analyses.clustering.task_optimum import descend
+from metaprobe.analyses.clustering.task_views import Viewer, batches_of, collect_views
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.steps import step_curves
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe import open_store
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import Adaptation, TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.networks import forward_tasks
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
+from metaprobe.trainers.update_rules import network_part
 from tests import reference_mamlpp as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import Adaptation, TrainConfig, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.evaluate import sampler_for
-from trainers.networks import forward_tasks
-from trainers.outer_loop import train
-from trainers.rule_parameters import begin_rule
-from trainers.run import CHECKPOINT_NAMES, RunFolder
-from trainers.update_rules import network_part
 
 WEIGHTS = {1: (1.0,), 5: (0.3, 0.1, 0.25, 0.05, 0.3)}
 PLAN = TestPlan(tasks=3, n_query=2)

@@ -6,39 +6,39 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.clustering.task_optimum import descend
-from analyses.clustering.task_views import Viewer, batches_of, collect_views
-from analyses.freezing import TestPlan, freeze
-from analyses.steps import step_curves
-from analyses.testing.accuracy import accuracy_of
-from analyses.update_map import update_map
-from analyses.weight_distance import weight_distance
-from probe import open_store
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from probe.inspection.views import inspection_grids
-from reports.study.gather import _learner
-from reports.study.plan import Run
-from reports.study.study import Learner
+from metaprobe.analyses.clustering.task_optimum import descend
+from metaprobe.analyses.clustering.task_views import Viewer, batches_of, collect_views
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.steps import step_curves
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.update_map import update_map
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe import open_store
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.views import inspection_grids
+from metaprobe.reports.study.gather import _learner
+from metaprobe.reports.study.plan import Run
+from metaprobe.reports.study.study import Learner
+from metaprobe.trainers.adapt import adapt_as, query_logits
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.engine import Engine
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.networks import forward_tasks
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
+from metaprobe.trainers.step_statistics import MOMENTUM, follow
 from tests import reference_mamlpp as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
 from tests.test_step_norms import names_of
 from tests.test_training import tiny
-from trainers.adapt import adapt_as, query_logits
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import TrainConfig
-from trainers.engine import Engine
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.evaluate import sampler_for
-from trainers.executor import Executor
-from trainers.networks import forward_tasks
-from trainers.outer_loop import train
-from trainers.parallel import TaskWorkers
-from trainers.rule_parameters import begin_rule
-from trainers.run import CHECKPOINT_NAMES, RunFolder
-from trainers.step_statistics import MOMENTUM, follow
 
 KEPT = {"step_statistics": "running"}
 NORMED = {"step_norms": True, "adapt_norm": False}

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from analyses.testing import timing
-from analyses.testing.step_timing import time_by_steps
+from metaprobe.analyses.testing import timing
+from metaprobe.analyses.testing.step_timing import time_by_steps
+from metaprobe.trainers.errors import MetaprobeError
 from tests.test_training import tiny
-from trainers.errors import MetaprobeError
 
 MAML = tiny(iterations=9)
 PLUS = dataclasses.replace(MAML, update_rule="lslr", multi_step_loss=5, first_order_until=3)

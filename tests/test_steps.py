@@ -7,19 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from analyses.contrasts import contrast
-from analyses.freezing import TestPlan, accuracy_of
-from analyses.steps import step_curves
+from metaprobe.analyses.contrasts import contrast
+from metaprobe.analyses.freezing import TestPlan, accuracy_of
+from metaprobe.analyses.steps import step_curves
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.intervals import PERCENT, POSITIVE
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
 from tests.interval_coverage import interval_of
 from tests.reference_maml import adapt, conv4
 from tests.several_starts import ADAPTATION, LAYERS, NETWORK, checkpoint_of, nearest, own_start, two_starts
-from trainers.checkpoint import Checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.intervals import PERCENT, POSITIVE
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 IMAGESET = make_imageset(n_classes=12, per_class=18, size=8)
 PLAN = TestPlan(tasks=5, n_query=4, seed=3, chunk=2)

@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from probe.moments import JointMoments, pool
-from probe.store import LayerInfo, RawOptions, open_store
-from probe.store.metadata import metadata_from_json, metadata_to_json
-from probe.store.picking import picked_rows, rows_per_task, sketch_rows
-from probe.store.schema import expected_bytes, schema
+from metaprobe.probe.moments import JointMoments, pool
+from metaprobe.probe.store import LayerInfo, RawOptions, open_store
+from metaprobe.probe.store.metadata import metadata_from_json, metadata_to_json
+from metaprobe.probe.store.picking import picked_rows, rows_per_task, sketch_rows
+from metaprobe.probe.store.schema import expected_bytes, schema
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import sha256_of
 from tests.written_stores import INDICES, LAYERS, METADATA, activations_for, numbers_for, write
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import sha256_of
 
 
 @pytest.fixture(scope="module")

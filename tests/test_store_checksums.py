@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from probe.store import RawOptions, open_store
-from probe.store.metadata import ROOT_KEY
-from probe.store.schema import schema
+from metaprobe.probe.store import RawOptions, open_store
+from metaprobe.probe.store.metadata import ROOT_KEY
+from metaprobe.probe.store.schema import schema
+from metaprobe.trainers.errors import UnreadableInput
 from tests.written_stores import METADATA, overwritten, write
-from trainers.errors import UnreadableInput
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def whole(tmp_path_factory):
 
 FLIPS = """
 import sys, numpy as np
-from probe.store import open_store
-from trainers.errors import UnreadableInput
+from metaprobe.probe.store import open_store
+from metaprobe.trainers.errors import UnreadableInput
 
 whole, path = open(sys.argv[1], 'rb').read(), sys.argv[2]
 

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from analyses.readings import Estimate, Undefined
-from reports.claims import Claim, Part, above, below
-from reports.page.strip import LEFT, RIGHT, Scale, legend, strip
-from reports.quantities import Computed
-from reports.verdicts import judge
+from metaprobe.analyses.readings import Estimate, Undefined
+from metaprobe.reports.claims import Claim, Part, above, below
+from metaprobe.reports.page.strip import LEFT, RIGHT, Scale, legend, strip
+from metaprobe.reports.quantities import Computed
+from metaprobe.reports.verdicts import judge
 from tests.evidence_rows import evidence_of
 
 

@@ -11,18 +11,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from analyses.clustering.bound import bound_terms
-from analyses.clustering.embedding import EmbeddingPlan, embedding
-from analyses.clustering.task_optimum import OptimumSearch
-from analyses.learning_curves import learning_curves
-from analyses.measurements import KINDS, Input
-from analyses.table import Table
-from probe.cli import main
-from reports.registry import STUDIES
-from reports.study.cache import Measuring
-from reports.study.engine import run_steps
-from reports.study.run import run_study
-from reports.study.study import Measurement
+from metaprobe.analyses.clustering.bound import bound_terms
+from metaprobe.analyses.clustering.embedding import EmbeddingPlan, embedding
+from metaprobe.analyses.clustering.task_optimum import OptimumSearch
+from metaprobe.analyses.learning_curves import learning_curves
+from metaprobe.analyses.measurements import KINDS, Input
+from metaprobe.analyses.table import Table
+from metaprobe.probe.cli import main
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.study.cache import Measuring
+from metaprobe.reports.study.engine import run_steps
+from metaprobe.reports.study.run import run_study
+from metaprobe.reports.study.study import Measurement
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.run import RunFolder
 from tests.tiny_study import (
     THIRD,
     TINY,
@@ -34,9 +37,6 @@ from tests.tiny_study import (
     without_pdf,
     working_in,
 )
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import UnreadableInput
-from trainers.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -355,7 +355,7 @@ def test_a_checkpoint_that_is_damaged_after_it_was_measured_takes_no_page(work, 
         cut(work / "maml-seed0" / "checkpoints" / "third.safetensors")
         return results
 
-    monkeypatch.setattr("reports.study.run.run_steps", damaging)
+    monkeypatch.setattr("metaprobe.reports.study.run.run_steps", damaging)
     assert main(["study", "third", "--out", "work"]) == 0
     page = html.unescape((work / "report.html").read_text(encoding="utf-8"))
     assert "cannot be read any more: work/maml-seed0/checkpoints/third.safetensors: not a readable" in page

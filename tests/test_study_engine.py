@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.study.engine import LostEvidence, Step, run_steps
+from metaprobe.reports.study.engine import LostEvidence, Step, run_steps
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.interrupt import Interrupted
 from tests.conftest import make_imageset
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.interrupt import Interrupted
 
 IMAGES = make_imageset(n_classes=4, per_class=3, size=8)
 
@@ -161,7 +161,7 @@ def test_jobs_end_with_the_process_that_began_them(tmp_path):
     script = f"""
 import time
 from pathlib import Path
-from reports.study.engine import Step, run_steps
+from metaprobe.reports.study.engine import Step, run_steps
 from tests.test_study_engine import IMAGES, Tick
 run_steps([Step(name, Tick(Path({str(tmp_path)!r}) / name)) for name in "ab"], IMAGES, 2)
 """

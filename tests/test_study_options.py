@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.cli import main, reporting
-from reports.registry import STUDIES, study_named
-from reports.study.run import plan_study
+from metaprobe.probe.cli import main, reporting
+from metaprobe.reports.registry import STUDIES, study_named
+from metaprobe.reports.study.run import plan_study
+from metaprobe.trainers.command import train_command
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
 from tests.tiny_study import THIRD, working_in, write_pictures
-from trainers.command import train_command
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
 
 RAGHU2020, ZHOU2021 = STUDIES["raghu2020"], STUDIES["zhou2021"]
 
@@ -151,8 +151,8 @@ def test_a_train_command_names_only_what_is_no_default():
 
 def test_tasks_that_are_too_few_to_cluster_or_embed_are_told_before_any_work(monkeypatch, tmp_path):
     images = SimpleNamespace(domain_names=("a", "b"), input_shape=(1, 28, 28), tokens=False)
-    monkeypatch.setattr("reports.study.run.load_for", lambda *_, **__: images)
-    monkeypatch.setattr("reports.study.run.task_sampler", lambda *_, **__: None)
+    monkeypatch.setattr("metaprobe.reports.study.run.load_for", lambda *_, **__: images)
+    monkeypatch.setattr("metaprobe.reports.study.run.task_sampler", lambda *_, **__: None)
     options = ZHOU2021.preset("quick")
     plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=16), tmp_path)
     with pytest.raises(MetaprobeError, match=r"700 clusters cannot be found in 600 tasks; .* raise --cluster-tasks"):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.table import COLUMNS, Row, Table
-from trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.analyses.table import COLUMNS, Row, Table
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 
 WHOLE = ("seed", "iteration", "step", "task", "inner_steps", "cluster", "n", "other_seed", "other_iteration")
 REAL = ("value", "low", "high")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from probe.cli import main
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks import load_data
-from trainers.tasks.data import task_sampler
-from trainers.tasks.given import tasks_of_arrays
+from metaprobe.probe.cli import main
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks import load_data
+from metaprobe.trainers.tasks.data import task_sampler
+from metaprobe.trainers.tasks.given import tasks_of_arrays
 
 
 def arrays(tasks=12, ways=2, shots=2, queries=3, shape=(4,), regression=False, seed=0):
@@ -106,7 +106,7 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     class Memory:
         total = 4000
 
-    monkeypatch.setattr("trainers.tasks.task_file.psutil.virtual_memory", Memory)
+    monkeypatch.setattr("metaprobe.trainers.tasks.task_file.psutil.virtual_memory", Memory)
     with pytest.raises(UnreadableInput, match="more than a quarter of this machine's memory"):
         load_data(f"tasks:{written(tmp_path / 'v.npz')}")
 

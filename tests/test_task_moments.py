@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analyses.bootstrap import task_draws
-from analyses.measures.measure import MEASURES
-from analyses.task_moments import TaskMoments
-from probe.moments import moments_of, pool
+from metaprobe.analyses.bootstrap import task_draws
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.task_moments import TaskMoments
+from metaprobe.probe.moments import moments_of, pool
 
 TASKS = 7
 
@@ -80,7 +80,7 @@ def test_no_weights_take_every_task_once():
 
 def test_many_resamples_are_those_of_each(monkeypatch):
     moments = TaskMoments.of([moments_of(*task) for task in samples(1e4)])
-    monkeypatch.setattr("analyses.task_moments._BYTES", 3 * 8 * 64)  # three at a time
+    monkeypatch.setattr("metaprobe.analyses.task_moments._BYTES", 3 * 8 * 64)  # three at a time
     draws = task_draws(TASKS, 10)
     found = list(moments.resampled(draws))
     assert len(found) == 10

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.clustering.task_views import (
+from metaprobe.analyses.clustering.task_views import (
     Viewer,
     adapted_parameters,
     batches_of,
@@ -15,13 +15,13 @@ from analyses.clustering.task_views import (
     flattened,
     mean_features,
 )
-from analyses.clustering.view_clusters import cluster_means, points_of, relabelled, spread
-from analyses.testing import sampler_of
+from metaprobe.analyses.clustering.view_clusters import cluster_means, points_of, relabelled, spread
+from metaprobe.analyses.testing import sampler_of
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network, forward_tasks
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.task_learners import LAYERS, MIXED, NETWORK, PLAN, maml, moves, tsa, vectors
-from trainers.clustering.moves import Moves
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network, forward_tasks
-from trainers.tasks.episodes import EpisodeSampler
 
 
 def moved_parameters(viewer, network, tasks):

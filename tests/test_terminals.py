@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from probe.cli import main
-from probe.show import Grid, show
-from reports.study.cache import Measuring, Training
-from reports.study.study import Measurement
-from trainers.config import TrainConfig
-from trainers.progress import ProgressLine, duration, telling
+from metaprobe.probe.cli import main
+from metaprobe.probe.show import Grid, show
+from metaprobe.reports.study.cache import Measuring, Training
+from metaprobe.reports.study.study import Measurement
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.progress import ProgressLine, duration, telling
 
 COMMANDS = (
     "", "train", "evaluate", "inspect", "diff", "capture", "similarity", "distance", "freeze", "clusters", "convert",
@@ -140,7 +140,7 @@ def test_names_of_files_in_a_line_of_progress_are_data(terminal, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("trainers.progress._SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("metaprobe.trainers.progress._SECONDS_BETWEEN_LINES", -1.0)
     with ProgressLine("[/red] \x1b]0;title\x07", 2) as bar:  # markup that closes what nothing opened
         bar.advance("[/note]")
     assert "[/red] \\x1b]0;title\\x07" in stream.text()
@@ -184,7 +184,7 @@ def test_a_line_a_minute_says_how_far_it_is(monkeypatch):
     stream = Stream()
     monkeypatch.setattr(sys, "stderr", stream)
     now = iter([0.0, 30.0, 61.0, 90.0, 122.0])
-    monkeypatch.setattr("trainers.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("metaprobe.trainers.progress.time.monotonic", lambda: next(now))
     with ProgressLine("maml on glyphs in maml-seed0", 1000, unit="tasks", per_step=4) as bar:
         for _ in range(4):
             bar.advance("loss 1.2")
@@ -195,7 +195,7 @@ def test_a_line_a_minute_says_how_far_it_is(monkeypatch):
 
 
 def test_a_step_is_named_in_a_pipe_as_the_plan_names_it(tmp_path, capsys, monkeypatch, toy):
-    monkeypatch.setattr("trainers.outer_loop.train", lambda config, data, folder: None)
+    monkeypatch.setattr("metaprobe.trainers.outer_loop.train", lambda config, data, folder: None)
     Training(tmp_path / "maml-seed0", TrainConfig("maml", "glyphs")).do(toy)
     work = Measuring("freezing of maml-seed0", tmp_path, "freezing", Measurement("nothing", ("maml",)), ())
     with pytest.raises(KeyError):

@@ -9,11 +9,11 @@ import torch
 from scipy import integrate, special
 from torch import nn
 
-from analyses.theory.descent import meta_test, meta_train
-from analyses.theory.logistic import LogisticRegression, bayes_accuracy, logistic_curve, logistic_tasks
-from analyses.theory.plans import HELD, MOVING, Descent, LogisticTraining
-from analyses.theory.rows import logistic_rows, scalar_rows
-from analyses.theory.scalar import (
+from metaprobe.analyses.theory.descent import meta_test, meta_train
+from metaprobe.analyses.theory.logistic import LogisticRegression, bayes_accuracy, logistic_curve, logistic_tasks
+from metaprobe.analyses.theory.plans import HELD, MOVING, Descent, LogisticTraining
+from metaprobe.analyses.theory.rows import logistic_rows, scalar_rows
+from metaprobe.analyses.theory.scalar import (
     adapted_deep,
     adapted_shallow,
     deep_loss,
@@ -23,9 +23,9 @@ from analyses.theory.scalar import (
     stationary_points,
     task_loss,
 )
-from trainers.adapt import adapt
-from trainers.errors import MetaprobeError
-from trainers.tasks.given import tasks_of_arrays
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.given import tasks_of_arrays
 
 ALPHA = 0.1
 

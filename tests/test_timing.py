@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.testing import timing
-from analyses.testing.timing import CONDITIONS, TIMED, Timed, drawn, median_interval, time_learners, turn
+from metaprobe.analyses.testing import timing
+from metaprobe.analyses.testing.timing import CONDITIONS, TIMED, Timed, drawn, median_interval, time_learners, turn
+from metaprobe.trainers.beginning import network_config_for
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.parallel import TaskWorkers, one_thread
 from tests import reference_maml as reference
 from tests.conftest import make_imageset
 from tests.freezing_runs import chosen, the
 from tests.test_training import tiny
-from trainers.beginning import network_config_for
-from trainers.errors import MetaprobeError
-from trainers.executor import Executor
-from trainers.networks import build_network
-from trainers.outer_loop import train
-from trainers.parallel import TaskWorkers, one_thread
 
 IMAGESET = make_imageset(n_classes=12, per_class=18, size=16)
 CONFIG = tiny(gradient="unrolled", meta_batch=3, chunk=2, seed=4, inner_lr=0.3)

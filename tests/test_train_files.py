@@ -7,12 +7,12 @@ import pytest
 import tomli_w
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from probe.cli import main
-from probe.cli.config_file import _ALWAYS
-from trainers.config import TrainConfig, to_mapping
-from trainers.outer_loop import _Run, train
-from trainers.run import RunFolder
-from trainers.tasks import DATASETS, Dataset
+from metaprobe.probe.cli import main
+from metaprobe.probe.cli.config_file import _ALWAYS
+from metaprobe.trainers.config import TrainConfig, to_mapping
+from metaprobe.trainers.outer_loop import _Run, train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks import DATASETS, Dataset
 
 SMALL = {"n_way": 3, "n_query": 2, "iterations": 4, "meta_batch": 2, "inner_steps": 2, "filters": 4, "val_tasks": 4}
 SMALL |= {"val_every": 2, "chunk": 1, "gradient": "unrolled", "val_query": 2}
@@ -39,7 +39,7 @@ def asked(monkeypatch):
         found.append(config)
         raise Trained
 
-    monkeypatch.setattr("trainers.outer_loop.train", stop)
+    monkeypatch.setattr("metaprobe.trainers.outer_loop.train", stop)
 
     def ask(*line):
         with pytest.raises(Trained):
@@ -154,7 +154,9 @@ def test_tensorboard_reads_what_metrics_say_after_a_kill_too(tmp_path, toy, monk
             raise SystemExit
 
     monkeypatch.setattr(_Run, "_record", killed)
-    monkeypatch.setattr("trainers.events.EventLog.close", lambda self: self.flush())  # a killed process closes nothing
+    monkeypatch.setattr(
+        "metaprobe.trainers.events.EventLog.close", lambda self: self.flush()
+    )  # a killed process closes nothing
     with pytest.raises(SystemExit):
         train(config, toy, folder.path, tensorboard=True)
     monkeypatch.undo()

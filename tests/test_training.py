@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import Evaluation
+from metaprobe.trainers.interrupt import Interrupted
+from metaprobe.trainers.outer_loop import Diverged, train
+from metaprobe.trainers.run import CHECKPOINT_NAMES, TASK_ACCURACY, TASK_LOSS, RunFolder
 from tests.conftest import make_imageset
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.evaluate import Evaluation
-from trainers.interrupt import Interrupted
-from trainers.outer_loop import Diverged, train
-from trainers.run import CHECKPOINT_NAMES, TASK_ACCURACY, TASK_LOSS, RunFolder
 
 
 def tiny(algorithm="maml", **changes):
@@ -129,7 +129,7 @@ def test_cuda_that_is_not_there_is_told(tmp_path, toy):
 
 def test_divergence_seen_only_in_validation_saves_nothing(tmp_path, toy, monkeypatch):
     lost = Evaluation(np.full(4, 20.0), np.full(4, np.nan), 12)
-    monkeypatch.setattr("trainers.outer_loop.evaluate", lambda *_, **__: lost)
+    monkeypatch.setattr("metaprobe.trainers.outer_loop.evaluate", lambda *_, **__: lost)
     with pytest.raises(Diverged, match=r"validation loss is nan at iteration 4 of 9"):
         train(tiny(), toy, tmp_path / "run")
     assert not RunFolder(tmp_path / "run").checkpoint("last").exists()

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS, check_options
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.config import Adaptation, TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.evaluate import evaluate, sampler_for
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import reference_maml
 from tests.conftest import make_imageset
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS, check_options
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.clustering.moves import Moves
-from trainers.config import Adaptation, TrainConfig, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.evaluate import evaluate, sampler_for
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.tasks.episodes import EpisodeSampler
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 MAML = TrainConfig(

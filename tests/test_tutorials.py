@@ -8,20 +8,20 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses.similarity import measures_named, similarity
-from analyses.table import Table
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.cli import main
-from reports.registry import STUDIES
+from metaprobe.analyses.similarity import measures_named, similarity
+from metaprobe.analyses.table import Table
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.cli import main
+from metaprobe.reports.registry import STUDIES
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from metaprobe.trainers.update_rules import UPDATE_RULES
 from tests.notebooks import DOCS, cells, run_page, tagged
 from tests.test_measure_invariances import check
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS
-from trainers.outer_loop import train
-from trainers.run import RunFolder
-from trainers.tasks.episodes import EpisodeSampler
-from trainers.update_rules import UPDATE_RULES
 
 EXTENDING = (DOCS / "extending.md").read_text(encoding="utf-8")
 

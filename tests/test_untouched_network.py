@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-import probe
-from analyses.freezing import freeze_module
-from analyses.similarity import measures_named, similarity
+from metaprobe import probe
+from metaprobe.analyses.freezing import freeze_module
+from metaprobe.analyses.similarity import measures_named, similarity
+from metaprobe.trainers.adapt import query_logits
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import ModuleNetwork, forward_tasks
 from tests.captures import foreign_network, small_network, some_tasks, state_of
 from tests.networks_tried import Shared, Tied
-from trainers.adapt import query_logits
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.networks import ModuleNetwork, forward_tasks
 
 TASKS = some_tasks(2, dtype=torch.float32)
 ALL = Adaptation(("*",), inner_lr=0.1, steps=1)
@@ -142,7 +142,7 @@ def test_a_head_of_more_classes_is_told(tmp_path):
 
 def test_a_store_that_has_nothing_to_tell_is_as_it_always_was(tmp_path):
     out = probe.capture(foreign_network(), None, some_tasks(1), out=tmp_path / "s.h5", adaptation=ALL)
-    from probe.store.metadata import metadata_to_json
+    from metaprobe.probe.store.metadata import metadata_to_json
 
     with probe.open_store(out) as store:
         told = metadata_to_json(store.metadata)

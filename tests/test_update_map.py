@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch.nn import functional
 
-from analyses.testing import TestPlan
-from analyses.update_map import effective_rank, update_map
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.update_map import effective_rank, update_map
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.networks import build_network, forward_tasks
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.update_rules import UPDATE_RULES
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.evaluate import sampler_for
-from trainers.networks import build_network, forward_tasks
-from trainers.outer_loop import train
-from trainers.rule_parameters import begin_rule
-from trainers.run import RunFolder
-from trainers.update_rules import UPDATE_RULES
 
 PLAN = TestPlan(tasks=5, n_query=2, per_task=True)
 

@@ -7,29 +7,29 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.clustering.task_views import Viewer, batches_of, collect_views
-from analyses.compare import compare
-from analyses.freezing import TestPlan, freeze
-from analyses.similarity import similarity
-from analyses.testing.accuracy import accuracy_of
-from analyses.weight_distance import weight_distance
-from probe import open_store
-from probe.capturing.from_checkpoint import capture_checkpoint
-from probe.inspection.diff import diff_files
-from probe.inspection.inspect import inspect_file
-from probe.inspection.views import inspection_grids
+from metaprobe.analyses.clustering.task_views import Viewer, batches_of, collect_views
+from metaprobe.analyses.compare import compare
+from metaprobe.analyses.freezing import TestPlan, freeze
+from metaprobe.analyses.similarity import similarity
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.analyses.weight_distance import weight_distance
+from metaprobe.probe import open_store
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.inspection.diff import diff_files
+from metaprobe.probe.inspection.inspect import inspect_file
+from metaprobe.probe.inspection.views import inspection_grids
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.networks import forward_tasks
+from metaprobe.trainers.otherwise import Otherwise
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
+from metaprobe.trainers.update_rules import UPDATE_RULES
 from tests.test_training import tiny
-from trainers.adapt import adapt_as
-from trainers.as_tested import as_tested
-from trainers.checkpoint import load_checkpoint, save_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.evaluate import sampler_for
-from trainers.networks import forward_tasks
-from trainers.otherwise import Otherwise
-from trainers.outer_loop import train
-from trainers.run import CHECKPOINT_NAMES, RunFolder
-from trainers.update_rules import UPDATE_RULES
 
 LEARNED = [name for name in UPDATE_RULES if name != "sgd"]
 LEARNER = dict.fromkeys(LEARNED, "maml") | {"meta_lstm": "fomaml"}

@@ -5,16 +5,16 @@ import dataclasses
 import pytest
 import torch
 
+from metaprobe.trainers.adapt import adapt, adapt_as
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import forward_tasks
+from metaprobe.trainers.rule_parameters import begin_rule, computed, slots_of
+from metaprobe.trainers.update_rules import UPDATE_RULES, network_part, owned, rule_named, rule_part, shared
+from metaprobe.trainers.update_rules.kronecker import as_slices, from_slices
 from tests import reference_rules as reference
 from tests.test_meta_gradients import TOLERANCE, problem, worst
-from trainers.adapt import adapt, adapt_as
-from trainers.algorithms import ALGORITHMS
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.networks import forward_tasks
-from trainers.rule_parameters import begin_rule, computed, slots_of
-from trainers.update_rules import UPDATE_RULES, network_part, owned, rule_named, rule_part, shared
-from trainers.update_rules.kronecker import as_slices, from_slices
 
 LEARNED = [name for name in UPDATE_RULES if name != "sgd"]
 RULES = [name for name in LEARNED if name != "meta_lstm"]  # whose steps are of their own gradient; see test_meta_lstm

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from analyses.readings import Estimate, Undefined
-from reports.claims import Claim, Part, Told, above, below, not_below, within
-from reports.quantities import Computed, q
-from reports.verdicts import all_of, judge
+from metaprobe.analyses.readings import Estimate, Undefined
+from metaprobe.reports.claims import Claim, Part, Told, above, below, not_below, within
+from metaprobe.reports.quantities import Computed, q
+from metaprobe.reports.verdicts import all_of, judge
 from tests.evidence_rows import accuracy, evidence_of, of_tasks
 
 NOTHING = evidence_of()

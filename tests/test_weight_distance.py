@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.freezing import TestPlan
-from analyses.weight_distance import layer_distances, weight_distance
+from metaprobe.analyses.freezing import TestPlan
+from metaprobe.analyses.weight_distance import layer_distances, weight_distance
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.checkpoint import Checkpoint, save_checkpoint
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
 from tests.interval_coverage import interval_of
 from tests.several_starts import checkpoint_of, nearest, own_start, two_starts
-from trainers.adapt import adapt
-from trainers.checkpoint import Checkpoint, save_checkpoint
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network
-from trainers.tasks.episodes import EpisodeSampler
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
 NETWORK = NetworkConfig("conv4", 3, 1, 8, 4, "stride", "transductive")

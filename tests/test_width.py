@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-import analyses.measures.pair as pairs
-import probe
-from analyses import per_task
-from analyses.measures.measure import MEASURES
-from analyses.measures.pair import Pair
-from analyses.threads import cores, side_by_side
-from probe.cli import main
+import metaprobe.analyses.measures.pair as pairs
+from metaprobe import probe
+from metaprobe.analyses import per_task
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.threads import cores, side_by_side
+from metaprobe.probe.cli import main
+from metaprobe.trainers.config import Adaptation
 from tests.captures import some_tasks
 from tests.reference_measures import REFERENCES
-from trainers.config import Adaptation
 
 OF_MOMENTS = [name for name, measure in MEASURES.items() if measure.needs == "moments"]
 
@@ -66,7 +66,7 @@ def test_parts_side_by_side_come_in_order_on_as_many_threads_as_are_allowed(monk
     assert cores() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
     assert cores() >= 1
-    monkeypatch.setattr("analyses.threads.cores", lambda: 3)
+    monkeypatch.setattr("metaprobe.analyses.threads.cores", lambda: 3)
     assert list(side_by_side(lambda item: item * 2, range(20))) == [2 * item for item in range(20)]
 
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from analyses.measures.work import Work
-from analyses.readings import Estimate, Undefined
-from reports.wording import number, with_interval
-from reports.works import methods_of, numbered
-from trainers.errors import MetaprobeError
+from metaprobe.analyses.measures.work import Work
+from metaprobe.analyses.readings import Estimate, Undefined
+from metaprobe.reports.wording import number, with_interval
+from metaprobe.reports.works import methods_of, numbered
+from metaprobe.trainers.errors import MetaprobeError
 
 PAPER = Work("doe2020", "article", ("Doe, Jane", "Müller, João"), "{On} X – and Y?", "J", 2020)
 

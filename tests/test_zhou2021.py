@@ -7,20 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from analyses.measurements import KINDS
-from analyses.table import Table
-from analyses.testing import TestPlan
-from analyses.testing.accuracy import accuracy_of
-from reports.evidence import Evidence
-from reports.page.compose import page_of
-from reports.papers.zhou2021.claims import BASELINES
-from reports.quantities import q
-from reports.registry import STUDIES
-from reports.verdicts import judge
+from metaprobe.analyses.measurements import KINDS
+from metaprobe.analyses.table import Table
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.compose import page_of
+from metaprobe.reports.papers.zhou2021.claims import BASELINES
+from metaprobe.reports.quantities import q
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.verdicts import judge
+from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
 from tests.several_starts import checkpoint_of, two_starts
 from tests.zhou_rows import DOMAINS, MADE, one_domain_rows, study_rows
-from trainers.tasks.episodes import EpisodeSampler
 
 ZHOU2021 = STUDIES["zhou2021"]
 

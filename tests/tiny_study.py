@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from analyses.measures.measure import MEASURES
-from probe.cli import main
-from reports.blocks.canvas import Drawing
-from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
-from reports.claims import Claim, Part, above, below, within
-from reports.quantities import q
-from reports.registry import STUDIES
-from reports.study.study import Answer, Learner, Measurement, Numbers, Options, Section, Study
-from reports.works import MAML
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.probe.cli import main
+from metaprobe.reports.blocks.canvas import Drawing
+from metaprobe.reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
+from metaprobe.reports.claims import Claim, Part, above, below, within
+from metaprobe.reports.quantities import q
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.study.study import Answer, Learner, Measurement, Numbers, Options, Section, Study
+from metaprobe.reports.works import MAML
 from tests.conftest import make_imageset, shared_folder
 
 
@@ -126,7 +126,7 @@ def working_in(base):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setenv("METAPROBE_CACHE", str(base / "cache"))
-        patch.setattr("analyses.testing.timing.seconds_of", lambda run, device: (run(), 0.25)[1])
+        patch.setattr("metaprobe.analyses.testing.timing.seconds_of", lambda run, device: (run(), 0.25)[1])
         patch.setitem(STUDIES, "third", THIRD)
         yield patch
 
@@ -143,7 +143,7 @@ def files_of(folder):
 
 def planned_third(out, **changes):
     """Return the third study made ready, in the working folder."""
-    from reports.study.run import plan_study
+    from metaprobe.reports.study.run import plan_study
 
     return plan_study(THIRD, dataclasses.replace(THIRD.preset("quick"), **changes), out)
 
@@ -167,7 +167,7 @@ def made_once(tmp_path_factory, name, make):
 
 def make_third(base):
     """Make the third study in base/made, with PDF files of nothing: all of its steps are done."""
-    from reports.study.run import run_study
+    from metaprobe.reports.study.run import run_study
 
     with working_in(base) as patch:
         without_pdf(patch)

@@ -5,11 +5,11 @@ import dataclasses
 import h5py
 import numpy as np
 
-from probe.moments import moments_of
-from probe.store import LayerInfo, StoreMetadata
-from probe.store.writing import StoreWriter
-from trainers.config import Adaptation
-from trainers.files import replacing
+from metaprobe.probe.moments import moments_of
+from metaprobe.probe.store import LayerInfo, StoreMetadata
+from metaprobe.probe.store.writing import StoreWriter
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.files import replacing
 
 LAYERS = (
     LayerInfo("conv", (3, 4, 2), 0, "float32"),

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from analyses.table import Row
-from reports.made import Trained
+from metaprobe.analyses.table import Row
+from metaprobe.reports.made import Trained
 from tests import raghu_rows
 from tests.evidence_rows import row
 

@@ -13,19 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.inner_step import Stepper
-from trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
-from trainers.losses import task_losses
-from trainers.modulated_start import modulated_start
-from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
-from trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
-from trainers.networks.running import statistics_part
-from trainers.step_norms import norms_of_step
-from trainers.step_statistics import set_of_step
-from trainers.tasks.episodes import Examples
-from trainers.update_rules import SGD, UpdateRule, network_part, rule_named
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.inner_step import Stepper
+from metaprobe.trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
+from metaprobe.trainers.losses import task_losses
+from metaprobe.trainers.modulated_start import modulated_start
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis, layer_of, norm_parameters
+from metaprobe.trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
+from metaprobe.trainers.networks.running import statistics_part
+from metaprobe.trainers.step_norms import norms_of_step
+from metaprobe.trainers.step_statistics import set_of_step
+from metaprobe.trainers.tasks.episodes import Examples
+from metaprobe.trainers.update_rules import SGD, UpdateRule, network_part, rule_named
 
 __all__ = ["Adapted", "adapt", "adapt_as", "adaptable", "layers_of", "query_logits", "task_losses"]
 

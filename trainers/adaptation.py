@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trainers.errors import MetaprobeError
-from trainers.limits import MOST_STEPS, fits_float32
-from trainers.plain import LATER
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.limits import MOST_STEPS, fits_float32
+from metaprobe.trainers.plain import LATER
 
 __all__ = ["Adaptation", "CgSystem", "StepStatistics"]
 

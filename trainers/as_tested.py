@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainers.checkpoint import Checkpoint
-from trainers.errors import MetaprobeError
-from trainers.modulations import modulation_named
-from trainers.networks import build_network, layer_of
-from trainers.otherwise import Otherwise
-from trainers.rule_parameters import begin_rule
-from trainers.update_rules import owned, rule_named
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.modulations import modulation_named
+from metaprobe.trainers.networks import build_network, layer_of
+from metaprobe.trainers.otherwise import Otherwise
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.update_rules import owned, rule_named
 
 __all__ = ["as_tested"]
 

@@ -8,27 +8,27 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainers.algorithms import Algorithm
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.finding import Search
-from trainers.clustering.settings import Clustering
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.device import memory_of
-from trainers.errors import MetaprobeError
-from trainers.families import network_options
-from trainers.interrupt import Interrupted, StopRequest
-from trainers.learner import Learner
-from trainers.limits import bytes_of_tasks, check_memory, parameters_of
-from trainers.network_config import ModuleConfig
-from trainers.networks import TaskNetwork, build_network, layer_of
-from trainers.networks.running import statistics_part
-from trainers.progress import ProgressLine
-from trainers.rule_parameters import begin_rule, limits_of
-from trainers.run import RunFolder
-from trainers.saving import refuse_other_origin
-from trainers.tasks.data import Data, input_shape
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.algorithms import Algorithm
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.finding import Search
+from metaprobe.trainers.clustering.settings import Clustering
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.device import memory_of
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.families import network_options
+from metaprobe.trainers.interrupt import Interrupted, StopRequest
+from metaprobe.trainers.learner import Learner
+from metaprobe.trainers.limits import bytes_of_tasks, check_memory, parameters_of
+from metaprobe.trainers.network_config import ModuleConfig
+from metaprobe.trainers.networks import TaskNetwork, build_network, layer_of
+from metaprobe.trainers.networks.running import statistics_part
+from metaprobe.trainers.progress import ProgressLine
+from metaprobe.trainers.rule_parameters import begin_rule, limits_of
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.saving import refuse_other_origin
+from metaprobe.trainers.tasks.data import Data, input_shape
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["begin_clusters", "begin_learner", "begin_network", "check_room", "network_config_for"]
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from trainers.algorithms import ALGORITHMS
-from trainers.clustering.file import CLUSTERS
-from trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.families import network_options
-from trainers.formats.safetensors_header import Header
-from trainers.formats.tensor_names import BESIDE, FCE, MODULATION, UNTRAINED
-from trainers.formats.text import visible
-from trainers.network_config import AnyNetwork, ModuleConfig
-from trainers.networks import TaskNetwork, build_network, layer_of
-from trainers.plain import completed
-from trainers.rule_parameters import slots_of
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.clustering.file import CLUSTERS
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.families import network_options
+from metaprobe.trainers.formats.safetensors_header import Header
+from metaprobe.trainers.formats.tensor_names import BESIDE, FCE, MODULATION, UNTRAINED
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import AnyNetwork, ModuleConfig
+from metaprobe.trainers.networks import TaskNetwork, build_network, layer_of
+from metaprobe.trainers.plain import completed
+from metaprobe.trainers.rule_parameters import slots_of
 
 __all__ = ["check_shapes", "contradiction"]
 

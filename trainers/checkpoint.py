@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainers.algorithms import ALGORITHMS
-from trainers.checking import check_shapes, contradiction
-from trainers.clustering.clusters import Clusters, Start
-from trainers.clustering.file import cluster_tensors, read_clusters
-from trainers.config import Adaptation, TestNorm, TrainConfig, from_mapping, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import write_bytes
-from trainers.formats.checkpoint_format import (
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checking import check_shapes, contradiction
+from metaprobe.trainers.clustering.clusters import Clusters, Start
+from metaprobe.trainers.clustering.file import cluster_tensors, read_clusters
+from metaprobe.trainers.config import Adaptation, TestNorm, TrainConfig, from_mapping, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import write_bytes
+from metaprobe.trainers.formats.checkpoint_format import (
     FORMAT_VERSION,
     METADATA_KEY,
     CheckpointMetadata,
@@ -30,14 +30,14 @@ from trainers.formats.checkpoint_format import (
     tensor_fingerprint,
     with_format,
 )
-from trainers.formats.safetensors_header import open_regular, read_header
-from trainers.formats.tensor_names import UNTRAINED
-from trainers.network_config import AnyNetwork, ModuleConfig, network_from
-from trainers.networks import TaskNetwork, build_network
-from trainers.networks.filling import check_claimed, fill
-from trainers.rule_parameters import begin_rule
-from trainers.step_statistics import without_statistics
-from trainers.update_rules import rule_part
+from metaprobe.trainers.formats.safetensors_header import open_regular, read_header
+from metaprobe.trainers.formats.tensor_names import UNTRAINED
+from metaprobe.trainers.network_config import AnyNetwork, ModuleConfig, network_from
+from metaprobe.trainers.networks import TaskNetwork, build_network
+from metaprobe.trainers.networks.filling import check_claimed, fill
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.step_statistics import without_statistics
+from metaprobe.trainers.update_rules import rule_part
 
 __all__ = ["Checkpoint", "fingerprint_of", "load_checkpoint", "metadata_for", "read_tensors", "save_checkpoint"]
 __all__ += ["write_tensors"]

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import Checkpoint
-from trainers.errors import MetaprobeError
-from trainers.network_config import NetworkConfig
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.network_config import NetworkConfig
 
 __all__ = ["collapsed", "collapsed_weights"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from trainers.config import TrainConfig
-from trainers.errors import flag_of
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import flag_of
 
 __all__ = ["option_words", "train_command"]
 

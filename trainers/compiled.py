@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from trainers.algorithms import Algorithm, MetaGradient
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.networks import Parameters, TaskNetwork
-from trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.algorithms import Algorithm, MetaGradient
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
 
 __all__ = ["CompiledGradient"]
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import tyro.conf
 
-from trainers.adaptation import Adaptation, CgSystem, StepStatistics
-from trainers.config_checks import check_config
-from trainers.families import Like
-from trainers.joined import joined
-from trainers.network_config import (
+from metaprobe.trainers.adaptation import Adaptation, CgSystem, StepStatistics
+from metaprobe.trainers.config_checks import check_config
+from metaprobe.trainers.families import Like
+from metaprobe.trainers.joined import joined
+from metaprobe.trainers.network_config import (
     Activation,
     Downsample,
     HeadInput,
@@ -21,8 +21,8 @@ from trainers.network_config import (
     NormAffine,
     TestNorm,
 )
-from trainers.plain import LATER, from_mapping, to_mapping
-from trainers.task_kinds import Loss
+from metaprobe.trainers.plain import LATER, from_mapping, to_mapping
+from metaprobe.trainers.task_kinds import Loss
 
 __all__ = [
     "Activation",

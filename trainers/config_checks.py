@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from trainers.errors import MetaprobeError
-from trainers.formats.text import fits_utf8, visible
-from trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import fits_utf8, visible
+from metaprobe.trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole
 
 if TYPE_CHECKING:
-    from trainers.config import TrainConfig
+    from metaprobe.trainers.config import TrainConfig
 
 __all__ = ["check_config"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from trainers.algorithms import algorithm_named
-from trainers.config import TrainConfig
-from trainers.families import in_family
+from metaprobe.trainers.algorithms import algorithm_named
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.families import in_family
 
 __all__ = ["completed"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["device_named", "exact_float32", "memory_of", "peak_memory"]
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trainers.algorithms.base import MetaGradient
-from trainers.losses import task_losses, task_scores
+from metaprobe.trainers.algorithms.base import MetaGradient
+from metaprobe.trainers.losses import task_losses, task_scores
 
 __all__ = ["direct_gradient"]
 

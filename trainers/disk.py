@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["DiskFull", "told_when_full"]
 

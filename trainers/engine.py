@@ -21,11 +21,11 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from trainers.config import TrainConfig, from_mapping, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import write_text
-from trainers.formats.strict_toml import read_toml
-from trainers.ranks import Ranks
+from metaprobe.trainers.config import TrainConfig, from_mapping, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import write_text
+from metaprobe.trainers.formats.strict_toml import read_toml
+from metaprobe.trainers.ranks import Ranks
 
 __all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
 

@@ -12,22 +12,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as, query_logits
-from trainers.algorithms import TestHead
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Start, starting_point
-from trainers.config import Adaptation
-from trainers.device import device_named, exact_float32, memory_of
-from trainers.errors import MetaprobeError
-from trainers.limits import bytes_of_tasks, check_memory
-from trainers.losses import kind_of, task_losses, task_scores
-from trainers.networks import Parameters, TaskNetwork, forward_tasks
-from trainers.networks.full_context import full_context_part
-from trainers.networks.heads import matching_logits, nil_log_probabilities, one_query_at_a_time
-from trainers.parallel import TaskWorkers
-from trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
-from trainers.tasks.data import Data, TaskSampler, check_data, check_shape, task_sampler
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.adapt import adapt_as, query_logits
+from metaprobe.trainers.algorithms import TestHead
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Start, starting_point
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.device import device_named, exact_float32, memory_of
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.limits import bytes_of_tasks, check_memory
+from metaprobe.trainers.losses import kind_of, task_losses, task_scores
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
+from metaprobe.trainers.networks.full_context import full_context_part
+from metaprobe.trainers.networks.heads import matching_logits, nil_log_probabilities, one_query_at_a_time
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
+from metaprobe.trainers.tasks.data import Data, TaskSampler, check_data, check_shape, task_sampler
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "query_scores", "refuse_nil", "sampler_for"]
 __all__ += ["score_tasks", "scores_of"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["EventLog", "check_tensorboard"]
 

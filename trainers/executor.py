@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from trainers.algorithms import Algorithm, MetaGradient
-from trainers.compiled import CompiledGradient
-from trainers.config import Adaptation
-from trainers.engine import Engine, Gradient, graph_bytes
-from trainers.networks import Parameters, TaskNetwork
-from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.algorithms import Algorithm, MetaGradient
+from metaprobe.trainers.compiled import CompiledGradient
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.engine import Engine, Gradient, graph_bytes
+from metaprobe.trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["Executor"]
 

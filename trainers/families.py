@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.errors import MetaprobeError, flag_of
+from metaprobe.trainers.errors import MetaprobeError, flag_of
 
 if TYPE_CHECKING:
-    from trainers.config import Activation, TrainConfig
+    from metaprobe.trainers.config import Activation, TrainConfig
 
 __all__ = ["FAMILIES", "Family", "Like", "in_family", "network_options"]
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = [
     "TEMPORARY",

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainers.config import NetworkConfig, TrainConfig, from_mapping
-from trainers.families import network_options
-from trainers.formats.checkpoint_format import read_metadata
+from metaprobe.trainers.config import NetworkConfig, TrainConfig, from_mapping
+from metaprobe.trainers.families import network_options
+from metaprobe.trainers.formats.checkpoint_format import read_metadata
 
 __all__ = ["completed_from_base"]
 

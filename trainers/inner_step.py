@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import UPDATE_RULE
-from trainers.networks import Parameters
-from trainers.update_rules import Slot, Slots, UpdateRule, owned, shared
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.networks import Parameters
+from metaprobe.trainers.update_rules import Slot, Slots, UpdateRule, owned, shared
 
 __all__ = ["Carried", "Stepper"]
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["Interrupted", "StopRequest", "stop_on_interrupt", "termination_is_interrupt"]
 

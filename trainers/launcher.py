@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
-from trainers.torchrun import LEASH, LOST_STATUS
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.torchrun import LEASH, LOST_STATUS
 
 __all__ = ["GRACE", "launch"]
 
@@ -55,7 +55,7 @@ def launch(workers: int, arguments: Sequence[str]) -> int:
         words = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(workers)]  # rank 0 uses the terminal
         for rank in range(workers):
             process = subprocess.Popen(
-                [sys.executable, *safely, "-m", "probe", *arguments],
+                [sys.executable, *safely, "-m", "metaprobe", *arguments],
                 env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if rank else None,

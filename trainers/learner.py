@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from trainers.clustering.clusters import Clusters, Start
-from trainers.config import Adaptation
-from trainers.networks import Parameters
-from trainers.rule_parameters import computed
+from metaprobe.trainers.clustering.clusters import Clusters, Start
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.networks import Parameters
+from metaprobe.trainers.rule_parameters import computed
 
 __all__ = ["Learner"]
 

@@ -8,11 +8,11 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from trainers.errors import MetaprobeError, flag_of
+from metaprobe.trainers.errors import MetaprobeError, flag_of
 
 if TYPE_CHECKING:
-    from trainers.config import NetworkConfig
-    from trainers.network_config import AnyNetwork
+    from metaprobe.trainers.config import NetworkConfig
+    from metaprobe.trainers.network_config import AnyNetwork
 
 __all__ = ["MOST_STEPS", "MOST_TASKS", "bytes_of_tasks", "check_memory", "check_rate", "check_whole", "fits_float32"]
 __all__ += ["parameters_of"]

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.losses import output_errors, task_losses
-from trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.losses import output_errors, task_losses
+from metaprobe.trainers.networks import Parameters, TaskNetwork
 
 __all__ = ["adapt_linear_head", "head_gradients", "is_linear_head"]
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from trainers.errors import MetaprobeError
-from trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
 
 __all__ = ["kind_of", "output_errors", "task_losses", "task_scores"]
 

@@ -8,18 +8,18 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as, adaptable, query_logits
-from trainers.algorithms.base import MetaGradient
-from trainers.config import Adaptation
-from trainers.formats.tensor_names import MODULATION, UPDATE_RULE
-from trainers.linear_head import is_linear_head
-from trainers.losses import task_losses, task_scores
-from trainers.modulated_start import ModulatedStart, modulated_start
-from trainers.networks import Parameters
-from trainers.rule_parameters import computed
-from trainers.step_norms import norms_of_step
-from trainers.tasks.episodes import Tasks
-from trainers.update_rules import SGD, rule_named
+from metaprobe.trainers.adapt import adapt_as, adaptable, query_logits
+from metaprobe.trainers.algorithms.base import MetaGradient
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.formats.tensor_names import MODULATION, UPDATE_RULE
+from metaprobe.trainers.linear_head import is_linear_head
+from metaprobe.trainers.losses import task_losses, task_scores
+from metaprobe.trainers.modulated_start import ModulatedStart, modulated_start
+from metaprobe.trainers.networks import Parameters
+from metaprobe.trainers.rule_parameters import computed
+from metaprobe.trainers.step_norms import norms_of_step
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.update_rules import SGD, rule_named
 
 __all__ = ["swept_meta_gradient", "unrolled_meta_gradient"]
 

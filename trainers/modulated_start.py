@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import MODULATION
-from trainers.modulations import modulation_named
-from trainers.networks import Parameters, has_task_axis
-from trainers.tasks.episodes import Examples
-from trainers.update_rules import Slots
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import MODULATION
+from metaprobe.trainers.modulations import modulation_named
+from metaprobe.trainers.networks import Parameters, has_task_axis
+from metaprobe.trainers.tasks.episodes import Examples
+from metaprobe.trainers.update_rules import Slots
 
 __all__ = ["ModulatedStart", "modulated_start", "modulation_slots"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainers.errors import MetaprobeError
-from trainers.formats.strict_json import parse_json
-from trainers.limits import fits_float32
-from trainers.plain import LATER, completed, from_mapping
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.limits import fits_float32
+from metaprobe.trainers.plain import LATER, completed, from_mapping
 
 __all__ = ["Downsample", "HeadInput", "HeadStart", "ModuleConfig", "ModuleNorm", "NetworkConfig", "Norm", "NormAffine"]
 __all__ += ["Activation", "AnyNetwork", "ScaleStart", "TestNorm", "network_as_told", "network_from"]

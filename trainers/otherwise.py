@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro.conf
 
-from trainers.config import Colour
-from trainers.limits import check_rate, check_whole
+from metaprobe.trainers.config import Colour
+from metaprobe.trainers.limits import check_rate, check_whole
 
 if TYPE_CHECKING:
-    from trainers.checkpoint import Checkpoint
+    from metaprobe.trainers.checkpoint import Checkpoint
 
 __all__ = ["AS_TRAINED", "TEST_QUERIES", "OtherImages", "Otherwise"]
 

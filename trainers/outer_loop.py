@@ -12,34 +12,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.algorithms import Algorithm, algorithm_named, check_options
-from trainers.beginning import begin_clusters, begin_learner, begin_network, check_room, network_config_for
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.clustering.finding import Search
-from trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
-from trainers.config import TrainConfig
-from trainers.device import exact_float32, peak_memory
-from trainers.disk import told_when_full
-from trainers.engine import Engine, Trials, choose_engine
-from trainers.errors import MetaprobeError
-from trainers.evaluate import evaluate
-from trainers.executor import Executor
-from trainers.files import alone_in
-from trainers.interrupt import Interrupted, stop_on_interrupt
-from trainers.intervals import half_width
-from trainers.networks import convolve_in
-from trainers.parallel import TaskWorkers
-from trainers.progress import ProgressLine, SilentProgress
-from trainers.provenance import provenance
-from trainers.ranks import RankLost, Ranks
-from trainers.resume import OuterState
-from trainers.run import TASK_LOSS, RunFolder, task_metric
-from trainers.saving import Saver
-from trainers.stages import heaviest_stage, outer_rate, stage_of
-from trainers.step_statistics import follow
-from trainers.task_kinds import CLASSIFICATION, KINDS
-from trainers.tasks.data import Data, check_data, queries_of, task_sampler
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.algorithms import Algorithm, algorithm_named, check_options
+from metaprobe.trainers.beginning import begin_clusters, begin_learner, begin_network, check_room, network_config_for
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.clustering.finding import Search
+from metaprobe.trainers.clustering.stream import AssignedTasks, ConsecutiveTasks
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.device import exact_float32, peak_memory
+from metaprobe.trainers.disk import told_when_full
+from metaprobe.trainers.engine import Engine, Trials, choose_engine
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import evaluate
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.files import alone_in
+from metaprobe.trainers.interrupt import Interrupted, stop_on_interrupt
+from metaprobe.trainers.intervals import half_width
+from metaprobe.trainers.networks import convolve_in
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.progress import ProgressLine, SilentProgress
+from metaprobe.trainers.provenance import provenance
+from metaprobe.trainers.ranks import RankLost, Ranks
+from metaprobe.trainers.resume import OuterState
+from metaprobe.trainers.run import TASK_LOSS, RunFolder, task_metric
+from metaprobe.trainers.saving import Saver
+from metaprobe.trainers.stages import heaviest_stage, outer_rate, stage_of
+from metaprobe.trainers.step_statistics import follow
+from metaprobe.trainers.task_kinds import CLASSIFICATION, KINDS
+from metaprobe.trainers.tasks.data import Data, check_data, queries_of, task_sampler
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["Diverged", "train"]
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, unknown_name
 
 __all__ = ["LATER", "checked_values", "completed", "from_mapping", "to_mapping"]
 

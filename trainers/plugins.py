@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeVar
 
-from trainers.formats.text import visible
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Registry"]
 

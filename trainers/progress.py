@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainers.formats.text import visible
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["ProgressLine", "SilentProgress", "duration", "telling"]
 

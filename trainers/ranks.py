@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.device import device_named
-from trainers.errors import MetaprobeError
-from trainers.torchrun import LOST_STATUS, end_with_launcher, launched, place_here
+from metaprobe.trainers.device import device_named
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.torchrun import LOST_STATUS, end_with_launcher, launched, place_here
 
 __all__ = ["TIMEOUT", "RankLost", "Ranks"]
 

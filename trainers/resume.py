@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.checkpoint import Checkpoint, metadata_for, read_tensors, write_tensors
-from trainers.clustering.stream import AssignedTasks
-from trainers.errors import UnreadableInput
-from trainers.task_kinds import CLASSIFICATION, KINDS
+from metaprobe.trainers.checkpoint import Checkpoint, metadata_for, read_tensors, write_tensors
+from metaprobe.trainers.clustering.stream import AssignedTasks
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.task_kinds import CLASSIFICATION, KINDS
 
 __all__ = ["OuterState", "load_resume_state", "save_resume_state"]
 

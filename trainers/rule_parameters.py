@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.adapt import adaptable
-from trainers.config import Adaptation, TrainConfig
-from trainers.formats.tensor_names import UPDATE_RULE
-from trainers.limits import check_memory
-from trainers.modulated_start import modulation_slots
-from trainers.networks import Parameters, TaskNetwork
-from trainers.networks.full_context import full_context_slots
-from trainers.step_norms import step_norm_slots
-from trainers.step_statistics import statistic_slots
-from trainers.update_rules import Slot, Slots, rule_named
+from metaprobe.trainers.adapt import adaptable
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.limits import check_memory
+from metaprobe.trainers.modulated_start import modulation_slots
+from metaprobe.trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.networks.full_context import full_context_slots
+from metaprobe.trainers.step_norms import step_norm_slots
+from metaprobe.trainers.step_statistics import statistic_slots
+from metaprobe.trainers.update_rules import Slot, Slots, rule_named
 
 __all__ = ["begin_rule", "computed", "limits_of", "slots_of"]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import tomli_w
 
-from trainers.config import TrainConfig, from_mapping, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import TEMPORARY, remove_abandoned, write_text
-from trainers.formats.safetensors_header import read_regular
-from trainers.formats.strict_json import parse_json
-from trainers.formats.strict_toml import read_toml
-from trainers.task_kinds import CLASSIFICATION, KINDS, TaskKind
+from metaprobe.trainers.config import TrainConfig, from_mapping, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import TEMPORARY, remove_abandoned, write_text
+from metaprobe.trainers.formats.safetensors_header import read_regular
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.formats.strict_toml import read_toml
+from metaprobe.trainers.task_kinds import CLASSIFICATION, KINDS, TaskKind
 
 __all__ = ["CHECKPOINT_NAMES", "TASK_ACCURACY", "TASK_LOSS", "RunFolder", "task_metric"]
 

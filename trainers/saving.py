@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 
 import torch
 
-from trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, save_checkpoint
-from trainers.clustering.file import with_settings
-from trainers.config import Adaptation, NetworkConfig, TrainConfig
-from trainers.engine import Engine, read_engine, write_engine
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.events import EventLog
-from trainers.formats.checkpoint_format import FORMAT_VERSION
-from trainers.learner import Learner
-from trainers.resume import OuterState, load_resume_state, save_resume_state
-from trainers.run import CHECKPOINT_NAMES, RunFolder
-from trainers.task_kinds import KINDS
-from trainers.update_rules import network_part, rule_named, rule_part
+from metaprobe.trainers.checkpoint import Checkpoint, fingerprint_of, load_checkpoint, save_checkpoint
+from metaprobe.trainers.clustering.file import with_settings
+from metaprobe.trainers.config import Adaptation, NetworkConfig, TrainConfig
+from metaprobe.trainers.engine import Engine, read_engine, write_engine
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.events import EventLog
+from metaprobe.trainers.formats.checkpoint_format import FORMAT_VERSION
+from metaprobe.trainers.learner import Learner
+from metaprobe.trainers.resume import OuterState, load_resume_state, save_resume_state
+from metaprobe.trainers.run import CHECKPOINT_NAMES, RunFolder
+from metaprobe.trainers.task_kinds import KINDS
+from metaprobe.trainers.update_rules import network_part, rule_named, rule_part
 
 __all__ = ["Saver", "refuse_other_origin"]
 

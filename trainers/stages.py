@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 __all__ = ["heaviest_stage", "loss_weights", "outer_rate", "stage_of"]
 

@@ -12,11 +12,11 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import STEPS, UPDATE_RULE
-from trainers.networks import Parameters, has_task_axis, norm_parameters
-from trainers.networks.naming import chosen_parameters
-from trainers.update_rules import Slot
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import STEPS, UPDATE_RULE
+from metaprobe.trainers.networks import Parameters, has_task_axis, norm_parameters
+from metaprobe.trainers.networks.naming import chosen_parameters
+from metaprobe.trainers.update_rules import Slot
 
 __all__ = ["norms_of_step", "step_norm_slots"]
 

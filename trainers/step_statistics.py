@@ -23,14 +23,14 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from trainers.algorithms.base import MetaGradient
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import STATISTICS, UPDATE_RULE
-from trainers.networks import Parameters, layer_of
-from trainers.networks.running import given_norms, recorded, statistics_part
-from trainers.tasks.episodes import Tasks
-from trainers.update_rules import Slot
+from metaprobe.trainers.algorithms.base import MetaGradient
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import STATISTICS, UPDATE_RULE
+from metaprobe.trainers.networks import Parameters, layer_of
+from metaprobe.trainers.networks.running import given_norms, recorded, statistics_part
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.update_rules import Slot
 
 __all__ = ["MOMENTUM", "collected", "follow", "set_of_step", "statistic_slots", "without_statistics"]
 

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import NamedTuple
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["LEASH", "LOST_STATUS", "Place", "end_with_launcher", "launched", "place_here"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from probe.store.metadata import EPS
-from trainers.errors import UnreadableInput
-from trainers.formats.text import visible
+from metaprobe.probe.store.metadata import EPS
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Array", "ArrayFile", "Samples", "eps_of", "unfit"]
 

@@ -15,13 +15,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from analyses.arrays.array import Array, ArrayFile, checked, eps_of, unfit
-from analyses.arrays.hdf5 import MAGIC, is_store, read_hdf5
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import METADATA_KEY
-from trainers.formats.npy import Found, read_npy, read_npz
-from trainers.formats.safetensors_header import TensorEntry, guess_kind, open_regular, read_header
-from trainers.formats.text import visible
+from metaprobe.analyses.arrays.array import Array, ArrayFile, checked, eps_of, unfit
+from metaprobe.analyses.arrays.hdf5 import MAGIC, is_store, read_hdf5
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import METADATA_KEY
+from metaprobe.trainers.formats.npy import Found, read_npy, read_npz
+from metaprobe.trainers.formats.safetensors_header import TensorEntry, guess_kind, open_regular, read_header
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["holds_arrays", "open_arrays", "read_groups"]
 

@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from probe.store.checking import CANNOT_READ, open_hdf5
-from probe.store.metadata import ROOT_KEY
-from trainers.errors import UnreadableInput
-from trainers.formats.npy import Found
-from trainers.formats.safetensors_header import open_regular
-from trainers.formats.text import visible
+from metaprobe.probe.store.checking import CANNOT_READ, open_hdf5
+from metaprobe.probe.store.metadata import ROOT_KEY
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.npy import Found
+from metaprobe.trainers.formats.safetensors_header import open_regular
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["MAGIC", "is_store", "read_hdf5"]
 

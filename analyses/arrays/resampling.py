@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.arrays.view import Together
-from analyses.measures.measure import Measure
-from analyses.measures.pair import Pair
-from analyses.measures.result import Similarity
-from analyses.task_moments import TaskMoments, on_resamples
-from probe.moments import JointMoments, moments_of, pool
+from metaprobe.analyses.arrays.view import Together
+from metaprobe.analyses.measures.measure import Measure
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.task_moments import TaskMoments, on_resamples
+from metaprobe.probe.moments import JointMoments, moments_of, pool
 
 __all__ = ["MOST_GROUPS", "Part", "resampled", "summed"]
 

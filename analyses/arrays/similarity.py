@@ -14,18 +14,18 @@ import numpy as np
 import psutil
 from threadpoolctl import threadpool_limits
 
-from analyses.arrays.array import ArrayFile, Samples
-from analyses.arrays.resampling import MOST_GROUPS, Part, resampled, summed
-from analyses.arrays.view import Together, View
-from analyses.bootstrap import REPLICATES
-from analyses.compared import Compared, measured_rows
-from analyses.image_null import PERMUTATIONS, image_null, ring_orders
-from analyses.measures.measure import DEFAULTS, Measure, Null
-from analyses.measures.pair import Pair
-from analyses.measures.result import Similarity
-from analyses.table import Row, Table
-from probe.store import Sketch
-from trainers.errors import MetaprobeError
+from metaprobe.analyses.arrays.array import ArrayFile, Samples
+from metaprobe.analyses.arrays.resampling import MOST_GROUPS, Part, resampled, summed
+from metaprobe.analyses.arrays.view import Together, View
+from metaprobe.analyses.bootstrap import REPLICATES
+from metaprobe.analyses.compared import Compared, measured_rows
+from metaprobe.analyses.image_null import PERMUTATIONS, image_null, ring_orders
+from metaprobe.analyses.measures.measure import DEFAULTS, Measure, Null
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.store import Sketch
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["similarity_of_arrays"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.arrays.array import Array, Samples
+from metaprobe.analyses.arrays.array import Array, Samples
 
 __all__ = ["Together", "View"]
 

@@ -10,22 +10,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.clustering.bound_rows import Found, bound_rows
-from analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
-from analyses.clustering.task_optimum import OptimumSearch, descend, squared_distances, task_samples
-from analyses.table import Table
-from analyses.testing import Learner, TestPlan, learner_of, sampler_of
-from trainers.adapt import adapt_as
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters, Start, starting_point
-from trainers.config import Adaptation
-from trainers.device import exact_float32
-from trainers.errors import MetaprobeError
-from trainers.limits import check_whole
-from trainers.networks import Parameters, TaskNetwork
-from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import Examples, Tasks
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.clustering.bound_rows import Found, bound_rows
+from metaprobe.analyses.clustering.smoothness import curvature, gradient_norms, sample_gradient_norms
+from metaprobe.analyses.clustering.task_optimum import OptimumSearch, descend, squared_distances, task_samples
+from metaprobe.analyses.table import Table
+from metaprobe.analyses.testing import Learner, TestPlan, learner_of, sampler_of
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters, Start, starting_point
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.device import exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.limits import check_whole
+from metaprobe.trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["bound_terms"]
 

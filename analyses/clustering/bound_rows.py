@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.clustering.task_optimum import OptimumSearch
-from analyses.table import Row
-from analyses.testing.accuracy import mean_row, task_rows
-from trainers.config import Adaptation
-from trainers.intervals import POSITIVE
+from metaprobe.analyses.clustering.task_optimum import OptimumSearch
+from metaprobe.analyses.table import Row
+from metaprobe.analyses.testing.accuracy import mean_row, task_rows
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.intervals import POSITIVE
 
 __all__ = ["Found", "bound_rows", "first_term"]
 

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from scipy import stats
 
-from analyses.clustering.partitions import Score, agreement_scores
-from analyses.table import Row
-from analyses.testing import TestPlan
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters
-from trainers.errors import MetaprobeError
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.clustering.partitions import Score, agreement_scores
+from metaprobe.analyses.table import Row
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = [
     "SCORES",

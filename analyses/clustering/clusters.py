@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from analyses.clustering.cluster_rows import (
+from metaprobe.analyses.clustering.cluster_rows import (
     SCORES,
     bootstrap_generator,
     clusters_of,
@@ -19,8 +19,8 @@ from analyses.clustering.cluster_rows import (
     share_row,
     undefined_row,
 )
-from analyses.clustering.partitions import between_score, chance_of_agreeing
-from analyses.clustering.task_views import (
+from metaprobe.analyses.clustering.partitions import between_score, chance_of_agreeing
+from metaprobe.analyses.clustering.task_views import (
     PARAMETER_VIEWS,
     VIEWS,
     Viewer,
@@ -30,18 +30,18 @@ from analyses.clustering.task_views import (
     flattened,
     mean_features,
 )
-from analyses.clustering.view_clusters import ViewClusters, find_view_clusters, relabelled
-from analyses.table import Row, Table
-from analyses.testing import TestPlan, identity_of, sampler_of
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.moves import Moves
-from trainers.device import device_named, exact_float32
-from trainers.errors import MetaprobeError
-from trainers.networks import TaskNetwork
-from trainers.parallel import TaskWorkers
-from trainers.tasks.episodes import Tasks
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.clustering.view_clusters import ViewClusters, find_view_clusters, relabelled
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import TestPlan, identity_of, sampler_of
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.device import device_named, exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import TaskNetwork
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["SCORES", "agreement", "assigned", "clusters_of", "domain_batches", "usage"]
 

@@ -10,16 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from analyses.clustering.cluster_rows import domains_of, undefined_row
-from analyses.clustering.clusters import assigned, domain_batches
-from analyses.clustering.task_views import StartName, TaskViews, View, Viewer, collect_views
-from analyses.clustering.view_clusters import points_of, spread
-from analyses.table import Row, Table
-from analyses.testing import TestPlan, identity_of
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.moves import Moves
-from trainers.errors import MetaprobeError
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.clustering.cluster_rows import domains_of, undefined_row
+from metaprobe.analyses.clustering.clusters import assigned, domain_batches
+from metaprobe.analyses.clustering.task_views import StartName, TaskViews, View, Viewer, collect_views
+from metaprobe.analyses.clustering.view_clusters import points_of, spread
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import TestPlan, identity_of
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["METHODS", "EmbeddingPlan", "embed", "embedding", "trust"]
 

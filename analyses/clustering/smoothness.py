@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.adapt import adaptable, task_losses
-from trainers.networks import Parameters, forward_tasks, has_task_axis
-from trainers.tasks.episodes import Examples
+from metaprobe.trainers.adapt import adaptable, task_losses
+from metaprobe.trainers.networks import Parameters, forward_tasks, has_task_axis
+from metaprobe.trainers.tasks.episodes import Examples
 
 __all__ = ["curvature", "gradient_norms", "sample_gradient_norms"]
 

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trainers.adapt import adapt_as, task_losses
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis
-from trainers.tasks.episodes import Examples, Tasks
-from trainers.tasks.imageset import ImageSet
-from trainers.update_rules import network_part
+from metaprobe.trainers.adapt import adapt_as, task_losses
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks, has_task_axis
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.update_rules import network_part
 
 __all__ = ["OptimumSearch", "descend", "squared_distances", "task_samples"]
 

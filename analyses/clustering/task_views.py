@@ -11,17 +11,17 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from trainers.adapt import adapt_as
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Clusters, Start, starting_point
-from trainers.clustering.moves import Moves
-from trainers.device import device_named, exact_float32
-from trainers.errors import MetaprobeError
-from trainers.networks import Parameters, TaskNetwork, forward_tasks, layer_of, norm_parameters
-from trainers.networks.running import statistics_part
-from trainers.parallel import TaskWorkers
-from trainers.tasks.data import TaskSampler
-from trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Clusters, Start, starting_point
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.device import device_named, exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks, layer_of, norm_parameters
+from metaprobe.trainers.networks.running import statistics_part
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.data import TaskSampler
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
 
 __all__ = [
     "PARAMETER_VIEWS",

@@ -11,11 +11,11 @@ from jaxtyping import Float, Float32, Float64, Int64
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from analyses.clustering.task_views import VIEWS, View, Viewer, collect_views
-from trainers.clustering.kmeans import k_means
-from trainers.clustering.vectors import isometric
-from trainers.errors import MetaprobeError
-from trainers.tasks.episodes import Examples, Tasks
+from metaprobe.analyses.clustering.task_views import VIEWS, View, Viewer, collect_views
+from metaprobe.trainers.clustering.kmeans import k_means
+from metaprobe.trainers.clustering.vectors import isometric
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
 
 __all__ = ["ViewClusters", "cluster_means", "find_view_clusters", "points_of", "relabelled", "spread"]
 

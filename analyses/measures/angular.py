@@ -13,12 +13,12 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.cka import LINEAR_CKA
-from analyses.measures.pair import Pair
-from analyses.measures.procrustes import PROCRUSTES
-from analyses.measures.record import Measure
-from analyses.measures.result import Similarity
-from analyses.measures.work import Work
+from metaprobe.analyses.measures.cka import LINEAR_CKA
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.procrustes import PROCRUSTES
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.measures.work import Work
 
 __all__ = ["ANGULAR_CKA", "ANGULAR_PROCRUSTES", "angular_cka", "angular_procrustes"]
 

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import scipy.linalg
 
-from analyses.measures.side import CONDITION, EPS, Side
+from metaprobe.analyses.measures.side import CONDITION, EPS, Side
 
 __all__ = ["by_gram", "factor_of", "root_of", "rotated"]
 

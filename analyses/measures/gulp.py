@@ -9,11 +9,11 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.cka import LINEAR_CKA
-from analyses.measures.pair import Pair
-from analyses.measures.record import Measure
-from analyses.measures.result import FEW, Similarity
-from analyses.measures.work import Work
+from metaprobe.analyses.measures.cka import LINEAR_CKA
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.analyses.measures.result import FEW, Similarity
+from metaprobe.analyses.measures.work import Work
 
 __all__ = ["GULP", "gulp"]
 

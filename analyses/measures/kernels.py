@@ -18,12 +18,12 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.cka import DEBIASED_CKA, LINEAR_CKA
-from analyses.measures.pair import Pair
-from analyses.measures.record import Measure
-from analyses.measures.result import FEW, Similarity
-from analyses.measures.side import EPS
-from analyses.measures.work import Work
+from metaprobe.analyses.measures.cka import DEBIASED_CKA, LINEAR_CKA
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.analyses.measures.result import FEW, Similarity
+from metaprobe.analyses.measures.side import EPS
+from metaprobe.analyses.measures.work import Work
 
 __all__ = ["DEBIASED_DISTANCE_CORRELATION", "DEBIASED_RBF_CKA", "DISTANCE_CORRELATION", "RBF_CKA"]
 __all__ += ["debiased_distance_correlation", "debiased_rbf_cka", "distance_correlation", "rbf_cka"]

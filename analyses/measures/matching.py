@@ -10,10 +10,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.pair import Pair
-from analyses.measures.record import Measure
-from analyses.measures.result import Similarity
-from analyses.measures.work import Work
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.measures.work import Work
 
 __all__ = ["PERMUTATION_MATCHING", "SOFT_MATCHING", "permutation_matching", "soft_matching"]
 

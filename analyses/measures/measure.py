@@ -11,21 +11,26 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.angular import ANGULAR_CKA, ANGULAR_PROCRUSTES
-from analyses.measures.cca import MEAN_CCA, PWCCA, SVCCA
-from analyses.measures.cka import DEBIASED_CKA, LINEAR_CKA
-from analyses.measures.gulp import GULP
-from analyses.measures.kernels import DEBIASED_DISTANCE_CORRELATION, DEBIASED_RBF_CKA, DISTANCE_CORRELATION, RBF_CKA
-from analyses.measures.matching import PERMUTATION_MATCHING, SOFT_MATCHING
-from analyses.measures.neighbours import CKNNA, MUTUAL_KNN
-from analyses.measures.pair import Pair
-from analyses.measures.procrustes import PROCRUSTES
-from analyses.measures.record import INVARIANCES, Measure
-from analyses.measures.regression import R2_X_FROM_Y, R2_Y_FROM_X
-from analyses.measures.result import Similarity
-from analyses.measures.rsa import RSA_PEARSON, RSA_SPEARMAN
-from probe.paired import checked_pair
-from trainers.plugins import Registry
+from metaprobe.analyses.measures.angular import ANGULAR_CKA, ANGULAR_PROCRUSTES
+from metaprobe.analyses.measures.cca import MEAN_CCA, PWCCA, SVCCA
+from metaprobe.analyses.measures.cka import DEBIASED_CKA, LINEAR_CKA
+from metaprobe.analyses.measures.gulp import GULP
+from metaprobe.analyses.measures.kernels import (
+    DEBIASED_DISTANCE_CORRELATION,
+    DEBIASED_RBF_CKA,
+    DISTANCE_CORRELATION,
+    RBF_CKA,
+)
+from metaprobe.analyses.measures.matching import PERMUTATION_MATCHING, SOFT_MATCHING
+from metaprobe.analyses.measures.neighbours import CKNNA, MUTUAL_KNN
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.procrustes import PROCRUSTES
+from metaprobe.analyses.measures.record import INVARIANCES, Measure
+from metaprobe.analyses.measures.regression import R2_X_FROM_Y, R2_Y_FROM_X
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.measures.rsa import RSA_PEARSON, RSA_SPEARMAN
+from metaprobe.probe.paired import checked_pair
+from metaprobe.trainers.plugins import Registry
 
 __all__ = ["ALIASES", "DEFAULTS", "INVARIANCES", "MEASURES", "RSA", "Measure", "Null", "shuffled_nulls"]
 

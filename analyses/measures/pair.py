@@ -21,12 +21,12 @@ import functools
 import numpy as np
 from jaxtyping import Float, Int
 
-from analyses.measures.factors import by_gram, factor_of, root_of, rotated
-from analyses.measures.result import Similarity
-from analyses.measures.samples import Samples, balanced, exponent
-from analyses.measures.side import Side, svd
-from probe.moments import JointMoments
-from probe.paired import checked_pair
+from metaprobe.analyses.measures.factors import by_gram, factor_of, root_of, rotated
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.measures.samples import Samples, balanced, exponent
+from metaprobe.analyses.measures.side import Side, svd
+from metaprobe.probe.moments import JointMoments
+from metaprobe.probe.paired import checked_pair
 
 __all__ = ["Pair"]
 

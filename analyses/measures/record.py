@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.pair import Pair
-from analyses.measures.result import Similarity
-from analyses.measures.work import Work
-from probe.moments import JointMoments
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.measures.work import Work
+from metaprobe.probe.moments import JointMoments
 
 __all__ = ["INVARIANCES", "Measure"]
 

@@ -12,10 +12,10 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.cka import LINEAR_CKA
-from analyses.measures.pair import Pair
-from analyses.measures.record import Measure
-from analyses.measures.result import FEW, Similarity
+from metaprobe.analyses.measures.cka import LINEAR_CKA
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.analyses.measures.result import FEW, Similarity
 
 __all__ = ["R2_X_FROM_Y", "R2_Y_FROM_X", "r2_x_from_y", "r2_y_from_x"]
 

@@ -15,11 +15,11 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from analyses.measures.pair import Pair
-from analyses.measures.record import Measure
-from analyses.measures.result import Similarity
-from analyses.measures.side import EPS
-from analyses.measures.work import Work
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.analyses.measures.record import Measure
+from metaprobe.analyses.measures.result import Similarity
+from metaprobe.analyses.measures.side import EPS
+from metaprobe.analyses.measures.work import Work
 
 __all__ = ["RSA_PEARSON", "RSA_SPEARMAN", "rsa_pearson", "rsa_spearman"]
 

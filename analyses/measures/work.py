@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainers.formats.text import typeset
+from metaprobe.trainers.formats.text import typeset
 
 __all__ = ["Work"]
 

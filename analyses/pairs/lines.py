@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.bootstrap import over_seeds
-from analyses.compared import CALIBRATED, CALIBRATED_RANGE, Compared, null_row
-from analyses.measures.measure import Null
-from analyses.table import Row
+from metaprobe.analyses.bootstrap import over_seeds
+from metaprobe.analyses.compared import CALIBRATED, CALIBRATED_RANGE, Compared, null_row
+from metaprobe.analyses.measures.measure import Null
+from metaprobe.analyses.table import Row
 
 __all__ = ["LINE", "difference", "line", "mean_of", "pooled_rows"]
 

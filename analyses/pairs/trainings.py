@@ -16,17 +16,17 @@ from dataclasses import dataclass, field
 
 from threadpoolctl import threadpool_limits
 
-from analyses.aligned import check_same_tasks
-from analyses.bootstrap import REPLICATES
-from analyses.compare import PHASES, compare_layers, identity_of
-from analyses.compared import Compared, Over, measured_rows
-from analyses.contrasts import DIFFERENCE, minus_of
-from analyses.image_null import PERMUTATIONS
-from analyses.measures.measure import MEASURES, Measure
-from analyses.pairs.lines import LINE, difference, line, mean_of, pooled_rows
-from analyses.pairs.wanted import PAIRINGS, Comparisons, Layers, Learners, StoreOf
-from analyses.table import Row, Table
-from probe.store import Store, open_store
+from metaprobe.analyses.aligned import check_same_tasks
+from metaprobe.analyses.bootstrap import REPLICATES
+from metaprobe.analyses.compare import PHASES, compare_layers, identity_of
+from metaprobe.analyses.compared import Compared, Over, measured_rows
+from metaprobe.analyses.contrasts import DIFFERENCE, minus_of
+from metaprobe.analyses.image_null import PERMUTATIONS
+from metaprobe.analyses.measures.measure import MEASURES, Measure
+from metaprobe.analyses.pairs.lines import LINE, difference, line, mean_of, pooled_rows
+from metaprobe.analyses.pairs.wanted import PAIRINGS, Comparisons, Layers, Learners, StoreOf
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.store import Store, open_store
 
 __all__ = ["PAIR_MEASURES", "compare_trainings"]
 

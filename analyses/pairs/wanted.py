@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
 
 __all__ = ["PAIRINGS", "Comparisons", "Layers", "Learners", "StoreOf"]
 

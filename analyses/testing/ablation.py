@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from analyses.contrasts import minus_of
-from analyses.table import Row
-from analyses.testing.accuracy import score_rows
-from trainers.errors import MetaprobeError
-from trainers.evaluate import Evaluation
+from metaprobe.analyses.contrasts import minus_of
+from metaprobe.analyses.table import Row
+from metaprobe.analyses.testing.accuracy import score_rows
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import Evaluation
 
 __all__ = ["LAYERS_LIMIT", "Ablation", "OtherSteps", "all_subsets", "contiguous_blocks"]
 

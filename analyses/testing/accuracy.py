@@ -9,18 +9,18 @@ import numpy as np
 from jaxtyping import Float
 from torch import nn
 
-from analyses.contrasts import DIFFERENCE, filled
-from analyses.table import Row, Table
-from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_frozen, told_of_steps
-from trainers.checkpoint import Checkpoint
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.evaluate import Evaluation, TestHead, evaluate
-from trainers.intervals import EVERYWHERE, POSITIVE, mean_interval, too_few
-from trainers.networks.naming import without
-from trainers.task_kinds import CLASSIFICATION, TaskKind
-from trainers.tasks.data import Data, TaskSampler
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.contrasts import DIFFERENCE, filled
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_frozen, told_of_steps
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import Evaluation, TestHead, evaluate
+from metaprobe.trainers.intervals import EVERYWHERE, POSITIVE, mean_interval, too_few
+from metaprobe.trainers.networks.naming import without
+from metaprobe.trainers.task_kinds import CLASSIFICATION, TaskKind
+from metaprobe.trainers.tasks.data import Data, TaskSampler
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "score_rows", "task_rows"]
 

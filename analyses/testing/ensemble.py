@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from analyses.table import Row, Table
-from analyses.testing.accuracy import narrowed, score_rows
-from analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_steps
-from trainers.as_tested import as_tested
-from trainers.checkpoint import Checkpoint
-from trainers.errors import MetaprobeError
-from trainers.evaluate import TestHead, adapted_logits, score_tasks, scores_of
-from trainers.networks import TaskNetwork
-from trainers.tasks.data import Data
-from trainers.tasks.episodes import Tasks
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.accuracy import narrowed, score_rows
+from metaprobe.analyses.testing.plan import Learner, TestPlan, learner_of, sampler_of, told_of_steps
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import TestHead, adapted_logits, score_tasks, scores_of
+from metaprobe.trainers.networks import TaskNetwork
+from metaprobe.trainers.tasks.data import Data
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["ensemble_accuracy"]
 

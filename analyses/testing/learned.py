@@ -6,11 +6,11 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from analyses.contrasts import contrast
-from analyses.table import Row, Table
-from trainers.errors import MetaprobeError
-from trainers.intervals import PERCENT
-from trainers.task_kinds import REGRESSION
+from metaprobe.analyses.contrasts import contrast
+from metaprobe.analyses.table import Row, Table
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.intervals import PERCENT
+from metaprobe.trainers.task_kinds import REGRESSION
 
 __all__ = ["MARGIN", "learned_table"]
 

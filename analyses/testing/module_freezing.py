@@ -9,22 +9,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from analyses.table import Row, Table
-from analyses.testing.ablation import Ablation, OtherSteps, contiguous_blocks
-from analyses.testing.accuracy import narrowed, score_rows
-from probe.capturing.fitting import check_module, check_tasks, split_weights
-from probe.capturing.untouched import untouched
-from trainers.adapt import adapt_as, layers_of
-from trainers.checkpoint import fingerprint_of
-from trainers.config import Adaptation
-from trainers.device import exact_float32
-from trainers.errors import MetaprobeError
-from trainers.evaluate import Evaluation, TestHead, query_scores, refuse_nil, scores_of
-from trainers.losses import kind_of
-from trainers.networks import Parameters, TaskNetwork, forward_tasks
-from trainers.networks.heads import nil_of_features
-from trainers.parallel import one_thread
-from trainers.tasks.episodes import Tasks
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.ablation import Ablation, OtherSteps, contiguous_blocks
+from metaprobe.analyses.testing.accuracy import narrowed, score_rows
+from metaprobe.probe.capturing.fitting import check_module, check_tasks, split_weights
+from metaprobe.probe.capturing.untouched import untouched
+from metaprobe.trainers.adapt import adapt_as, layers_of
+from metaprobe.trainers.checkpoint import fingerprint_of
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.device import exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import Evaluation, TestHead, query_scores, refuse_nil, scores_of
+from metaprobe.trainers.losses import kind_of
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
+from metaprobe.trainers.networks.heads import nil_of_features
+from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["freeze_module"]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from analyses.table import Row
-from trainers.adapt import layers_of
-from trainers.as_tested import as_tested
-from trainers.checkpoint import Checkpoint
-from trainers.clustering.clusters import Start
-from trainers.config import Adaptation, TestNorm
-from trainers.device import device_named
-from trainers.evaluate import sampler_for
-from trainers.limits import MOST_TASKS, check_whole
-from trainers.networks import TaskNetwork
-from trainers.otherwise import AS_TRAINED, Otherwise
-from trainers.tasks.data import Data, TaskSampler
-from trainers.update_rules import STEP_RATES
+from metaprobe.analyses.table import Row
+from metaprobe.trainers.adapt import layers_of
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.clustering.clusters import Start
+from metaprobe.trainers.config import Adaptation, TestNorm
+from metaprobe.trainers.device import device_named
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.limits import MOST_TASKS, check_whole
+from metaprobe.trainers.networks import TaskNetwork
+from metaprobe.trainers.otherwise import AS_TRAINED, Otherwise
+from metaprobe.trainers.tasks.data import Data, TaskSampler
+from metaprobe.trainers.update_rules import STEP_RATES
 
 __all__ = [
     "UNMODULATED",

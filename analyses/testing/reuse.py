@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_draws
-from analyses.table import Row, Table
-from analyses.testing.plan import UNMODULATED
-from trainers.errors import MetaprobeError
-from trainers.task_kinds import REGRESSION
+from metaprobe.analyses.bootstrap import REPLICATES, Interval, bounds, over_seeds, task_draws
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.plan import UNMODULATED
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.task_kinds import REGRESSION
 
 __all__ = ["reuse_index", "reuse_of_learners", "reuse_table"]
 

@@ -8,16 +8,16 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from analyses.table import Row, Table
-from analyses.testing import timing
-from analyses.testing.timing import Timed, drawn, timing_row
-from trainers.beginning import network_config_for
-from trainers.config import TrainConfig
-from trainers.device import device_named, exact_float32
-from trainers.errors import MetaprobeError
-from trainers.networks import build_network
-from trainers.parallel import TaskWorkers, one_thread
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing import timing
+from metaprobe.analyses.testing.timing import Timed, drawn, timing_row
+from metaprobe.trainers.beginning import network_config_for
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.device import device_named, exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.parallel import TaskWorkers, one_thread
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["STAGES", "time_by_steps"]
 

@@ -16,23 +16,23 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from analyses.table import Row, Table
-from analyses.testing.plan import TestPlan
-from trainers.adapt import adapt_as, query_logits
-from trainers.algorithms import MetaGradient, algorithm_named
-from trainers.beginning import network_config_for
-from trainers.config import TrainConfig
-from trainers.device import device_named, exact_float32
-from trainers.engine import Engine, Trials, choose_engine
-from trainers.errors import MetaprobeError
-from trainers.executor import Executor
-from trainers.networks import TaskNetwork, build_network, convolve_in
-from trainers.parallel import TaskWorkers, one_thread
-from trainers.ranks import Ranks
-from trainers.rule_parameters import begin_rule
-from trainers.stages import stage_of
-from trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.testing.plan import TestPlan
+from metaprobe.trainers.adapt import adapt_as, query_logits
+from metaprobe.trainers.algorithms import MetaGradient, algorithm_named
+from metaprobe.trainers.beginning import network_config_for
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.device import device_named, exact_float32
+from metaprobe.trainers.engine import Engine, Trials, choose_engine
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.networks import TaskNetwork, build_network, convolve_in
+from metaprobe.trainers.parallel import TaskWorkers, one_thread
+from metaprobe.trainers.ranks import Ranks
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.stages import stage_of
+from metaprobe.trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = [
     "CONDITIONS",

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.theory.plans import Descent
-from analyses.theory.scalar import adapted_deep, adapted_shallow, deep_loss, shallow_loss, task_loss
+from metaprobe.analyses.theory.plans import Descent
+from metaprobe.analyses.theory.scalar import adapted_deep, adapted_shallow, deep_loss, shallow_loss, task_loss
 
 __all__ = ["MODELS", "meta_test", "meta_train"]
 

@@ -15,12 +15,12 @@ from jaxtyping import Float
 from scipy.special import expit
 from torch import Tensor, nn
 
-from analyses.theory.plans import Labels, LogisticTraining
-from trainers.adapt import adapt
-from trainers.losses import task_losses, task_scores
-from trainers.networks import forward_tasks
-from trainers.tasks.episodes import Tasks
-from trainers.tasks.given import tasks_of_arrays
+from metaprobe.analyses.theory.plans import Labels, LogisticTraining
+from metaprobe.trainers.adapt import adapt
+from metaprobe.trainers.losses import task_losses, task_scores
+from metaprobe.trainers.networks import forward_tasks
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.tasks.given import tasks_of_arrays
 
 __all__ = ["LogisticRegression", "bayes_accuracy", "logistic_curve", "logistic_tasks"]
 

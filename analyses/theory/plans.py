@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.limits import check_rate, check_whole
+from metaprobe.trainers.limits import check_rate, check_whole
 
 __all__ = ["HELD", "MOVING", "ORIGIN", "SOLUTIONS", "Descent", "Labels", "LogisticTraining"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from analyses.table import Row, Table
-from analyses.theory.descent import MODELS, meta_test, meta_train
-from analyses.theory.logistic import bayes_accuracy, logistic_curve, logistic_tasks
-from analyses.theory.plans import HELD, MOVING, Descent, LogisticTraining
-from analyses.theory.scalar import adapted_deep, hessian, meta_gradient, stationary_points
-from trainers.intervals import PERCENT, POSITIVE, mean_interval
+from metaprobe.analyses.table import Row, Table
+from metaprobe.analyses.theory.descent import MODELS, meta_test, meta_train
+from metaprobe.analyses.theory.logistic import bayes_accuracy, logistic_curve, logistic_tasks
+from metaprobe.analyses.theory.plans import HELD, MOVING, Descent, LogisticTraining
+from metaprobe.analyses.theory.scalar import adapted_deep, hessian, meta_gradient, stationary_points
+from metaprobe.trainers.intervals import PERCENT, POSITIVE, mean_interval
 
 __all__ = ["logistic_rows", "scalar_rows"]
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.theory.plans import ORIGIN, SOLUTIONS
+from metaprobe.analyses.theory.plans import ORIGIN, SOLUTIONS
 
 __all__ = ["StationaryPoint", "adapted_deep", "adapted_shallow", "deep_loss", "hessian"]
 __all__ += ["meta_gradient", "shallow_loss", "stationary_points", "task_loss"]

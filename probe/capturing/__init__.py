@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probe.capturing.capture import Origin, capture
-from probe.capturing.from_checkpoint import capture_checkpoint
+from metaprobe.probe.capturing.capture import Origin, capture
+from metaprobe.probe.capturing.from_checkpoint import capture_checkpoint
 
 __all__ = ["Origin", "capture", "capture_checkpoint"]

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from probe.capturing.describing import Output
-from probe.layers import taps
-from trainers.adapt import query_logits
-from trainers.networks import Parameters, folds_tasks
-from trainers.tasks.episodes import Tasks
+from metaprobe.probe.capturing.describing import Output
+from metaprobe.probe.layers import taps
+from metaprobe.trainers.adapt import query_logits
+from metaprobe.trainers.networks import Parameters, folds_tasks
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["rows_of", "tapped"]
 

@@ -13,30 +13,30 @@ from typing import Literal
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from probe.capturing.choosing import ChannelAxis, told
-from probe.capturing.fitting import check_module, split_weights
-from probe.capturing.passes import Passes
-from probe.capturing.recording import Recorder
-from probe.capturing.untouched import untouched
-from probe.layers import patterns_of
-from probe.store.metadata import MOST_PARTS, RawOptions, StoreMetadata
-from probe.store.writing import StoreWriter
-from trainers.adapt import layers_of
-from trainers.checkpoint import fingerprint_of
-from trainers.clustering.clusters import Clusters, Start
-from trainers.clustering.file import cluster_tensors
-from trainers.config import Adaptation, TrainConfig
-from trainers.device import exact_float32
-from trainers.errors import MetaprobeError
-from trainers.files import replacing
-from trainers.formats.checkpoint_format import CheckpointMetadata
-from trainers.interrupt import Interrupted, StopRequest, stop_on_interrupt
-from trainers.networks import ModuleNetwork, TaskNetwork, folds_tasks
-from trainers.networks.naming import chosen_parameters, is_within
-from trainers.parallel import one_thread
-from trainers.provenance import provenance
-from trainers.tasks.episodes import Tasks
-from trainers.update_rules import network_part, rule_part
+from metaprobe.probe.capturing.choosing import ChannelAxis, told
+from metaprobe.probe.capturing.fitting import check_module, split_weights
+from metaprobe.probe.capturing.passes import Passes
+from metaprobe.probe.capturing.recording import Recorder
+from metaprobe.probe.capturing.untouched import untouched
+from metaprobe.probe.layers import patterns_of
+from metaprobe.probe.store.metadata import MOST_PARTS, RawOptions, StoreMetadata
+from metaprobe.probe.store.writing import StoreWriter
+from metaprobe.trainers.adapt import layers_of
+from metaprobe.trainers.checkpoint import fingerprint_of
+from metaprobe.trainers.clustering.clusters import Clusters, Start
+from metaprobe.trainers.clustering.file import cluster_tensors
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.device import exact_float32
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import replacing
+from metaprobe.trainers.formats.checkpoint_format import CheckpointMetadata
+from metaprobe.trainers.interrupt import Interrupted, StopRequest, stop_on_interrupt
+from metaprobe.trainers.networks import ModuleNetwork, TaskNetwork, folds_tasks
+from metaprobe.trainers.networks.naming import chosen_parameters, is_within
+from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.provenance import provenance
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.update_rules import network_part, rule_part
 
 __all__ = ["Origin", "capture"]
 

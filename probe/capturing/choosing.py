@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from probe.capturing.describing import Output
-from probe.layers import layers_chosen, lone_weights, module_names, wants
-from probe.store.metadata import EPS, LayerInfo
-from trainers.errors import MetaprobeError
-from trainers.networks.naming import is_glob
+from metaprobe.probe.capturing.describing import Output
+from metaprobe.probe.layers import layers_chosen, lone_weights, module_names, wants
+from metaprobe.probe.store.metadata import EPS, LayerInfo
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks.naming import is_glob
 
 __all__ = ["ChannelAxis", "choose", "told"]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.networks import Parameters, forward_tasks
-from trainers.networks.outputs import first_tensor
+from metaprobe.trainers.networks import Parameters, forward_tasks
+from metaprobe.trainers.networks.outputs import first_tensor
 
 __all__ = ["Output", "described"]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.networks import Parameters, TaskNetwork, forward_tasks
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["check_module", "check_tasks", "split_weights"]
 

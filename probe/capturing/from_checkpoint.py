@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from probe.capturing.capture import Origin, capture
-from probe.capturing.choosing import ChannelAxis
-from probe.store.metadata import RawOptions
-from trainers.as_tested import as_tested
-from trainers.checkpoint import load_checkpoint, metadata_for
-from trainers.device import device_named
-from trainers.errors import MetaprobeError
-from trainers.evaluate import sampler_for
-from trainers.otherwise import AS_TRAINED, Otherwise
-from trainers.tasks.data import Data
+from metaprobe.probe.capturing.capture import Origin, capture
+from metaprobe.probe.capturing.choosing import ChannelAxis
+from metaprobe.probe.store.metadata import RawOptions
+from metaprobe.trainers.as_tested import as_tested
+from metaprobe.trainers.checkpoint import load_checkpoint, metadata_for
+from metaprobe.trainers.device import device_named
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.evaluate import sampler_for
+from metaprobe.trainers.otherwise import AS_TRAINED, Otherwise
+from metaprobe.trainers.tasks.data import Data
 
 __all__ = ["capture_checkpoint"]
 

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor, nn
 
-from probe.capturing.activations import tapped
-from probe.capturing.choosing import ChannelAxis, choose
-from probe.capturing.describing import Output, described
-from probe.capturing.fitting import check_module, check_tasks
-from probe.layers import modules_chosen
-from probe.store.metadata import LayerInfo
-from trainers.adapt import adapt_as
-from trainers.clustering.clusters import Start, starting_point
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.networks import Parameters, TaskNetwork
-from trainers.tasks.episodes import Tasks
-from trainers.update_rules import network_part
+from metaprobe.probe.capturing.activations import tapped
+from metaprobe.probe.capturing.choosing import ChannelAxis, choose
+from metaprobe.probe.capturing.describing import Output, described
+from metaprobe.probe.capturing.fitting import check_module, check_tasks
+from metaprobe.probe.layers import modules_chosen
+from metaprobe.probe.store.metadata import LayerInfo
+from metaprobe.trainers.adapt import adapt_as
+from metaprobe.trainers.clustering.clusters import Start, starting_point
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.tasks.episodes import Tasks
+from metaprobe.trainers.update_rules import network_part
 
 __all__ = ["Blocks", "Passes"]
 

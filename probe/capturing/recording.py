@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probe.capturing.activations import rows_of
-from probe.capturing.passes import Blocks
-from probe.moments import JointMoments, moments_of
-from probe.store.metadata import LayerInfo, StoreMetadata
-from probe.store.writing import StoreWriter
-from trainers.errors import MetaprobeError
-from trainers.tasks.episodes import Tasks
+from metaprobe.probe.capturing.activations import rows_of
+from metaprobe.probe.capturing.passes import Blocks
+from metaprobe.probe.moments import JointMoments, moments_of
+from metaprobe.probe.store.metadata import LayerInfo, StoreMetadata
+from metaprobe.probe.store.writing import StoreWriter
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["Recorder"]
 

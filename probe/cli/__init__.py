@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from probe.cli import (
+from metaprobe.probe.cli import (
     clusters,
     converting,
     demo,
@@ -30,16 +30,16 @@ from probe.cli import (
     reporting,
     training,
 )
-from probe.cli.arguments import GIVEN, option_in
-from probe.cli.completion import PRINT, completion_script
-from probe.cli.config_file import ConfigFile
-from probe.cli.streams import prepare_streams
-from probe.show import write_line
-from trainers.allocator import keep_freed_memory
-from trainers.errors import MetaprobeError
-from trainers.files import TEMPORARY
-from trainers.formats.text import visible
-from trainers.interrupt import termination_is_interrupt
+from metaprobe.probe.cli.arguments import GIVEN, option_in
+from metaprobe.probe.cli.completion import PRINT, completion_script
+from metaprobe.probe.cli.config_file import ConfigFile
+from metaprobe.probe.cli.streams import prepare_streams
+from metaprobe.probe.show import write_line
+from metaprobe.trainers.allocator import keep_freed_memory
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import TEMPORARY
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.interrupt import termination_is_interrupt
 
 __all__ = ["COMMANDS", "main"]
 
@@ -75,7 +75,7 @@ def _main(given: tuple[str, ...]) -> int:
     keep_freed_memory()
     GIVEN.set(given)
     if given == ("--version",):
-        from probe.doctor.packages import own_version
+        from metaprobe.probe.doctor.packages import own_version
 
         write_line(f"metaprobe {own_version()}")
         return 0

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from probe.cli.tables import readable
-from probe.show import Grid, as_json, show, write_line
-from trainers.errors import MetaprobeError
-from trainers.files import refuse_special
-from trainers.otherwise import OtherImages, Otherwise
+from metaprobe.probe.cli.tables import readable
+from metaprobe.probe.show import Grid, as_json, show, write_line
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import refuse_special
+from metaprobe.trainers.otherwise import OtherImages, Otherwise
 
 if TYPE_CHECKING:
-    from analyses.table import Table
-    from reports.blocks.declared import Figure
-    from trainers.config import TrainConfig
-    from trainers.tasks import Data, ImageSet
+    from metaprobe.analyses.table import Table
+    from metaprobe.reports.blocks.declared import Figure
+    from metaprobe.trainers.config import TrainConfig
+    from metaprobe.trainers.tasks import Data, ImageSet
 
 __all__ = [
     "GIVEN",
@@ -154,7 +154,7 @@ def load_data(
     images: OtherImages | None = None,
 ) -> Data:
     """Return the data that `--data` names, else the run's own; images in the run's size and colour or others."""
-    from trainers.tasks import load_data_for
+    from metaprobe.trainers.tasks import load_data_for
 
     if not (data or config.data):
         raise MetaprobeError("the checkpoint does not say what it was trained on; name a data set with --data")
@@ -166,7 +166,7 @@ def load_images(
     config: TrainConfig, data: str | None, data_root: Path | None, images: OtherImages | None = None
 ) -> ImageSet:
     """Return what `load_data` does, of images alone."""
-    from trainers.tasks import load_for
+    from metaprobe.trainers.tasks import load_for
 
     size, colour = (None, None) if images is None else (images.image_size, images.colour)
     return load_for(config, data, data_root, False, size, colour)
@@ -210,7 +210,7 @@ def show_table(table: Table, title: str, json_wanted: bool) -> None:
 
 def warn_of_few(tasks: int) -> None:
     """Warn where an interval is over so few tasks that it is rough."""
-    from trainers.intervals import too_few
+    from metaprobe.trainers.intervals import too_few
 
     if told := too_few(tasks):
         sys.stderr.write(f"warning: {told}\n")
@@ -237,14 +237,14 @@ def finish(
     Raises:
         MetaprobeError: a figure is asked for, and there is no number to draw; rows are shown all the same.
     """
-    from analyses.table import Table
+    from metaprobe.analyses.table import Table
 
     table = sum(tables, Table())
     if csv:
         table.write_csv(csv)
     show_table(table, title, json)
     if figure is not None and drawn is not None:
-        from probe.cli.figures.writing import write_figure
+        from metaprobe.probe.cli.figures.writing import write_figure
 
         write_figure(drawn(table), figure)
     return 0

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
-    from analyses.measures.measure import Measure
-    from analyses.table import Table
+    from metaprobe.analyses.measures.measure import Measure
+    from metaprobe.analyses.table import Table
 
 __all__ = ["compared_arrays", "of_arrays"]
 
@@ -25,9 +25,9 @@ def of_arrays(paths: Sequence[Path]) -> bool:
         MetaprobeError: some are and some are not.
         UnreadableInput: some are, and another is neither.
     """
-    from analyses.arrays import open_arrays
-    from analyses.arrays.files import holds_arrays
-    from analyses.arrays.hdf5 import is_store
+    from metaprobe.analyses.arrays import open_arrays
+    from metaprobe.analyses.arrays.files import holds_arrays
+    from metaprobe.analyses.arrays.hdf5 import is_store
 
     found = {path: holds_arrays(path) for path in paths}
     if len(set(found.values())) > 1:
@@ -69,11 +69,11 @@ def compared_arrays(
         MetaprobeError: a file is given twice, or files do not hold the same samples.
         UnreadableInput: a file is damaged, or holds no activations.
     """
-    from analyses.arrays import open_arrays, similarity_of_arrays
-    from analyses.arrays.files import read_groups
-    from analyses.table import Table
-    from probe.cli.comparing import refuse_twice
-    from trainers.progress import ProgressLine
+    from metaprobe.analyses.arrays import open_arrays, similarity_of_arrays
+    from metaprobe.analyses.arrays.files import read_groups
+    from metaprobe.analyses.table import Table
+    from metaprobe.probe.cli.comparing import refuse_twice
+    from metaprobe.trainers.progress import ProgressLine
 
     refuse_twice(paths, "file")
     table, titles = Table(), dict[str, str]()

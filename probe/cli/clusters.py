@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import (
+from metaprobe.probe.cli.arguments import (
     CheckpointPath,
     DataRoot,
     DataSet,
@@ -22,18 +22,18 @@ from probe.cli.arguments import (
     check_outputs,
     load_images,
 )
-from probe.cli.inputs import opened
-from probe.cli.measuring import Csv
-from probe.cli.tables import readable
-from probe.show import Cell, Grid, as_json, show, write_line
-from trainers.errors import MetaprobeError
-from trainers.limits import MOST_STEPS, MOST_TASKS, check_memory, check_whole
-from trainers.otherwise import OtherImages
+from metaprobe.probe.cli.inputs import opened
+from metaprobe.probe.cli.measuring import Csv
+from metaprobe.probe.cli.tables import readable
+from metaprobe.probe.show import Cell, Grid, as_json, show, write_line
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.limits import MOST_STEPS, MOST_TASKS, check_memory, check_whole
+from metaprobe.trainers.otherwise import OtherImages
 
 if TYPE_CHECKING:
-    from analyses.table import Table
-    from trainers.checkpoint import Checkpoint
-    from trainers.clustering.moves import Moves
+    from metaprobe.analyses.table import Table
+    from metaprobe.trainers.checkpoint import Checkpoint
+    from metaprobe.trainers.clustering.moves import Moves
 
 __all__ = ["COMMANDS"]
 
@@ -98,13 +98,13 @@ def clusters(
         figure: Also draw the usage as a heatmap, the agreement with domains, and tasks in the plane (with --embed).
         json: Write JSON.
     """
-    from analyses.clustering.cluster_rows import domains_of
-    from analyses.clustering.clusters import agreement
-    from analyses.clustering.embedding import EmbeddingPlan, embedding
-    from analyses.compared import noted
-    from analyses.testing import TestPlan
-    from trainers.device import device_named
-    from trainers.progress import ProgressLine
+    from metaprobe.analyses.clustering.cluster_rows import domains_of
+    from metaprobe.analyses.clustering.clusters import agreement
+    from metaprobe.analyses.clustering.embedding import EmbeddingPlan, embedding
+    from metaprobe.analyses.compared import noted
+    from metaprobe.analyses.testing import TestPlan
+    from metaprobe.trainers.device import device_named
+    from metaprobe.trainers.progress import ProgressLine
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((csv,), (checkpoint,), figure)
@@ -141,8 +141,8 @@ def clusters(
         table.write_csv(csv)
     _show(table, json)
     if figure is not None:
-        from probe.cli.figures.clusters import clusters_figure
-        from probe.cli.figures.writing import write_figure
+        from metaprobe.probe.cli.figures.clusters import clusters_figure
+        from metaprobe.probe.cli.figures.writing import write_figure
 
         write_figure(clusters_figure(table, _called(table)), figure)
     return 0
@@ -152,7 +152,7 @@ def _moves(
     checkpoint: Checkpoint, path: Path, steps: int | None, label_orders: int | None, symmetric_head: bool
 ) -> Moves | None:
     """Return how tasks are told apart where that is asked for; of a checkpoint with clusters it is settled."""
-    from trainers.clustering.moves import Moves
+    from metaprobe.trainers.clustering.moves import Moves
 
     asked = {"--cluster-steps": steps, "--label-orders": label_orders, "--symmetric-head": symmetric_head or None}
     told = [name for name, value in asked.items() if value is not None]
@@ -178,7 +178,7 @@ def _called(table: Table) -> str:
 
 
 def _show(table: Table, json_wanted: bool) -> None:
-    from analyses.table import Table
+    from metaprobe.analyses.table import Table
 
     if json_wanted:
         columns = table.used_columns()

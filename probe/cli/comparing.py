@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from probe.cli.arguments import at_least_one, comma_separated
-from trainers.errors import MetaprobeError
+from metaprobe.probe.cli.arguments import at_least_one, comma_separated
+from metaprobe.trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
-    from analyses.compared import Over
-    from analyses.measures.measure import Measure
-    from analyses.table import Table
+    from metaprobe.analyses.compared import Over
+    from metaprobe.analyses.measures.measure import Measure
+    from metaprobe.analyses.table import Table
 
 __all__ = ["compared", "refuse_twice"]
 
@@ -42,9 +42,9 @@ def compared(
             hold the same tasks.
         UnreadableInput: a store is damaged.
     """
-    from analyses.compare import compare, phases_named
-    from analyses.table import Table
-    from trainers.progress import ProgressLine
+    from metaprobe.analyses.compare import compare, phases_named
+    from metaprobe.analyses.table import Table
+    from metaprobe.trainers.progress import ProgressLine
 
     chosen = phases_named(comma_separated(phases))
     at_least_one(chosen, "phase after --phases")

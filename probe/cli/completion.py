@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["PRINT", "completion_script"]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import tyro
 
-from trainers.algorithms import algorithm_named
-from trainers.config import TrainConfig
-from trainers.formats.strict_toml import read_toml
-from trainers.formats.text import visible
-from trainers.plain import checked_values
+from metaprobe.trainers.algorithms import algorithm_named
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.formats.strict_toml import read_toml
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.plain import checked_values
 
 __all__ = ["ConfigFile"]
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import CheckpointPath, check_outputs
-from probe.cli.inputs import opened
-from probe.show import write_line
-from trainers.formats.text import visible
+from metaprobe.probe.cli.arguments import CheckpointPath, check_outputs
+from metaprobe.probe.cli.inputs import opened
+from metaprobe.probe.show import write_line
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
 
@@ -31,8 +31,8 @@ def convert(
         files: A pickle a split, such as mini-imagenet-cache-train.pkl; their names say which.
         out: The folder to make.
     """
-    from trainers.progress import ProgressLine
-    from trainers.tasks.pickled import convert as convert_files
+    from metaprobe.trainers.progress import ProgressLine
+    from metaprobe.trainers.tasks.pickled import convert as convert_files
 
     with ProgressLine(f"convert to {out.name}", 0, unit="images") as bar:
         written = convert_files(files, out, lambda count: bar.advance(steps=count))
@@ -50,8 +50,8 @@ def collapse(checkpoint: CheckpointPath, out: Annotated[Path, tyro.conf.arg(meta
         checkpoint: Of a network with such layers.
         out: The checkpoint to write.
     """
-    from trainers.checkpoint import save_checkpoint
-    from trainers.collapse import collapsed
+    from metaprobe.trainers.checkpoint import save_checkpoint
+    from metaprobe.trainers.collapse import collapsed
 
     path, loaded = opened(checkpoint)
     check_outputs((out,), (path,))

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import check_outputs
-from probe.cli.reporting import told
-from probe.show import write_line
+from metaprobe.probe.cli.arguments import check_outputs
+from metaprobe.probe.cli.reporting import told
+from metaprobe.probe.show import write_line
 
 __all__ = ["COMMANDS"]
 
@@ -25,7 +25,7 @@ def demo(
         out: Where to.
         jobs: Processes side by side, one thread each.
     """
-    from reports.demo import RUN, run_demo
+    from metaprobe.reports.demo import RUN, run_demo
 
     check_outputs((out / "report.html",))
     status = told(run_demo(out, jobs))

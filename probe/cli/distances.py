@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probe.cli.arguments import (
+from metaprobe.probe.cli.arguments import (
     CheckpointPaths,
     Csv,
     DataRoot,
@@ -20,12 +20,12 @@ from probe.cli.arguments import (
     finish,
     load_data,
 )
-from probe.cli.inputs import opened
-from trainers.otherwise import AS_TRAINED
+from metaprobe.probe.cli.inputs import opened
+from metaprobe.trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
-    from analyses.table import Table
-    from reports.blocks.declared import Figure
+    from metaprobe.analyses.table import Table
+    from metaprobe.reports.blocks.declared import Figure
 
 __all__ = ["COMMANDS"]
 
@@ -60,9 +60,9 @@ def distance(
         figure: Also draw the distances of all layers.
         json: Write JSON.
     """
-    from analyses.freezing import TestPlan
-    from analyses.weight_distance import weight_distance
-    from trainers.tasks.data import queries_of
+    from metaprobe.analyses.freezing import TestPlan
+    from metaprobe.analyses.weight_distance import weight_distance
+    from metaprobe.trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints, figure)
@@ -75,7 +75,7 @@ def distance(
         tables.append(weight_distance(path, source, plan, inner_steps))
 
     def drawn(table: Table) -> Figure:
-        from probe.cli.figures.distances import distance_figure
+        from metaprobe.probe.cli.figures.distances import distance_figure
 
         return distance_figure(table)
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import DataRoot, Json
-from probe.show import Grid, as_json, show, write_line
-from trainers.errors import MetaprobeError
+from metaprobe.probe.cli.arguments import DataRoot, Json
+from metaprobe.probe.show import Grid, as_json, show, write_line
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["COMMANDS"]
 
@@ -30,7 +30,7 @@ def doctor(
     """
     if jobs < 1:
         raise MetaprobeError(f"--jobs must be at least 1; got {jobs}")
-    from probe.doctor import diagnose
+    from metaprobe.probe.doctor import diagnose
 
     found = diagnose(data_root, jobs)
     if json:

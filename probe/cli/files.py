@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import FigureFile, Flag, Json, check_outputs
-from probe.cli.inputs import is_store
-from probe.show import as_json, show, write_line
-from trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.probe.cli.arguments import FigureFile, Flag, Json, check_outputs
+from metaprobe.probe.cli.inputs import is_store
+from metaprobe.probe.show import as_json, show, write_line
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 
 __all__ = ["COMMANDS"]
 
@@ -45,24 +45,24 @@ def inspect(
     if is_store(checkpoint):
         asked = {"--glob": glob, "--stats": stats, "--depth": depth, "--key": key, "--figure": figure}
         return _show_store(checkpoint, tuple(asked.items()), json)
-    from probe.inspection.inspect import inspect_file
-    from probe.inspection.views import show_inspection
+    from metaprobe.probe.inspection.inspect import inspect_file
+    from metaprobe.probe.inspection.views import show_inspection
 
     found = inspect_file(checkpoint, glob=glob, stats=stats or figure is not None, key=key)
     show_inspection(found, depth=depth, json_wanted=json)
     if found.fingerprint_matches is False:
         raise UnreadableInput(f"{checkpoint}: its tensors are not the ones that its fingerprint was taken of")
     if figure is not None:
-        from probe.cli.figures.weights import weights_figure
-        from probe.cli.figures.writing import write_figure
-        from probe.inspection.distributions import distributions
+        from metaprobe.probe.cli.figures.weights import weights_figure
+        from metaprobe.probe.cli.figures.writing import write_figure
+        from metaprobe.probe.inspection.distributions import distributions
 
         write_figure(weights_figure(found, distributions(found, key)), figure)
     return 0
 
 
 def _show_store(path: Path, options: Sequence[tuple[str, object]], json: bool) -> int:
-    from probe.inspection.stores import store_grids
+    from metaprobe.probe.inspection.stores import store_grids
 
     if given := [name for name, value in options if value not in (None, False)]:
         raise MetaprobeError(f"{path} is an activation store, which has no {given[0]}")
@@ -88,8 +88,8 @@ def diff(
         b: Another.
         json: Write JSON.
     """
-    from probe.inspection.diff import diff_files
-    from probe.inspection.views import show_difference
+    from metaprobe.probe.inspection.diff import diff_files
+    from metaprobe.probe.inspection.views import show_difference
 
     difference = diff_files(a, b)
     show_difference(difference, json_wanted=json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import (
+from metaprobe.probe.cli.arguments import (
     CheckpointPaths,
     Csv,
     DataRoot,
@@ -26,12 +26,12 @@ from probe.cli.arguments import (
     load_data,
     warn_of_few,
 )
-from probe.cli.inputs import opened
-from trainers.errors import MetaprobeError
-from trainers.otherwise import AS_TRAINED
+from metaprobe.probe.cli.inputs import opened
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
-    from reports.blocks.declared import Figure
+    from metaprobe.reports.blocks.declared import Figure
 
 __all__ = ["COMMANDS"]
 
@@ -86,15 +86,15 @@ def freeze(
         figure: Also draw accuracies by frozen layers, and what freezing costs, beside the untrained network.
         json: Write JSON.
     """
-    from analyses.freezing import TestPlan
-    from analyses.freezing import all_subsets as subsets_of
-    from analyses.freezing import freeze as run
-    from analyses.table import Table
-    from analyses.testing.learned import learned_table
-    from analyses.testing.reuse import reuse_table
-    from trainers.progress import ProgressLine
-    from trainers.task_kinds import CLASSIFICATION
-    from trainers.tasks.data import queries_of
+    from metaprobe.analyses.freezing import TestPlan
+    from metaprobe.analyses.freezing import all_subsets as subsets_of
+    from metaprobe.analyses.freezing import freeze as run
+    from metaprobe.analyses.table import Table
+    from metaprobe.analyses.testing.learned import learned_table
+    from metaprobe.analyses.testing.reuse import reuse_table
+    from metaprobe.trainers.progress import ProgressLine
+    from metaprobe.trainers.task_kinds import CLASSIFICATION
+    from metaprobe.trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints, figure)
@@ -139,7 +139,7 @@ def freeze(
         ways.add(n_way)
 
     def drawn(table: Table) -> Figure:
-        from probe.cli.figures.freezing import freezing_figure
+        from metaprobe.probe.cli.figures.freezing import freezing_figure
 
         return freezing_figure(table, 100 / ways.pop() if len(ways) == 1 else None)
 

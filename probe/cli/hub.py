@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from probe.cli.arguments import CheckpointPath, Flag
-from probe.cli.inputs import as_checkpoint
-from probe.show import write_line
-from trainers.formats.text import visible
+from metaprobe.probe.cli.arguments import CheckpointPath, Flag
+from metaprobe.probe.cli.inputs import as_checkpoint
+from metaprobe.probe.show import write_line
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
 
@@ -32,8 +32,8 @@ def push(
         private: Of a new repository: hide it from who is not invited.
         licence: The licence, as the Hub spells it: mit, cc-by-4.0 …
     """
-    from probe.hub import push as push_to
-    from trainers.formats.checkpoint_format import read_metadata
+    from metaprobe.probe.hub import push as push_to
+    from metaprobe.trainers.formats.checkpoint_format import read_metadata
 
     path = as_checkpoint(checkpoint)
     data = str(read_metadata(path).config.get("data", ""))
@@ -58,7 +58,7 @@ def pull(
         out: The file to write.
         revision: A branch, tag or commit on the Hub.
     """
-    from probe.hub import pull as pull_from
+    from metaprobe.probe.hub import pull as pull_from
 
     write_line(visible(str(pull_from(repo, out, revision))))
     return 0

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import Flag, Json, Network, check_outputs
-from probe.show import Cell, Grid, as_json, show, write_line
-from trainers.formats.text import visible
+from metaprobe.probe.cli.arguments import Flag, Json, Network, check_outputs
+from metaprobe.probe.show import Cell, Grid, as_json, show, write_line
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["COMMANDS"]
 
@@ -74,11 +74,11 @@ def import_(
         seed: Of what is drawn.
         json: Write JSON.
     """
-    from probe.importing import Wanted, import_weights
-    from trainers.checkpoint import save_checkpoint
-    from trainers.limits import check_rate, check_whole
-    from trainers.networks.named import network_arguments
-    from trainers.user_code import USER_CODE, is_code
+    from metaprobe.probe.importing import Wanted, import_weights
+    from metaprobe.trainers.checkpoint import save_checkpoint
+    from metaprobe.trainers.limits import check_rate, check_whole
+    from metaprobe.trainers.networks.named import network_arguments
+    from metaprobe.trainers.user_code import USER_CODE, is_code
 
     check_outputs((out,), [path for path in (weights, start) if path is not None])
     for name, value in (("n_way", n_way), ("n_shot", n_shot), ("image_size", image_size), ("channels", channels)):

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.safetensors_header import open_regular
-from trainers.formats.text import visible
-from trainers.user_code import USER_CODE, is_code
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import open_regular
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.user_code import USER_CODE, is_code
 
 if TYPE_CHECKING:
-    from trainers.checkpoint import Checkpoint
+    from metaprobe.trainers.checkpoint import Checkpoint
 
 __all__ = ["as_checkpoint", "as_store", "as_stores", "is_store", "opened"]
 
@@ -29,7 +29,7 @@ def opened(path: Path, network: str | None = None) -> tuple[Path, Checkpoint]:
         UnreadableInput: it is neither, or damaged.
         MetaprobeError: the checkpoint is of another network than `network`.
     """
-    from trainers.checkpoint import load_checkpoint
+    from metaprobe.trainers.checkpoint import load_checkpoint
 
     path = as_checkpoint(path)
     checkpoint = load_checkpoint(path)
@@ -48,7 +48,7 @@ def as_checkpoint(path: Path) -> Path:
     Raises:
         UnreadableInput: it is neither.
     """
-    from probe.inspection.folders import checkpoint_in
+    from metaprobe.probe.inspection.folders import checkpoint_in
 
     if path.is_dir():
         last = checkpoint_in(path)
@@ -74,7 +74,7 @@ def as_store(path: Path) -> Path:
     Raises:
         UnreadableInput: there is none.
     """
-    from probe.inspection.folders import checkpoint_in
+    from metaprobe.probe.inspection.folders import checkpoint_in
 
     if path.is_dir():
         store = path / "captures" / "last.h5"

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe.cli.arguments import check_outputs, load_images, warn_of_few
-from probe.cli.inputs import opened
-from probe.show import Cell, Grid, as_json, show, write_line
+from metaprobe.probe.cli.arguments import check_outputs, load_images, warn_of_few
+from metaprobe.probe.cli.inputs import opened
+from metaprobe.probe.show import Cell, Grid, as_json, show, write_line
 
 if TYPE_CHECKING:
-    from analyses.known_answers import KnownAnswer, Question
+    from metaprobe.analyses.known_answers import KnownAnswer, Question
 
 __all__ = ["tell_known_answers"]
 
@@ -30,13 +30,13 @@ def tell_known_answers(
     json: bool,
 ) -> int:
     """Ask every measure what is known of a checkpoint, or of a small one that is trained for it; show what they say."""
-    from analyses.csv_file import csv_text
-    from analyses.known_answers import QUESTIONS, KnownAnswer, known_answers
-    from analyses.testing import TestPlan
-    from trainers.files import write_text
-    from trainers.limits import MOST_TASKS, check_whole
-    from trainers.progress import ProgressLine
-    from trainers.tasks.data import queries_of
+    from metaprobe.analyses.csv_file import csv_text
+    from metaprobe.analyses.known_answers import QUESTIONS, KnownAnswer, known_answers
+    from metaprobe.analyses.testing import TestPlan
+    from metaprobe.trainers.files import write_text
+    from metaprobe.trainers.limits import MOST_TASKS, check_whole
+    from metaprobe.trainers.progress import ProgressLine
+    from metaprobe.trainers.tasks.data import queries_of
 
     check_whole("tasks", tasks, 1, MOST_TASKS)
     check_outputs((csv,), (checkpoint,) if checkpoint else ())
@@ -66,9 +66,9 @@ def _given_or_trained(checkpoint: Path | None) -> Iterator[Path]:
     if checkpoint is not None:
         yield checkpoint
         return
-    from trainers.config import TrainConfig
-    from trainers.outer_loop import train
-    from trainers.tasks import load_data_for
+    from metaprobe.trainers.config import TrainConfig
+    from metaprobe.trainers.outer_loop import train
+    from metaprobe.trainers.tasks import load_data_for
 
     config = TrainConfig(
         "maml", "glyphs", filters=16, iterations=60, meta_batch=4, inner_steps=3, val_tasks=10, val_every=60

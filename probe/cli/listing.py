@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import Csv, DataRoot, DataSet, Flag, Json, Network, told
-from probe.cli.known_answers import tell_known_answers
-from probe.show import Grid, as_json, show, write_line
-from trainers.errors import MetaprobeError
+from metaprobe.probe.cli.arguments import Csv, DataRoot, DataSet, Flag, Json, Network, told
+from metaprobe.probe.cli.known_answers import tell_known_answers
+from metaprobe.probe.show import Grid, as_json, show, write_line
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["COMMANDS"]
 
@@ -69,28 +69,28 @@ def list_names(
 
 
 def _algorithms() -> Grid:
-    from trainers.algorithms import ALGORITHMS
+    from metaprobe.trainers.algorithms import ALGORITHMS
 
     rows = tuple((entry.name, entry.summary, entry.citation) for entry in ALGORITHMS.values())
     return Grid("algorithms", ("name", "summary", "citation"), rows)
 
 
 def _update_rules() -> Grid:
-    from trainers.update_rules import UPDATE_RULES
+    from metaprobe.trainers.update_rules import UPDATE_RULES
 
     rows = tuple((entry.name, entry.summary, entry.citation) for entry in UPDATE_RULES.values())
     return Grid("update rules", ("name", "summary", "citation"), rows)
 
 
 def _datasets() -> Grid:
-    from trainers.tasks import DATASETS
+    from metaprobe.trainers.tasks import DATASETS
 
     rows = tuple((entry.name, entry.summary, entry.source, entry.licence) for entry in DATASETS.values())
     return Grid("datasets", ("name", "summary", "source", "licence"), rows)
 
 
 def _measures() -> Grid:
-    from analyses.measures.measure import ALIASES, MEASURES
+    from metaprobe.analyses.measures.measure import ALIASES, MEASURES
 
     rows = tuple(
         (
@@ -110,7 +110,7 @@ def _measures() -> Grid:
 
 
 def _studies() -> Grid:
-    from reports.registry import STUDIES
+    from metaprobe.reports.registry import STUDIES
 
     rows = tuple((entry.name, entry.summary, entry.citation) for entry in STUDIES.values())
     return Grid("studies", ("name", "summary", "citation"), rows)

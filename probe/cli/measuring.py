@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from probe.cli.arguments import (
+from metaprobe.probe.cli.arguments import (
     CheckpointPath,
     Csv,
     DataRoot,
@@ -25,18 +25,18 @@ from probe.cli.arguments import (
     finish,
     load_data,
 )
-from probe.cli.arrays import compared_arrays, of_arrays
-from probe.cli.comparing import compared
-from probe.cli.inputs import as_stores, opened
-from probe.show import write_line
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
-from trainers.limits import check_whole
-from trainers.otherwise import AS_TRAINED
+from metaprobe.probe.cli.arrays import compared_arrays, of_arrays
+from metaprobe.probe.cli.comparing import compared
+from metaprobe.probe.cli.inputs import as_stores, opened
+from metaprobe.probe.show import write_line
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.limits import check_whole
+from metaprobe.trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
-    from analyses.table import Table
-    from reports.blocks.declared import Figure
+    from metaprobe.analyses.table import Table
+    from metaprobe.reports.blocks.declared import Figure
 
 __all__ = ["COMMANDS"]
 
@@ -87,11 +87,11 @@ def capture(
         data_root: Folder of the data sets.
         device: cpu, cuda …
     """
-    from probe import RawOptions, capture_checkpoint
-    from probe.store.metadata import LARGEST_SET
-    from trainers.device import device_named
-    from trainers.progress import ProgressLine
-    from trainers.tasks.data import queries_of
+    from metaprobe.probe import RawOptions, capture_checkpoint
+    from metaprobe.probe.store.metadata import LARGEST_SET
+    from metaprobe.trainers.device import device_named
+    from metaprobe.trainers.progress import ProgressLine
+    from metaprobe.trainers.tasks.data import queries_of
 
     device_named(device)  # what is not there is told before data are read
     check_outputs((out,), (checkpoint,))
@@ -188,7 +188,7 @@ def similarity(
         csv: Also write the table there.
         json: Write JSON.
     """
-    from analyses.similarity import measures_named, similarity
+    from metaprobe.analyses.similarity import measures_named, similarity
 
     at_least_one(stores, "STORE")
     check_whole("replicates", replicates, 0, _MOST_DRAWS)
@@ -205,7 +205,7 @@ def similarity(
         table, titles = compared_arrays(stores, chosen, *how, amount)
 
         def maps_of_arrays(table: Table) -> Figure:
-            from probe.cli.figures.similarities import arrays_figure
+            from metaprobe.probe.cli.figures.similarities import arrays_figure
 
             return arrays_figure(table, chosen[0].name, titles)
 
@@ -222,7 +222,7 @@ def similarity(
         tables = [similarity(store, chosen, over=over, **amount) for store in stores]
 
         def by_measure(table: Table) -> Figure:
-            from probe.cli.figures.similarities import similarity_figure
+            from metaprobe.probe.cli.figures.similarities import similarity_figure
 
             return similarity_figure(table, chosen)
 
@@ -231,7 +231,7 @@ def similarity(
     table = compared(stores, chosen, phases, layers or "all", over, amount)
 
     def maps(table: Table) -> Figure:
-        from probe.cli.figures.similarities import checkpoints_figure
+        from metaprobe.probe.cli.figures.similarities import checkpoints_figure
 
         return checkpoints_figure(table, chosen[0].name)
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_outputs, option_in
-from probe.show import Grid, show, write_line
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
-from trainers.progress import duration
-from trainers.user_code import USER_CODE, is_code
+from metaprobe.probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_outputs, option_in
+from metaprobe.probe.show import Grid, show, write_line
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.progress import duration
+from metaprobe.trainers.user_code import USER_CODE, is_code
 
 if TYPE_CHECKING:
-    from reports.study.run import Finished, Planned
-    from reports.study.study import Study
-    from reports.verdicts import Judgement
+    from metaprobe.reports.study.run import Finished, Planned
+    from metaprobe.reports.study.study import Study
+    from metaprobe.reports.verdicts import Judgement
 
 __all__ = ["COMMANDS", "studies", "study_asked", "told"]
 
@@ -71,7 +71,7 @@ def study() -> int:
 
 def studies() -> tyro.extras.SubcommandApp:
     """Return the studies as commands without options, to list them in `metaprobe study --help`."""
-    from reports.registry import STUDIES
+    from metaprobe.reports.registry import STUDIES
 
     app = tyro.extras.SubcommandApp()
     for entry in STUDIES.values():
@@ -91,7 +91,7 @@ def study_asked(name: str, arguments: Sequence[str]) -> int:
     Raises:
         MetaprobeError: there is no such study or preset, or what is asked for cannot be.
     """
-    from reports.registry import study_named
+    from metaprobe.reports.registry import study_named
 
     chosen = study_named(name)
     preset = chosen.preset(option_in(arguments, "--preset") or "quick")
@@ -106,8 +106,8 @@ def study_asked(name: str, arguments: Sequence[str]) -> int:
 
 
 def _run(chosen: Study, asked: _Asked[Any]) -> int:
-    from reports.study.run import plan_study, run_study
-    from trainers.execution.workers import check_jobs
+    from metaprobe.reports.study.run import plan_study, run_study
+    from metaprobe.trainers.execution.workers import check_jobs
 
     check_jobs(asked.jobs)
     options = asked.options
@@ -122,8 +122,8 @@ def _run(chosen: Study, asked: _Asked[Any]) -> int:
 
 def _plan(planned: Planned) -> tuple[Grid, Grid]:
     """Return the steps and what there is to do, and about how long that takes where it can be told."""
-    from reports.study.engine import states
-    from reports.study.estimate import estimated
+    from metaprobe.reports.study.engine import states
+    from metaprobe.reports.study.estimate import estimated
 
     state = states(planned.steps, planned.images)
     left = [name for name, one in state.items() if one == "to do"]
@@ -180,7 +180,7 @@ def report(
         data: What imported checkpoints were trained on, where they do not say.
         network: What they are of, where that is code of yours.
     """
-    from reports.registry import STUDIES, study_named
+    from metaprobe.reports.registry import STUDIES, study_named
 
     check_outputs((out,))
     if from_tables is not None:
@@ -188,7 +188,7 @@ def report(
             raise MetaprobeError("--from-tables makes a page without runs; leave one of them out")
         return _from_tables(from_tables, out)
     at_least_one(runs, "RUN")
-    from reports.study.run import report_runs
+    from metaprobe.reports.study.run import report_runs
 
     USER_CODE.set(network if network is not None and is_code(network) else None)
     studies = tuple(STUDIES.values()) if study is None else (study_named(study),)
@@ -197,9 +197,9 @@ def report(
 
 
 def _from_tables(folder: Path, out: Path) -> int:
-    from reports.page.compose import page_of
-    from reports.page.files import read_tables, write_report
-    from reports.registry import study_named
+    from metaprobe.reports.page.compose import page_of
+    from metaprobe.reports.page.files import read_tables, write_report
+    from metaprobe.reports.registry import study_named
 
     evidence = read_tables(folder)
     page = page_of(study_named(evidence.made.study), evidence)

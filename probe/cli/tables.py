@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from probe.show import Cell, Grid
+from metaprobe.probe.show import Cell, Grid
 
 if TYPE_CHECKING:
-    from analyses.table import Row, Table
+    from metaprobe.analyses.table import Row, Table
 
 __all__ = ["readable"]
 
@@ -33,7 +33,7 @@ def readable(table: Table, title: str) -> tuple[Grid, ...]:
 
 def _grid(rows: Sequence[Row], columns: Sequence[str], title: str) -> Grid:
     cells: dict[str, list[Cell]] = {name: [_cell(row, name) for row in rows] for name in columns}
-    from trainers.intervals import too_few
+    from metaprobe.trainers.intervals import too_few
 
     rough = {told for row in rows if (told := too_few(row.n or 0))}  # of every interval here: below the table, no mark
     reasons = list(dict.fromkeys(row.reason for row in rows if row.reason and row.reason not in rough))
@@ -69,7 +69,7 @@ def _plain(row: Row, name: str) -> Cell:
 
 
 def _frozen(row: Row, name: str) -> Cell:
-    from reports.wording import block_name
+    from metaprobe.reports.wording import block_name
 
     if row.frozen is None:
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from probe.cli.arguments import (
+from metaprobe.probe.cli.arguments import (
     GIVEN,
     CheckpointPaths,
     DataRoot,
@@ -26,19 +26,19 @@ from probe.cli.arguments import (
     told,
     warn_of_few,
 )
-from probe.cli.config_file import ConfigFile
-from probe.cli.inputs import as_checkpoint, opened
-from probe.show import write_line
-from trainers.algorithms import TestHead
-from trainers.config import TestNorm, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
-from trainers.from_base import completed_from_base
-from trainers.otherwise import AS_TRAINED
+from metaprobe.probe.cli.config_file import ConfigFile
+from metaprobe.probe.cli.inputs import as_checkpoint, opened
+from metaprobe.probe.show import write_line
+from metaprobe.trainers.algorithms import TestHead
+from metaprobe.trainers.config import TestNorm, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.from_base import completed_from_base
+from metaprobe.trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
-    from trainers.intervals import Mean
-    from trainers.task_kinds import TaskKind
+    from metaprobe.trainers.intervals import Mean
+    from metaprobe.trainers.task_kinds import TaskKind
 
 __all__ = ["COMMANDS", "train_with"]
 
@@ -68,12 +68,12 @@ def train(
         workers: Processes that share each meta-batch, a GPU each on --device cuda; on several machines, use torchrun.
         tensorboard: Write metrics for TensorBoard, too, into RUN/tensorboard (needs its package).
     """
-    from trainers.algorithms import algorithm_named
-    from trainers.conventions import completed
-    from trainers.events import check_tensorboard
-    from trainers.run import RunFolder
-    from trainers.tasks.data import fitted, queries_of
-    from trainers.torchrun import launched, place_here
+    from metaprobe.trainers.algorithms import algorithm_named
+    from metaprobe.trainers.conventions import completed
+    from metaprobe.trainers.events import check_tensorboard
+    from metaprobe.trainers.run import RunFolder
+    from metaprobe.trainers.tasks.data import fitted, queries_of
+    from metaprobe.trainers.torchrun import launched, place_here
 
     algorithm_named(config.algorithm)  # a misspelt name is told before data are read
     if tensorboard:
@@ -97,14 +97,14 @@ def train(
     if not named("val_query"):
         config = replace(config, val_query=RunFolder(folder).validation_queries() or config.n_query)
     if workers != 1 and not launched():
-        from trainers.launcher import launch
+        from metaprobe.trainers.launcher import launch
 
         del data  # each rank reads its own
         return launch(workers, GIVEN.get())
 
-    from trainers.intervals import of_half_width
-    from trainers.outer_loop import train
-    from trainers.task_kinds import CLASSIFICATION, KINDS
+    from metaprobe.trainers.intervals import of_half_width
+    from metaprobe.trainers.outer_loop import train
+    from metaprobe.trainers.task_kinds import CLASSIFICATION, KINDS
 
     checkpoint = train(config, data, folder, tensorboard)
     if place_here().rank == 0:
@@ -193,10 +193,10 @@ def evaluate(
         device: cpu, cuda …
         json: Write JSON.
     """
-    from analyses.freezing import TestPlan, accuracy_of
-    from analyses.testing.ensemble import ensemble_accuracy
-    from trainers.progress import ProgressLine
-    from trainers.tasks.data import queries_of
+    from metaprobe.analyses.freezing import TestPlan, accuracy_of
+    from metaprobe.analyses.testing.ensemble import ensemble_accuracy
+    from metaprobe.trainers.progress import ProgressLine
+    from metaprobe.trainers.tasks.data import queries_of
 
     at_least_one(checkpoints, "CHECKPOINT")
     if len(checkpoints) > 1 and not ensemble:

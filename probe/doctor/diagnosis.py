@@ -12,11 +12,11 @@ from typing import Any
 import joblib
 import psutil
 
-from probe.doctor.importing import tried
-from probe.doctor.packages import EXTRAS, Package, declared, own_version
-from trainers.files import cache_folder
-from trainers.tasks import DATA_ROOT_VARIABLE, DATASETS
-from trainers.tasks.sources import data_root_or_default
+from metaprobe.probe.doctor.importing import tried
+from metaprobe.probe.doctor.packages import EXTRAS, Package, declared, own_version
+from metaprobe.trainers.files import cache_folder
+from metaprobe.trainers.tasks import DATA_ROOT_VARIABLE, DATASETS
+from metaprobe.trainers.tasks.sources import data_root_or_default
 
 __all__ = ["DataFound", "Diagnosis", "Extra", "Fact", "Problem", "diagnose"]
 

@@ -41,7 +41,7 @@ def tried(modules: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
 def _in_a_process(modules: Sequence[str]) -> tuple[list[Any], str]:
     """Return an answer a module, then one of the machine; and how the process ended if that was too early."""
     safely = [] if sys.path[0] in ("", os.getcwd()) else ["-P"]  # the current folder is on its path if it is on ours
-    words = [sys.executable, *safely, "-m", "probe.doctor.importing", *modules]
+    words = [sys.executable, *safely, "-m", "metaprobe.probe.doctor.importing", *modules]
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False)
         told, said, status = done.stdout, done.stderr, done.returncode

@@ -6,13 +6,13 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 
-from trainers.algorithms import ALGORITHMS
-from trainers.checkpoint import Checkpoint
-from trainers.command import train_command
-from trainers.config import TrainConfig
-from trainers.formats.text import visible
-from trainers.task_kinds import KINDS
-from trainers.tasks import DATASETS
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.command import train_command
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.task_kinds import KINDS
+from metaprobe.trainers.tasks import DATASETS
 
 __all__ = ["LIBRARY", "card"]
 

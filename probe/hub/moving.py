@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from probe.hub.card import LIBRARY, card
-from trainers.checkpoint import load_checkpoint
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.files import refuse_special, write_bytes, write_text
-from trainers.formats.text import visible
+from metaprobe.probe.hub.card import LIBRARY, card
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.files import refuse_special, write_bytes, write_text
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["local_folder", "pull", "push"]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from probe.importing.making import Imported, Wanted, import_weights
+from metaprobe.probe.importing.making import Imported, Wanted, import_weights
 
 __all__ = ["Imported", "Wanted", "import_weights"]

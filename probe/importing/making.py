@@ -11,23 +11,23 @@ from typing import Any
 
 from torch import Tensor
 
-from probe.importing.matching import Fit, fit_to
-from probe.importing.reading import Weights, read_weights
-from probe.importing.recognising import Recognised, recognised
-from probe.importing.step_parts import StepParts
-from probe.importing.telling import fit_facts, module_facts
-from probe.importing.wanted import OWN_OPTIONS, UNNAMED, Wanted, adaptation_of, config_of
-from trainers.checkpoint import Checkpoint
-from trainers.config import NetworkConfig, from_mapping
-from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
-from trainers.formats.cluster_format import CLUSTERS
-from trainers.formats.tensor_names import UNTRAINED
-from trainers.formats.text import visible
-from trainers.network_config import ModuleConfig
-from trainers.networks import ModuleNetwork, build_network
-from trainers.networks.filling import shapes_of
-from trainers.networks.named import build_named
-from trainers.provenance import provenance
+from metaprobe.probe.importing.matching import Fit, fit_to
+from metaprobe.probe.importing.reading import Weights, read_weights
+from metaprobe.probe.importing.recognising import Recognised, recognised
+from metaprobe.probe.importing.step_parts import StepParts
+from metaprobe.probe.importing.telling import fit_facts, module_facts
+from metaprobe.probe.importing.wanted import OWN_OPTIONS, UNNAMED, Wanted, adaptation_of, config_of
+from metaprobe.trainers.checkpoint import Checkpoint
+from metaprobe.trainers.config import NetworkConfig, from_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, unknown_name
+from metaprobe.trainers.formats.cluster_format import CLUSTERS
+from metaprobe.trainers.formats.tensor_names import UNTRAINED
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import ModuleConfig
+from metaprobe.trainers.networks import ModuleNetwork, build_network
+from metaprobe.trainers.networks.filling import shapes_of
+from metaprobe.trainers.networks.named import build_named
+from metaprobe.trainers.provenance import provenance
 
 __all__ = ["UNNAMED", "Imported", "Wanted", "import_weights"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from probe.inspection.wrapping import BUFFERS
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.wrapping import BUFFERS
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Fit", "fit_to", "kept_of"]
 

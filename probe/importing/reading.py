@@ -11,12 +11,12 @@ import psutil
 import torch
 from torch import Tensor
 
-from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
-from probe.inspection.wrapping import PREFIX
-from trainers.errors import UnreadableInput
-from trainers.formats.cluster_format import CLUSTERS
-from trainers.formats.tensor_names import UNTRAINED
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
+from metaprobe.probe.inspection.wrapping import PREFIX
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.cluster_format import CLUSTERS
+from metaprobe.trainers.formats.tensor_names import UNTRAINED
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Weights", "read_weights"]
 

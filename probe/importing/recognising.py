@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from probe.importing.step_parts import StepParts, without_steps
-from trainers.errors import MetaprobeError
+from metaprobe.probe.importing.step_parts import StepParts, without_steps
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["Recognised", "recognised"]
 

@@ -6,13 +6,13 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from trainers.command import option_words
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.files import alone_in
-from trainers.network_config import ModuleConfig
-from trainers.run import RunFolder
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from metaprobe.trainers.command import option_words
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import alone_in
+from metaprobe.trainers.network_config import ModuleConfig
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["as_run", "import_command", "is_imported"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
 
 __all__ = ["StepParts", "without_steps"]
 

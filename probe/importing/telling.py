@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from probe.importing.matching import Fit
-from trainers.formats.text import visible
-from trainers.network_config import ModuleNorm
-from trainers.networks import ModuleNetwork
+from metaprobe.probe.importing.matching import Fit
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import ModuleNorm
+from metaprobe.trainers.networks import ModuleNetwork
 
 __all__ = ["fit_facts", "module_facts"]
 

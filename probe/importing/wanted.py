@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from probe.importing.step_parts import StepParts
-from trainers.algorithms import ALGORITHMS
-from trainers.config import Adaptation, Colour, NetworkConfig, TrainConfig
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.network_config import ModuleConfig, ModuleNorm
-from trainers.update_rules import rule_named
+from metaprobe.probe.importing.step_parts import StepParts
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.config import Adaptation, Colour, NetworkConfig, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.network_config import ModuleConfig, ModuleNorm
+from metaprobe.trainers.update_rules import rule_named
 
 __all__ = ["OWN_OPTIONS", "UNNAMED", "Wanted", "adaptation_of", "config_of"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from probe.inspection.cluster_views import adaptation_told
-from probe.inspection.clusters import ClustersReport, distance_of_rows, inspect_clusters
-from probe.inspection.distance import Distance
-from probe.inspection.tensor_files import TensorFile
-from trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS
+from metaprobe.probe.inspection.cluster_views import adaptation_told
+from metaprobe.probe.inspection.clusters import ClustersReport, distance_of_rows, inspect_clusters
+from metaprobe.probe.inspection.distance import Distance
+from metaprobe.probe.inspection.tensor_files import TensorFile
+from metaprobe.trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS
 
 __all__ = ["ClusterDifference", "ClustersDifference", "diff_clusters"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probe.inspection.clusters import ClustersReport
-from probe.show import Cell, Grid
+from metaprobe.probe.inspection.clusters import ClustersReport
+from metaprobe.probe.show import Cell, Grid
 
 if TYPE_CHECKING:
-    from probe.inspection.cluster_diff import ClustersDifference
+    from metaprobe.probe.inspection.cluster_diff import ClustersDifference
 
 __all__ = ["adaptation_told", "cluster_difference_grids", "cluster_facts", "cluster_grids"]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from probe.inspection.tensor_files import TensorFile, TensorInfo
-from trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS, MEMBERS, cluster_problems
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.tensor_files import TensorFile, TensorInfo
+from metaprobe.trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS, MEMBERS, cluster_problems
+from metaprobe.trainers.formats.text import visible
 
 if TYPE_CHECKING:
-    from probe.inspection.distance import Distance
+    from metaprobe.probe.inspection.distance import Distance
 
 __all__ = ["ClusterReport", "ClustersReport", "distance_of_rows", "inspect_clusters"]
 
@@ -129,8 +129,8 @@ def distance_of_rows(
     Returns:
         None where a value is NaN or infinite, a dtype has no decoder, or there are no values.
     """
-    from probe.inspection.distance import DistanceSums  # numpy, which a look at the header does not need
-    from probe.inspection.numbers import decode
+    from metaprobe.probe.inspection.distance import DistanceSums  # numpy, which a look at the header does not need
+    from metaprobe.probe.inspection.numbers import decode
 
     sums = DistanceSums()
     for a, b, dtype in pairs:

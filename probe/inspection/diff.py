@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probe.inspection.cluster_diff import ClustersDifference, diff_clusters
-from probe.inspection.distance import Distance, DistanceSums, largest_gap
-from probe.inspection.numbers import INTEGERS, decode
-from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
-from probe.inspection.wrapping import PREFIX
-from trainers.network_config import network_as_told
+from metaprobe.probe.inspection.cluster_diff import ClustersDifference, diff_clusters
+from metaprobe.probe.inspection.distance import Distance, DistanceSums, largest_gap
+from metaprobe.probe.inspection.numbers import INTEGERS, decode
+from metaprobe.probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
+from metaprobe.probe.inspection.wrapping import PREFIX
+from metaprobe.trainers.network_config import network_as_told
 
 __all__ = ["Difference", "KeyDifference", "LayerDifference", "TensorDifference", "diff_files"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from probe.inspection.numbers import ScaledSum, scaled, times_power
+from metaprobe.probe.inspection.numbers import ScaledSum, scaled, times_power
 
 __all__ = ["Distance", "DistanceSums", "largest_gap"]
 

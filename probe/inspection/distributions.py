@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from probe.inspection.inspect import Inspection, TensorReport
-from probe.inspection.numbers import decode
-from probe.inspection.tensor_files import open_tensors
+from metaprobe.probe.inspection.inspect import Inspection, TensorReport
+from metaprobe.probe.inspection.numbers import decode
+from metaprobe.probe.inspection.tensor_files import open_tensors
 
 __all__ = ["Distribution", "distributions"]
 

@@ -7,9 +7,9 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from probe.inspection.pickle_listing import RefusedError
-from probe.inspection.wrapping import USUAL
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.pickle_listing import RefusedError
+from metaprobe.probe.inspection.wrapping import USUAL
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["SHORT", "choose", "is_tensor", "leaves"]
 

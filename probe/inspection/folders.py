@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from probe.inspection.tensor_files import INDEX, TensorFile, TensorInfo, open_tensors
-from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import read_regular
-from trainers.formats.strict_json import parse_json
-from trainers.formats.text import visible
-from trainers.run import RunFolder
+from metaprobe.probe.inspection.tensor_files import INDEX, TensorFile, TensorInfo, open_tensors
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import read_regular
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["checkpoint_in", "open_folder"]
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from probe.inspection.finding import SHORT, choose, is_tensor, leaves
-from probe.inspection.pickle_listing import PICKLE_LIMIT, RefusedError, list_pickle
-from probe.inspection.tensor_files import PIECE, TensorFile, TensorInfo
-from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import guess_kind
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.finding import SHORT, choose, is_tensor, leaves
+from metaprobe.probe.inspection.pickle_listing import PICKLE_LIMIT, RefusedError, list_pickle
+from metaprobe.probe.inspection.tensor_files import PIECE, TensorFile, TensorInfo
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import guess_kind
+from metaprobe.trainers.formats.text import visible
 
 if TYPE_CHECKING:
     import torch

@@ -13,15 +13,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe.inspection.clusters import ClustersReport, inspect_clusters
-from probe.inspection.rates import RatesReport, inspect_rates
-from probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
-from trainers.errors import MetaprobeError
-from trainers.formats.checkpoint_format import CheckpointMetadata, tensor_fingerprint
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.clusters import ClustersReport, inspect_clusters
+from metaprobe.probe.inspection.rates import RatesReport, inspect_rates
+from metaprobe.probe.inspection.tensor_files import TensorFile, TensorInfo, open_tensors
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.checkpoint_format import CheckpointMetadata, tensor_fingerprint
+from metaprobe.trainers.formats.text import visible
 
 if TYPE_CHECKING:
-    from probe.inspection.numbers import Accumulator, Statistics
+    from metaprobe.probe.inspection.numbers import Accumulator, Statistics
 
 __all__ = ["Inspection", "LayerReport", "TensorReport", "inspect_file"]
 
@@ -144,7 +144,7 @@ def _no_match(glob: str, file: TensorFile) -> MetaprobeError:
 
 
 def _read_values(file: TensorFile, chosen: Sequence[TensorInfo]) -> tuple[str, dict[str, Accumulator]]:
-    from probe.inspection.numbers import Accumulator  # numpy, which a look at the header does not need
+    from metaprobe.probe.inspection.numbers import Accumulator  # numpy, which a look at the header does not need
 
     accumulators = {tensor.name: Accumulator(tensor.dtype) for tensor in chosen}
 
@@ -173,7 +173,7 @@ def _layer(name: str, group: Sequence[TensorInfo], accumulators: Sequence[Accumu
     results = [accumulator.result() for accumulator in accumulators]
     norm = None
     if results and all(result.computed for result in results):
-        from probe.inspection.numbers import ScaledSum
+        from metaprobe.probe.inspection.numbers import ScaledSum
 
         squares = ScaledSum()
         for accumulator in accumulators:

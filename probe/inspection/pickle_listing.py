@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickletools
 from typing import BinaryIO
 
-from trainers.formats.text import visible
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["PICKLE_LIMIT", "RefusedError", "list_pickle"]
 

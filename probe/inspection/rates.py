@@ -6,11 +6,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from probe.inspection.tensor_files import TensorFile
-from probe.show import Grid
-from trainers.formats.tensor_names import UPDATE_RULE
-from trainers.formats.text import visible
-from trainers.update_rules import STEP_RATES
+from metaprobe.probe.inspection.tensor_files import TensorFile
+from metaprobe.probe.show import Grid
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.update_rules import STEP_RATES
 
 __all__ = ["RatesReport", "inspect_rates", "rate_grids"]
 

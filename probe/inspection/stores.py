@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from probe.show import Grid
-from probe.store import open_store
+from metaprobe.probe.show import Grid
+from metaprobe.probe.store import open_store
 
 __all__ = ["store_grids"]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
-from trainers.errors import UnreadableInput
-from trainers.formats.checkpoint_format import FORMAT_KEY, METADATA_KEY, CheckpointMetadata, metadata_of
-from trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
-from trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
-from trainers.formats.tensor_names import BESIDE, UNTRAINED, is_statistic
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.wrapping import PREFIX, is_buffer, prefixes_of
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import FORMAT_KEY, METADATA_KEY, CheckpointMetadata, metadata_of
+from metaprobe.trainers.formats.cluster_format import CLUSTERS, layer_of_tensor
+from metaprobe.trainers.formats.safetensors_header import DTYPE_BITS, TensorEntry, open_regular, read_header
+from metaprobe.trainers.formats.tensor_names import BESIDE, UNTRAINED, is_statistic
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["INDEX", "PIECE", "TORCH_SUFFIXES", "TensorFile", "TensorInfo", "open_tensors"]
 
@@ -113,7 +113,7 @@ def open_tensors(path: Path | str, key: str | None = None, wrapped: bool = False
     path = Path(path)
     with contextlib.ExitStack() as stack:
         if path.is_dir() or path.name.endswith(INDEX):
-            from probe.inspection.folders import open_folder
+            from metaprobe.probe.inspection.folders import open_folder
 
             file = stack.enter_context(open_folder(path, key))
         else:
@@ -132,7 +132,7 @@ def _opened(file: BinaryIO, path: Path, key: str | None) -> TensorFile:
     # of torch's older files it is a part of a number.
     torchs = start.startswith((b"PK\x03\x04", b"\x80")) or (path.suffix.lower() in TORCH_SUFFIXES and len(start) < 10)
     if start[8:9] != b"{" and (torchs or (path.suffix.lower() in TORCH_SUFFIXES and not start.startswith(b"\x89HDF"))):
-        from probe.inspection.foreign import torch_file  # imports torch, which costs seconds
+        from metaprobe.probe.inspection.foreign import torch_file  # imports torch, which costs seconds
 
         return torch_file(file, path, key)
     if key is not None:

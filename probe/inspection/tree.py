@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from probe.inspection.inspect import Inspection
-from probe.inspection.tensor_files import TensorInfo
-from trainers.formats.text import visible
+from metaprobe.probe.inspection.inspect import Inspection
+from metaprobe.probe.inspection.tensor_files import TensorInfo
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["tree_lines"]
 

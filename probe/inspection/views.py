@@ -7,17 +7,17 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from probe.inspection.cluster_views import cluster_difference_grids, cluster_facts, cluster_grids
-from probe.inspection.inspect import Inspection, TensorReport
-from probe.inspection.rates import rate_grids
-from probe.inspection.tree import tree_lines
-from probe.show import Cell, Grid, as_json, show, write_line
-from trainers.formats.tensor_names import FCE, MODULATION, UPDATE_RULE, is_step_norm
-from trainers.formats.text import visible
-from trainers.network_config import network_as_told
+from metaprobe.probe.inspection.cluster_views import cluster_difference_grids, cluster_facts, cluster_grids
+from metaprobe.probe.inspection.inspect import Inspection, TensorReport
+from metaprobe.probe.inspection.rates import rate_grids
+from metaprobe.probe.inspection.tree import tree_lines
+from metaprobe.probe.show import Cell, Grid, as_json, show, write_line
+from metaprobe.trainers.formats.tensor_names import FCE, MODULATION, UPDATE_RULE, is_step_norm
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import network_as_told
 
 if TYPE_CHECKING:
-    from probe.inspection.diff import Difference, LayerDifference, TensorDifference
+    from metaprobe.probe.inspection.diff import Difference, LayerDifference, TensorDifference
 
 __all__ = ["difference_grids", "inspection_grids", "show_difference", "show_inspection"]
 

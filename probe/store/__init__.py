@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probe.store.metadata import LayerInfo, RawOptions, StoreMetadata
-from probe.store.reading import Sketch, Store, open_store
+from metaprobe.probe.store.metadata import LayerInfo, RawOptions, StoreMetadata
+from metaprobe.probe.store.reading import Sketch, Store, open_store
 
 __all__ = ["LayerInfo", "RawOptions", "Sketch", "Store", "StoreMetadata", "open_store"]

@@ -11,12 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from probe.store.checksum import Checksums, digest_of
-from probe.store.metadata import FORMAT_VERSION, ROOT_KEY, StoreMetadata, metadata_from_json
-from probe.store.schema import DatasetSpec, schema
-from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import guess_kind, open_regular
-from trainers.formats.text import visible
+from metaprobe.probe.store.checksum import Checksums, digest_of
+from metaprobe.probe.store.metadata import FORMAT_VERSION, ROOT_KEY, StoreMetadata, metadata_from_json
+from metaprobe.probe.store.schema import DatasetSpec, schema
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import guess_kind, open_regular
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["CANNOT_READ", "checked_contents", "open_hdf5"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import UInt32
 
-from probe.store.schema import DatasetSpec
+from metaprobe.probe.store.schema import DatasetSpec
 
 __all__ = ["Checksums", "DamagedValuesError", "digest_of"]
 

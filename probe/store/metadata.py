@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainers.config import Adaptation, TrainConfig, from_mapping, to_mapping
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, parse_metadata
-from trainers.formats.strict_json import parse_json
-from trainers.formats.text import visible
-from trainers.network_config import network_from
+from metaprobe.trainers.config import Adaptation, TrainConfig, from_mapping, to_mapping
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.checkpoint_format import CheckpointMetadata, metadata_json, parse_metadata
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import network_from
 
 __all__ = [
     "FORMAT_VERSION",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from probe.store.metadata import StoreMetadata
-from trainers.otherwise import TEST_QUERIES
+from metaprobe.probe.store.metadata import StoreMetadata
+from metaprobe.trainers.otherwise import TEST_QUERIES
 
 __all__ = ["captured_otherwise"]
 

@@ -7,10 +7,10 @@ import threading
 import h5py
 import numpy as np
 
-from probe.store.checksum import Checksums
-from probe.store.metadata import RawOptions
-from probe.store.unfailing import UnfailingFile
-from trainers.errors import MetaprobeError
+from metaprobe.probe.store.checksum import Checksums
+from metaprobe.probe.store.metadata import RawOptions
+from metaprobe.probe.store.unfailing import UnfailingFile
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["RawWriter", "zstd_filter"]
 

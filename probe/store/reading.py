@@ -14,14 +14,14 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Int
 
-from probe.moments import JointMoments, pool
-from probe.store.checking import CANNOT_READ, checked_contents, open_hdf5
-from probe.store.metadata import LayerInfo, StoreMetadata
-from probe.store.raw import zstd_filter
-from probe.store.schema import activation_group, moment_group, sketch_group
-from trainers.errors import MetaprobeError, UnreadableInput, unknown_name
-from trainers.files import sha256_of
-from trainers.formats.text import visible
+from metaprobe.probe.moments import JointMoments, pool
+from metaprobe.probe.store.checking import CANNOT_READ, checked_contents, open_hdf5
+from metaprobe.probe.store.metadata import LayerInfo, StoreMetadata
+from metaprobe.probe.store.raw import zstd_filter
+from metaprobe.probe.store.schema import activation_group, moment_group, sketch_group
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, unknown_name
+from metaprobe.trainers.files import sha256_of
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Sketch", "Store", "open_store"]
 

@@ -15,8 +15,8 @@ import math
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from probe.store.metadata import LayerInfo, StoreMetadata
-from probe.store.picking import sketch_rows
+from metaprobe.probe.store.metadata import LayerInfo, StoreMetadata
+from metaprobe.probe.store.picking import sketch_rows
 
 __all__ = [
     "DatasetSpec",

@@ -13,15 +13,22 @@ import h5py
 import numpy as np
 from jaxtyping import Int
 
-from probe.moments import JointMoments
-from probe.store.checksum import Checksums, digest_of
-from probe.store.metadata import FORMAT_VERSION, ROOT_KEY, StoreMetadata, metadata_to_json
-from probe.store.picking import picked_rows, rows_per_task
-from probe.store.raw import RawWriter, zstd_filter
-from probe.store.schema import DatasetSpec, activation_group, expected_bytes, moment_group, schema, sketch_group
-from probe.store.unfailing import UnfailingFile
-from trainers.errors import MetaprobeError
-from trainers.interrupt import StopRequest
+from metaprobe.probe.moments import JointMoments
+from metaprobe.probe.store.checksum import Checksums, digest_of
+from metaprobe.probe.store.metadata import FORMAT_VERSION, ROOT_KEY, StoreMetadata, metadata_to_json
+from metaprobe.probe.store.picking import picked_rows, rows_per_task
+from metaprobe.probe.store.raw import RawWriter, zstd_filter
+from metaprobe.probe.store.schema import (
+    DatasetSpec,
+    activation_group,
+    expected_bytes,
+    moment_group,
+    schema,
+    sketch_group,
+)
+from metaprobe.probe.store.unfailing import UnfailingFile
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.interrupt import StopRequest
 
 __all__ = ["StoreWriter", "TaskArrays"]
 

@@ -13,14 +13,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
-from analyses.readings import Estimate, Reading, pool
-from analyses.table import Row
-from reports.blocks.canvas import tell
-from reports.blocks.declared import Shown
-from reports.evidence import Evidence
-from reports.page.strip import tame
-from reports.quantities import Quantity
-from reports.wording import interval, number, power_of_ten, reason_of, sizes
+from metaprobe.analyses.readings import Estimate, Reading, pool
+from metaprobe.analyses.table import Row
+from metaprobe.reports.blocks.canvas import tell
+from metaprobe.reports.blocks.declared import Shown
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.strip import tame
+from metaprobe.reports.quantities import Quantity
+from metaprobe.reports.wording import interval, number, power_of_ten, reason_of, sizes
 
 __all__ = ["WORD", "Told", "along", "contrast", "dot", "dotted", "label_ends", "mark"]
 __all__ += ["plain_logarithm", "read", "slant", "width_of"]

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from reports.wording import INK
-from trainers.files import write_bytes
-from trainers.formats.text import typeset
+from metaprobe.reports.wording import INK
+from metaprobe.trainers.files import write_bytes
+from metaprobe.trainers.formats.text import typeset
 
 __all__ = ["Drawing", "Key", "Sketch", "style", "svg_of", "tell"]
 

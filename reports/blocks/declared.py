@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analyses.table import Row
-from reports.evidence import Evidence
-from reports.page.parts import Cell
-from reports.quantities import Quantity
-from reports.wording import DASH
+from metaprobe.analyses.table import Row
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.parts import Cell
+from metaprobe.reports.quantities import Quantity
+from metaprobe.reports.wording import DASH
 
 if TYPE_CHECKING:
-    from reports.blocks.canvas import Sketch
+    from metaprobe.reports.blocks.canvas import Sketch
 
 BLANK = Cell(DASH, number=True)  # what was not measured, or is not in the paper
 

@@ -11,12 +11,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from reports.blocks import declared
-from reports.blocks.canvas import Drawing, Key, Sketch, style, svg_of
-from reports.blocks.planes import map_sketch, scatter_sketch
-from reports.blocks.series import curves_sketch, dots_sketch
-from reports.evidence import Evidence
-from reports.page.parts import PageFigure
+from metaprobe.reports.blocks import declared
+from metaprobe.reports.blocks.canvas import Drawing, Key, Sketch, style, svg_of
+from metaprobe.reports.blocks.planes import map_sketch, scatter_sketch
+from metaprobe.reports.blocks.series import curves_sketch, dots_sketch
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.parts import PageFigure
 
 __all__ = ["draw", "on_page", "sketches"]
 

@@ -10,11 +10,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 
-from reports.blocks.axes import Told, contrast, read, slant, width_of
-from reports.blocks.canvas import Key, Sketch, tell
-from reports.blocks.declared import Map, Point, Scatter, Under
-from reports.evidence import Evidence
-from reports.wording import CHANCE_GREY, DASH, INK, number, reading
+from metaprobe.reports.blocks.axes import Told, contrast, read, slant, width_of
+from metaprobe.reports.blocks.canvas import Key, Sketch, tell
+from metaprobe.reports.blocks.declared import Map, Point, Scatter, Under
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.wording import CHANCE_GREY, DASH, INK, number, reading
 
 __all__ = ["map_sketch", "scatter_sketch"]
 

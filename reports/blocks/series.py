@@ -11,12 +11,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from analyses.readings import Estimate
-from reports.blocks.axes import WORD, Told, along, dot, dotted, label_ends, mark, plain_logarithm, read, slant
-from reports.blocks.canvas import Key, Sketch, tell
-from reports.blocks.declared import Curve, Curves, Dots, Series, Shown
-from reports.evidence import Evidence
-from reports.wording import CHANCE_GREY, number
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.axes import WORD, Told, along, dot, dotted, label_ends, mark, plain_logarithm, read, slant
+from metaprobe.reports.blocks.canvas import Key, Sketch, tell
+from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Series, Shown
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.wording import CHANCE_GREY, number
 
 __all__ = ["curves_sketch", "dots_sketch"]
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.registry import STUDIES
-from reports.study.run import Finished, report_runs
-from reports.study.study import Measurement
-from trainers.errors import MetaprobeError
-from trainers.run import RunFolder
+from metaprobe.reports.registry import STUDIES
+from metaprobe.reports.study.run import Finished, report_runs
+from metaprobe.reports.study.study import Measurement
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["RUN", "SHIPPED", "run_demo"]
 

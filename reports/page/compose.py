@@ -5,20 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from analyses.measures.measure import MEASURES
-from analyses.readings import Estimate, Reading, mapped
-from reports.blocks.declared import Block as Declared
-from reports.blocks.declared import Grid, Said, Under
-from reports.claims import Claim
-from reports.evidence import Evidence
-from reports.made import Made
-from reports.page.page import Page
-from reports.page.parts import Block, Cell, ClaimsList, Missing, PageFigure, PageTable, Rows, Section, Statement
-from reports.study import study as studies
-from reports.verdicts import REFUTED, judge
-from reports.wording import DASH, count, interval, listed, number, reason_of
-from reports.works import methods_of, numbered
-from trainers.errors import unknown_name
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.readings import Estimate, Reading, mapped
+from metaprobe.reports.blocks.declared import Block as Declared
+from metaprobe.reports.blocks.declared import Grid, Said, Under
+from metaprobe.reports.claims import Claim
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.made import Made
+from metaprobe.reports.page.page import Page
+from metaprobe.reports.page.parts import (
+    Block,
+    Cell,
+    ClaimsList,
+    Missing,
+    PageFigure,
+    PageTable,
+    Rows,
+    Section,
+    Statement,
+)
+from metaprobe.reports.study import study as studies
+from metaprobe.reports.verdicts import REFUTED, judge
+from metaprobe.reports.wording import DASH, count, interval, listed, number, reason_of
+from metaprobe.reports.works import methods_of, numbered
+from metaprobe.trainers.errors import unknown_name
 
 __all__ = ["build", "made_section", "page_of", "rows_of"]
 
@@ -95,7 +105,7 @@ def build(block: Declared, evidence: Evidence) -> PageTable | PageFigure | Missi
     made: PageTable | PageFigure | None = None
     with evidence.recording() as read:
         if not isinstance(block, Grid):
-            from reports.blocks.figure import on_page  # matplotlib: not before there is something to draw
+            from metaprobe.reports.blocks.figure import on_page  # matplotlib: not before there is something to draw
 
             made = on_page(block, evidence)
         elif rows := rows_of(block, evidence):

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from analyses.csv_file import csv_text, read_csv_rows
-from analyses.table import COLUMNS, KNOWN_COLUMNS, Row, Table
-from reports.evidence import Evidence
-from reports.made import Made
-from reports.page.page import Page, named_blocks, render
-from reports.page.parts import Cell, PageFigure, PageTable
-from reports.verdicts import Judgement
-from trainers.errors import UnreadableInput
-from trainers.files import write_bytes, write_text
-from trainers.formats.text import typeset
+from metaprobe.analyses.csv_file import csv_text, read_csv_rows
+from metaprobe.analyses.table import COLUMNS, KNOWN_COLUMNS, Row, Table
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.made import Made
+from metaprobe.reports.page.page import Page, named_blocks, render
+from metaprobe.reports.page.parts import Cell, PageFigure, PageTable
+from metaprobe.reports.verdicts import Judgement
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.files import write_bytes, write_text
+from metaprobe.trainers.formats.text import typeset
 
 __all__ = ["escape", "latex_table", "read_tables", "write_report"]
 

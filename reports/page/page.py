@@ -11,14 +11,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.claims import Verdict
-from reports.made import Made
-from reports.page.parts import Block, ClaimsList, Mark, Missing, PageFigure, PageTable, Rows, Section
-from reports.page.strip import legend, strip
-from reports.verdicts import Judgement
-from reports.works import Work
-from trainers.errors import MetaprobeError
-from trainers.formats.text import typeset
+from metaprobe.reports.claims import Verdict
+from metaprobe.reports.made import Made
+from metaprobe.reports.page.parts import Block, ClaimsList, Mark, Missing, PageFigure, PageTable, Rows, Section
+from metaprobe.reports.page.strip import legend, strip
+from metaprobe.reports.verdicts import Judgement
+from metaprobe.reports.works import Work
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import typeset
 
 __all__ = ["Page", "named_blocks", "render"]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from analyses.table import Row
-from reports.verdicts import Judgement
-from trainers.errors import MetaprobeError
+from metaprobe.analyses.table import Row
+from metaprobe.reports.verdicts import Judgement
+from metaprobe.trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
-    from reports.blocks.canvas import Drawing
+    from metaprobe.reports.blocks.canvas import Drawing
 
 __all__ = ["Block", "Cell", "ClaimsList", "Mark", "Missing", "PageFigure", "PageTable", "Rows", "Section", "Statement"]
 

@@ -12,11 +12,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from analyses.readings import Estimate
-from reports.claims import Verdict
-from reports.verdicts import Judged, Judgement
-from reports.wording import count, number, power_of_ten, sizes
-from trainers.formats.text import typeset
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.claims import Verdict
+from metaprobe.reports.verdicts import Judged, Judgement
+from metaprobe.reports.wording import count, number, power_of_ten, sizes
+from metaprobe.trainers.formats.text import typeset
 
 __all__ = ["LEFT", "RIGHT", "Scale", "legend", "strip", "tame"]
 

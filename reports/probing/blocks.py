@@ -6,17 +6,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from analyses.measures.measure import MEASURES
-from analyses.readings import Estimate
-from reports import wording
-from reports.blocks.declared import BLANK, Cell, Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series, Under
-from reports.evidence import Evidence
-from reports.probing import questions
-from reports.probing.curves import ITERATION
-from reports.probing.questions import JUDGED, accuracy, change, cost, headings, lowest, of_layer
-from reports.quantities import ANY, Quantity, q
-from reports.study.study import Cite, Section
-from reports.wording import Look, block_name, capital, colour_of, count, label_of, layer_colour, look_of
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports import wording
+from metaprobe.reports.blocks.declared import (
+    BLANK,
+    Cell,
+    Curve,
+    Curves,
+    Custom,
+    Dots,
+    Figure,
+    Grid,
+    Line,
+    Said,
+    Series,
+    Under,
+)
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing import questions
+from metaprobe.reports.probing.curves import ITERATION
+from metaprobe.reports.probing.questions import JUDGED, accuracy, change, cost, headings, lowest, of_layer
+from metaprobe.reports.quantities import ANY, Quantity, q
+from metaprobe.reports.study.study import Cite, Section
+from metaprobe.reports.wording import Look, block_name, capital, colour_of, count, label_of, layer_colour, look_of
 
 _Test = tuple[str, dict[str, Any]]  # what it is called, and what is asked for
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of similarities of the body, and of the head
@@ -193,7 +206,7 @@ def moving(evidence: Evidence, learners: Sequence[str], who: str) -> Section:
         told = questions.quarter(*(one.read(evidence) for one in change(k, who)))
         return Line(f"{label_of(who)}, {k}", (*(Said(one, 3, plain=True) for one in change(k, who)), Cell(told)))
     def change_map(evidence: Evidence) -> Any:
-        from reports.probing.change_map import draw  # matplotlib: not before there is something to draw
+        from metaprobe.reports.probing.change_map import draw  # matplotlib: not before there is something to draw
 
         return draw(evidence, learners, who)
     return Section("moving", "What moves, and whether it matters",

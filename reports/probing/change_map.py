@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from analyses.readings import Estimate
-from reports.blocks.axes import WORD, Told, read
-from reports.blocks.canvas import Key, Sketch, tell
-from reports.evidence import Evidence
-from reports.probing.questions import BOUNDARY, CORNERS, change, of_layer
-from reports.wording import GROUP_MARKS, INK, label_of, layer_colour
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.axes import WORD, Told, read
+from metaprobe.reports.blocks.canvas import Key, Sketch, tell
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing.questions import BOUNDARY, CORNERS, change, of_layer
+from metaprobe.reports.wording import GROUP_MARKS, INK, label_of, layer_colour
 
 _NIL = 1e-6  # up to where a change counts as none: rounding of float32
 _Found = dict[str, tuple[Told, Told]]  # change of weights and of features, by layer

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations, product
 
-from analyses.readings import Estimate, Reading, pool
-from analyses.table import Row
-from reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
-from reports.evidence import Evidence
-from reports.quantities import Computed, Quantity, q, taken
-from reports.study.study import Section
-from reports.wording import DASH, GROUP_MARKS, colour_of, count
-from reports.works import Work
+from metaprobe.analyses.readings import Estimate, Reading, pool
+from metaprobe.analyses.table import Row
+from metaprobe.reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.quantities import Computed, Quantity, q, taken
+from metaprobe.reports.study.study import Section
+from metaprobe.reports.wording import DASH, GROUP_MARKS, colour_of, count
+from metaprobe.reports.works import Work
 
 # fmt: off
 WORKS = (  # in this order after those that a study cites first, so that its page numbers them as `sources` says

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said, Series
-from reports.evidence import Evidence
-from reports.quantities import q
-from reports.study.study import Section
-from reports.wording import Look, colour_of, label_of
+from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said, Series
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.quantities import q
+from metaprobe.reports.study.study import Section
+from metaprobe.reports.wording import Look, colour_of, label_of
 
 # fmt: off
 ITERATION = "Training iteration"  # name of an axis

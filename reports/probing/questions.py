@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from analyses.readings import Estimate, Reading, Undefined
-from reports.claims import POINTS, above
-from reports.evidence import Evidence
-from reports.quantities import Computed, Quantity, Query, q
-from reports.wording import block_name, capital, label_of, listed, with_interval
+from metaprobe.analyses.readings import Estimate, Reading, Undefined
+from metaprobe.reports.claims import POINTS, above
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.quantities import Computed, Quantity, Query, q
+from metaprobe.reports.wording import block_name, capital, label_of, listed, with_interval
 
 # fmt: off
 JUDGED = {"mean_cca": "CCA", "debiased_cka": "CKA"}  # similarities that verdicts are about, and their short names

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from analyses.measurements import KINDS, TEST_QUERIES, Input, Kind, Subject
-from analyses.table import COLUMNS, Table
-from reports.study.engine import LostEvidence
-from reports.study.study import Measurement
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import UnreadableInput
-from trainers.files import sha256_of, write_text
-from trainers.progress import ProgressLine, telling
-from trainers.run import RunFolder
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.measurements import KINDS, TEST_QUERIES, Input, Kind, Subject
+from metaprobe.analyses.table import COLUMNS, Table
+from metaprobe.reports.study.engine import LostEvidence
+from metaprobe.reports.study.study import Measurement
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.files import sha256_of, write_text
+from metaprobe.trainers.progress import ProgressLine, telling
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["Measuring", "Training", "read_note", "write_note"]
 
@@ -60,7 +60,7 @@ class Training:
 
     def do(self, data: ImageSet) -> None:
         """Train."""
-        from trainers.outer_loop import train
+        from metaprobe.trainers.outer_loop import train
 
         with telling(f"train {self.folder.name}"):
             train(self.config, data, self.folder)

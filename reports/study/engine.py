@@ -8,11 +8,11 @@ from functools import partial
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Literal
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.execution.workers import Outcome, Processes, Work, Workers, attempt
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.execution.workers import Outcome, Processes, Work, Workers, attempt
 
 if TYPE_CHECKING:
-    from trainers.tasks.imageset import ImageSet
+    from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["LostEvidence", "Results", "Step", "run_steps", "states"]
 

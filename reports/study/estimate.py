@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analyses.measurements import KINDS, Subject
-from analyses.testing import TestPlan
-from analyses.testing.accuracy import accuracy_of
-from reports.study.cache import Measuring, Training
-from reports.study.engine import Step
-from reports.study.plan import Planned, runs_of, steps_of
-from reports.study.study import Measurement
-from trainers.algorithms import algorithm_named
-from trainers.checkpoint import load_checkpoint
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.outer_loop import train
-from trainers.progress import SilentProgress
-from trainers.run import RunFolder
+from metaprobe.analyses.measurements import KINDS, Subject
+from metaprobe.analyses.testing import TestPlan
+from metaprobe.analyses.testing.accuracy import accuracy_of
+from metaprobe.reports.study.cache import Measuring, Training
+from metaprobe.reports.study.engine import Step
+from metaprobe.reports.study.plan import Planned, runs_of, steps_of
+from metaprobe.reports.study.study import Measurement
+from metaprobe.trainers.algorithms import algorithm_named
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.outer_loop import train
+from metaprobe.trainers.progress import SilentProgress
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["estimated"]
 

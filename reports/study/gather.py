@@ -8,21 +8,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from analyses.measurements import TEST_QUERIES
-from analyses.table import Row, Table
-from reports.made import Differs, Made, Trained
-from reports.study.cache import Measuring
-from reports.study.engine import Results
-from reports.study.plan import Planned, Run
-from reports.study.study import Options, Study
-from trainers.adapt import layers_of
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.config import TrainConfig, to_mapping
-from trainers.errors import UnreadableInput
-from trainers.files import sha256_of
-from trainers.formats.tensor_names import is_statistic
-from trainers.run import CHECKPOINT_NAMES
-from trainers.tasks.imageset import SPLITS, ImageSet
+from metaprobe.analyses.measurements import TEST_QUERIES
+from metaprobe.analyses.table import Row, Table
+from metaprobe.reports.made import Differs, Made, Trained
+from metaprobe.reports.study.cache import Measuring
+from metaprobe.reports.study.engine import Results
+from metaprobe.reports.study.plan import Planned, Run
+from metaprobe.reports.study.study import Options, Study
+from metaprobe.trainers.adapt import layers_of
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.config import TrainConfig, to_mapping
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.files import sha256_of
+from metaprobe.trainers.formats.tensor_names import is_statistic
+from metaprobe.trainers.run import CHECKPOINT_NAMES
+from metaprobe.trainers.tasks.imageset import SPLITS, ImageSet
 
 __all__ = ["against_paper", "gathered", "made_of", "shown_config"]
 

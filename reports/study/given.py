@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from probe.importing.runs import is_imported
-from reports.study.plan import Run
-from reports.study.study import Learner, Options, Study
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.command import train_command
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.run import RunFolder
+from metaprobe.probe.importing.runs import is_imported
+from metaprobe.reports.study.plan import Run
+from metaprobe.reports.study.study import Learner, Options, Study
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.command import train_command
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["finished_runs", "run_labels", "runs_as"]
 

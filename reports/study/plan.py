@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analyses.measurements import KINDS, Input, Kind
-from reports.study.cache import Measuring, Training
-from reports.study.engine import Step
-from reports.study.study import Learner, Measurement, Options, Study
-from trainers.config import TrainConfig
-from trainers.errors import unknown_name
-from trainers.run import RunFolder
-from trainers.tasks.imageset import ImageSet
+from metaprobe.analyses.measurements import KINDS, Input, Kind
+from metaprobe.reports.study.cache import Measuring, Training
+from metaprobe.reports.study.engine import Step
+from metaprobe.reports.study.study import Learner, Measurement, Options, Study
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["Planned", "Run", "runs_of", "steps_of"]
 

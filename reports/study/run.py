@@ -10,33 +10,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analyses.measurements import KINDS, TEST_QUERIES
-from probe.importing.runs import as_run, import_command
-from reports.evidence import Evidence
-from reports.page.compose import page_of
-from reports.page.files import write_report
-from reports.study.cache import Measuring, Training, read_note, write_note
-from reports.study.engine import Results, run_steps
-from reports.study.gather import gathered, made_of, shown_config
-from reports.study.given import finished_runs, runs_as
-from reports.study.plan import Planned, Run, runs_of, steps_of
-from reports.study.study import Options, Study
-from reports.verdicts import Judgement
-from trainers.algorithms import algorithm_named, check_options
-from trainers.checkpoint import Checkpoint, load_checkpoint
-from trainers.command import option_words, train_command
-from trainers.device import device_named
-from trainers.disk import told_when_full
-from trainers.errors import MetaprobeError, UnreadableInput, flag_of
-from trainers.execution.schedulers import workers_at
-from trainers.execution.sent import Source
-from trainers.execution.workers import check_jobs
-from trainers.files import write_text
-from trainers.formats.text import visible
-from trainers.task_kinds import CLASSIFICATION
-from trainers.tasks import load_for
-from trainers.tasks.data import task_sampler
-from trainers.user_code import USER_CODE
+from metaprobe.analyses.measurements import KINDS, TEST_QUERIES
+from metaprobe.probe.importing.runs import as_run, import_command
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page.compose import page_of
+from metaprobe.reports.page.files import write_report
+from metaprobe.reports.study.cache import Measuring, Training, read_note, write_note
+from metaprobe.reports.study.engine import Results, run_steps
+from metaprobe.reports.study.gather import gathered, made_of, shown_config
+from metaprobe.reports.study.given import finished_runs, runs_as
+from metaprobe.reports.study.plan import Planned, Run, runs_of, steps_of
+from metaprobe.reports.study.study import Options, Study
+from metaprobe.reports.verdicts import Judgement
+from metaprobe.trainers.algorithms import algorithm_named, check_options
+from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.command import option_words, train_command
+from metaprobe.trainers.device import device_named
+from metaprobe.trainers.disk import told_when_full
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, flag_of
+from metaprobe.trainers.execution.schedulers import workers_at
+from metaprobe.trainers.execution.sent import Source
+from metaprobe.trainers.execution.workers import check_jobs
+from metaprobe.trainers.files import write_text
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.task_kinds import CLASSIFICATION
+from metaprobe.trainers.tasks import load_for
+from metaprobe.trainers.tasks.data import task_sampler
+from metaprobe.trainers.user_code import USER_CODE
 
 __all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
 

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import tyro.conf
 
-from reports.blocks.declared import Block
-from reports.claims import Claim
-from reports.evidence import Evidence
-from reports.page import parts
-from reports.verdicts import Judgement
-from reports.works import Work
-from trainers.command import option_words
-from trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, joined, to_mapping
-from trainers.conventions import completed
-from trainers.errors import MetaprobeError, UnreadableInput, flag_of, unknown_name
-from trainers.limits import MOST_TASKS, check_rate, check_whole
-from trainers.network_config import HeadInput, HeadStart
+from metaprobe.reports.blocks.declared import Block
+from metaprobe.reports.claims import Claim
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.page import parts
+from metaprobe.reports.verdicts import Judgement
+from metaprobe.reports.works import Work
+from metaprobe.trainers.command import option_words
+from metaprobe.trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, joined, to_mapping
+from metaprobe.trainers.conventions import completed
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, flag_of, unknown_name
+from metaprobe.trainers.limits import MOST_TASKS, check_rate, check_whole
+from metaprobe.trainers.network_config import HeadInput, HeadStart
 
 if TYPE_CHECKING:
-    from analyses.table import Table
-    from reports.made import Differs, Made
+    from metaprobe.analyses.table import Table
+    from metaprobe.reports.made import Differs, Made
 
 __all__ = ["Answer", "CapturingOptions", "Cite", "Judgements", "Learner", "Measurement", "Numbers", "Options"]
 __all__ += ["Section", "Study", "Switch"]

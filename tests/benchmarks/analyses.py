@@ -27,10 +27,10 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from probe.moments import moments_of
+from metaprobe.probe.moments import moments_of
+from metaprobe.trainers.parallel import one_thread
 from tests.benchmarks.similarities import OTHERS, captured, forward_passes, measured, ours, products, rows_like
 from tests.benchmarks.work import Work
-from trainers.parallel import one_thread
 
 IMAGES, CHANNELS, SIDES = 375, 32, (42, 21, 10, 5)
 QUERIES = 75

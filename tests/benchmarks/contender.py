@@ -26,11 +26,11 @@ import torch
 from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity
 
+from metaprobe.trainers.allocator import keep_freed_memory
+from metaprobe.trainers.device import exact_float32
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.work import Work
-from trainers.allocator import keep_freed_memory
-from trainers.device import exact_float32
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST_SECONDS = 0.2  # of one timing: shorter iterations are repeated

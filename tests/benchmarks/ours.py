@@ -7,16 +7,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from metaprobe.trainers.algorithms import algorithm_named
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.engine import Engine, Trials, choose_engine
+from metaprobe.trainers.evaluate import evaluate
+from metaprobe.trainers.executor import Executor
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.ranks import Ranks
+from metaprobe.trainers.rule_parameters import begin_rule
+from metaprobe.trainers.tasks.episodes import Tasks
 from tests.benchmarks.work import RULES, Work
-from trainers.algorithms import algorithm_named
-from trainers.config import Adaptation, TrainConfig
-from trainers.engine import Engine, Trials, choose_engine
-from trainers.evaluate import evaluate
-from trainers.executor import Executor
-from trainers.parallel import TaskWorkers
-from trainers.ranks import Ranks
-from trainers.rule_parameters import begin_rule
-from trainers.tasks.episodes import Tasks
 
 
 class Given:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metaprobe.trainers.networks import Conv4
 from tests.benchmarks.work import Work
-from trainers.networks import Conv4
 
 
 class Episode(NamedTuple):

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from probe.store.metadata import LayerInfo, RawOptions, StoreMetadata
-from probe.store.writing import StoreWriter
-from trainers.config import Adaptation
-from trainers.files import replacing
+from metaprobe.probe.store.metadata import LayerInfo, RawOptions, StoreMetadata
+from metaprobe.probe.store.writing import StoreWriter
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.files import replacing
 
 SHAPE, QUERIES, AT_ONCE = (64, 14, 14), 75, 4
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analyses.measures.measure import MEASURES
-from analyses.measures.pair import Pair
-from probe.capturing import capture
-from probe.moments import JointMoments, moments_of
-from probe.store import open_store
+from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.measures.pair import Pair
+from metaprobe.probe.capturing import capture
+from metaprobe.probe.moments import JointMoments, moments_of
+from metaprobe.probe.store import open_store
+from metaprobe.trainers.adapt import adapt_as, layers_of, query_logits
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.networks import Conv4
+from metaprobe.trainers.tasks.episodes import Tasks
 from tests.benchmarks.work import Work
-from trainers.adapt import adapt_as, layers_of, query_logits
-from trainers.config import Adaptation
-from trainers.networks import Conv4
-from trainers.tasks.episodes import Tasks
 
 FIVE = ("mean_cca", "svcca", "pwcca", "linear_cka", "procrustes")
 Rows = tuple[np.ndarray, np.ndarray]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from trainers.config import Downsample, NetworkConfig
-from trainers.networks import Conv4, build_network
-from trainers.tasks.episodes import Examples, Tasks
-from trainers.update_rules import UPDATE_RULES
+from metaprobe.trainers.config import Downsample, NetworkConfig
+from metaprobe.trainers.networks import Conv4, build_network
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.update_rules import UPDATE_RULES
 
 TRAINS = ("maml", "fomaml", "anil")
 TESTS = ("full", "frozen", "nil")

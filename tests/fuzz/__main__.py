@@ -12,12 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from metaprobe.trainers.progress import ProgressLine
 from tests.fuzz.campaign import Mutant, subject_of
 from tests.fuzz.mutation import minimised
 from tests.fuzz.outcome import FAILURES, REFUSED, SAME, Outcome
 from tests.fuzz.subjects import SUBJECTS
 from tests.fuzz.worker import Worker, side_by_side
-from trainers.progress import ProgressLine
 
 _KINDS = (SAME, REFUSED, *FAILURES)
 

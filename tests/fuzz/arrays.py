@@ -19,12 +19,12 @@ import pyarrow.parquet
 import torch
 from PIL import Image
 
+from metaprobe.trainers.config import NetworkConfig
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.tasks import load_data, load_imageset
+from metaprobe.trainers.tasks.data import task_sampler
 from tests.fuzz.outcome import command, json_of
 from tests.fuzz.writing import working_in
-from trainers.config import NetworkConfig
-from trainers.networks import build_network
-from trainers.tasks import load_data, load_imageset
-from trainers.tasks.data import task_sampler
 
 _GENERATOR = 5
 

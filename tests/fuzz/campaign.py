@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+from metaprobe.trainers.errors import MetaprobeError
 from tests.fuzz import writing
 from tests.fuzz.mutation import Mutation, apply, drawn, remove
 from tests.fuzz.outcome import HANG, MEMORY, TRACEBACK, Hang, Outcome, judged, read_all
 from tests.fuzz.subjects import FAMILIES, SUBJECTS
-from trainers.errors import MetaprobeError
 
 SECONDS = 20  # that a mutant may take
 BYTES = 2 << 30  # of memory that it may take on top

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from probe.cli import main
-from trainers.errors import MetaprobeError
+from metaprobe.probe.cli import main
+from metaprobe.trainers.errors import MetaprobeError
 
 ROOT = Path(__file__).resolve().parents[2]
 SAME, REFUSED = "same numbers", "refused in one line"

@@ -17,15 +17,15 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load
 
-from probe import open_store
+from metaprobe.probe import open_store
+from metaprobe.trainers.checkpoint import load_checkpoint
+from metaprobe.trainers.formats.checkpoint_format import tensor_fingerprint
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks import ImageSet, load_imageset
+from metaprobe.trainers.tasks.images import SUFFIXES
 from tests.fuzz.outcome import command, json_of
 from tests.fuzz.writing import LAST, STUDY, TRAIN, working_in
 from tests.tensor_files import DTYPES
-from trainers.checkpoint import load_checkpoint
-from trainers.formats.checkpoint_format import tensor_fingerprint
-from trainers.run import RunFolder
-from trainers.tasks import ImageSet, load_imageset
-from trainers.tasks.images import SUFFIXES
 
 
 def _loaded(path: str) -> dict[str, Any]:

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from safetensors.numpy import save
 
+from metaprobe.trainers.run import RunFolder
+from metaprobe.trainers.tasks import load_imageset
 from tests.conftest import make_imageset
 from tests.fuzz.outcome import command
 from tests.tiny_study import THIRD, TINY
-from trainers.run import RunFolder
-from trainers.tasks import load_imageset
 
 TRAIN = (
     *("--data", "class_folder:pictures", "--n-way", "2", "--n-query", "2", "--iterations", "4"),
@@ -37,7 +37,7 @@ STUDY = ("study", "third", *TINY["third"].split(), "--out", "third")
 def working_in(place: Path, cache: Path | str) -> Iterator[None]:
     """Work in a folder, with a cache folder for images, and with the third study in the registry."""
     before = Path.cwd()
-    studies = mock.patch.dict("reports.registry.STUDIES", {"third": THIRD})
+    studies = mock.patch.dict("metaprobe.reports.registry.STUDIES", {"third": THIRD})
     with studies, mock.patch.dict(os.environ, {"METAPROBE_CACHE": str(Path(cache).absolute())}):
         os.chdir(place)
         try:

@@ -1,27 +1,27 @@
 """The algorithms, one file each, and the registry that the command line reads."""
 
-from trainers.algorithms.anil import ANIL
-from trainers.algorithms.base import Algorithm, MetaGradient, TestHead, episodes, meta_gradient
-from trainers.algorithms.fomaml import FOMAML
-from trainers.algorithms.hsml import HSML
-from trainers.algorithms.imaml import IMAML
-from trainers.algorithms.maml import MAML
-from trainers.algorithms.maml_head import MAML_HEAD
-from trainers.algorithms.maml_pp import MAML_PP
-from trainers.algorithms.matching import MATCHING
-from trainers.algorithms.meta_lstm import META_LSTM
-from trainers.algorithms.mmaml import MMAML
-from trainers.algorithms.multiclass import MULTICLASS
-from trainers.algorithms.multitask import MULTITASK
-from trainers.algorithms.nil import NIL
-from trainers.algorithms.random import RANDOM
-from trainers.algorithms.reptile import REPTILE
-from trainers.algorithms.tsa_maml import TSA_MAML
-from trainers.clustering.settings import Clustering
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, flag_of, unknown_name
-from trainers.plugins import Registry
-from trainers.update_rules.asked import check_rule
+from metaprobe.trainers.algorithms.anil import ANIL
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, TestHead, episodes, meta_gradient
+from metaprobe.trainers.algorithms.fomaml import FOMAML
+from metaprobe.trainers.algorithms.hsml import HSML
+from metaprobe.trainers.algorithms.imaml import IMAML
+from metaprobe.trainers.algorithms.maml import MAML
+from metaprobe.trainers.algorithms.maml_head import MAML_HEAD
+from metaprobe.trainers.algorithms.maml_pp import MAML_PP
+from metaprobe.trainers.algorithms.matching import MATCHING
+from metaprobe.trainers.algorithms.meta_lstm import META_LSTM
+from metaprobe.trainers.algorithms.mmaml import MMAML
+from metaprobe.trainers.algorithms.multiclass import MULTICLASS
+from metaprobe.trainers.algorithms.multitask import MULTITASK
+from metaprobe.trainers.algorithms.nil import NIL
+from metaprobe.trainers.algorithms.random import RANDOM
+from metaprobe.trainers.algorithms.reptile import REPTILE
+from metaprobe.trainers.algorithms.tsa_maml import TSA_MAML
+from metaprobe.trainers.clustering.settings import Clustering
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, flag_of, unknown_name
+from metaprobe.trainers.plugins import Registry
+from metaprobe.trainers.update_rules.asked import check_rule
 
 __all__ = ["ALGORITHMS", "Algorithm", "MetaGradient", "TestHead", "algorithm_named", "check_options", "meta_gradient"]
 

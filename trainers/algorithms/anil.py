@@ -1,7 +1,7 @@
 """ANIL: only the head adapts, in training and at test time; the body is learned by the outer loop alone."""
 
-from trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 __all__ = ["ANIL"]
 

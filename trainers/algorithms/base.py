@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 if TYPE_CHECKING:  # listing the algorithms must not wait for torch
     import torch
     from torch import Tensor, nn
 
-    from trainers.clustering.clusters import Clusters
-    from trainers.clustering.finding import Search
-    from trainers.networks import Parameters, TaskNetwork
-    from trainers.tasks.data import Data, TaskSampler
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.clustering.clusters import Clusters
+    from metaprobe.trainers.clustering.finding import Search
+    from metaprobe.trainers.networks import Parameters, TaskNetwork
+    from metaprobe.trainers.tasks.data import Data, TaskSampler
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["STAGES", "UPDATES", "Algorithm", "MetaGradient", "TestHead", "adapt_all", "adapt_head", "episodes"]
 __all__ += ["meta_gradient"]
@@ -52,7 +52,7 @@ class MetaGradient:
 
 def episodes(config: TrainConfig, data: Data, device: torch.device) -> TaskSampler:
     """Return the tasks that a run's config names, from the train split."""
-    from trainers.tasks.data import task_sampler
+    from metaprobe.trainers.tasks.data import task_sampler
 
     sizes = (config.n_way, config.n_shot, config.n_query)
     return task_sampler(data, "train", *sizes, config.seed, device, rotate=config.rotate_classes)
@@ -81,8 +81,8 @@ def meta_gradient(
     sweep: bool = False,
 ) -> MetaGradient:
     """Return ∇θ Σ_T L_query(θ_T(θ)), the outer gradient of MAML and its relatives; see `trainers.meta_gradient`."""
-    from trainers.meta_gradient import swept_meta_gradient, unrolled_meta_gradient
-    from trainers.step_statistics import collected
+    from metaprobe.trainers.meta_gradient import swept_meta_gradient, unrolled_meta_gradient
+    from metaprobe.trainers.step_statistics import collected
 
     scheme = swept_meta_gradient if sweep else unrolled_meta_gradient
     if adaptation.step_statistics == "running":

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from trainers.algorithms.base import UPDATES, Algorithm, adapt_all, meta_gradient
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.algorithms.base import UPDATES, Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 __all__ = ["FOMAML"]
 

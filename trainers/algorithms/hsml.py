@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 __all__ = ["HSML"]
 

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_all
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_all
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["IMAML"]
 
@@ -38,11 +38,11 @@ def _implicit(
     """
     import torch
 
-    from trainers.adapt import adapt_as, adaptable, query_logits
-    from trainers.conjugate_gradients import conjugate_gradients
-    from trainers.direct_gradient import direct_gradient
-    from trainers.losses import task_losses
-    from trainers.networks import forward_tasks
+    from metaprobe.trainers.adapt import adapt_as, adaptable, query_logits
+    from metaprobe.trainers.conjugate_gradients import conjugate_gradients
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.losses import task_losses
+    from metaprobe.trainers.networks import forward_tasks
 
     moving = adaptable(network, params, adaptation.layers, adaptation.adapt_norm)
     adapted = adapt_as(network, params, tasks.support, adaptation).params

@@ -1,6 +1,6 @@
 """MAML: every layer adapts, and the meta-gradient goes through the inner gradients."""
 
-from trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
 
 __all__ = ["MAML"]
 

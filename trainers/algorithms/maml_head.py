@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head, meta_gradient
-from trainers.config import Adaptation
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_head, meta_gradient
+from metaprobe.trainers.config import Adaptation
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["MAML_HEAD"]
 
@@ -19,7 +19,7 @@ __all__ = ["MAML_HEAD"]
 def _of_the_head(
     network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool, sweep: bool
 ) -> MetaGradient:
-    from trainers.networks import layer_of
+    from metaprobe.trainers.networks import layer_of
 
     fixed = {name: value.detach() for name, value in params.items() if layer_of(name) not in adaptation.layers}
     return meta_gradient(network, {**params, **fixed}, tasks, adaptation, transductive, sweep)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
-from trainers.config import TrainConfig
+from metaprobe.trainers.algorithms.base import STAGES, UPDATES, Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.config import TrainConfig
 
 __all__ = ["MAML_PP"]
 

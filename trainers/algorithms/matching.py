@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["MATCHING"]
 
@@ -38,10 +38,10 @@ def _similarity_gradient(
     paper's Eq. 1 it would be `nil`. Other than in that code there is no dropout (0.1 a block there; its Adam has a rate
     of 1e-4, --outer-lr).
     """
-    from trainers.direct_gradient import direct_gradient
-    from trainers.networks import TaskNetwork
-    from trainers.networks.full_context import full_context_part
-    from trainers.networks.heads import body_of, matching_logits
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.networks import TaskNetwork
+    from metaprobe.trainers.networks.full_context import full_context_part
+    from metaprobe.trainers.networks.heads import body_of, matching_logits
 
     assert isinstance(network, TaskNetwork)
     logits = matching_logits(network, params, tasks, transductive, fce_steps=adaptation.fce_steps)

@@ -15,9 +15,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
-from trainers.config import Adaptation, TrainConfig
-from trainers.update_rules import META_LSTM as RULE
+from metaprobe.trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.update_rules import META_LSTM as RULE
 
 __all__ = ["META_LSTM"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_all, meta_gradient
-from trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_all, meta_gradient
+from metaprobe.trainers.config import Adaptation, TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["MMAML"]
 
@@ -33,7 +33,7 @@ def _without_norms(
     network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool, sweep: bool
 ) -> MetaGradient:
     """Return the meta-gradient by all but the norms, which have no scale and shift of their own in the paper."""
-    from trainers.networks import norm_parameters
+    from metaprobe.trainers.networks import norm_parameters
 
     fixed = {name: params[name].detach() for name in norm_parameters(network)}
     return meta_gradient(network, {**params, **fixed}, tasks, adaptation, transductive, sweep)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation, HeadStart, TrainConfig
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
+from metaprobe.trainers.config import Adaptation, HeadStart, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from trainers.networks import Parameters, TaskNetwork
-    from trainers.tasks.data import Data
-    from trainers.tasks.episodes import EpisodeSampler, Tasks
-    from trainers.tasks.imageset import ImageSet
+    from metaprobe.trainers.networks import Parameters, TaskNetwork
+    from metaprobe.trainers.tasks.data import Data
+    from metaprobe.trainers.tasks.episodes import EpisodeSampler, Tasks
+    from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["MULTICLASS"]
 
 
 def _minibatches(config: TrainConfig, imageset: Data, device: torch.device) -> EpisodeSampler:
     """Return minibatches of as many images as a task of the config's has, labelled by class."""
-    from trainers.tasks.imageset import ImageSet
-    from trainers.tasks.minibatches import MinibatchSampler
+    from metaprobe.trainers.tasks.imageset import ImageSet
+    from metaprobe.trainers.tasks.minibatches import MinibatchSampler
 
     if not isinstance(imageset, ImageSet):
         raise MetaprobeError(f"multiclass trains on the classes of a set of images; {imageset.name} has tasks alone")
@@ -35,7 +35,7 @@ def _classes_head(config: TrainConfig, imageset: ImageSet, network: TaskNetwork)
     import numpy as np
     import torch
 
-    from trainers.networks.conv4 import Head, draw_head
+    from metaprobe.trainers.networks.conv4 import Head, draw_head
 
     own = network.get_parameter(f"{network.layer_names[-1]}.weight")  # (way, feature)
     seed = np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1, np.uint64)[0]  # not the network's
@@ -57,9 +57,9 @@ def _classification_gradient(
     """
     import torch
 
-    from trainers.direct_gradient import direct_gradient
-    from trainers.networks import TaskNetwork
-    from trainers.networks.heads import body_of, features_of
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.networks import TaskNetwork
+    from metaprobe.trainers.networks.heads import body_of, features_of
 
     assert isinstance(network, TaskNetwork)
     images, labels = (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
+from metaprobe.trainers.config import Adaptation
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["MULTITASK"]
 
@@ -26,9 +26,9 @@ def _shared_gradient(
     """
     import torch
 
-    from trainers.adapt import query_logits
-    from trainers.direct_gradient import direct_gradient
-    from trainers.networks import forward_tasks
+    from metaprobe.trainers.adapt import query_logits
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.networks import forward_tasks
 
     support = forward_tasks(network, params, tasks.support.images)
     query = query_logits(network, params, tasks.support, tasks.query, transductive=transductive)

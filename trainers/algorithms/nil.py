@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
+from metaprobe.trainers.config import Adaptation
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["NIL"]
 
@@ -20,9 +20,9 @@ def _matching_gradient(
     network: nn.Module, params: Parameters, tasks: Tasks, adaptation: Adaptation, transductive: bool, sweep: bool
 ) -> MetaGradient:
     """Return the gradient of the queries' mean −log Σ_k a(x, x_k) y_k by the body; the head is not in it."""
-    from trainers.direct_gradient import direct_gradient
-    from trainers.networks import TaskNetwork
-    from trainers.networks.heads import body_of, nil_log_probabilities
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.networks import TaskNetwork
+    from metaprobe.trainers.networks.heads import body_of, nil_log_probabilities
 
     assert isinstance(network, TaskNetwork)
     scores = nil_log_probabilities(network, params, tasks, transductive)

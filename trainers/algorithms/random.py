@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
-from trainers.config import Adaptation
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_head
+from metaprobe.trainers.config import Adaptation
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["RANDOM"]
 
@@ -22,9 +22,9 @@ def _no_gradient(
     """Return no gradient; loss and accuracy, for the record, are those of the NIL head on the queries."""
     import torch
 
-    from trainers.direct_gradient import direct_gradient
-    from trainers.networks import TaskNetwork
-    from trainers.networks.heads import nil_log_probabilities
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.networks import TaskNetwork
+    from metaprobe.trainers.networks.heads import nil_log_probabilities
 
     assert isinstance(network, TaskNetwork)
     with torch.no_grad():

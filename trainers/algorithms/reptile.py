@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, MetaGradient, adapt_all
-from trainers.config import Adaptation
+from metaprobe.trainers.algorithms.base import Algorithm, MetaGradient, adapt_all
+from metaprobe.trainers.config import Adaptation
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trainers.networks import Parameters
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.networks import Parameters
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["REPTILE"]
 
@@ -29,10 +29,10 @@ def _displacement(
     """
     import torch
 
-    from trainers.adapt import adapt_as, adaptable
-    from trainers.direct_gradient import direct_gradient
-    from trainers.networks import forward_tasks
-    from trainers.tasks.episodes import Examples
+    from metaprobe.trainers.adapt import adapt_as, adaptable
+    from metaprobe.trainers.direct_gradient import direct_gradient
+    from metaprobe.trainers.networks import forward_tasks
+    from metaprobe.trainers.tasks.episodes import Examples
 
     support, query = tasks.support, tasks.query
     pairs = ((support.images, query.images), (support.labels, query.labels), (support.ids, query.ids))

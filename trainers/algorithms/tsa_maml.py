@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
+from metaprobe.trainers.algorithms.base import Algorithm, adapt_all, meta_gradient
 
 if TYPE_CHECKING:
-    from trainers.clustering.clusters import Clusters
-    from trainers.clustering.finding import Search
+    from metaprobe.trainers.clustering.clusters import Clusters
+    from metaprobe.trainers.clustering.finding import Search
 
 __all__ = ["TSA_MAML"]
 
@@ -17,7 +17,7 @@ _MOVES = ("cluster_steps", "cluster_norms", "label_orders", "symmetric_head")  #
 
 
 def _cluster(search: Search, advance: Callable[[int], None]) -> Clusters:
-    from trainers.clustering.finding import find_clusters
+    from metaprobe.trainers.clustering.finding import find_clusters
 
     return find_clusters(search, advance)
 

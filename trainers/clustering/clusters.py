@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from trainers.clustering.moves import Moves
-from trainers.config import AssignTo
-from trainers.networks import Parameters
-from trainers.tasks.episodes import Examples
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.config import AssignTo
+from metaprobe.trainers.networks import Parameters
+from metaprobe.trainers.tasks.episodes import Examples
 
 __all__ = ["Clusters", "Start", "starting_point"]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.moves import Moves
-from trainers.clustering.settings import Clustering, clustered_names
-from trainers.config import Adaptation, TrainConfig
-from trainers.errors import UnreadableInput
-from trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS, MEMBERS, cluster_problems
-from trainers.formats.text import visible
-from trainers.networks import Parameters, layer_of
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.clustering.settings import Clustering, clustered_names
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.cluster_format import CENTRES, CLUSTERS, INITIALISATIONS, MEMBERS, cluster_problems
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.networks import Parameters, layer_of
 
 __all__ = ["CLUSTERS", "cluster_tensors", "read_clusters", "with_settings"]
 

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from trainers.clustering.clusters import Clusters
-from trainers.clustering.kmeans import k_means
-from trainers.clustering.moves import Moves
-from trainers.clustering.settings import Clustering, clustered_names
-from trainers.clustering.vectors import TaskVectors
-from trainers.config import Adaptation, TrainConfig
-from trainers.networks import Parameters, TaskNetwork, norm_parameters
-from trainers.parallel import TaskWorkers
-from trainers.tasks.data import TaskSampler
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.clustering.clusters import Clusters
+from metaprobe.trainers.clustering.kmeans import k_means
+from metaprobe.trainers.clustering.moves import Moves
+from metaprobe.trainers.clustering.settings import Clustering, clustered_names
+from metaprobe.trainers.clustering.vectors import TaskVectors
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.networks import Parameters, TaskNetwork, norm_parameters
+from metaprobe.trainers.parallel import TaskWorkers
+from metaprobe.trainers.tasks.data import TaskSampler
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["Search", "find_clusters"]
 

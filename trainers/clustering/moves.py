@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor, nn
 
-from trainers.adapt import adapt_as, layers_of
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.modulations import modulation_named
-from trainers.networks import Parameters, has_task_axis, layer_of
-from trainers.tasks.episodes import Examples
-from trainers.update_rules import network_part
+from metaprobe.trainers.adapt import adapt_as, layers_of
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.modulations import modulation_named
+from metaprobe.trainers.networks import Parameters, has_task_axis, layer_of
+from metaprobe.trainers.tasks.episodes import Examples
+from metaprobe.trainers.update_rules import network_part
 
 __all__ = ["Moves", "orders_of_labels", "symmetric"]
 

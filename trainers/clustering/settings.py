@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from trainers.config import AssignTo, Clustered, TrainConfig
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.config import AssignTo, Clustered, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["Clustering", "clustered_names"]
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from trainers.errors import UnreadableInput
-from trainers.tasks.data import TaskSampler
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks.data import TaskSampler
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["AssignedTasks", "ConsecutiveTasks"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["TaskVectors", "isometric"]
 

@@ -8,10 +8,10 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
-from trainers.errors import MetaprobeError
-from trainers.execution.sent import Polled, Sent, Source
-from trainers.execution.workers import Outcome, Workers, check_jobs
-from trainers.interrupt import Interrupted
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.execution.sent import Polled, Sent, Source
+from metaprobe.trainers.execution.workers import Outcome, Workers, check_jobs
+from metaprobe.trainers.interrupt import Interrupted
 
 __all__ = ["DaskWorkers", "SlurmJobs", "workers_at"]
 

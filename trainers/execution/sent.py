@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.execution.workers import Outcome, Work, Workers, attempt, make_ready
-from trainers.tasks import load_for
-from trainers.tasks.sources import data_root_or_default
-from trainers.user_code import USER_CODE
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.execution.workers import Outcome, Work, Workers, attempt, make_ready
+from metaprobe.trainers.tasks import load_for
+from metaprobe.trainers.tasks.sources import data_root_or_default
+from metaprobe.trainers.user_code import USER_CODE
 
 if TYPE_CHECKING:
-    from trainers.tasks.imageset import ImageSet
+    from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["Polled", "Sent", "Source"]
 

@@ -13,15 +13,15 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from trainers.disk import told_when_full
-from trainers.errors import MetaprobeError
-from trainers.interrupt import Interrupted
-from trainers.user_code import USER_CODE
+from metaprobe.trainers.disk import told_when_full
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.interrupt import Interrupted
+from metaprobe.trainers.user_code import USER_CODE
 
 if TYPE_CHECKING:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    from trainers.tasks.imageset import ImageSet
+    from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["Outcome", "Processes", "Work", "Workers", "attempt", "check_jobs", "make_ready"]
 
@@ -162,7 +162,7 @@ def make_ready(code: str | None) -> None:
     """
     import torch
 
-    from trainers.allocator import keep_freed_memory
+    from metaprobe.trainers.allocator import keep_freed_memory
 
     USER_CODE.set(code)
     keep_freed_memory()

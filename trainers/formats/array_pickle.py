@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import psutil
 
-from trainers.errors import UnreadableInput
-from trainers.formats.pickled_arrays import Array, DType, RefusedError, array_of
-from trainers.formats.safetensors_header import open_regular
-from trainers.formats.text import visible
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.pickled_arrays import Array, DType, RefusedError, array_of
+from metaprobe.trainers.formats.safetensors_header import open_regular
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["read_array_pickle"]
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.safetensors_header import Header, open_regular, read_header
-from trainers.formats.strict_json import parse_json
-from trainers.formats.text import visible
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import Header, open_regular, read_header
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.formats.text import visible
 
 __all__ = [
     "FORMAT_KEY",
@@ -171,7 +171,7 @@ def checked_metadata(header: Header, path: Path | str) -> CheckpointMetadata:
     if metadata is None:
         raise UnreadableInput(
             f"{visible(str(path))}: a safetensors file without {METADATA_KEY!r} metadata, so not a checkpoint of "
-            "metaprobe; `metaprobe inspect` shows it, and `probe.capture` takes it with your own network."
+            "metaprobe; `metaprobe inspect` shows it, and `metaprobe.probe.capture` takes it with your own network."
         )
     return metadata
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainers.formats.tensor_names import BESIDE, UNTRAINED
-from trainers.formats.text import visible
+from metaprobe.trainers.formats.tensor_names import BESIDE, UNTRAINED
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["CENTRES", "CLUSTERS", "INITIALISATIONS", "MEMBERS", "cluster_problems", "layer_of_tensor"]
 

@@ -17,8 +17,8 @@ from typing import IO, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from trainers.errors import UnreadableInput
-from trainers.formats.text import visible
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Found", "read_npy", "read_npz"]
 

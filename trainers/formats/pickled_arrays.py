@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from trainers.formats.text import visible
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["Array", "DType", "RefusedError", "array_of"]
 

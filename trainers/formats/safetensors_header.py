@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from trainers.errors import UnreadableInput
-from trainers.formats.strict_json import parse_json
-from trainers.formats.text import visible
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.formats.text import visible
 
 __all__ = ["DTYPE_BITS", "Header", "TensorEntry", "guess_kind", "open_regular", "read_header", "read_regular"]
 

@@ -6,9 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import read_regular
-from trainers.formats.strict_json import no_deeper
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import read_regular
+from metaprobe.trainers.formats.strict_json import no_deeper
 
 __all__ = ["read_toml"]
 

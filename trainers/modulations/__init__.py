@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trainers.errors import unknown_name
-from trainers.modulations.base import Modulation
-from trainers.modulations.film import FILM
-from trainers.modulations.tree import TREE
+from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.modulations.base import Modulation
+from metaprobe.trainers.modulations.film import FILM
+from metaprobe.trainers.modulations.tree import TREE
 
 __all__ = ["MODULATIONS", "Modulation", "modulation_named"]
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.update_rules import Slots
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.update_rules import Slots
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainers.tasks.episodes import Examples
+    from metaprobe.trainers.tasks.episodes import Examples
 
 __all__ = ["Modulation", "Values", "image_shape"]
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.config import Adaptation
-from trainers.errors import MetaprobeError
-from trainers.modulations.base import Modulation, Values, image_shape
-from trainers.update_rules import Slot, Slots
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.modulations.base import Modulation, Values, image_shape
+from metaprobe.trainers.update_rules import Slot, Slots
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainers.tasks.episodes import Examples
+    from metaprobe.trainers.tasks.episodes import Examples
 
 __all__ = ["FILM"]
 
@@ -30,8 +30,8 @@ _EPSILON = 1e-5
 
 def _norms(network: nn.Module, adaptation: Adaptation) -> tuple[str, ...]:
     """Return the norms' scales and shifts, of layers that adapt."""
-    from trainers.networks import norm_parameters
-    from trainers.networks.naming import chosen_parameters
+    from metaprobe.trainers.networks import norm_parameters
+    from metaprobe.trainers.networks.naming import chosen_parameters
 
     norms = norm_parameters(network)
     return tuple(name for name in chosen_parameters(network, adaptation.layers) if name in norms)

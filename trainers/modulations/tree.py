@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from trainers.config import Adaptation
-from trainers.modulations.base import Modulation, Values, image_shape
-from trainers.update_rules import Slot, Slots
+from metaprobe.trainers.config import Adaptation
+from metaprobe.trainers.modulations.base import Modulation, Values, image_shape
+from metaprobe.trainers.update_rules import Slot, Slots
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trainers.tasks.episodes import Examples
+    from metaprobe.trainers.tasks.episodes import Examples
 
 __all__ = ["TREE"]
 
@@ -30,8 +30,8 @@ _RECONSTRUCTION = 0.01  # its weight in the outer loss
 
 def _moving(network: nn.Module, adaptation: Adaptation) -> tuple[str, ...]:
     """Return all that adapts: norms too, where they do."""
-    from trainers.networks import norm_parameters
-    from trainers.networks.naming import chosen_parameters
+    from metaprobe.trainers.networks import norm_parameters
+    from metaprobe.trainers.networks.naming import chosen_parameters
 
     fixed = () if adaptation.adapt_norm else norm_parameters(network)
     return tuple(name for name in chosen_parameters(network, adaptation.layers) if name not in fixed)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from trainers.config import NetworkConfig
-from trainers.errors import unknown_name
-from trainers.network_config import AnyNetwork, ModuleConfig
-from trainers.networks.conv4 import Conv, Conv4, Head, NormRelu
-from trainers.networks.mlp import MLP, Hidden
-from trainers.networks.module_network import ModuleNetwork
-from trainers.networks.named import build_named
-from trainers.networks.task_network import (
+from metaprobe.trainers.config import NetworkConfig
+from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.network_config import AnyNetwork, ModuleConfig
+from metaprobe.trainers.networks.conv4 import Conv, Conv4, Head, NormRelu
+from metaprobe.trainers.networks.mlp import MLP, Hidden
+from metaprobe.trainers.networks.module_network import ModuleNetwork
+from metaprobe.trainers.networks.named import build_named
+from metaprobe.trainers.networks.task_network import (
     Parameters,
     TaskNetwork,
     folds_tasks,

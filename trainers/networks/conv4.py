@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainers.config import Downsample, HeadStart, NetworkConfig
-from trainers.errors import MetaprobeError
-from trainers.networks.kernels import convolve, norm_relu
-from trainers.networks.running import GivenNorm, normed_by
-from trainers.networks.task_network import TaskNetwork
+from metaprobe.trainers.config import Downsample, HeadStart, NetworkConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks.kernels import convolve, norm_relu
+from metaprobe.trainers.networks.running import GivenNorm, normed_by
+from metaprobe.trainers.networks.task_network import TaskNetwork
 
 __all__ = ["Conv4", "add_linear", "draw_head"]
 

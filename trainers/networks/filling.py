@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
-from trainers.network_config import ModuleConfig
-from trainers.networks.named import build_named
-from trainers.user_code import is_code
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import ModuleConfig
+from metaprobe.trainers.networks.named import build_named
+from metaprobe.trainers.user_code import is_code
 
 __all__ = ["check_claimed", "fill", "shapes_of"]
 

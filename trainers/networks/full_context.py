@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainers.formats.tensor_names import FCE
-from trainers.networks.task_network import Parameters, TaskNetwork
-from trainers.update_rules import Slot, Slots
+from metaprobe.trainers.formats.tensor_names import FCE
+from metaprobe.trainers.networks.task_network import Parameters, TaskNetwork
+from metaprobe.trainers.update_rules import Slot, Slots
 
 __all__ = ["full_context", "full_context_part", "full_context_slots"]
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from trainers.networks.full_context import full_context
-from trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
-from trainers.tasks.episodes import Tasks
+from metaprobe.trainers.networks.full_context import full_context
+from metaprobe.trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
+from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["body_of", "features_of", "matching_logits", "matching_of_features", "nil_log_probabilities"]
 __all__ += ["nil_of_features", "one_query_at_a_time"]

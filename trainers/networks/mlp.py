@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainers.config import NetworkConfig
-from trainers.networks.conv4 import add_linear
-from trainers.networks.task_network import TaskNetwork
+from metaprobe.trainers.config import NetworkConfig
+from metaprobe.trainers.networks.conv4 import add_linear
+from metaprobe.trainers.networks.task_network import TaskNetwork
 
 __all__ = ["MLP"]
 

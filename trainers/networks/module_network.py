@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from trainers.errors import MetaprobeError
-from trainers.formats.text import visible
-from trainers.network_config import ModuleNorm
-from trainers.networks.outputs import first_tensor
-from trainers.networks.statistics import context_of, take_statistics
-from trainers.networks.task_network import Parameters, TaskNetwork, call_module, has_task_axis, layer_of
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.network_config import ModuleNorm
+from metaprobe.trainers.networks.outputs import first_tensor
+from metaprobe.trainers.networks.statistics import context_of, take_statistics
+from metaprobe.trainers.networks.task_network import Parameters, TaskNetwork, call_module, has_task_axis, layer_of
 
 __all__ = ["ModuleNetwork", "Seen"]
 

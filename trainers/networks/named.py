@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.formats.text import visible
-from trainers.networks.resnet12 import ResNet12
-from trainers.user_code import USER_CODE, is_code
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.networks.resnet12 import ResNet12
+from metaprobe.trainers.user_code import USER_CODE, is_code
 
 __all__ = ["BUILT_IN", "build_named", "network_arguments"]
 

@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.networks.task_network import TaskNetwork
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.networks.task_network import TaskNetwork
 
 __all__ = [
     "chosen_parameters",

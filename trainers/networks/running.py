@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainers.formats.tensor_names import STATISTICS, UPDATE_RULE, is_statistic
+from metaprobe.trainers.formats.tensor_names import STATISTICS, UPDATE_RULE, is_statistic
 
 __all__ = ["GivenNorm", "given_norms", "normed_by", "of_the_pass", "recorded", "statistics_part"]
 

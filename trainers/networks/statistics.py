@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.errors import MetaprobeError
-from trainers.network_config import ModuleNorm
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.network_config import ModuleNorm
 
 __all__ = ["context_of", "take_statistics"]
 

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trainers.errors import MetaprobeError
-from trainers.networks.outputs import first_tensor
-from trainers.networks.running import of_the_pass, statistics_part
-from trainers.update_rules.base import network_part
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks.outputs import first_tensor
+from metaprobe.trainers.networks.running import of_the_pass, statistics_part
+from metaprobe.trainers.update_rules.base import network_part
 
 __all__ = ["Parameters", "TaskNetwork", "call_module", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainers.config import Colour, TrainConfig
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.plugins import Registry
-from trainers.tasks import cifar_fs, omniglot
-from trainers.tasks.cifar_fs import load_cifar_fs
-from trainers.tasks.class_folder import load_class_folder
-from trainers.tasks.data import Data
-from trainers.tasks.glyphs import load_glyphs
-from trainers.tasks.imageset import SPLITS, ImageSet, is_plain
-from trainers.tasks.mixture import mixture_loader
-from trainers.tasks.omniglot import load_omniglot
-from trainers.tasks.parquet import load_parquet
-from trainers.tasks.patterns import load_patterns
-from trainers.tasks.shapes import load_shapes
-from trainers.tasks.sinusoid import load_sinusoid
-from trainers.tasks.sources import DATA_ROOT_VARIABLE, DataRequest, Dataset, data_root_or_default
+from metaprobe.trainers.config import Colour, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.plugins import Registry
+from metaprobe.trainers.tasks import cifar_fs, omniglot
+from metaprobe.trainers.tasks.cifar_fs import load_cifar_fs
+from metaprobe.trainers.tasks.class_folder import load_class_folder
+from metaprobe.trainers.tasks.data import Data
+from metaprobe.trainers.tasks.glyphs import load_glyphs
+from metaprobe.trainers.tasks.imageset import SPLITS, ImageSet, is_plain
+from metaprobe.trainers.tasks.mixture import mixture_loader
+from metaprobe.trainers.tasks.omniglot import load_omniglot
+from metaprobe.trainers.tasks.parquet import load_parquet
+from metaprobe.trainers.tasks.patterns import load_patterns
+from metaprobe.trainers.tasks.shapes import load_shapes
+from metaprobe.trainers.tasks.sinusoid import load_sinusoid
+from metaprobe.trainers.tasks.sources import DATA_ROOT_VARIABLE, DataRequest, Dataset, data_root_or_default
 
 __all__ = [
     "DATASETS",
@@ -37,7 +37,9 @@ __all__ = [
 
 
 def _load_task_file(request: DataRequest) -> Data:
-    from trainers.tasks.task_file import load_task_file  # imports torch, which a list of the data sets does without
+    from metaprobe.trainers.tasks.task_file import (
+        load_task_file,  # imports torch, which a list of the data sets does without
+    )
 
     return load_task_file(request)
 

@@ -17,12 +17,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from trainers.errors import MetaprobeError
-from trainers.files import cache_folder, replacing
-from trainers.formats.safetensors_header import TensorEntry, open_regular, read_header
-from trainers.formats.strict_json import parse_json
-from trainers.formats.text import visible
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.files import cache_folder, replacing
+from metaprobe.trainers.formats.safetensors_header import TensorEntry, open_regular, read_header
+from metaprobe.trainers.formats.strict_json import parse_json
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["cached_imageset", "listing_key"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.errors import UnreadableInput
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.images import image_files, open_image, square
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.images import image_files, open_image, square
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.sources import DataRequest
 
 __all__ = ["FOLDERS", "SUPERCLASSES", "load_cifar_fs", "split_of"]
 
@@ -87,7 +87,7 @@ def _extract_if_left(place: Path) -> None:
     """Extract torchvision's archive where it lies there and its folder does not."""
     archive = place.parent / f"{place.name}.tar.gz"
     if archive.is_file() and not place.exists():
-        from trainers.tasks.archives import extract
+        from metaprobe.trainers.tasks.archives import extract
 
         extract(archive, place, inside=place.name)
 

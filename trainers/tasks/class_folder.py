@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.errors import UnreadableInput
-from trainers.formats.text import visible
-from trainers.tasks.archives import ARCHIVE_SUFFIXES
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.class_layout import ClassImages, classes_in, split_by_hash
-from trainers.tasks.decoding import decoded
-from trainers.tasks.extracted import extracted
-from trainers.tasks.folder_tree import image_tree
-from trainers.tasks.images import open_image
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.archives import ARCHIVE_SUFFIXES
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.class_layout import ClassImages, classes_in, split_by_hash
+from metaprobe.trainers.tasks.decoding import decoded
+from metaprobe.trainers.tasks.extracted import extracted
+from metaprobe.trainers.tasks.folder_tree import image_tree
+from metaprobe.trainers.tasks.images import open_image
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.sources import DataRequest
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import read_regular
-from trainers.tasks.folder_tree import FolderTree, same_letters
-from trainers.tasks.image_lists import classes_of_tables
-from trainers.tasks.images import SUFFIXES
-from trainers.tasks.imageset import SPLITS
-from trainers.tasks.split_names import split_in, split_lists, split_named
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import read_regular
+from metaprobe.trainers.tasks.folder_tree import FolderTree, same_letters
+from metaprobe.trainers.tasks.image_lists import classes_of_tables
+from metaprobe.trainers.tasks.images import SUFFIXES
+from metaprobe.trainers.tasks.imageset import SPLITS
+from metaprobe.trainers.tasks.split_names import split_in, split_lists, split_named
 
 __all__ = ["ClassImages", "classes_in", "split_by_hash", "splits_of_lists"]
 

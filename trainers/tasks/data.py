@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError, flag_of, unknown_name
-from trainers.task_kinds import Loss
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError, flag_of, unknown_name
+from metaprobe.trainers.task_kinds import Loss
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 if TYPE_CHECKING:
     import torch
 
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = [
     "Data",
@@ -107,7 +107,7 @@ def task_sampler(
     Of a regression, `n_way` is how many numbers are to be told, `n_shot` and `n_query` are samples of a task.
     """
     if isinstance(data, ImageSet):
-        from trainers.tasks.episodes import EpisodeSampler
+        from metaprobe.trainers.tasks.episodes import EpisodeSampler
 
         return EpisodeSampler(data, split, n_way, n_shot, n_query, seed, device, group=group, rotate=rotate)
     if rotate:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.tasks.class_layout import ClassImages
-from trainers.tasks.images import square
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.tasks.class_layout import ClassImages
+from metaprobe.trainers.tasks.images import square
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
-from trainers.errors import MetaprobeError
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = [
     "IMAGES_PER_CLASS",
@@ -161,7 +161,7 @@ def resized(imageset: ImageSet, size: int | None) -> ImageSet:
         return imageset
     from PIL import Image
 
-    from trainers.tasks.images import square
+    from metaprobe.trainers.tasks.images import square
 
     images = imageset.images
     if (needed := images.shape[0] * images.shape[1] * size**2) > _MAX_BYTES:

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["EpisodeSampler", "Examples", "Tasks"]
 

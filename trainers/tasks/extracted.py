@@ -9,9 +9,9 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from trainers.files import cache_folder, write_text
-from trainers.tasks.archives import extract
-from trainers.tasks.cache import listing_key
+from metaprobe.trainers.files import cache_folder, write_text
+from metaprobe.trainers.tasks.archives import extract
+from metaprobe.trainers.tasks.cache import listing_key
 
 __all__ = ["extracted"]
 

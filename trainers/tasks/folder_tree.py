@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainers.errors import UnreadableInput
-from trainers.formats.text import visible
-from trainers.tasks.images import SUFFIXES, check_name, scanned
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.images import SUFFIXES, check_name, scanned
 
 __all__ = ["FolderTree", "LeftOut", "image_tree", "same_letters"]
 

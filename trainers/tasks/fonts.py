@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from trainers.errors import UnreadableInput
+from metaprobe.trainers.errors import UnreadableInput
 
 __all__ = ["FACES", "Face", "Shape", "draw", "faces", "fonts_hash"]
 

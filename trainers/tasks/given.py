@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.errors import MetaprobeError
-from trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
 
 __all__ = ["PARTS", "tasks_of_arrays"]
 

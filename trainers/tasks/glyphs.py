@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.embedded import resized
-from trainers.tasks.fonts import draw, faces, fonts_hash
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.embedded import resized
+from metaprobe.trainers.tasks.fonts import draw, faces, fonts_hash
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.sources import DataRequest
 
 if TYPE_CHECKING:
-    from trainers.tasks.fonts import Face, Shape
+    from metaprobe.trainers.tasks.fonts import Face, Shape
 
 __all__ = ["IMAGES_PER_CLASS", "SCRIPTS", "Script", "load_glyphs", "make_glyphs"]
 

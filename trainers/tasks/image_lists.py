@@ -7,11 +7,11 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainers.errors import UnreadableInput
-from trainers.formats.safetensors_header import read_regular
-from trainers.formats.text import visible
-from trainers.tasks.folder_tree import same_letters
-from trainers.tasks.imageset import is_plain
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.safetensors_header import read_regular
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.folder_tree import same_letters
+from metaprobe.trainers.tasks.imageset import is_plain
 
 __all__ = ["classes_of_tables"]
 

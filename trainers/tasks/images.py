@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from trainers.errors import UnreadableInput
-from trainers.formats.text import visible
-from trainers.tasks.imageset import is_plain
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.imageset import is_plain
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from trainers.config import Colour
-from trainers.errors import MetaprobeError
+from metaprobe.trainers.config import Colour
+from metaprobe.trainers.errors import MetaprobeError
 
 __all__ = ["SPLITS", "ImageSet", "is_plain"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import torch
 
-from trainers.errors import MetaprobeError
-from trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
-from trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.episodes import EpisodeSampler, Examples, Tasks
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["MinibatchSampler"]
 

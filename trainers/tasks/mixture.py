@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.errors import MetaprobeError, unknown_name
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.sources import DataRequest
 
 __all__ = ["mix", "mixture_loader"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from trainers.errors import UnreadableInput
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.images import folders_in, image_files, open_image, square
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.images import folders_in, image_files, open_image, square
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.sources import DataRequest
 
 __all__ = ["FOLDERS", "PARTS", "load_omniglot", "split_of", "with_rotations"]
 
@@ -115,7 +115,7 @@ def _extract_parts(folder: Path) -> None:
     for part in PARTS:
         archive = folder / f"{part}.zip"
         if archive.is_file() and not (folder / part).exists():
-            from trainers.tasks.archives import extract
+            from metaprobe.trainers.tasks.archives import extract
 
             extract(archive, folder / part, inside=part)
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.text import visible
-from trainers.tasks.cache import cached_imageset, listing_key
-from trainers.tasks.class_layout import ClassImages, split_by_hash, splits_of_lists
-from trainers.tasks.decoding import decoded
-from trainers.tasks.folder_tree import LeftOut
-from trainers.tasks.images import open_image
-from trainers.tasks.imageset import SPLITS, ImageSet, is_plain
-from trainers.tasks.sources import DataRequest
-from trainers.tasks.split_names import split_lists, split_named
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.cache import cached_imageset, listing_key
+from metaprobe.trainers.tasks.class_layout import ClassImages, split_by_hash, splits_of_lists
+from metaprobe.trainers.tasks.decoding import decoded
+from metaprobe.trainers.tasks.folder_tree import LeftOut
+from metaprobe.trainers.tasks.images import open_image
+from metaprobe.trainers.tasks.imageset import SPLITS, ImageSet, is_plain
+from metaprobe.trainers.tasks.sources import DataRequest
+from metaprobe.trainers.tasks.split_names import split_lists, split_named
 
 if TYPE_CHECKING:
     from PIL import Image

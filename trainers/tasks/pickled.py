@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.array_pickle import read_array_pickle
-from trainers.formats.text import visible
-from trainers.tasks.imageset import is_plain
-from trainers.tasks.split_names import split_in
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.array_pickle import read_array_pickle
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.tasks.imageset import is_plain
+from metaprobe.trainers.tasks.split_names import split_in
 
 __all__ = ["convert"]
 

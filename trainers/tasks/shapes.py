@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float64
 
-from trainers.tasks.embedded import Family, Kind, Plane, averaged, kept_families, make_families, plane
-from trainers.tasks.imageset import ImageSet
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.tasks.embedded import Family, Kind, Plane, averaged, kept_families, make_families, plane
+from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.sources import DataRequest
 
 __all__ = ["FAMILIES", "load_shapes", "make_shapes"]
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.errors import MetaprobeError
-from trainers.task_kinds import Loss
-from trainers.tasks.data import TaskSet
-from trainers.tasks.imageset import SPLITS
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.task_kinds import Loss
+from metaprobe.trainers.tasks.data import TaskSet
+from metaprobe.trainers.tasks.imageset import SPLITS
+from metaprobe.trainers.tasks.sources import DataRequest
 
 if TYPE_CHECKING:
     import torch
 
-    from trainers.tasks.episodes import Tasks
+    from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["Sinusoid", "load_sinusoid"]
 
@@ -67,7 +67,7 @@ class _Waves:
 
     def batch(self, indices: Iterable[int]) -> Tasks:
         """Return the tasks with these indices."""
-        from trainers.tasks.given import tasks_of_arrays
+        from metaprobe.trainers.tasks.given import tasks_of_arrays
 
         chosen, samples = tuple(indices), self.n_shot + self.n_query
         x, y = (np.empty((len(chosen), samples, 1)) for _ in range(2))

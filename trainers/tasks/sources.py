@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.config import Colour
-from trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.config import Colour
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 
 __all__ = ["DATA_ROOT_VARIABLE", "DataRequest", "Dataset"]
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainers.errors import UnreadableInput
-from trainers.tasks.imageset import SPLITS
+from metaprobe.trainers.errors import UnreadableInput
+from metaprobe.trainers.tasks.imageset import SPLITS
 
 __all__ = ["split_in", "split_lists", "split_named"]
 

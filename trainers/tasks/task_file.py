@@ -13,16 +13,16 @@ import psutil
 import torch
 from torch import Tensor
 
-from trainers.errors import MetaprobeError, UnreadableInput
-from trainers.formats.npy import Found, read_npz
-from trainers.formats.safetensors_header import open_regular
-from trainers.formats.text import visible
-from trainers.task_kinds import Loss
-from trainers.tasks.data import TaskSet
-from trainers.tasks.episodes import Examples, Tasks
-from trainers.tasks.given import PARTS, tasks_of_arrays
-from trainers.tasks.imageset import SPLITS
-from trainers.tasks.sources import DataRequest
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
+from metaprobe.trainers.formats.npy import Found, read_npz
+from metaprobe.trainers.formats.safetensors_header import open_regular
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.task_kinds import Loss
+from metaprobe.trainers.tasks.data import TaskSet
+from metaprobe.trainers.tasks.episodes import Examples, Tasks
+from metaprobe.trainers.tasks.given import PARTS, tasks_of_arrays
+from metaprobe.trainers.tasks.imageset import SPLITS
+from metaprobe.trainers.tasks.sources import DataRequest
 
 __all__ = ["TaskFile", "load_task_file"]
 

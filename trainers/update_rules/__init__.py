@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainers.errors import unknown_name
-from trainers.update_rules.base import (
+from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.update_rules.base import (
     Memory,
     Own,
     Slot,
@@ -15,14 +15,14 @@ from trainers.update_rules.base import (
     rule_part,
     shared,
 )
-from trainers.update_rules.lslr import LSLR, LSLR_LAYER, STEP_RATES
-from trainers.update_rules.meta_curvature import META_CURVATURE
-from trainers.update_rules.meta_kfo import META_KFO, META_KFO_FREE
-from trainers.update_rules.meta_kfo_nonlinear import META_KFO_NONLINEAR
-from trainers.update_rules.meta_lstm import META_LSTM
-from trainers.update_rules.meta_sgd import META_SGD
-from trainers.update_rules.sgd import SGD
-from trainers.update_rules.t_nets import T_NETS
+from metaprobe.trainers.update_rules.lslr import LSLR, LSLR_LAYER, STEP_RATES
+from metaprobe.trainers.update_rules.meta_curvature import META_CURVATURE
+from metaprobe.trainers.update_rules.meta_kfo import META_KFO, META_KFO_FREE
+from metaprobe.trainers.update_rules.meta_kfo_nonlinear import META_KFO_NONLINEAR
+from metaprobe.trainers.update_rules.meta_lstm import META_LSTM
+from metaprobe.trainers.update_rules.meta_sgd import META_SGD
+from metaprobe.trainers.update_rules.sgd import SGD
+from metaprobe.trainers.update_rules.t_nets import T_NETS
 
 __all__ = [
     "SGD",

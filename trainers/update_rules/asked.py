@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trainers.config import Adaptation, TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.update_rules import rule_named
+from metaprobe.trainers.config import Adaptation, TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.update_rules import rule_named
 
 __all__ = ["check_rule"]
 

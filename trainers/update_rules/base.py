@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trainers.formats.tensor_names import BESIDE, UPDATE_RULE
+from metaprobe.trainers.formats.tensor_names import BESIDE, UPDATE_RULE
 
 if TYPE_CHECKING:  # listing the rules must not wait for torch
     from torch import Tensor, nn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor
+from metaprobe.trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +22,7 @@ def _scaled(gradient: Tensor, own: Own, step: int) -> Tensor:
 
 def _of_layers(network: nn.Module, moving: tuple[str, ...]) -> Slots:
     """Return a rate a step for each layer of the tensors that adapt."""
-    from trainers.networks import layer_of
+    from metaprobe.trainers.networks import layer_of
 
     return {f"{layer_of(tensor)}.rates": _RATE for tensor in moving}
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor
-from trainers.update_rules.kronecker import as_slices, from_slices, left, right, sides
+from metaprobe.trainers.update_rules.base import Own, Slot, Slots, UpdateRule, a_tensor
+from metaprobe.trainers.update_rules.kronecker import as_slices, from_slices, left, right, sides
 
 if TYPE_CHECKING:
     from torch import Tensor

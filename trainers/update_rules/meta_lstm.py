@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trainers.update_rules.base import Memory, Own, Slot, Slots, UpdateRule
+from metaprobe.trainers.update_rules.base import Memory, Own, Slot, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

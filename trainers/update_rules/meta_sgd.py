@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.update_rules.base import Own, Slot, UpdateRule, a_tensor
+from metaprobe.trainers.update_rules.base import Own, Slot, UpdateRule, a_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainers.update_rules.base import UpdateRule
+from metaprobe.trainers.update_rules.base import UpdateRule
 
 __all__ = ["SGD"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trainers.errors import MetaprobeError
-from trainers.formats.tensor_names import UPDATE_RULE
-from trainers.update_rules.base import Own, Slot, Slots, UpdateRule
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.tensor_names import UPDATE_RULE
+from metaprobe.trainers.update_rules.base import Own, Slot, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +22,7 @@ __all__ = ["T_NETS"]
 
 def _maps(network: nn.Module, moving: tuple[str, ...]) -> Slots:
     """Return a square map for each linear layer and convolution that adapts, of its outputs."""
-    from trainers.networks import is_linear_layer, norm_parameters
+    from metaprobe.trainers.networks import is_linear_layer, norm_parameters
 
     found, norms = Slots(), norm_parameters(network)
     for tensor in moving:

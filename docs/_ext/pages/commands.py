@@ -7,9 +7,9 @@ import inspect
 import io
 import warnings
 
+from metaprobe.probe.cli import COMMANDS, main
+from metaprobe.reports.registry import STUDIES
 from pages.markdown import contents, fenced, plain, table
-from probe.cli import COMMANDS, main
-from reports.registry import STUDIES
 
 __all__ = ["pages"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from metaprobe.trainers.algorithms import ALGORITHMS, Algorithm
+from metaprobe.trainers.config import NetworkConfig, TrainConfig
+from metaprobe.trainers.networks import build_network
+from metaprobe.trainers.rule_parameters import slots_of
+from metaprobe.trainers.update_rules import UPDATE_RULES, UpdateRule
 from pages.markdown import about, bullets, contents, fenced, plain, table
-from trainers.algorithms import ALGORITHMS, Algorithm
-from trainers.config import NetworkConfig, TrainConfig
-from trainers.networks import build_network
-from trainers.rule_parameters import slots_of
-from trainers.update_rules import UPDATE_RULES, UpdateRule
 
 __all__ = ["pages"]
 
@@ -50,7 +50,7 @@ def _algorithm(entry: Algorithm) -> str:
     command = f"metaprobe train {entry.name} --data glyphs" + " --base CHECKPOINT" * entry.needs_base
     defaults = [f"`{name} = {value}`" for name, value in entry.defaults(config).items()]
     usual = ["## Where nothing else is told", f"Of {config.iterations:,} iterations:", bullets(defaults)]
-    module = sys.modules[f"trainers.algorithms.{entry.name}"]
+    module = sys.modules[f"metaprobe.trainers.algorithms.{entry.name}"]
     return "\n\n".join([
         f"# {entry.name}\n\n{plain(entry.summary)}",
         about(module),

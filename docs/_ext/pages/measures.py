@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 
-import analyses
-from analyses.measures.measure import ALIASES, DEFAULTS, INVARIANCES, MEASURES
-from analyses.measures.record import Measure
+from metaprobe import analyses
+from metaprobe.analyses.measures.measure import ALIASES, DEFAULTS, INVARIANCES, MEASURES
+from metaprobe.analyses.measures.record import Measure
 from pages.markdown import about, bullets, contents, fenced, plain, table
 
 __all__ = ["pages"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from analyses.table import Row, Table
-from probe.cli.figures.learners import of, said
-from reports.blocks.declared import Dots, Figure, Map, Point, Scatter, Series
-from reports.wording import GROUP_MARKS, label_of
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.cli.figures.learners import of, said
+from metaprobe.reports.blocks.declared import Dots, Figure, Map, Point, Scatter, Series
+from metaprobe.reports.wording import GROUP_MARKS, label_of
 
 __all__ = ["clusters_figure"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from analyses.table import Table
-from probe.cli.figures.learners import learners_of, of, said
-from reports.blocks.declared import Dots, Figure, Series
-from reports.wording import count
+from metaprobe.analyses.table import Table
+from metaprobe.probe.cli.figures.learners import learners_of, of, said
+from metaprobe.reports.blocks.declared import Dots, Figure, Series
+from metaprobe.reports.wording import count
 
 __all__ = ["distance_figure"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyses.table import Row, Table
-from probe.cli.figures.learners import Learner, learners_of, of, said
-from reports.blocks.declared import Dots, Figure, Series
-from reports.wording import block_name, count, layer_colour
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.cli.figures.learners import Learner, learners_of, of, said
+from metaprobe.reports.blocks.declared import Dots, Figure, Series
+from metaprobe.reports.wording import block_name, count, layer_colour
 
 __all__ = ["freezing_figure"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from analyses.readings import pool
-from analyses.table import Row
-from reports.wording import GROUP_MARKS, capital, colour_of, label_of, mark_of, with_interval
+from metaprobe.analyses.readings import pool
+from metaprobe.analyses.table import Row
+from metaprobe.reports.wording import GROUP_MARKS, capital, colour_of, label_of, mark_of, with_interval
 
 __all__ = ["Learner", "learners_of", "of", "said"]
 

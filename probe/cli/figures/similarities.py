@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from analyses.measures.measure import MEASURES, Measure
-from analyses.table import Row, Table
-from probe.cli.figures.learners import Learner, learners_of, of, said
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Map, Series
-from reports.wording import label_of, layer_colour, measure_name
+from metaprobe.analyses.measures.measure import MEASURES, Measure
+from metaprobe.analyses.table import Row, Table
+from metaprobe.probe.cli.figures.learners import Learner, learners_of, of, said
+from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Figure, Map, Series
+from metaprobe.reports.wording import label_of, layer_colour, measure_name
 
 __all__ = ["arrays_figure", "checkpoints_figure", "similarity_figure"]
 

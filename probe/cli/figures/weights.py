@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
-from probe.inspection.distributions import Distribution
-from probe.inspection.inspect import Inspection
-from reports.blocks.declared import Curve, Curves, Dots, Figure, Series
-from reports.wording import INK, capital, count, layer_colour
+from metaprobe.probe.inspection.distributions import Distribution
+from metaprobe.probe.inspection.inspect import Inspection
+from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Figure, Series
+from metaprobe.reports.wording import INK, capital, count, layer_colour
 
 __all__ = ["weights_figure"]
 

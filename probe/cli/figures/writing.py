@@ -6,11 +6,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe.cli.arguments import GIVEN
-from trainers.errors import MetaprobeError
+from metaprobe.probe.cli.arguments import GIVEN
+from metaprobe.trainers.errors import MetaprobeError
 
 if TYPE_CHECKING:
-    from reports.blocks.declared import Figure
+    from metaprobe.reports.blocks.declared import Figure
 
 __all__ = ["write_figure"]
 
@@ -25,7 +25,7 @@ def write_figure(block: Figure, path: Path) -> None:
     Raises:
         MetaprobeError: nothing in it is a number.
     """
-    from reports.blocks.figure import draw
+    from metaprobe.reports.blocks.figure import draw
 
     drawn = draw(block, shlex.join(("metaprobe", *GIVEN.get())))
     if drawn is None:

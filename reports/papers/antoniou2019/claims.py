@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from reports.claims import POINTS, Claim, Part, Told, above, below
-from reports.evidence import Evidence
-from reports.papers.antoniou2019 import paper
-from reports.papers.antoniou2019.paper import ALL, PARTS, PRINTED, key_of, measured
-from reports.probing.questions import untaught
-from reports.quantities import ANY, q
-from reports.wording import count
+from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.antoniou2019 import paper
+from metaprobe.reports.papers.antoniou2019.paper import ALL, PARTS, PRINTED, key_of, measured
+from metaprobe.reports.probing.questions import untaught
+from metaprobe.reports.quantities import ANY, q
+from metaprobe.reports.wording import count
 
 # fmt: off
 _GAINS = above(0, "a gain", "no gain")

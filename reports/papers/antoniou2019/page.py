@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyses.readings import Estimate
-from reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Said, Series
-from reports.claims import POINTS, above
-from reports.evidence import Evidence
-from reports.papers.antoniou2019 import paper
-from reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, look_of, measured
-from reports.probing import blocks
-from reports.probing.curves import learning_curves
-from reports.probing.questions import cost, untaught
-from reports.quantities import ANY, q
-from reports.study.study import Answer, Cite, Judgements, Section
-from reports.wording import GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Said, Series
+from metaprobe.reports.claims import POINTS, above
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.antoniou2019 import paper
+from metaprobe.reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, look_of, measured
+from metaprobe.reports.probing import blocks
+from metaprobe.reports.probing.curves import learning_curves
+from metaprobe.reports.probing.questions import cost, untaught
+from metaprobe.reports.quantities import ANY, q
+from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
+from metaprobe.reports.wording import GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
 
 # fmt: off
 RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reports import wording
-from reports.evidence import Evidence
-from reports.quantities import Query, q
-from reports.wording import count
+from metaprobe.reports import wording
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.quantities import Query, q
+from metaprobe.reports.wording import count
 
 # fmt: off
 # in the order of Table 1, whose third is BNWB + BNRS: in the paper's code BNWB alone, as running statistics go unread

@@ -8,11 +8,11 @@ from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
-from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
-from reports.claims import POINTS, Claim, Part, Told, above, below, within
-from reports.evidence import Evidence
-from reports.probing.questions import untaught
-from reports.quantities import ANY, Computed, Quantity, Query, q
+from metaprobe.analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS
+from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below, within
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing.questions import untaught
+from metaprobe.reports.quantities import ANY, Computed, Quantity, Query, q
 
 # fmt: off
 RULES = {"meta_sgd": "Meta-SGD", "meta_curvature": "Meta-Curvature", "t_nets": "T-Nets", "meta_kfo": "Meta-KFO"}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from analyses.readings import Estimate
-from analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS, Descent
-from reports.blocks.declared import Cell, Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
-from reports.claims import POINTS, Verdict, above
-from reports.evidence import Evidence
-from reports.papers.arnold2021 import claims as of
-from reports.papers.arnold2021.claims import COMPARED, HOWS, RULES, TOLD_BY, gain, key_of, label_of, measured, scalar
-from reports.probing import blocks
-from reports.probing.questions import of_layer, untaught
-from reports.quantities import ANY, Quantity, q
-from reports.study.study import Answer, Cite, Judgements, Section
-from reports.wording import CHANCE_GREY, GROUP_MARKS, INK, listed, number, with_interval
+from metaprobe.analyses.readings import Estimate
+from metaprobe.analyses.theory.plans import HELD, MOVING, ORIGIN, SOLUTIONS, Descent
+from metaprobe.reports.blocks.declared import Cell, Curve, Curves, Custom, Dots, Figure, Grid, Line, Said, Series
+from metaprobe.reports.claims import POINTS, Verdict, above
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.arnold2021 import claims as of
+from metaprobe.reports.papers.arnold2021.claims import COMPARED, HOWS, TOLD_BY, gain, key_of, label_of, measured, scalar
+from metaprobe.reports.probing import blocks
+from metaprobe.reports.probing.questions import of_layer, untaught
+from metaprobe.reports.quantities import ANY, Quantity, q
+from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
+from metaprobe.reports.wording import CHANCE_GREY, GROUP_MARKS, INK, listed, number, with_interval
 
 # fmt: off
 _SAID: dict[Verdict, str] = {"holds": "helps", "does not hold": "does not help", "undecided": "is undecided"}
@@ -56,7 +56,7 @@ def _sentences(evidence: Evidence, least: int, judged: Judgements) -> Iterator[s
 def _figure(least: int) -> Figure:
     return Figure("answer-figure", "Test accuracy by depth, and what each adds to MAML in the shallowest network.",
                   (_by_depth("Test accuracy (%)", HOWS, measured),
-                   _gains(least, f"Gain in CNN({least}) (points, paired)", "maml", ("linnet", *RULES))),
+                   _gains(least, f"Gain in CNN({least}) (points, paired)", "maml", ("linnet", *of.RULES))),
                   ("Depth and update rules", "The table holds no tests of either."))
 
 _LOOKS = dict(zip(HOWS, GROUP_MARKS, strict=False))
@@ -146,8 +146,8 @@ def _surface(evidence: Evidence) -> list[Any] | None:
     import numpy as np  # matplotlib: not before there is something to draw
     from matplotlib.colors import LogNorm
 
-    from analyses.theory.scalar import deep_loss, stationary_points
-    from reports.blocks.canvas import Key, Sketch, tell
+    from metaprobe.analyses.theory.scalar import deep_loss, stationary_points
+    from metaprobe.reports.blocks.canvas import Key, Sketch, tell
 
     alpha, levels, path_colour, point_colour = Descent.alpha, np.logspace(-3, 2, 11), "#d55e00", "#0072b2"
     edge = 1.35 * alpha**-0.5

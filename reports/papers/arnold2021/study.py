@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analyses.theory.plans import Descent, LogisticTraining
-from reports.made import Differs
-from reports.papers.arnold2021.claims import COMPARED, DEPTHS, RULES, SOFTMAX, claims, key_of, label_of
-from reports.papers.arnold2021.page import answer, sections
-from reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
-from reports.works import MAML, Work
-from trainers.errors import MetaprobeError
+from metaprobe.analyses.theory.plans import Descent, LogisticTraining
+from metaprobe.reports.made import Differs
+from metaprobe.reports.papers.arnold2021.claims import COMPARED, DEPTHS, RULES, SOFTMAX, claims, key_of, label_of
+from metaprobe.reports.papers.arnold2021.page import answer, sections
+from metaprobe.reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
+from metaprobe.reports.works import MAML, Work
+from metaprobe.trainers.errors import MetaprobeError
 
 # fmt: off
 _WORKS = (Work("arnold2021when", "inproceedings", ("Arnold, Sébastien M. R.", "Iqbal, Shariq", "Sha, Fei"),

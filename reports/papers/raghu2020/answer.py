@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from analyses.readings import Estimate, Undefined
-from reports.blocks.declared import Figure
-from reports.claims import POINTS, Verdict, above
-from reports.evidence import Evidence
-from reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
-from reports.probing import blocks as shared
-from reports.probing.questions import JUDGED, accuracy, cost, further_steps, gains, of_layer
-from reports.quantities import ANY, q
-from reports.study.study import Answer, Judgements
-from reports.verdicts import all_of
-from reports.wording import block_name, capital, count, label_of, listed, number, with_interval
+from metaprobe.analyses.readings import Estimate, Undefined
+from metaprobe.reports.blocks.declared import Figure
+from metaprobe.reports.claims import POINTS, Verdict, above
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.raghu2020.paper import COST, RANGES, SIMILAR
+from metaprobe.reports.probing import blocks as shared
+from metaprobe.reports.probing.questions import JUDGED, accuracy, cost, further_steps, gains, of_layer
+from metaprobe.reports.quantities import ANY, q
+from metaprobe.reports.study.study import Answer, Judgements
+from metaprobe.reports.verdicts import all_of
+from metaprobe.reports.wording import block_name, capital, count, label_of, listed, number, with_interval
 
 # fmt: off
 _RULES = (

@@ -7,14 +7,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from analyses.readings import Estimate, Reading
-from reports.claims import POINTS, Claim, Part, Told, above, below, within
-from reports.evidence import Evidence
-from reports.papers.raghu2020 import paper
-from reports.papers.raghu2020.paper import ANIL, BOTH, COST, GAP, MAML, NAMES, PRESUPPOSED, REGIMES, SIMILAR, headed
-from reports.probing.questions import JUDGED, accuracy, cost, further_steps, lowest, of_layer, stages, untaught
-from reports.quantities import ANY, Computed, Quantity, q
-from reports.wording import block_name, count, listed, number, with_interval
+from metaprobe.analyses.readings import Estimate, Reading
+from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below, within
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.raghu2020 import paper
+from metaprobe.reports.papers.raghu2020.paper import (
+    ANIL,
+    BOTH,
+    COST,
+    GAP,
+    MAML,
+    NAMES,
+    PRESUPPOSED,
+    REGIMES,
+    SIMILAR,
+    headed,
+)
+from metaprobe.reports.probing.questions import (
+    JUDGED,
+    accuracy,
+    cost,
+    further_steps,
+    lowest,
+    of_layer,
+    stages,
+    untaught,
+)
+from metaprobe.reports.quantities import ANY, Computed, Quantity, q
+from metaprobe.reports.wording import block_name, count, listed, number, with_interval
 
 # fmt: off
 _MIN = "mini-ImageNet, 5 inner steps in training and 10 at test, 3 seeds"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.evidence import Evidence
-from reports.probing.questions import JUDGED, accuracy
-from reports.quantities import Query, q
-from reports.wording import label_of
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing.questions import JUDGED, accuracy
+from metaprobe.reports.quantities import Query, q
+from metaprobe.reports.wording import label_of
 
 # fmt: off
 Pair = tuple[str, str]

@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyses.readings import Estimate
-from reports.blocks.declared import BLANK, Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
-from reports.evidence import Evidence
-from reports.papers.raghu2020 import paper
-from reports.papers.raghu2020.paper import COMPARED, COST, GAP, MAML, NAMES, RANGES, REGIMES, adapting, alike, headed
-from reports.probing import blocks as shared
-from reports.probing.blocks import OTHER
-from reports.probing.curves import learning_curves
-from reports.probing.questions import JUDGED, accuracy, headings
-from reports.quantities import ANY, Quantity, q
-from reports.study.study import Cite, Section
-from reports.wording import DASH, INK, block_name, capital, count, label_of, layer_colour, listed, number
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.declared import (
+    BLANK,
+    Cell,
+    Dots,
+    Figure,
+    Grid,
+    Line,
+    Map,
+    Point,
+    Said,
+    Scatter,
+    Series,
+    Under,
+)
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.raghu2020 import paper
+from metaprobe.reports.papers.raghu2020.paper import (
+    COMPARED,
+    COST,
+    GAP,
+    MAML,
+    NAMES,
+    RANGES,
+    REGIMES,
+    adapting,
+    alike,
+    headed,
+)
+from metaprobe.reports.probing import blocks as shared
+from metaprobe.reports.probing.blocks import OTHER
+from metaprobe.reports.probing.curves import learning_curves
+from metaprobe.reports.probing.questions import JUDGED, accuracy, headings
+from metaprobe.reports.quantities import ANY, Quantity, q
+from metaprobe.reports.study.study import Cite, Section
+from metaprobe.reports.wording import DASH, INK, block_name, capital, count, label_of, layer_colour, listed, number
 
 # fmt: off
 _MEASURES = {"mean_cca": "CCA", "debiased_cka": "CKA, debiased", "linear_cka": "CKA, as in the paper"}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 
-from analyses.measures.cca import MEAN_CCA
-from analyses.table import Table
-from reports.made import Differs, Made
-from reports.papers.raghu2020.answer import answer
-from reports.papers.raghu2020.claims import claims
-from reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS, MAML, NAMES, ORDER
-from reports.papers.raghu2020.sections import sections
-from reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
-from trainers.errors import MetaprobeError
+from metaprobe.analyses.measures.cca import MEAN_CCA
+from metaprobe.analyses.table import Table
+from metaprobe.reports.made import Differs, Made
+from metaprobe.reports.papers.raghu2020.answer import answer
+from metaprobe.reports.papers.raghu2020.claims import claims
+from metaprobe.reports.papers.raghu2020.paper import ANIL, BASES, BOTH, COMPARED, HEADLESS, MAML, NAMES, ORDER
+from metaprobe.reports.papers.raghu2020.sections import sections
+from metaprobe.reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
+from metaprobe.trainers.errors import MetaprobeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def _learners(options: Raghu2020Options) -> tuple[Learner, ...]:
         *(Learner(k, f"MAML head, {NAMES[of]}", "maml_head", of, of, more, k) for k, of in _HEADS.items()))
 
 def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
-    from analyses.pairs import Comparisons
+    from metaprobe.analyses.pairs import Comparisons
 
     tasks, some, early = options.tasks, options.capture_tasks, ("third", "two-thirds")
     tests = {"test_steps": options.test_steps}
@@ -79,7 +79,7 @@ def _measurements(options: Raghu2020Options) -> tuple[Measurement, ...]:
         Measurement("timing", ("maml",), options={"rounds": options.rounds}))
 
 def _reuse(table: Table, made: Made) -> Table:
-    from analyses.testing.reuse import reuse_of_learners
+    from metaprobe.analyses.testing.reuse import reuse_of_learners
 
     return reuse_of_learners(table, made.layers[:-1], made.test_steps or made.trained_steps)
 

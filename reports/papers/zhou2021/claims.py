@@ -8,15 +8,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from analyses.readings import Estimate, Reading, Undefined
-from reports import wording
-from reports.claims import POINTS, Claim, Part, Told, above, below, not_below, within
-from reports.evidence import Evidence
-from reports.probing.clusters import apart, favourite, of_one_domain
-from reports.probing.curves import DISTANCES
-from reports.probing.questions import accuracy, untaught
-from reports.quantities import ANY, Computed, Quantity, Query, q
-from reports.wording import colour_of, number
+from metaprobe.analyses.readings import Estimate, Reading, Undefined
+from metaprobe.reports import wording
+from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below, not_below, within
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing.clusters import apart, favourite, of_one_domain
+from metaprobe.reports.probing.curves import DISTANCES
+from metaprobe.reports.probing.questions import accuracy, untaught
+from metaprobe.reports.quantities import ANY, Computed, Quantity, Query, q
+from metaprobe.reports.wording import colour_of, number
 
 # fmt: off
 BASE, CONTINUED, LARGE = "base", "m1", "large"  # MAML; trained on, for as many steps as TSA-MAML; with a larger network

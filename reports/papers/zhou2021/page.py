@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from analyses.readings import Estimate
-from reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
-from reports.claims import POINTS, Verdict, above, below
-from reports.evidence import Evidence
-from reports.papers.zhou2021 import claims as of
-from reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, level, look_of, m_of, main_of
-from reports.probing import blocks, clusters
-from reports.probing.curves import bound, step_curves
-from reports.probing.questions import accuracy
-from reports.quantities import Quantity, q
-from reports.study.study import Answer, Cite, Judgements, Section
-from reports.wording import capital, count, listed, number, with_interval
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
+from metaprobe.reports.claims import POINTS, Verdict, above, below
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.papers.zhou2021 import claims as of
+from metaprobe.reports.papers.zhou2021.claims import (
+    BASE,
+    CONTINUED,
+    LARGE,
+    gain,
+    label_of,
+    level,
+    look_of,
+    m_of,
+    main_of,
+)
+from metaprobe.reports.probing import blocks, clusters
+from metaprobe.reports.probing.curves import bound, step_curves
+from metaprobe.reports.probing.questions import accuracy
+from metaprobe.reports.quantities import Quantity, q
+from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
+from metaprobe.reports.wording import capital, count, listed, number, with_interval
 
 # fmt: off
 _OPEN = {"undecided": "is undecided", "not measured": "was not measured"}

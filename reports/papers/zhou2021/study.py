@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-from reports.made import Differs
-from reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, claims, label_of
-from reports.papers.zhou2021.page import answer, sections
-from reports.probing.clusters import WORKS
-from reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
-from reports.works import MAML, Work
-from trainers.config import TrainConfig
-from trainers.errors import MetaprobeError
-from trainers.tasks.imageset import ImageSet
+from metaprobe.reports.made import Differs
+from metaprobe.reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, claims, label_of
+from metaprobe.reports.papers.zhou2021.page import answer, sections
+from metaprobe.reports.probing.clusters import WORKS
+from metaprobe.reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
+from metaprobe.reports.works import MAML, Work
+from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 # fmt: off
 _WORKS = (Work("zhou2021task", "inproceedings", ("Zhou, Pan", "Zou, Yingtian", "Yuan, Xiaotong", "Feng, Jiashi",
@@ -60,7 +60,7 @@ class Zhou2021Options(Options):
             schedule=next((config.schedule for config in clustered), shared.schedule))
 
 def _wider(config: TrainConfig, images: ImageSet) -> int:
-    from trainers.beginning import network_config_for
+    from metaprobe.trainers.beginning import network_config_for
 
     return round(1.5 * network_config_for(config, images).filters)
 

@@ -1,4 +1,4 @@
-"""`metaprobe`, which is also `python -m probe`."""
+"""`metaprobe`, which is also `python -m metaprobe`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["run"]
 def run() -> int:
     """Run the command line and return its exit status; an interrupt while it is being imported ends in a line, too."""
     try:
-        from probe.cli import main
+        from metaprobe.probe.cli import main
 
         return main()
     except KeyboardInterrupt:
