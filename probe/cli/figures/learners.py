@@ -9,7 +9,7 @@ from typing import Any
 
 from metaprobe.analyses.readings import pool
 from metaprobe.analyses.table import Row
-from metaprobe.reports.wording import GROUP_MARKS, capital, colour_of, label_of, mark_of, with_interval
+from metaprobe.reports.wording import GROUP_MARKS, capital, colour_of, label_of, look_of, with_interval
 
 __all__ = ["Learner", "learners_of", "of", "said"]
 
@@ -73,7 +73,7 @@ def _look(place: int, groups: list[list[Row]]) -> tuple[str, str]:
     kind, own = kinds[place], {colour_of(kind) for kind in kinds}
     again = [at for at in range(len(kinds)) if kinds[at] in kinds[:at]]
     if place not in again:
-        return colour_of(kind), mark_of(kind)
+        return look_of(kind)[1:]
     free = [look for look in GROUP_MARKS if look[0] not in own] or list(GROUP_MARKS)
     return free[again.index(place) % len(free)]
 
