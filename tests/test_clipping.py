@@ -99,7 +99,9 @@ def test_published_limits_are_the_defaults_of_their_algorithms():
     assert before.inner_clip == 0.0  # of runs that an earlier version made
     with pytest.raises(MetaprobeError, match="--inner-clip is an option of mmaml; maml has none"):
         check_options(ALGORITHMS["maml"], dataclasses.replace(none, inner_clip=1.0))
+    off = completed(TrainConfig("mmaml", "toy", inner_clip=0.0, clip_norm=0.0), lambda name: "clip" in name)
+    assert ALGORITHMS["mmaml"].adaptation(off, ("conv1", "head")).inner_clip == off.clip_norm == 0.0
     with pytest.raises(MetaprobeError, match="--clip-norm"):
-        TrainConfig("maml", "toy", clip_norm=0.0)
+        TrainConfig("maml", "toy", clip_norm=-1.0)
     with pytest.raises(MetaprobeError, match="inner_clip is 0 or above"):
         Adaptation(("head",), 0.1, 1, inner_clip=-1.0)

@@ -68,7 +68,7 @@ def test_modules_that_raise_end_or_hang_are_told_and_the_rest_is_tried(tmp_path,
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT / '.src'}")
     monkeypatch.setattr("metaprobe.probe.doctor.importing._SECONDS", 20.0)
     errors, machine = tried(["raises", "fine", "aborts", "leaves", "torch", "not_there"])
     assert errors["raises"] == "RuntimeError: operator torchvision::nms does not exist"
@@ -79,6 +79,11 @@ def test_modules_that_raise_end_or_hang_are_told_and_the_rest_is_tried(tmp_path,
     assert errors["torch"] == machine["error"] == "OSError: libtorch.so: file too short"
     monkeypatch.setattr("metaprobe.probe.doctor.importing._SECONDS", 1.5)
     assert tried(["hangs"])[0] == {"hangs": "importing it did not end in 1.5 s"}
+    (tmp_path / "parting.py").write_text("import atexit, os; atexit.register(os.abort)")
+    monkeypatch.setattr("metaprobe.probe.doctor.importing._SECONDS", 60.0)
+    errors, machine = tried(["parting"])
+    assert errors == {"parting": ""}
+    assert machine["error"].startswith("leaving Python after all imports ended the process by SIGABRT")
 
 
 def test_what_is_missing_old_or_broken_is_a_problem_with_a_remedy(here):

@@ -8,6 +8,7 @@ import pytest
 from metaprobe.probe.cli import main
 from metaprobe.reports.study.estimate import estimated
 from metaprobe.reports.study.run import plan_study
+from metaprobe.trainers.interrupt import Interrupted
 from tests.tiny_study import THIRD, planned_third, working_in, write_pictures
 
 
@@ -39,6 +40,16 @@ def test_what_is_asked_for_is_what_it_scales_with(found, place):
     assert seconds["train maml-seed0"] > 20 * fewer["train maml-seed0"]
     assert seconds["train maml-seed0"] == seconds["train maml-seed1"]
     assert seconds["freezing of maml-seed0"] > 3 * fewer["freezing of maml-seed0"]
+
+
+def test_a_stop_ends_it(place, monkeypatch):
+    def stopped(*arguments):
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr("metaprobe.reports.study.estimate._Rehearsal._rehearsed", stopped)
+    planned = planned_third(Path("stopped"))
+    with pytest.raises(Interrupted):
+        estimated(planned, [planned.steps[-1].name])
 
 
 def test_what_cannot_be_timed_is_named_with_its_reason(place, monkeypatch, capsys):

@@ -95,7 +95,7 @@ class TrainConfig:
     clip_norm: Annotated[
         float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: none, of meta_lstm 0.25)")
     ] = None
-    """Scale the meta-gradient down to this norm where it is longer."""
+    """Scale the meta-gradient, after --clip, down to this norm where it is longer; 0 for no limit."""
     norm: Annotated[TestNorm, tyro.conf.arg(metavar="{transductive,non-transductive}")] = "transductive"
     """Whose statistics normalise a query: its batch's own, or the support set's."""
     adapt_norm: bool = True
@@ -162,7 +162,7 @@ class TrainConfig:
     inner_clip: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(mmaml; default: 20)")] = (
         None
     )
-    """Clip every element of an inner gradient to ± this."""
+    """Clip every element of an inner gradient to ± this; 0 for no limit."""
     update_rule: Annotated[
         str | None, tyro.conf.arg(metavar="RULE", help_behavior_hint="(maml, fomaml, anil; default: sgd)")
     ] = None

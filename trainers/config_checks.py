@@ -44,8 +44,10 @@ def check_config(config: TrainConfig) -> None:
     for name, low in least.items():
         check_whole(name, getattr(config, name), low, most.get(name))
     rates = ("inner_lr", "outer_lr", "clip", "norm_epsilon", "rates_start", "outer_lr_floor", "prox_lambda")
-    for name in (*rates, "clip_norm", "inner_clip"):
+    for name in rates:
         check_rate(name, getattr(config, name))
+    for name in ("clip_norm", "inner_clip"):  # 0 turns an algorithm's own off
+        check_rate(name, getattr(config, name) or None)
     floor = config.outer_lr_floor
     if floor is not None and not (config.schedule == "cosine" and floor <= config.outer_lr):
         told = f"got --schedule {config.schedule} and {floor:g}, with --outer-lr {config.outer_lr:g}"

@@ -65,11 +65,14 @@ class Learner:
         return self._initialisations[cluster]
 
     def clip(self, element: float | None, norm: float | None) -> None:
-        """Hold every element of what is to be stepped by to ± a number, then its norm, over all tensors, to another."""
+        """Hold every element of what is to be stepped by to ± a number, then its norm, over all tensors, to another.
+
+        A norm of 0 is none to be held to.
+        """
         stepped = [value for value in self.params.values() if value.grad is not None]
         if element is not None:
             clip_grad_value_(stepped, element)
-        if norm is not None:
+        if norm:
             clip_grad_norm_(stepped, norm)
 
     def clamp(self) -> None:

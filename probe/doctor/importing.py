@@ -32,9 +32,12 @@ def tried(modules: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
             errors[module] = answer
         if not ended:
             return errors, answers[-1]
-        if len(answers) == len(left):  # the imports were fine, counting the threads was not
-            return errors, {"torch": {}, "blas": [], "devices": [], "error": ended}
-        errors[left[len(answers)]] = ended
+        if len(answers) > len(left):
+            return errors, answers[-1] | {"error": f"leaving Python after all imports {ended}"}
+        if len(answers) == len(left):
+            error = f"asking for threads and devices {ended}"
+            return errors, {"torch": {}, "blas": [], "devices": [], "error": error}
+        errors[left[len(answers)]] = f"importing it {ended}"
         left = left[len(answers) + 1 :]
 
 
@@ -51,10 +54,10 @@ def _in_a_process(modules: Sequence[str]) -> tuple[list[Any], str]:
     if status == 0 and len(answers) == len(modules) + 1:
         return answers, ""
     if status is None:
-        return answers, f"importing it did not end in {_SECONDS:g} s"
+        return answers, f"did not end in {_SECONDS:g} s"
     how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return answers, ": ".join([f"importing it ended the process {how}", *last])
+    return answers, ": ".join([f"ended the process {how}", *last])
 
 
 def _answer(modules: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from metaprobe.trainers.algorithms import algorithm_named
 from metaprobe.trainers.checkpoint import load_checkpoint
 from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.interrupt import Interrupted
 from metaprobe.trainers.outer_loop import train
 from metaprobe.trainers.progress import SilentProgress
 from metaprobe.trainers.run import RunFolder
@@ -75,6 +76,8 @@ class _Rehearsal:
         if key not in self._known:
             try:
                 self._known[key] = self._rehearsed(small)
+            except Interrupted:
+                raise
             except MetaprobeError as error:
                 self._known[key] = str(error)
         known, several = self._known[key], 1.0
