@@ -38,7 +38,7 @@ def test_bash_completes_commands_options_and_values(capsys, tmp_path):
     script.write_text(capsys.readouterr().out, encoding="utf-8")
     wanted = {
         "doc": "doctor",
-        "train maml --inner-": "--inner-lr --inner-steps",
+        "train maml --inner-": "--inner-lr --inner-steps --inner-clip",
         "train maml --schedule c": "constant cosine",
         "study ra": "raghu2020",
     }

@@ -129,6 +129,6 @@ def test_a_checkpoint_without_clusters_is_embedded_as_itself():
 
 
 def test_too_few_tasks():
-    with pytest.raises(MetaprobeError, match=r"32 tasks are too few.*perplexity 40.*at least 41; ask for more tasks"):
+    with pytest.raises(MetaprobeError, match=r"32 tasks are too few.*perplexity 40.*at least 41 of all domains"):
         embedding(untrained(), MIXED, PLAN, embed_plan=EmbeddingPlan(perplexity=40))
     assert EmbeddingPlan(perplexity=3, neighbours=2, trust_neighbours=5).least == 11

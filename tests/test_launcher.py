@@ -27,7 +27,7 @@ def test_a_launched_rank_tells_its_launcher_that_it_lost_another(monkeypatch):
     assert RankLost("x").exit_code == LOST_STATUS != 1
 
 
-# In a folder with a probe.py of its own, that is what the ranks run.
+# In a folder with a metaprobe of its own, that is what the ranks run; all but its beginning is the real one's.
 
 _LAUNCH = "import sys; from metaprobe.trainers import launcher; {}; sys.exit(launcher.launch({}, ['train', 'é']))"
 _RANK = """
@@ -49,7 +49,10 @@ class Launched:
     """A launcher in a process of its own, whose ranks run the code."""
 
     def __init__(self, folder, workers, code, before="pass", **environment):
-        (folder / "probe.py").write_text(_RANK + code, encoding="utf-8")
+        stub = folder / "metaprobe"
+        stub.mkdir(exist_ok=True)
+        (stub / "__init__.py").write_text("import pkgutil; __path__ = pkgutil.extend_path(__path__, __name__)")
+        (stub / "__main__.py").write_text(_RANK + code, encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH.format(before, workers)], cwd=folder, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ALONE | {"PYTHONWARNINGS": "error"} | environment,

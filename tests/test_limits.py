@@ -95,7 +95,7 @@ def test_a_test_set_that_no_memory_holds(toy, checkpoint, monkeypatch):
 def test_commands_take_a_million_tasks_at_most(command, tmp_path, capsys, checkpoint, toy, monkeypatch):
     monkeypatch.setattr("metaprobe.trainers.checkpoint.load_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr("metaprobe.analyses.clustering.clusters.clusters_of", lambda *_: None)
-    for place in ("training.load_data", "measuring.load_data", "clusters.load_images"):
+    for place in ("training.load_data", "measuring.load_data", "distances.load_data", "clusters.load_images"):
         monkeypatch.setattr(f"metaprobe.probe.cli.{place}", lambda *_, **__: toy)  # no task is drawn from it
     more = ["--out", str(tmp_path / "store.h5")] if command == "capture" else []
     for tasks in ("1000001", "99999999999999999999", "0"):

@@ -14,6 +14,7 @@ from metaprobe.probe.cli import main
 from metaprobe.reports.registry import STUDIES
 from metaprobe.trainers.algorithms import ALGORITHMS, algorithm_named
 from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.plugins import homes_of_plugins
 from metaprobe.trainers.tasks import DATASETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +85,9 @@ def names(capsys, kind):
 
 
 def test_an_installed_distribution_adds_one_of_each(site, capsys, tmp_path):
+    assert homes_of_plugins() == []
     install(site, "metaprobe-mine", GOOD, mine=MODULE)
+    assert homes_of_plugins() == ["metaprobe-mine 1.2"]  # a part of what results depend on
     for kind, points in GOOD.items():
         listed = names(capsys, kind)
         assert listed[-1] == next(iter(points)) and len(listed) == len(set(listed)) == len(REGISTRIES[kind])

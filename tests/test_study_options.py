@@ -157,7 +157,7 @@ def test_tasks_that_are_too_few_to_cluster_or_embed_are_told_before_any_work(mon
     plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=16), tmp_path)
     with pytest.raises(MetaprobeError, match=r"700 clusters cannot be found in 600 tasks; .* raise --cluster-tasks"):
         plan_study(ZHOU2021, dataclasses.replace(options, sweep=(3, 700)), tmp_path)
-    with pytest.raises(MetaprobeError, match=r"30 tasks are too few to embed: .* at least 31; ask for more tasks"):
+    with pytest.raises(MetaprobeError, match=r"30 tasks are too few to embed: .* at least 31 of all domains"):
         plan_study(ZHOU2021, dataclasses.replace(options, capture_tasks=15), tmp_path)
 
 

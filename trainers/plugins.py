@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from metaprobe.trainers.formats.text import visible
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "homes_of_plugins"]
 
 
 class _Named(Protocol):
@@ -88,6 +88,12 @@ class Registry(MutableMapping[str, Entry]):
             return f"it calls itself {visible(found.name, 60)!r}; its entry point and its name must agree"
         self._entries[found.name], self._homes[found.name] = found, _home(point)
         return ""
+
+
+def homes_of_plugins() -> list[str]:
+    """Return the distributions that add to registries, with their versions: what they do is part of any result."""
+    groups = (f"metaprobe.{kind}" for kind in ("algorithms", "datasets", "measures", "studies"))
+    return sorted({_home(point) for group in groups for point in entry_points(group=group)})
 
 
 def _home(point: EntryPoint) -> str:

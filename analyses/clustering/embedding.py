@@ -69,8 +69,8 @@ class EmbeddingPlan:
         if count < self.least:
             raise MetaprobeError(
                 f"{count} tasks are too few to embed: perplexity {self.perplexity:g}, {self.neighbours} neighbours and "
-                f"trustworthiness among {self.trust_neighbours} need at least {self.least}; ask for more tasks of each "
-                "domain"
+                f"trustworthiness among {self.trust_neighbours} need at least {self.least} of all domains together; "
+                "ask for more tasks"
             )
 
 

@@ -19,6 +19,7 @@ from metaprobe.trainers.checkpoint import load_checkpoint
 from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.errors import UnreadableInput
 from metaprobe.trainers.files import sha256_of, write_text
+from metaprobe.trainers.plugins import homes_of_plugins
 from metaprobe.trainers.progress import ProgressLine, telling
 from metaprobe.trainers.run import RunFolder
 from metaprobe.trainers.tasks.imageset import ImageSet
@@ -134,6 +135,7 @@ class Measuring:
         if self._kind.metrics:
             hashes["metrics.jsonl"] = RunFolder(self.folder).metrics_digest()
         versions = {"metaprobe": version("metaprobe"), "torch": torch.__version__, "columns": COLUMNS}
+        versions |= {"plugins": homes} if (homes := homes_of_plugins()) else {}
         asked = self.measurement
         choices = {"tasks": asked.amount, "test_queries": TEST_QUERIES, "options": dict(asked.options)}
         key = {"inputs": hashes, "data": data.fingerprint, "versions": versions, **choices}
