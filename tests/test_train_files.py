@@ -1,5 +1,7 @@
 """`metaprobe train --config` and `--tensorboard`: options from a file, and metrics for TensorBoard."""
 
+import dataclasses
+import shlex
 import sys
 
 import numpy as np
@@ -9,7 +11,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metaprobe.probe.cli import main
 from metaprobe.probe.cli.config_file import _ALWAYS
+from metaprobe.trainers.algorithms import ALGORITHMS
+from metaprobe.trainers.command import train_command
 from metaprobe.trainers.config import TrainConfig, to_mapping
+from metaprobe.trainers.conventions import completed
 from metaprobe.trainers.outer_loop import _Run, train
 from metaprobe.trainers.run import RunFolder
 from metaprobe.trainers.tasks import DATASETS, Dataset
@@ -47,6 +52,35 @@ def asked(monkeypatch):
         return found[-1]
 
     return ask
+
+
+def told_otherwise():
+    """Runs of each algorithm with defaults of its own: with all of them, and with each set back to the option's."""
+    for name, entry in ALGORITHMS.items():
+        whole = completed(TrainConfig(name, "toy"), lambda option: False)
+        for option in (own := entry.defaults(whole)):
+            back = {option: getattr(TrainConfig, option)}
+            back |= {"outer_lr_floor": None} if option == "schedule" else {}  # which a constant rate cannot have
+            yield {"algorithm": name} | {n: getattr(whole, n) for n in own} | back
+        yield {"algorithm": name} | {n: getattr(whole, n) for n in own}
+    for like in ("finn2017", "arnold2021", "antoniou2019"):
+        for adapt_norm in (False, True):
+            yield {"algorithm": "maml", "like": like, "adapt_norm": adapt_norm, "activation": None}
+            yield {"algorithm": "mmaml", "like": like, "adapt_norm": adapt_norm, "activation": "leaky-relu"}
+
+
+@pytest.mark.parametrize("told", [*told_otherwise()], ids=lambda told: ",".join(f"{n}={v}" for n, v in told.items()))
+def test_a_train_command_makes_the_run_that_it_is_of(told, asked):
+    config = TrainConfig(data="toy", **told)
+    assert asked(*shlex.split(train_command(config, "out"))[2:]) == config
+
+
+def test_a_train_command_leaves_out_what_the_algorithm_does_anyway():
+    whole = completed(TrainConfig("maml_pp", "glyphs"), lambda option: False)
+    assert train_command(whole, "out") == "metaprobe train maml_pp --data glyphs --out out"
+    without = dataclasses.replace(whole, update_rule="sgd", multi_step_loss=0, step_norms=False, activation=None)
+    told = "--activation relu --update-rule sgd --multi-step-loss 0 --no-step-norms"
+    assert train_command(without, "out") == f"metaprobe train maml_pp --data glyphs {told} --out out"
 
 
 def test_a_runs_own_config_makes_the_same_run(tmp_path, capsys):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
-from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.config import SAID_AS_NONE, TrainConfig
+from metaprobe.trainers.conventions import usual_options
 from metaprobe.trainers.errors import flag_of
 
 __all__ = ["option_words", "train_command"]
@@ -20,10 +20,10 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
 
 
 def train_command(config: TrainConfig, out: str) -> str:
-    """Return the command line that trains a run in the folder `out`; options left at their defaults are left out."""
-    told = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "algorithm"}
-    usual = {name: getattr(TrainConfig, name, None) for name in told} | {"val_query": config.n_query}
-    named = {name: value for name, value in told.items() if value != usual[name]}
+    """Return the command line that trains a run in the folder `out`; options that are as they would be are left out."""
+    usual = usual_options(config)
+    named = {n: getattr(config, n) for n in usual if n != "algorithm" and getattr(config, n) != usual[n]}
+    named = {name: SAID_AS_NONE.get(name, "None") if value is None else value for name, value in named.items()}
     words = option_words({name: value for name, value in named.items() if not isinstance(value, bool)})
     words += [flag_of(name if value else f"no-{name}") for name, value in named.items() if isinstance(value, bool)]
     return shlex.join(["metaprobe", "train", config.algorithm, *words, "--out", out])

@@ -25,6 +25,7 @@ from metaprobe.trainers.plain import LATER, from_mapping, to_mapping
 from metaprobe.trainers.task_kinds import Loss
 
 __all__ = [
+    "SAID_AS_NONE",
     "Activation",
     "Adaptation",
     "AssignTo",
@@ -45,8 +46,9 @@ __all__ = [
     "to_mapping",
 ]
 
-_USUAL = {"update_rule": "sgd", "activation": "relu", "multi_step_loss": 0, "first_order_until": 0}
-_USUAL |= {"step_statistics": "batch", "cg_system": "paper"}
+SAID_AS_NONE = {"update_rule": "sgd", "activation": "relu", "multi_step_loss": 0, "first_order_until": 0}
+SAID_AS_NONE |= {"step_statistics": "batch", "cg_system": "paper"}
+"""Options' values that a config keeps as None, so that one run has one spelling."""
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -268,7 +270,7 @@ class TrainConfig:
     """What tasks ask for, as the data have it."""
 
     def __post_init__(self) -> None:
-        for name, usual in _USUAL.items():  # one spelling for one run
+        for name, usual in SAID_AS_NONE.items():
             if getattr(self, name) == usual:
                 object.__setattr__(self, name, None)
         check_config(self)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
-from metaprobe.trainers.algorithms import algorithm_named
+from metaprobe.trainers.algorithms import ALGORITHMS, algorithm_named
 from metaprobe.trainers.config import TrainConfig
-from metaprobe.trainers.families import in_family
+from metaprobe.trainers.families import FAMILIES, in_family
 
-__all__ = ["completed"]
+__all__ = ["completed", "usual_options"]
 
 
 def completed(config: TrainConfig, told: Callable[[str], bool]) -> TrainConfig:
@@ -28,3 +29,21 @@ def completed(config: TrainConfig, told: Callable[[str], bool]) -> TrainConfig:
     if own.get("schedule", config.schedule) != "cosine":
         own.pop("outer_lr_floor", None)  # of a rate that does not fall
     return in_family(dataclasses.replace(config, **own), told) if own else in_family(config, told)
+
+
+def usual_options(config: TrainConfig) -> dict[str, Any]:
+    """Return what each option of a run is where it is not told and all others are: what `completed` would make of it.
+
+    Args:
+        config: the run. Of an algorithm that is not installed here, the options' own defaults are all that is known.
+    """
+    usual = {field.name: getattr(TrainConfig, field.name, None) for field in dataclasses.fields(config)}
+    usual["val_query"] = config.n_query
+    if config.algorithm in ALGORITHMS:
+        usual |= ALGORITHMS[config.algorithm].defaults(config)
+    if config.schedule != "cosine":
+        usual["outer_lr_floor"] = None
+    if config.like is not None:
+        family = FAMILIES[config.like]
+        usual |= {"adapt_norm": family.adapt_norm, "activation": usual["activation"] or family.activation}
+    return usual
