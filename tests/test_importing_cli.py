@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 
 from metaprobe.probe.cli import main
 from metaprobe.reports.registry import STUDIES
+from metaprobe.trainers.checkpoint import load_checkpoint
 from metaprobe.trainers.networks.resnet12 import ResNet12
 from tests.foreign import USER_CODE as MYNET
 from tests.foreign import L2LOmniglot, shaken
@@ -133,6 +135,39 @@ def test_what_was_done_is_told_as_json_too(folder, capsys):
     assert main(["import", "w", *SHAPE, "--json", "--out", "c.safetensors"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["path"] == "c.safetensors" and len(told["checkpoint"]) == 12 and "OmniglotCNN" in told["network"]
+
+
+def commands_in(card, name):
+    return [shlex.split(line)[1:] for line in card.splitlines() if line.startswith(f"metaprobe {name} ")]
+
+
+@pytest.mark.parametrize("adapts", ["all", "stem,head"])
+def test_a_card_of_an_import_tells_no_training(folder, capsys, adapts):
+    path = imported("mine", own_weights(), "--network", "mynet:build", "--data", "class_folder:/me", "--adapts", adapts)
+    assert main(["push", path, "./pushed"]) == 0
+    card = (folder / "pushed" / "README.md").read_text(encoding="utf-8")
+    assert "weights were imported from mine.ckpt, and how they were trained is not known" in card
+    assert "| iterations | not known |" in card and "/me" not in card and not commands_in(card, "train")
+    (again,) = commands_in(card, "import")
+    assert main(again) == 0  # the command of the card makes the same learner
+    made, first = load_checkpoint("mine.safetensors"), load_checkpoint("pushed/model.safetensors")
+    assert (made.adaptation, made.network_config) == (first.adaptation, first.network_config)
+    (pull,), (evaluate,), (freeze,) = (commands_in(card, name) for name in ("pull", "evaluate", "freeze"))
+    assert (
+        main(pull) == 0
+        and (folder / "mine.safetensors").read_bytes() == (folder / "pushed" / "model.safetensors").read_bytes()
+    )
+    for command in (evaluate, freeze):
+        few = [word.replace("SET", "glyphs") for word in command] + ["--tasks", "2", "--n-query", "1"]
+        assert main(few) == 0, capsys.readouterr().err
+    assert "code, `mynet:build`, that is not in the file" in card
+
+
+def test_a_card_of_an_import_that_libraries_build_names_no_code(folder):
+    path = imported("l2l", shaken(L2LOmniglot()).state_dict())
+    assert main(["push", path, "./pushed"]) == 0
+    card = (folder / "pushed" / "README.md").read_text(encoding="utf-8")
+    assert "taken for maml: " in card and not any("--network" in line for line in commands_in(card, "freeze"))
 
 
 def test_a_conv4_of_learn2learn_needs_no_network(folder, capsys):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 
+from metaprobe.probe.importing.runs import import_command, is_imported
 from metaprobe.trainers.algorithms import ALGORITHMS
 from metaprobe.trainers.checkpoint import Checkpoint
 from metaprobe.trainers.command import train_command
@@ -13,6 +15,7 @@ from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.formats.text import visible
 from metaprobe.trainers.task_kinds import KINDS
 from metaprobe.trainers.tasks import DATASETS
+from metaprobe.trainers.user_code import is_code
 
 __all__ = ["LIBRARY", "card"]
 
@@ -45,13 +48,16 @@ def _body(checkpoint: Checkpoint, repo: str) -> Iterator[str]:
     config, how = checkpoint.config, checkpoint.adaptation
     entry = ALGORITHMS.get(config.algorithm)
     data, weights = _data(config), sum(value.numel() for value in checkpoint.params.values())
+    imported, network = is_imported(checkpoint), checkpoint.network_config.name
+    taken = "taken for " if imported and entry else ""
     yield f"# {config.algorithm} on {data}, {config.n_way}-way {config.n_shot}-shot\n"
-    yield "A few-shot learner: weights, and all that is needed to adapt them to a task as in training.\n"
+    as_what = "as was said when they were imported" if imported else "as in training"
+    yield f"A few-shot learner: weights, and all that is needed to adapt them to a task {as_what}.\n"
     yield from _table((
-        ("algorithm", f"{config.algorithm}: {entry.summary}" if entry else config.algorithm),
-        ("network", f"{checkpoint.network_config.name}, {weights:,} weights"),
+        ("algorithm", f"{taken}{config.algorithm}: {entry.summary}" if entry else config.algorithm),
+        ("network", f"{network}, {weights:,} weights"),
         ("trained on", _about_data(config)),
-        ("iterations", f"{checkpoint.iteration:,} of {config.iterations:,}, {config.meta_batch} tasks each"),
+        ("iterations", "not known" if imported else _about_iterations(checkpoint)),
         ("adapts", f"{', '.join(how.layers) or 'nothing'}: {how.steps} steps of {how.rule}, rate {how.inner_lr:g}"),
         ("checkpoint", checkpoint.fingerprint[:12]),
         *((name, str(checkpoint.provenance[name])) for name in ("metaprobe", "torch") if name in checkpoint.provenance),
@@ -59,17 +65,32 @@ def _body(checkpoint: Checkpoint, repo: str) -> Iterator[str]:
     yield "\n## How good it is\n"
     yield from _metrics(checkpoint)
     yield "\n## How it was trained\n"
-    yield f"```sh\n{visible(train_command(_shareable(config), 'runs/mine'))}\n```"
+    yield from _training(checkpoint)
     yield "\n## Open it\n"
+    code = f" --network {visible(shlex.quote(network))}" if is_code(network) else ""
     yield f"```sh\npip install {LIBRARY}\nmetaprobe pull {repo} --out mine.safetensors\n"
-    yield "metaprobe inspect mine.safetensors --stats\nmetaprobe evaluate mine.safetensors --data SET"
-    yield "metaprobe freeze mine.safetensors --data SET\n```\n"
+    yield f"metaprobe inspect mine.safetensors --stats\nmetaprobe evaluate mine.safetensors --data SET{code}"
+    yield f"metaprobe freeze mine.safetensors --data SET{code}\n```\n"
+    if code:
+        yield f"The network is code, `{visible(network)}`, that is not in the file: Python must find it.\n"
     yield "`SET` is a data set of metaprobe's, or images of yours: `metaprobe list datasets`. The file is safetensors;"
     yield "nothing in it is executed."
     yield "\n## Citation\n"
     if entry:
         yield f"- The algorithm: {entry.citation}."
     yield "- metaprobe: what a meta-learner reuses and what it relearns. The metaprobe developers; its `CITATION.cff`."
+
+
+def _training(checkpoint: Checkpoint) -> Iterator[str]:
+    config = _shareable(checkpoint.config)
+    if is_imported(checkpoint):
+        name = visible(str(checkpoint.provenance["imported"]))
+        yield f"Elsewhere: its weights were imported from {name}, and how they were trained is not known. The import,"
+        yield "as far as the file tells it:\n"
+        command = import_command(dataclasses.replace(checkpoint, config=config), "mine")
+    else:
+        command = train_command(config, "runs/mine")
+    yield f"```sh\n{visible(command)}\n```"
 
 
 def _metrics(checkpoint: Checkpoint) -> Iterator[str]:
@@ -84,6 +105,11 @@ def _metrics(checkpoint: Checkpoint) -> Iterator[str]:
     name = kind.metric.replace("_", " ")
     yield f"Validation {name} {value:.{digits}f}{width}{kind.unit} (95 % interval over {where}, whose classes training"
     yield "did not see). It chose nothing but when to keep `best`; a test is `metaprobe evaluate`."
+
+
+def _about_iterations(checkpoint: Checkpoint) -> str:
+    config = checkpoint.config
+    return f"{checkpoint.iteration:,} of {config.iterations:,}, {config.meta_batch} tasks each"
 
 
 def _about_data(config: TrainConfig) -> str:

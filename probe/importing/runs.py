@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
+from metaprobe.trainers.algorithms import ALGORITHMS
 from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from metaprobe.trainers.command import option_words
 from metaprobe.trainers.config import TrainConfig
@@ -72,6 +73,8 @@ def import_command(checkpoint: Checkpoint, out: str) -> str:
     options = {"n_way": config.n_way, "image_size": network.image_size, "channels": network.channels}
     options |= {"inner_lr": f"{config.inner_lr:g}", "inner_steps": config.inner_steps, "n_shot": config.n_shot}
     words += option_words(options | {"algorithm": config.algorithm, "norm": config.norm, "data": config.data})
+    if config.algorithm not in ALGORITHMS:  # nothing but the checkpoint says what adapts
+        words += ["--adapts", ",".join(checkpoint.adaptation.layers)]
     words += [] if config.adapt_norm else ["--no-adapt-norm"]
     words += ["--seed", str(config.seed)] if config.seed != TrainConfig.seed else []
     if not str(told["began"]).startswith("drawn"):
