@@ -100,8 +100,13 @@ def test_what_is_damaged_or_not_ours_is_neither_pushed_nor_pulled(run, here):
         pull("./birds")
     with pytest.raises(UnreadableInput, match="changed after the file was written"):
         push(file, "./again")
-    with pytest.raises(UnreadableInput, match=r"nowhere.model\.safetensors: cannot be opened"):
+    with pytest.raises(
+        UnreadableInput, match=r"^\./nowhere is not there, or no folder; name one that `metaprobe push`"
+    ):
         pull("./nowhere")
+    (here / "empty").mkdir()
+    with pytest.raises(UnreadableInput, match=r"^\./empty has no model\.safetensors, so nothing that `metaprobe push`"):
+        pull("./empty")
     assert not (here / "birds.safetensors").exists() and not (here / "again").exists()
 
 

@@ -62,13 +62,13 @@ def pull(repo: str, out: Path | None = None, revision: str | None = None) -> Pat
         The file.
 
     Raises:
-        UnreadableInput: there is no checkpoint of metaprobe's, or it is damaged.
+        UnreadableInput: there is no folder, or no checkpoint of metaprobe's in it, or it is damaged.
         MetaprobeError: the file is there with other content; the Hub's client is missing, or the Hub refuses.
     """
     folder = local_folder(repo)
     if folder is not None and revision is not None:
         raise MetaprobeError(f"--revision {revision} is of a repository of the Hub; {repo} is a folder, leave it out")
-    source = _fetched(repo, revision) if folder is None else folder / _WEIGHTS
+    source = _fetched(repo, revision) if folder is None else _weights_in(folder, repo)
     load_checkpoint(source)
     content = source.read_bytes()
     target = out or Path(f"{folder.name if folder is not None else repo.rpartition('/')[2]}.safetensors")
@@ -104,6 +104,14 @@ def _into(folder: Path, checkpoint: Path, text: str) -> Path:
     return folder
 
 
+def _weights_in(folder: Path, repo: str) -> Path:
+    if not folder.is_dir():
+        raise UnreadableInput(f"{repo} is not there, or no folder; name one that `metaprobe push` wrote, or user/name")
+    if not (folder / _WEIGHTS).exists():
+        raise _without_weights(repo)
+    return folder / _WEIGHTS
+
+
 def _fetched(repo: str, revision: str | None) -> Path:
     client = _client("pull")
     try:
@@ -111,9 +119,13 @@ def _fetched(repo: str, revision: str | None) -> Path:
     except client.errors.LocalEntryNotFoundError as error:  # no network: of the client's, an `EntryNotFoundError` too
         raise _refused("pull from", repo, error) from error
     except client.errors.EntryNotFoundError as error:
-        raise UnreadableInput(f"{repo} has no {_WEIGHTS}, so nothing that `metaprobe push` wrote") from error
+        raise _without_weights(repo) from error
     except _refusals(client) as error:
         raise _refused("pull from", repo, error) from error
+
+
+def _without_weights(repo: str) -> UnreadableInput:
+    return UnreadableInput(f"{repo} has no {_WEIGHTS}, so nothing that `metaprobe push` wrote")
 
 
 def _client(command: str) -> Any:
