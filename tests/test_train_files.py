@@ -10,7 +10,7 @@ import tomli_w
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metaprobe.probe.cli import main
-from metaprobe.probe.cli.config_file import _ALWAYS
+from metaprobe.probe.cli.config_file import _ALWAYS, ConfigFile
 from metaprobe.trainers.algorithms import ALGORITHMS
 from metaprobe.trainers.command import train_command
 from metaprobe.trainers.config import TrainConfig, to_mapping
@@ -87,7 +87,7 @@ def test_a_runs_own_config_makes_the_same_run(tmp_path, capsys):
     line = ["train", "maml_pp", "--data", "toy", "--no-step-norms", *words(SMALL)]
     assert main([*line, "--out", str(tmp_path / "a")]) == 0
     capsys.readouterr()
-    assert main(["train", "--config", str(tmp_path / "a" / "config.toml"), "--out", str(tmp_path / "b")]) == 0
+    assert main(["train", "--config", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
     a, b = (RunFolder(tmp_path / name) for name in "ab")
     assert a.config_file.read_bytes() == b.config_file.read_bytes()
     assert a.checkpoint("last").read_bytes() == b.checkpoint("last").read_bytes()
@@ -130,6 +130,17 @@ def test_a_file_of_another_algorithm_is_told(tmp_path, asked, capsys):
     assert "given here instead: algorithm maml_pp. The file is of maml, and what it says is maml_pp's now" in told
     assert "against its own defaults (" in told and "schedule cosine" in told
     assert asked("--config", file) == config  # of its own
+
+
+def test_of_a_runs_folder_its_own_file_is_taken(tmp_path, capsys):
+    config = TrainConfig("maml", "toy", **SMALL, base="other.safetensors")
+    (tmp_path / "config.toml").write_text(tomli_w.dumps(to_mapping(config)))
+    assert ConfigFile.read(tmp_path) == ConfigFile.read(tmp_path / "config.toml")
+    assert ConfigFile.read(tmp_path).values["base"] == str(tmp_path / "other.safetensors")
+    (tmp_path / "empty").mkdir()
+    assert main(["train", "--config", str(tmp_path / "empty")]) == 3
+    told = f"--config {tmp_path / 'empty'} is a folder without config.toml; name a run, or a TOML file"
+    assert capsys.readouterr().err == f"error: {told}\n"
 
 
 def test_a_base_is_named_from_the_files_folder(tmp_path, monkeypatch, capsys):

@@ -14,9 +14,11 @@ import tyro
 
 from metaprobe.trainers.algorithms import algorithm_named
 from metaprobe.trainers.config import TrainConfig
+from metaprobe.trainers.errors import UnreadableInput
 from metaprobe.trainers.formats.strict_toml import read_toml
 from metaprobe.trainers.formats.text import visible
 from metaprobe.trainers.plain import checked_values
+from metaprobe.trainers.run import RunFolder
 
 __all__ = ["ConfigFile"]
 
@@ -34,11 +36,16 @@ class ConfigFile:
 
     @classmethod
     def read(cls, path: Path) -> ConfigFile:
-        """Read a file.
+        """Read a file; of a run's folder its own.
 
         Raises:
-            UnreadableInput: it is no TOML, or says what no run has, with close matches, or in a wrong type.
+            UnreadableInput: it is a folder of no run, or no TOML; or it says what no run has, with close matches, or
+                in a wrong type.
         """
+        if path.is_dir():
+            folder, path = path, RunFolder(path).config_file
+            if not path.exists():
+                raise UnreadableInput(f"--config {folder} is a folder without {path.name}; name a run, or a TOML file")
         values = checked_values(TrainConfig, read_toml(path), str(path))
         base = {"base": os.path.normpath(path.parent / values["base"])} if values.get("base") else {}
         return cls(path, values | base)

@@ -61,7 +61,7 @@ def train(
 
     Args:
         config: the run.
-        config_file: Take options from there, such as a run's own config.toml; those that are given win.
+        config_file: Take options from there, or from a run, whose config.toml it is; those that are given win.
         out: The run's folder.
         data_root: Folder of the data sets.
         download: Fetch the data when they are missing.
