@@ -151,9 +151,10 @@ def test_a_base_is_named_from_the_files_folder(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("text", "told"), [
-    ("n_wy = 3", "unknown TrainConfig field 'n_wy'. Did you mean n_way"),
-    ("n_way = '3'", "n_way is '3', expected int"),
-    ("[train]\nn_way = 3", "unknown TrainConfig field 'train'"),
+    ("n_wy = 3", "mine.toml: unknown option 'n_wy'. Did you mean n_way"),
+    ("n_way = '3'", "mine.toml: option n_way is '3', expected int"),
+    ("schedule = 'linear'", "mine.toml: option schedule is 'linear', expected 'constant' or 'cosine'\n"),
+    ("[train]\nn_way = 3", "unknown option 'train'"),
     ("n_way = ", "not TOML"),
 ])  # fmt: skip
 def test_what_no_run_has_is_refused(tmp_path, capsys, text, told):

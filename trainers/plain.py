@@ -64,11 +64,11 @@ def checked_values(kind: type, values: Mapping[str, Any], where: str) -> dict[st
     """
     hints = get_type_hints(kind)
     if unknown := sorted(set(values) - set(hints)):
-        raise UnreadableInput(f"{where}: {unknown_name(f'{kind.__name__} field', unknown[0], hints)}")
+        raise UnreadableInput(f"{where}: {unknown_name('option', unknown[0], hints)}")
     try:
         return {name: _checked(name, value, hints[name]) for name, value in values.items()}
     except TypeError as error:
-        raise UnreadableInput(f"{where}: not a {kind.__name__}: {error}") from error
+        raise UnreadableInput(f"{where}: option {error}") from error
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
@@ -89,7 +89,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     else:
         fits = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     if not fits:
-        raise TypeError(f"{name} is {value!r}, expected {hint if allowed else getattr(hint, '__name__', hint)}")
+        told = " or ".join(map(repr, allowed)) if allowed else getattr(hint, "__name__", hint)
+        raise TypeError(f"{name} is {value!r}, expected {told}")
     return value
 
 
