@@ -110,7 +110,7 @@ ATTACKS = {
     "layer without axis": (lambda p: claims(p, layers=stepped_layer(channel_axis=3)), "has no axis 3"),
     "layer of another dtype": (lambda p: claims(p, layers=stepped_layer(dtype="int8")), "unknown dtype 'int8'"),
     "layers is text": (lambda p: claims(p, layers="conv"), "metadata is damaged"),
-    "raw is a list": (lambda p: claims(p, raw=[1]), "raw: unknown option"),
+    "raw is a list": (lambda p: claims(p, raw=[1]), "raw: expected options by name, got a list"),
     "adaptation is wrong": (lambda p: claims(p, adaptation={"layers": 3}), "adaptation"),
     "another layer": (lambda p: claims(p, layers=stepped_layer(name="fern")), "'conv' in moments does not belong"),
     "external link": (lambda p: linked(p, N, h5py.ExternalLink("/etc/passwd", "x")), "'n' in moments/conv is a link"),

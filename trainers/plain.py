@@ -60,8 +60,10 @@ def checked_values(kind: type, values: Mapping[str, Any], where: str) -> dict[st
         where: what they were read from, for the error.
 
     Raises:
-        UnreadableInput: a field is unknown, or of the wrong type.
+        UnreadableInput: they are no mapping, or a field is unknown or of the wrong type.
     """
+    if not isinstance(values, Mapping):  # of JSON, which may hold anything
+        raise UnreadableInput(f"{where}: expected options by name, got a {type(values).__name__}")
     hints = get_type_hints(kind)
     if unknown := sorted(set(values) - set(hints)):
         raise UnreadableInput(f"{where}: {unknown_name('option', unknown[0], hints)}")
