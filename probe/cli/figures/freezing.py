@@ -78,7 +78,8 @@ def _told(table: Table, learners: list[Learner], metric: str, digits: int, unit:
     sentences = []
     first = learners[0].rows[0]
     for one in learners:
-        last = next((row for row in reversed(one.rows) if row.measure.endswith("_difference")), None)
+        drawn = (row for row in reversed(one.rows) if row.inner_steps == _steps(one))  # not of other numbers of steps
+        last = next((row for row in drawn if row.measure.endswith("_difference")), None)
         if last is not None and last.value is not None:
             changed = said(last, digits, unit, signed=True)
             sentences.append(f"{one.title} with {block_name(last.frozen or '')} frozen: {changed}.")
