@@ -1,10 +1,12 @@
 """Similarity of activations in files of arrays: what is read, what is refused, and the numbers."""
 
 import io
+import itertools
 import json
 import os
 import warnings
 import zipfile
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -231,6 +233,21 @@ def test_entries_that_are_no_numbers_name_their_sample(tmp_path, pair, monkeypat
     np.save(tmp_path / "a.npy", x)
     with pytest.raises(UnreadableInput, match=r"a.npy: sample 37 has entries that are NaN or infinite"):
         table_of(*pair)
+
+
+def test_each_two_files_are_drawn_by_their_names_though_two_hold_the_same(tmp_path):
+    x, y = drawn()
+    held = {"one against/z.npz": x, "two/z.npz": x, "two/y.npz": y}
+    for name, values in held.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.savez(tmp_path / name, l1=values, l2=y)
+    given, figure = [str(tmp_path / name) for name in held], tmp_path / "maps.svg"
+    amount = ["--measures", "cka", "--replicates", "0", "--permutations", "0"]
+    assert main(["similarity", *given, *amount, "--figure", str(figure)]) == 0
+    caption = ElementTree.fromstring(figure.read_bytes())[0].text
+    for a, b in itertools.combinations(held, 2):
+        assert f" {a} against {b}: largest l" in caption
+    assert caption.count("largest l") == 3
 
 
 def test_commands(tmp_path, pair, capsys):

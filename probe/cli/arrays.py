@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ def compared_arrays(
     channel_axis: int | None,
     groups: Path | None,
     amount: Mapping[str, int],
-) -> tuple[Table, dict[str, str]]:
+) -> list[tuple[Table, tuple[str, str]]]:
     """Compare each two of several files of arrays, or the layers of one with each other.
 
     Args:
@@ -63,7 +64,7 @@ def compared_arrays(
         amount: how many `replicates` and `permutations`.
 
     Returns:
-        The rows, and the names of the two files by what rows say of their source.
+        Of each two files the rows, and their names, which are different ones; of one file with itself, its name twice.
 
     Raises:
         MetaprobeError: a file is given twice, or files do not hold the same samples.
@@ -71,12 +72,11 @@ def compared_arrays(
     """
     from metaprobe.analyses.arrays import open_arrays, similarity_of_arrays
     from metaprobe.analyses.arrays.files import read_groups
-    from metaprobe.analyses.table import Table
     from metaprobe.probe.cli.comparing import refuse_twice
     from metaprobe.trainers.progress import ProgressLine
 
     refuse_twice(paths, "file")
-    table, titles = Table(), dict[str, str]()
+    found = list[tuple["Table", tuple[str, str]]]()
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open_arrays(path)) for path in paths]
         for reason in itertools.chain.from_iterable(file.left_out for file in files):
@@ -84,12 +84,19 @@ def compared_arrays(
         own = None if groups is None else read_groups(groups, files[0].arrays[0].samples)
         if len(files) == 1 and len(files[0].arrays) == 1:
             raise MetaprobeError(f"{paths[0]} holds one array; give another file to compare it with")
-        for a, b in itertools.combinations(files, 2) if len(files) > 1 else [(files[0], files[0])]:
-            with ProgressLine(f"{a.path.name} and {b.path.name}", 0, unit="layers") as bar:
-                found = similarity_of_arrays(
+        named = list(zip(files, _names(paths), strict=True))
+        for (a, own_name), (b, name) in itertools.combinations(named, 2) if len(named) > 1 else [(named[0], named[0])]:
+            with ProgressLine(f"{own_name} and {name}", 0, unit="layers") as bar:
+                rows = similarity_of_arrays(
                     a, b, measures, layers=layers, samples=samples, channel_axis=channel_axis, groups=own,
                     progress=bar.reach, **amount,
                 )  # fmt: skip
-            titles |= {str(found.rows[0].source): f"{a.path.name} against {b.path.name}"}
-            table += found
-    return table, titles
+            found.append((rows, (own_name, name)))
+    return found
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Name files by the ends of their paths: as many folders as tell all of them apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    kept = next(n for n in itertools.count(1) if len({one[-n:] for one in parts}) == len(parts))
+    return [str(Path(*one[-kept:])) for one in parts]

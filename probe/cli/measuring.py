@@ -202,14 +202,14 @@ def similarity(
             if value:
                 raise MetaprobeError(f"{option} is for activation stores; {stores[0]} holds arrays, leave it out")
         how = (layers or "all", samples or "positions", channel_axis, groups)
-        table, titles = compared_arrays(stores, chosen, *how, amount)
+        pairs = compared_arrays(stores, chosen, *how, amount)
 
-        def maps_of_arrays(table: Table) -> Figure:
+        def maps_of_arrays(_: Table) -> Figure:
             from metaprobe.probe.cli.figures.similarities import arrays_figure
 
-            return arrays_figure(table, chosen[0].name, titles)
+            return arrays_figure(pairs, chosen[0].name)
 
-        return finish([table], "similarity of arrays", csv, json, figure, maps_of_arrays)
+        return finish([table for table, _ in pairs], "similarity of arrays", csv, json, figure, maps_of_arrays)
     for option, value in (("--samples", samples), ("--channel-axis", channel_axis), ("--groups", groups)):
         if value is not None:
             raise MetaprobeError(f"{option} is for arrays; {stores[0]} is none, a store says of itself what it holds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 from metaprobe.analyses.measures.measure import MEASURES, Measure
@@ -99,17 +99,15 @@ def checkpoints_figure(table: Table, measure: str) -> Figure:
     return _maps(measure, [_of_checkpoints(measure, rows) for rows in maps.values()])
 
 
-def arrays_figure(table: Table, measure: str, titles: Mapping[str, str]) -> Figure:
-    """Return layers × layers by a measure, a map for each two files; `titles`: their names by their source."""
-    maps: dict[str, list[Row]] = {}
-    for row in table.rows:
-        if row.measure == measure:
-            maps.setdefault(str(row.source), []).append(row)
-    panels = []
-    for source, rows in maps.items():
-        own, other = titles[source].split(" against ", 1)
-        panels.append(_map(measure, titles[source], own, other, rows))
-    return _maps(measure, panels)
+def arrays_figure(pairs: Sequence[tuple[Table, tuple[str, str]]], measure: str) -> Figure:
+    """Return layers × layers by a measure, a map for each two files, which come with their names."""
+    return _maps(
+        measure,
+        [
+            _map(measure, " against ".join(names), *names, [row for row in table.rows if row.measure == measure])
+            for table, names in pairs
+        ],
+    )
 
 
 def _maps(measure: str, panels: Sequence[Map]) -> Figure:
