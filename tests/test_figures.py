@@ -21,6 +21,7 @@ from metaprobe.probe.cli.figures.distances import distance_figure
 from metaprobe.probe.cli.figures.freezing import freezing_figure
 from metaprobe.probe.cli.figures.learners import learners_of
 from metaprobe.probe.cli.figures.similarities import checkpoints_figure, similarity_figure
+from metaprobe.probe.cli.figures.weights import weights_figure
 from metaprobe.probe.cli.figures.writing import write_figure
 from metaprobe.probe.inspection.distributions import distributions
 from metaprobe.probe.inspection.inspect import inspect_file
@@ -28,6 +29,7 @@ from metaprobe.reports.blocks.declared import Curves, Dots, Map, Scatter
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.run import RunFolder
 from tests.evidence_rows import accuracy, row
+from tests.tensor_files import entry, write_raw
 
 BLOCKS = ("", "conv1", "conv1,conv2")
 LAYERS = ("conv1", "conv2", "head")
@@ -268,6 +270,18 @@ def test_inspect_draws_norms_and_the_distribution_of_each_layers_weights(tmp_pat
         f"metaprobe inspect {DEMO} --glob &#x27;conv*&#x27;" in text
         or f"metaprobe inspect {DEMO} --glob 'conv*'" in text
     )
+
+
+def test_inspect_draws_weights_without_buffers_and_names_what_it_cannot_read(tmp_path):
+    entries = {"a.weight": entry("F32", [2], 0, 8), "a.num_batches_tracked": entry("I64", [], 8, 16)}
+    entries |= {"b.weight": entry("F4", [4], 16, 18), "c.num_batches_tracked": entry("I64", [], 18, 26)}
+    values = np.array([3, -4], "<f4").tobytes(), np.array([30_000]).tobytes(), bytes(2), bytes(8)
+    found = inspect_file(write_raw(tmp_path / "w.safetensors", entries, b"".join(values)), stats=True)
+    norms, spreads = weights_figure(found, ()).panels
+    assert norms.places == ("a",) and norms.series[0].quantities == (5.0,)
+    assert spreads.series[0].quantities == (pytest.approx(12.5**0.5),)
+    caption = weights_figure(found, ()).caption
+    assert caption.endswith("A has the largest norm, 5. Without norms, as values of F4 have no decoder: b.")
 
 
 def test_histograms_count_every_finite_weight_once():

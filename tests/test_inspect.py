@@ -80,6 +80,13 @@ def test_layer_norms_join_the_tensors(checkpoint: Path) -> None:
     assert (layers["conv2"].nan, layers["head"].inf, layers["head"].all_zero) == (1, 1, 1)
 
 
+def test_norms_of_layers_are_of_their_parameters_without_counters_of_batches(tmp_path: Path) -> None:
+    tensors = {"norm.weight": np.array([3.0, -4.0], "f4"), "norm.running_var": np.full(2, 50.0, "f4")}
+    tensors |= {"norm.num_batches_tracked": np.array(30_000), "counts.num_batches_tracked": np.array(7)}
+    found = inspect_file(write_checkpoint(tmp_path / "b.safetensors", tensors), stats=True)
+    assert {layer.name: layer.norm for layer in found.layers} == {"counts": None, "norm": 5.0}
+
+
 def test_the_fingerprint_is_recomputed_over_all_tensors_and_a_mismatch_is_said(checkpoint: Path) -> None:
     assert inspect_file(checkpoint, glob="head", stats=True).fingerprint_matches is True
     content = bytearray(checkpoint.read_bytes())

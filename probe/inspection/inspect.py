@@ -40,7 +40,8 @@ class LayerReport:
 
     Attributes:
         name: that part. tensors, parameters, nbytes: how many tensors, numbers and bytes.
-        norm: L2 over every finite value of the layer; None without statistics, or where a dtype has no decoder.
+        norm: L2 over every finite value of its parameters; None without statistics, where it has no parameters, or
+            where a dtype of theirs has no decoder.
         nan, inf, all_zero: how many of its tensors hold a NaN, hold an infinity, are all zero; None without statistics.
     """
 
@@ -171,12 +172,14 @@ def _layers(tensors: Sequence[TensorInfo], accumulators: dict[str, Accumulator])
 
 def _layer(name: str, group: Sequence[TensorInfo], accumulators: Sequence[Accumulator]) -> LayerReport:
     results = [accumulator.result() for accumulator in accumulators]
+    # not of buffers: a counter of batches would be all that a norm tells
+    weights = [taken for tensor, taken in zip(group, accumulators, strict=bool(accumulators)) if tensor.parameters]
     norm = None
-    if results and all(result.computed for result in results):
+    if weights and all(accumulator.result().computed for accumulator in weights):
         from metaprobe.probe.inspection.numbers import ScaledSum
 
         squares = ScaledSum()
-        for accumulator in accumulators:
+        for accumulator in weights:
             squares.add_sum(accumulator.squares)
         norm = squares.root()
     return LayerReport(

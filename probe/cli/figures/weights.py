@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from metaprobe.probe.inspection.distributions import Distribution
 from metaprobe.probe.inspection.inspect import Inspection
 from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Figure, Series
-from metaprobe.reports.wording import INK, capital, count, layer_colour
+from metaprobe.reports.wording import INK, capital, count, layer_colour, listed
 
 __all__ = ["weights_figure"]
 
@@ -18,7 +18,7 @@ _MOST = 8  # layers whose norms stand beside each other; more are below each oth
 
 
 def weights_figure(inspection: Inspection, found: Sequence[Distribution]) -> Figure:
-    """Return the norm of each layer and the root mean square of its numbers, and how its weights are distributed.
+    """Return the norm of each layer's weights and their root mean square, and how they are distributed.
 
     Args:
         inspection: with statistics.
@@ -26,15 +26,17 @@ def weights_figure(inspection: Inspection, found: Sequence[Distribution]) -> Fig
     """
     norms = {layer.name: layer.norm for layer in inspection.layers if layer.norm is not None}
     sizes = dict.fromkeys(norms, 0)
-    for report in inspection.tensors:
-        if report.info.layer in sizes and report.statistics is not None:
-            left_out = report.statistics.nan + report.statistics.inf
-            sizes[report.info.layer] += math.prod(report.info.shape) - left_out
+    unread: dict[str, str] = {}  # dtypes without a decoder, by layer
+    for info, own in ((one.info, one.statistics) for one in inspection.tensors if one.info.parameters):
+        if own is not None and info.layer in sizes:
+            sizes[info.layer] += info.parameters - own.nan - own.inf
+        elif own is not None and not own.computed:
+            unread[info.layer] = info.dtype
     spreads = {name: norm / math.sqrt(sizes[name]) if sizes[name] else None for name, norm in norms.items()}
     lying, names = len(norms) > _MOST, tuple(norms)
     panels = [
         Dots(title, names, (Series("", INK, tuple(values[name] for name in names)),), lying=lying)
-        for title, values in (("L2 norm of a layer", norms), ("Root mean square of its numbers", spreads))
+        for title, values in (("L2 norm of a layer", norms), ("Root mean square of its weights", spreads))
     ]
     panels += [_density(one, tuple(each.layer for each in found)) for one in found]
     beyond = sum(one.beyond for one in found)
@@ -45,6 +47,9 @@ def weights_figure(inspection: Inspection, found: Sequence[Distribution]) -> Fig
     if norms:
         largest = max(norms, key=lambda name: norms[name])
         caption += f" {capital(largest)} has the largest norm, {norms[largest]:.4g}."
+    if unread:
+        dtypes = listed(sorted(set(unread.values())))
+        caption += f" Without norms, as values of {dtypes} have no decoder: {listed([*unread])}."
     missing = ("Weights", "the file holds no real numbers")
     return Figure("weights", caption, tuple(panels), missing, columns=3, wide=2)
 
