@@ -253,6 +253,21 @@ def test_learners_of_one_name_are_told_apart_by_what_differs():
     assert labels({}, {"update_rule": "meta_kfo"}) == ["MAML", "MAML with meta_kfo"]
 
 
+def test_captions_end_with_the_conditions_of_what_is_drawn(tmp_path):
+    told = [replace(one, reason="3 ways under a new head") for one in FROZEN.rows if one.algorithm == "maml"]
+    told = [replace(one, reason=f"unmodulated; {one.reason}") if one.frozen else one for one in told]
+    told.append(replace(told[0], task=1, reason="of a task that is not drawn"))
+    write_figure(freezing_figure(Table.of(told), None), tmp_path / "f.svg")
+    caption = ElementTree.fromstring((tmp_path / "f.svg").read_bytes())[0].text
+    assert caption.endswith("over 600 tasks. 3 ways under a new head. Unmodulated (5 of 8 values).")
+    rows = [replace(one, value=None, low=None, high=None, status="undefined", reason=f"dead {place}; all")
+            for place, one in enumerate(moved())]  # fmt: skip
+    write_figure(distance_figure(Table.of((*rows, *moved(checkpoint="f" * 12)))), tmp_path / "f.svg")
+    caption = ElementTree.fromstring((tmp_path / "f.svg").read_bytes())[0].text
+    assert "20 tasks. Undefined: all (9 of 18 values). Undefined: dead 2 (1 of 18 values). " in caption
+    assert caption.endswith("The table has 4 more remarks.")
+
+
 def test_nothing_to_draw_is_told(tmp_path):
     undefined = [replace(one, value=None, low=None, high=None, status="undefined", reason="dead") for one in moved()]
     with pytest.raises(MetaprobeError, match="--figure: there is nothing to draw, no number of the table is one"):
