@@ -213,6 +213,22 @@ def test_similarities_stand_beside_their_null_by_layer_or_over_steps():
     ]  # fmt: skip
 
 
+def test_stores_of_other_last_steps_are_beside_each_other_unless_one_holds_its_every_step():
+    ends = [one for n in (3, 2) for one in alike(n, inner_steps=n, source=f"{n}" * 12)]
+    figure = similarity_figure(Table.of(ends), [MEASURES["mean_cca"]])
+    (panel,) = figure.panels
+    assert isinstance(panel, Dots) and [one.label for one in panel.series] == ["MAML, 3 steps", "MAML, 2 steps"]
+    assert "every inner step" not in figure.caption
+    course = [*alike(1, inner_steps=2, source="2" * 12), *ends]
+    two, three = similarity_figure(Table.of(course), [MEASURES["mean_cca"]]).panels
+    assert (two.title, two.ticks, three.title, three.ticks) == (
+        "MAML, 2 steps: Mean CCA",
+        (),
+        "MAML, 3 steps: Mean CCA",
+        (3.0,),
+    )
+
+
 def test_a_distance_is_least_alike_where_it_is_largest():
     figure = similarity_figure(Table.of(alike()), [MEASURES["angular_cka"]])
     assert "least alike conv1, 0.200" in figure.caption

@@ -9,7 +9,7 @@ from typing import Any
 
 from metaprobe.analyses.readings import pool
 from metaprobe.analyses.table import Row
-from metaprobe.reports.wording import GROUP_MARKS, capital, colour_of, label_of, look_of, with_interval
+from metaprobe.reports.wording import GROUP_MARKS, capital, colour_of, count, label_of, look_of, with_interval
 
 __all__ = ["Learner", "learners_of", "of", "said"]
 
@@ -18,6 +18,7 @@ _OTHERWISE: tuple[Callable[[Row], str], ...] = (  # what tells learners of one n
     lambda row: "" if row.iteration is None else f"iteration {row.iteration:,}",
     lambda row: row.source or "" if row.algorithm == "random" else "",  # "adapted as maml 0123456789ab"
     lambda row: (row.checkpoint or "")[:6],
+    lambda row: "" if row.inner_steps is None else count(row.inner_steps, "step"),
     lambda row: (row.source or "")[:12],
 )
 
@@ -49,8 +50,8 @@ def learners_of(rows: Iterable[Row]) -> list[Learner]:
         counts = Counter(labels)
         alike = {
             label
-            for label, count in counts.items()
-            if count > 1 and len({told(rows[0]) for rows, own in zip(groups, labels, strict=True) if own == label}) > 1
+            for label, times in counts.items()
+            if times > 1 and len({told(rows[0]) for rows, own in zip(groups, labels, strict=True) if own == label}) > 1
         }
         labels = [
             f"{label}, {told(rows[0])}" if label in alike else label for label, rows in zip(labels, groups, strict=True)

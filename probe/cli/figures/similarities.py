@@ -28,7 +28,7 @@ def similarity_figure(table: Table, measures: Sequence[Measure]) -> Figure:
     """
     rows = [row for row in table.rows if row.task is None and row.phase == "pre-post"]
     learners, layers = learners_of(rows), tuple(dict.fromkeys(row.layer or "" for row in rows))
-    over_steps = len({row.step for row in rows}) > 1
+    over_steps = any(len({row.step for row in one.rows}) > 1 for one in learners)  # not: stores of other last steps
     caption = "How alike each layer's features are before and after adaptation"
     if over_steps:
         panels = tuple(_course(one, layers, measure, len(learners) > 1) for one, measure in product(learners, measures))
@@ -59,12 +59,16 @@ def _course(learner: Learner, layers: tuple[str, ...], measure: Measure, several
         course = tuple((float(step), row) for step, row in points.items() if step is not None)
         colour = layer_colour(layer, layers)
         curves.append(Curve("" if null else layer, colour, course, dashed=null, marker="" if null else "o"))
-    who = f"{learner.title}: " if several else ""
+    who, steps = (
+        f"{learner.title}: " if several else "",
+        {float(row.step) for row in learner.rows if row.step is not None},
+    )
     return Curves(
         who + measure_name(measure.name),
         "Inner step (dashed: null)",
         tuple(curves),
         _limits(measure) or (None, None),
+        ticks=tuple(steps) if len(steps) == 1 else (),  # around one place an axis finds no other whole numbers
     )
 
 
