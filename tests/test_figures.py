@@ -172,8 +172,8 @@ def test_freezing_is_shown_beside_the_untrained_network_and_other_numbers_of_ste
     assert values(tested.series[0]) == [90.0, 70.0, 50.0, 81.0] and values(tested.series[1])[-1] == 21.0
     assert values(cost.series[0]) == [None, -20.0, -40.0, None] and cost.title == "Change by freezing (points)"
     (own,) = steps
-    assert [one.label for one in own.series] == ["5 steps", "9 steps"]
-    assert values(own.series[1]) == [92.0, None, 92.0, None]
+    assert [one.label for one in own.series] == ["5 steps", "9 steps"] and own.places == ("none", "conv1", "conv1–2")
+    assert values(own.series[1]) == [92.0, None, 92.0]  # the NIL head takes no steps: it is in no panel by steps
     assert "MAML with conv1–2 frozen: −40.0 points [−40.5, −39.5]." in figure.caption
     assert "Reuse index of MAML, NIL head: 0.25 [0.20, 0.30]." in figure.caption
     assert figure.caption.endswith("over 600 tasks.")
@@ -227,6 +227,22 @@ def test_stores_of_other_last_steps_are_beside_each_other_unless_one_holds_its_e
         "MAML, 3 steps: Mean CCA",
         (3.0,),
     )
+
+
+def test_captions_tell_only_of_bars_nulls_and_moves_that_are_there():
+    def bare(rows):
+        return Table.of(replace(one, low=None, high=None) for one in rows if not one.measure.endswith("_null"))
+
+    assert "Bars" not in freezing_figure(bare(FROZEN.rows), None).caption
+    assert "Bars" in distance_figure(Table.of(moved())).caption
+    still = [replace(one, value=0.0) for one in moved()]
+    assert distance_figure(bare(still)).caption.endswith("in the inner loop. MAML: nothing moved.")
+    for steps, word in (((5,), "Short lines"), ((1, 2), "Dashed")):
+        rows, measures = [one for step in steps for one in alike(step)], [MEASURES["mean_cca"]]
+        told = similarity_figure(Table.of(rows), measures).caption
+        assert f" {word}: the null, each image beside another one. Bars: 95 % intervals." in told
+        plain = similarity_figure(bare(rows), measures)
+        assert "null" not in plain.caption + getattr(plain.panels[0], "axis", "") and "Bars" not in plain.caption
 
 
 def test_a_distance_is_least_alike_where_it_is_largest():

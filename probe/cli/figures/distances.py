@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from metaprobe.analyses.table import Table
-from metaprobe.probe.cli.figures.learners import learners_of, of, said
+from metaprobe.probe.cli.figures.learners import bars_of, learners_of, of, said
 from metaprobe.reports.blocks.declared import Dots, Figure, Series
-from metaprobe.reports.wording import count
 
 __all__ = ["distance_figure"]
 
@@ -37,6 +36,7 @@ def distance_figure(table: Table) -> Figure:
         moved = [row for row in one.rows if row.measure == "relative_distance" and row.value is not None]
         if moved:
             far = max(moved, key=lambda row: row.value or 0.0)
-            caption += f" {one.title}: farthest {far.layer}, {said(far, 3)} of its norm."
-    caption += f" Bars: 95 % intervals over {count(rows[0].n or 0, 'task')}."
+            where = f"farthest {far.layer}, {said(far, 3)} of its norm" if far.value else "nothing moved"
+            caption += f" {one.title}: {where}."
+    caption += bars_of(row for row in rows if row.measure in _TITLES)
     return Figure("distance", caption, tuple(panels), columns=2 if lying else 3)

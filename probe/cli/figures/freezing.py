@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metaprobe.analyses.table import Row, Table
-from metaprobe.probe.cli.figures.learners import Learner, learners_of, of, said
+from metaprobe.probe.cli.figures.learners import Learner, bars_of, learners_of, of, said
 from metaprobe.reports.blocks.declared import Dots, Figure, Series
 from metaprobe.reports.wording import block_name, count, layer_colour
 
@@ -36,12 +36,14 @@ def freezing_figure(table: Table, chance: float | None) -> Figure:
 
     def at(learner: Learner, steps: int | None, measure: str = metric) -> tuple[Row | None, ...]:
         rows = [row for row in learner.rows if row.measure == measure]
-        own = (of(rows, frozen=frozen, inner_steps=steps, head="own") for frozen in sets)
-        return (*own, *[of(rows, head="nil")] * (nil and steps == _steps(learner)))
+        return tuple(of(rows, frozen=frozen, inner_steps=steps, head="own") for frozen in sets)
+
+    def without(learner: Learner, measure: str) -> tuple[Row | None, ...]:
+        return (of(learner.rows, measure=measure, head="nil"),) * nil  # it takes no steps, whatever the others take
 
     def series(measure: str) -> tuple[Series, ...]:
         return tuple(
-            Series(one.label, one.colour, _filled(at(one, _steps(one), measure), places), one.marker)
+            Series(one.label, one.colour, (*at(one, _steps(one), measure), *without(one, measure)), one.marker)
             for one in learners
         )
 
@@ -54,13 +56,15 @@ def freezing_figure(table: Table, chance: float | None) -> Figure:
         steps = sorted({row.inner_steps for row in one.rows if row.head != "nil" and row.inner_steps is not None})
         shades = (*map(str, steps), "head")
         looks = (
-            Series(count(n, "step"), layer_colour(str(n), shades), _filled(at(one, n), places), "o^sDvPX"[place % 7])
+            Series(count(n, "step"), layer_colour(str(n), shades), at(one, n), "o^sDvPX"[place % 7])
             for place, n in enumerate(steps)
         )
         if len(steps) > 1:
-            panels.append(Dots(f"{one.title}, by inner steps at test: {words}", places, tuple(looks), **how))
+            panels.append(
+                Dots(f"{one.title}, by inner steps at test: {words}", places[: len(sets)], tuple(looks), **how)
+            )
     caption = f"Test {words} with layers frozen in the inner loop, and its change {against}. "
-    caption += _told(table, learners, metric, digits, unit)
+    caption += _told(table, learners, digits, unit) + bars_of(tested)
     return Figure("freezing", caption, tuple(panels), columns=1 if lying else 2)
 
 
@@ -69,14 +73,9 @@ def _steps(learner: Learner) -> int | None:
     return learner.rows[0].inner_steps
 
 
-def _filled(found: tuple[Row | None, ...], places: tuple[str, ...]) -> tuple[Row | None, ...]:
-    return (*found, *[None] * (len(places) - len(found)))
-
-
-def _told(table: Table, learners: list[Learner], metric: str, digits: int, unit: str) -> str:
+def _told(table: Table, learners: list[Learner], digits: int, unit: str) -> str:
     """Say what the figure shows: what the last set costs each learner, and the reuse index."""
     sentences = []
-    first = learners[0].rows[0]
     for one in learners:
         drawn = (row for row in reversed(one.rows) if row.inner_steps == _steps(one))  # not of other numbers of steps
         last = next((row for row in drawn if row.measure.endswith("_difference")), None)
@@ -88,5 +87,4 @@ def _told(table: Table, learners: list[Learner], metric: str, digits: int, unit:
             head = "NIL head" if row.head == "nil" else f"own head, {count(row.inner_steps or 0, 'step')}"
             whose = next((one.label for one in learners if one.rows[0].checkpoint == row.checkpoint), row.checkpoint)
             sentences.append(f"Reuse index of {whose}, {head}: {said(row, 2)}.")
-    sentences.append(f"Bars: 95 % intervals over {count(first.n or 0, 'task')}.")
     return " ".join(sentences)

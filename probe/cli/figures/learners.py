@@ -11,7 +11,7 @@ from metaprobe.analyses.readings import pool
 from metaprobe.analyses.table import Row
 from metaprobe.reports.wording import GROUP_MARKS, capital, colour_of, count, label_of, look_of, with_interval
 
-__all__ = ["Learner", "learners_of", "of", "said"]
+__all__ = ["Learner", "bars_of", "learners_of", "of", "said"]
 
 _OTHERWISE: tuple[Callable[[Row], str], ...] = (  # what tells learners of one name apart, the first that does
     lambda row: "" if row.seed is None else f"seed {row.seed}",
@@ -87,3 +87,11 @@ def of(rows: Iterable[Row], **columns: object) -> Row | None:
 def said(row: Row, digits: int = 1, unit: str = "", *, signed: bool = False) -> str:
     """Return the number of a row with its interval, as in a sentence."""
     return with_interval(pool([row]), digits, unit, signed=signed).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def bars_of(rows: Iterable[Row]) -> str:
+    """Return what a caption says of the bars of rows that it draws; nothing where no row has an interval."""
+    sizes = [row.n for row in rows if row.value is not None and row.low is not None]
+    if not sizes:
+        return ""
+    return f" Bars: 95 % intervals over {count(sizes[0] or 0, 'task')}."

@@ -32,13 +32,20 @@ def similarity_figure(table: Table, measures: Sequence[Measure]) -> Figure:
     caption = "How alike each layer's features are before and after adaptation"
     if over_steps:
         panels = tuple(_course(one, layers, measure, len(learners) > 1) for one, measure in product(learners, measures))
-        caption += ", after every inner step against before the first. Dashed: the null, each image beside another one."
+        caption += ", after every inner step against before the first." + _null_of(rows, "Dashed")
         columns = 2
     else:
         panels = tuple(_by_layer(learners, layers, measure) for measure in measures)
-        caption += ". Short lines: the null, each image beside another one. Bars: 95 % intervals."
+        caption += "." + _null_of(rows, "Short lines")
         columns = 2 if len(layers) > _MOST else 3
+    if any(row.low is not None for row in rows if not row.measure.endswith("_null")):
+        caption += " Bars: 95 % intervals."
     return Figure("similarity", caption + _least(learners, measures[0]), panels, columns=columns)
+
+
+def _null_of(rows: Sequence[Row], drawn: str) -> str:
+    known = any(row.value is not None for row in rows if row.measure.endswith("_null"))
+    return f" {drawn}: the null, each image beside another one." if known else ""
 
 
 def _by_layer(learners: Sequence[Learner], layers: tuple[str, ...], measure: Measure) -> Dots:
@@ -65,7 +72,7 @@ def _course(learner: Learner, layers: tuple[str, ...], measure: Measure, several
     )
     return Curves(
         who + measure_name(measure.name),
-        "Inner step (dashed: null)",
+        "Inner step" + " (dashed: null)" * any(row.measure == f"{measure.name}_null" for row in learner.rows),
         tuple(curves),
         _limits(measure) or (None, None),
         ticks=tuple(steps) if len(steps) == 1 else (),  # around one place an axis finds no other whole numbers
