@@ -258,6 +258,20 @@ def test_a_map_says_where_its_largest_number_is_and_darkens_up_to_the_measures_l
     assert checkpoints_figure(Table.of(rows), "angular_cka").panels[0].most == pytest.approx(np.pi / 2)
 
 
+def test_two_stores_of_one_checkpoint_are_told_apart_and_layers_of_one_name_are_said_to_be():
+    told = {"other_checkpoint": WHO["checkpoint"], "other_algorithm": "maml", "source": f"{'a' * 12}+{'b' * 12}"}
+    rows = [replace(one, **told) for one in MAPPED.rows if one.layer == one.other_layer]
+    figure = checkpoints_figure(Table.of(rows), "linear_cka")
+    (panel,) = figure.panels
+    assert (panel.down, panel.across) == ("MAML seed 0, store aaaaaa", "MAML seed 0, store bbbbbb")
+    assert panel.title == f"Before adaptation: {panel.down} against {panel.across}"
+    assert figure.caption.startswith("CKA of each layer against that of its name. ")
+    assert FIGURES["map"]().caption.startswith("CKA of all layers against all layers. ")
+    runs = [replace(one, other_algorithm="maml") for one in MAPPED.rows]
+    (panel,) = checkpoints_figure(Table.of(runs), "linear_cka").panels
+    assert (panel.down, panel.across) == ("MAML seed 0, 012345", "MAML seed 0, ffffff")
+
+
 def test_tasks_are_in_the_plane_below_their_clusters():
     figure = FIGURES["clusters"]()
     usage, agreement, *planes = figure.panels

@@ -122,7 +122,9 @@ def arrays_figure(pairs: Sequence[tuple[Table, tuple[str, str]]], measure: str) 
 
 
 def _maps(measure: str, panels: Sequence[Map]) -> Figure:
-    caption = f"{measure_name(measure)} of all layers against all layers."
+    matching = all(row == column for panel in panels for row, column in panel.values)
+    which = "each layer against that of its name" if matching else "all layers against all layers"
+    caption = f"{measure_name(measure)} of {which}."
     for panel in panels:
         known = {at: row.value for at, row in panel.values.items() if isinstance(row, Row) and row.value is not None}
         if known:
@@ -144,8 +146,11 @@ def _of_checkpoints(measure: str, rows: Sequence[Row]) -> Map:
     first = rows[0]
     own = _named(first.algorithm, first.update_rule, first.seed, first.checkpoint)
     other = _named(first.other_algorithm, first.other_update_rule, first.other_seed, first.other_checkpoint)
-    if own == other:  # two runs of one seed: only their checkpoints tell them apart
-        own, other = (f"{who}, {str(id)[:6]}" for who, id in ((own, first.checkpoint), (other, first.other_checkpoint)))
+    if own == other:  # two runs of one seed, which their checkpoints tell apart; else two stores of one checkpoint
+        ids = (str(first.checkpoint)[:6], str(first.other_checkpoint)[:6])
+        if first.checkpoint == first.other_checkpoint:
+            ids = tuple(f"store {id[:6]}" for id in str(first.source).split("+"))
+        own, other = (f"{own}, {id}" for id in ids)
     words = [{"pre": "before", "post": "after"}[phase] for phase in str(first.phase).split("-")]
     both = f"{words[0]} adaptation" if len(set(words)) == 1 else f"{words[0]} against {words[1]} adaptation"
     return _map(measure, f"{both.capitalize()}: {own} against {other}", own, other, rows)
