@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from safetensors.numpy import load_file, save_file
 
 from metaprobe.analyses.measures.measure import MEASURES
@@ -26,6 +27,7 @@ from metaprobe.probe.cli.figures.writing import write_figure
 from metaprobe.probe.inspection.distributions import distributions
 from metaprobe.probe.inspection.inspect import inspect_file
 from metaprobe.reports.blocks.declared import Curves, Dots, Map, Scatter
+from metaprobe.reports.blocks.figure import sketches
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.run import RunFolder
 from tests.evidence_rows import accuracy, row
@@ -256,6 +258,20 @@ def test_a_map_says_where_its_largest_number_is_and_darkens_up_to_the_measures_l
     assert panel.most == 1.0 and "largest conv1 against conv1, 0.6." in FIGURES["map"]().caption
     rows = [replace(one, measure="angular_cka") for one in MAPPED.rows]
     assert checkpoints_figure(Table.of(rows), "angular_cka").panels[0].most == pytest.approx(np.pi / 2)
+
+
+def test_a_map_of_many_layers_has_upright_names_and_crosses_alone_in_its_cells():
+    names = [f"layer{n // 10}.{n % 10}.conv.weight" for n in range(16)]
+    rows = [row("linear_cka", 0.5 if one != other else None, **WHO, layer=one, phase="pre-pre", other_layer=other)
+            for one in names for other in names]  # fmt: skip
+    figure = checkpoints_figure(Table.of(rows), "linear_cka")
+    (sketch,) = sketches(figure, None)
+    axes = Figure(figsize=(5.5, sketch.height(5.5))).subplots()
+    sketch.paint(axes)
+    assert figure.columns == 1 and [text.get_text() for text in axes.texts if text.get_text()] == ["×"] * 16
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert FIGURES["map"]().columns == 2
 
 
 def test_two_stores_of_one_checkpoint_are_told_apart_and_layers_of_one_name_are_said_to_be():

@@ -15,6 +15,7 @@ from metaprobe.reports.wording import DASH
 if TYPE_CHECKING:
     from metaprobe.reports.blocks.canvas import Sketch
 
+MOST_COLUMNS = 15  # of a map with numbers in its cells; of more, a mouse over a cell tells its number
 BLANK = Cell(DASH, number=True)  # what was not measured, or is not in the paper
 
 

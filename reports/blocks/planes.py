@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from metaprobe.reports.blocks.axes import Told, contrast, read, slant, width_of
 from metaprobe.reports.blocks.canvas import Key, Sketch, tell
-from metaprobe.reports.blocks.declared import Map, Point, Scatter, Under
+from metaprobe.reports.blocks.declared import MOST_COLUMNS, Map, Point, Scatter, Under
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.wording import CHANCE_GREY, DASH, INK, number, reading
 
@@ -34,14 +34,19 @@ def map_sketch(panel: Map, evidence: Evidence | None) -> Sketch | None:
         return None
     under = {at: read(value, evidence) for at, value in (panel.under or {}).items()}
     down, across = (list(dict.fromkeys(at[side] for at in told)) for side in (0, 1))
+    many = len(across) > MOST_COLUMNS
 
     def paint(axes: Axes) -> None:
-        size = min(7.5, 34 * 0.75 * width_of(axes) / len(across))
+        size = 0.0 if many else min(7.5, 34 * 0.75 * width_of(axes) / len(across))
         for (row, column), one in told.items():
             _cell(axes, across.index(column), down.index(row), one, under.get((row, column)), size, panel.most)
         axes.set_xticks(range(len(across)), across)
-        slant(axes, across, 0.62)
-        axes.set_yticks(range(len(down)), [textwrap.fill(name, 16) for name in down])
+        axes.set_yticks(range(len(down)), [textwrap.fill(name, 16, break_long_words=False) for name in down])
+        if many:
+            axes.tick_params(axis="x", labelrotation=90, labelsize=6)
+            axes.tick_params(axis="y", labelsize=6)
+        else:
+            slant(axes, across, 0.62)
         axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(len(down) - 0.5, -0.5), xlabel=panel.across, ylabel=panel.down)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
@@ -52,7 +57,9 @@ def map_sketch(panel: Map, evidence: Evidence | None) -> Sketch | None:
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         bar.solids.set_edgecolor("face")  # pyright: ignore[reportOptionalMemberAccess]
 
-    return Sketch(panel.title, paint, height=lambda width: 1.35 + (0.42 if under else 0.34) * max(2, len(down)))
+    line = 0.12 if many else 0.42 if under else 0.34
+    top = 1.35 + (0.06 * max(map(len, across)) if many else 0.0)  # names that stand upright have their length
+    return Sketch(panel.title, paint, height=lambda width: top + line * max(2, len(down)))
 
 
 def _cell(axes: Axes, x: int, y: int, one: Told, under: Told | None, size: float, most: float) -> None:
@@ -67,6 +74,8 @@ def _cell(axes: Axes, x: int, y: int, one: Told, under: Told | None, size: float
     cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8)
     tell(axes.add_patch(cell), words)
     ink = max(_INKS, key=lambda ink: contrast(ink, colour))
+    if not size:  # there is no room for a number
+        text, size = "" if one.estimate else "×", 5.0
     tell(axes.text(x, y, text, ha="center", va="center", fontsize=size, color=ink), words)
 
 

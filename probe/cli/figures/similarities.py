@@ -8,7 +8,7 @@ from itertools import product
 from metaprobe.analyses.measures.measure import MEASURES, Measure
 from metaprobe.analyses.table import Row, Table
 from metaprobe.probe.cli.figures.learners import Learner, learners_of, of, said
-from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Figure, Map, Series
+from metaprobe.reports.blocks.declared import MOST_COLUMNS, Curve, Curves, Dots, Figure, Map, Series
 from metaprobe.reports.wording import label_of, layer_colour, measure_name
 
 __all__ = ["arrays_figure", "checkpoints_figure", "similarity_figure"]
@@ -130,7 +130,8 @@ def _maps(measure: str, panels: Sequence[Map]) -> Figure:
         if known:
             (row, column), value = max(known.items(), key=lambda one: one[1] or 0.0)
             caption += f" {panel.title}: largest {row} against {column}, {value:.3g}."
-    return Figure("similarity", caption, tuple(panels))
+    widest = max((len({column for _, column in panel.values}) for panel in panels), default=0)
+    return Figure("similarity", caption, tuple(panels), columns=1 if widest > MOST_COLUMNS else 2)
 
 
 def _map(measure: str, title: str, own: str, other: str, rows: Sequence[Row]) -> Map:
