@@ -15,6 +15,7 @@ import dataclasses
 import heapq
 import os
 import resource
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -36,15 +37,17 @@ MEASUREMENTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Sleep:
-    """A step that sleeps."""
+    """A step that sleeps, and leaves an empty file."""
 
+    path: str
     seconds: float = 0.0
 
     def is_done(self, data: object) -> bool:
-        return False
+        return os.path.exists(self.path)
 
     def do(self, data: object) -> None:
         time.sleep(self.seconds)
+        open(self.path, "x").close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,9 @@ class Bare:
 def measured(workers: int, counts: list[int], seconds: float) -> Iterator[tuple[int, float, float]]:
     """Yield of numbers of steps the CPU seconds of this process a step, and the wall-clock seconds of all."""
     source, data = cast(Source, Bare()), cast(ImageSet, None)
-    with _Kept(DaskWorkers(f"local:{workers}", source)) as kept:
+    with tempfile.TemporaryDirectory() as folder, _Kept(DaskWorkers(f"local:{workers}", source)) as kept:
         for count in (10 * workers, *counts):  # the first for what is imported
-            steps = [Step(str(number), Sleep(seconds)) for number in range(count)]
+            steps = [Step(str(number), Sleep(f"{folder}/{count}-{number}", seconds)) for number in range(count)]
             cpu, wall = time.process_time(), time.perf_counter()
             assert not run_steps(steps, data, elsewhere=cast(Workers, kept)).missing()
             yield count, (time.process_time() - cpu) / count, time.perf_counter() - wall

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 from metaprobe.probe.cli import main
 from metaprobe.reports.study.engine import Step, run_steps
 from metaprobe.trainers.config import TrainConfig
-from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from metaprobe.trainers.execution.schedulers import DaskWorkers, SlurmJobs, workers_at
-from metaprobe.trainers.execution.sent import Source
+from metaprobe.trainers.execution.sent import Polled, Source
 from metaprobe.trainers.run import RunFolder
 from tests.conftest import make_imageset
 from tests.schedulers import Note, free_port, scheduler_on, wait_for, workers_of
@@ -120,10 +121,65 @@ def test_jobs_of_submitit_do_steps_and_one_that_is_killed_fails(place, planned, 
 def test_a_job_that_ran_out_of_time_is_begun_again(place, source):
     pytest.importorskip("submitit")
     jobs = SlurmJobs(place / "debug", [], source, cluster="debug")
-    jobs.begin("again", Note(place / "again"))
+    jobs.begin("again", Note(place / "again"), lambda: None)
     ((job, _),) = jobs.running.items()
     delayed = job.submission().function.checkpoint()
     assert delayed.function is job.submission().function and delayed.args == ()
+
+
+class Asked(Polled):
+    """Does each step when asked for its end."""
+
+    def _submit(self, sent):
+        future = Future()
+        future.set_result(None)
+        future.sent = sent
+        return future
+
+    def _outcome(self, one):
+        return one.sent()
+
+    def __exit__(self, *error):
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Late:
+    """Leaves what is seen here as it stands: nothing for a while, then half of it, which is an error, then all."""
+
+    path: Path
+    seen: tuple[bool | None, ...]
+
+    def is_done(self, data):
+        looks = len(self.path.read_text()) if self.path.exists() else 0
+        if not looks:
+            return False
+        self.path.write_text("." * (looks + 1))
+        if (found := self.seen[min(looks, len(self.seen)) - 1]) is None:
+            raise UnreadableInput("half of it is missing")
+        return found
+
+    def do(self, data):
+        self.path.write_text(".")
+
+
+def test_what_is_done_elsewhere_is_waited_for_until_it_is_seen_here(tmp_path, planned, source, monkeypatch):
+    monkeypatch.setattr("metaprobe.trainers.execution.sent._LOOK", 0.01)
+    steps = [
+        Step("late", Late(tmp_path / "late", (False, None, True))),
+        Step("after", Note(tmp_path / "after"), ("late",)),
+    ]
+    assert endings(run_steps(steps, planned.images, elsewhere=Asked(source))) == {"late": "done", "after": "done"}
+    assert len((tmp_path / "late").read_text()) == 4
+    monkeypatch.setattr("metaprobe.trainers.execution.sent._GRACE", 0.1)
+    steps = [Step("never", Late(tmp_path / "never", (False,))), Step("after", Note(tmp_path / "a"), ("never",))]
+    steps += [Step("half", Late(tmp_path / "half", (None,)))]
+    results = run_steps(steps, planned.images, elsewhere=Asked(source))
+    assert endings(results) == {"never": "failed", "after": "not run", "half": "failed"}
+    told = f"{socket.gethostname()} says it is done, and it is not seen here: --out must be on a folder that all "
+    assert results.outcomes["never"].reason == f"{told}machines share"
+    assert results.outcomes["half"].reason == f"{told}machines share (half of it is missing)"
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

@@ -83,13 +83,10 @@ def run_steps(steps: Sequence[Step], data: ImageSet, jobs: int = 1, elsewhere: W
                 beside = ready[:1]  # which may have nothing beside it
             for step in beside[: workers.most - len(workers.running)]:
                 ready.remove(step)
-                workers.begin(step, step.work)
-            for step, outcome in workers.ended():
-                end(step, outcome or _known(step, ended, data, "done") or _DIED)
+                workers.begin(step.name, step.work, partial(_known, step, ended, data, "done"))
+            for name, outcome in workers.ended():
+                end(steps[place[name]], outcome)
     return Results(tuple(steps), {step.name: ended[step.name] for step in steps})
-
-
-_DIED = Outcome("failed", "a process that did this or another step beside it died, for want of memory perhaps")
 
 
 def states(steps: Sequence[Step], data: ImageSet) -> dict[str, str]:

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Polled", "Sent", "Source"]
 
 _PAUSE, _EACH = 0.05, 1e-4  # seconds between two looks at what has ended, and more for each that is looked at
+_LOOK, _GRACE = 1.0, 75.0  # seconds between two looks for a result, and in all; NFS takes up to 60 to see a new file
 _loaded = lru_cache(maxsize=1)(load_for)
 _ONE = threading.Lock()
 
@@ -86,7 +87,7 @@ class Sent:
 
     def __call__(self) -> Outcome:
         """Do the work where this arrived, and return how it ended."""
-        return attempt(self._do)
+        return replace(attempt(self._do), host=socket.gethostname())
 
     def checkpoint(self) -> Any:
         """Return what is submitted when the job's time is over: a training goes on where it was saved."""
@@ -95,8 +96,43 @@ class Sent:
         return DelayedSubmission(self)
 
 
+@dataclass
+class _Handed:
+    """A step that was handed over."""
+
+    name: str
+    known: Callable[[], Outcome | None]  # tells how it ended by what is seen here
+    outcome: Outcome | None = None  # as whoever did it tells
+    look: float = 0.0  # when its result is looked for next
+    last: float = 0.0  # when that is given up
+
+    def end(self, outcome: Outcome) -> Outcome | None:
+        """Return how it ended, once it did elsewhere; None while its result may yet be seen here."""
+        now = time.monotonic()
+        if self.outcome is None:
+            self.outcome, self.last = outcome, now + _GRACE
+        if outcome.ending != "done":
+            return outcome
+        if now < self.look:
+            return None
+        self.look = now + _LOOK
+        try:
+            seen = self.known()
+        except MetaprobeError:  # a file that others rest on is not seen, of two that were written
+            if now < self.last:
+                return None
+            raise
+        if seen is not None and seen.good:
+            return outcome
+        if now < self.last:
+            return None
+        told = f"{outcome.host} says it is done, and it is not seen here"
+        why = f" ({seen.reason})" if seen else ""
+        return Outcome("failed", f"{told}: --out must be on a folder that all machines share{why}")
+
+
 class Polled(Workers):
-    """What is asked again and again whether steps have ended.
+    """What is asked again and again whether steps have ended, and believed once their results are seen here.
 
     Args:
         source: for whoever does them.
@@ -107,17 +143,24 @@ class Polled(Workers):
         super().__init__(most)
         self._source = source
 
-    def begin(self, step: Any, work: Work) -> None:
+    def begin(self, name: str, work: Work, known: Callable[[], Outcome | None]) -> None:
         """Hand a step over."""
-        self.running[self._submit(Sent(work, self._source))] = step
+        self.running[self._submit(Sent(work, self._source))] = _Handed(name, known)
 
-    def ended(self) -> Iterator[tuple[Any, Outcome]]:
+    def ended(self) -> Iterator[tuple[str, Outcome]]:
         """Wait until steps end, and yield them."""
-        while not (found := [one for one in self.running if one.done()]):
+        while not (found := [*self._found()]):
             self._check()
             time.sleep(_PAUSE + _EACH * len(self.running))
-        for one in found:
-            yield self.running.pop(one), self._outcome(one)
+        yield from found
+
+    def _found(self) -> Iterator[tuple[str, Outcome]]:
+        for one in [one for one in self.running if one.done()]:
+            handed: _Handed = self.running.pop(one)
+            if outcome := handed.end(handed.outcome or self._outcome(one)):
+                yield handed.name, outcome
+            else:
+                self.running[one] = handed
 
     def _check(self) -> None:
         """Raise a `MetaprobeError` where no step can end any more."""

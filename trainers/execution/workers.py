@@ -41,11 +41,12 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended: "kept" from an earlier call, or "not run" for want of what it needs; why; a trace of a bug."""
+    """How a step ended: "kept" from an earlier call, or "not run" for want of what it needs; why; a trace; where."""
 
     ending: Literal["done", "kept", "failed", "not run"]
     reason: str = ""
-    trace: str = ""
+    trace: str = ""  # of a bug
+    host: str = ""  # of a step that was done elsewhere
 
     @property
     def good(self) -> bool:
@@ -92,12 +93,18 @@ class Workers(ABC):
         self.running: dict[Any, Any] = {}
 
     @abstractmethod
-    def begin(self, step: Any, work: Work) -> None:
-        """Begin the work of a step, by which `ended` will name it."""
+    def begin(self, name: str, work: Work, known: Callable[[], Outcome | None]) -> None:
+        """Begin the work of a step.
+
+        Args:
+            name: by which `ended` will tell of it.
+            work: what it does.
+            known: tells how it ended by what is seen of its result here, or None where that is nothing.
+        """
 
     @abstractmethod
-    def ended(self) -> Iterator[tuple[Any, Outcome | None]]:
-        """Wait until steps end, and yield them with how they did; None where what did them died."""
+    def ended(self) -> Iterator[tuple[str, Outcome]]:
+        """Wait until steps end, and yield their names with how they did."""
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +125,7 @@ class Processes(Workers):
         self._data = data
         self._pool: ProcessPoolExecutor | None = None
 
-    def begin(self, step: Any, work: Work) -> None:
+    def begin(self, name: str, work: Work, known: Callable[[], Outcome | None]) -> None:
         """Begin a step in one of them."""
         from joblib.externals.loky import ProcessPoolExecutor
 
@@ -126,10 +133,10 @@ class Processes(Workers):
             threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")}
             given = (self._data, os.getpid(), USER_CODE.get())
             self._pool = ProcessPoolExecutor(self.most, initializer=_begin_job, initargs=given, env=threads)
-        self.running[self._pool.submit(_in_a_job, work)] = step
+        self.running[self._pool.submit(_in_a_job, work)] = name, known
 
-    def ended(self) -> Iterator[tuple[Any, Outcome | None]]:
-        """Wait until steps end, and yield them; None of all that ran where a process died."""
+    def ended(self) -> Iterator[tuple[str, Outcome]]:
+        """Wait until steps end, and yield them: where a process died all that ran, by what is there of results."""
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
         found, _ = wait(self.running, return_when=FIRST_COMPLETED)
@@ -137,13 +144,15 @@ class Processes(Workers):
         if broken:
             found, self._pool = set(self.running), None
         for future in found:
-            yield self.running.pop(future), None if broken else future.result()
+            name, known = self.running.pop(future)
+            yield name, (known() or _DIED) if broken else future.result()
 
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(kill_workers=error[0] is not None)
 
 
+_DIED = Outcome("failed", "a process that did this or another step beside it died, for want of memory perhaps")
 _job_data: Any = None  # of a process that does steps: what `_begin_job` was given
 
 
