@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+import re
 import socket
 import threading
 from concurrent.futures import Future
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,13 +165,17 @@ class Late:
         self.path.write_text(".")
 
 
-def test_what_is_done_elsewhere_is_waited_for_until_it_is_seen_here(tmp_path, planned, source, monkeypatch):
+def test_what_is_done_elsewhere_is_waited_for_until_it_is_seen_here(tmp_path, planned, source, monkeypatch, capsys):
     monkeypatch.setattr("metaprobe.trainers.execution.sent._LOOK", 0.01)
     steps = [
         Step("late", Late(tmp_path / "late", (False, None, True))),
         Step("after", Note(tmp_path / "after"), ("late",)),
     ]
     assert endings(run_steps(steps, planned.images, elsewhere=Asked(source))) == {"late": "done", "after": "done"}
+    begun, ended, *rest = capsys.readouterr().err.splitlines()
+    assert begun == "late: handed over" and rest[0] == "after: handed over"
+    for told, name in ((ended, "late"), (rest[1], "after")):
+        assert re.fullmatch(rf"{name}: done after \d+ s on {socket.gethostname()}", told)
     assert len((tmp_path / "late").read_text()) == 4
     monkeypatch.setattr("metaprobe.trainers.execution.sent._GRACE", 0.1)
     steps = [Step("never", Late(tmp_path / "never", (False,))), Step("after", Note(tmp_path / "a"), ("never",))]
@@ -177,6 +183,7 @@ def test_what_is_done_elsewhere_is_waited_for_until_it_is_seen_here(tmp_path, pl
     results = run_steps(steps, planned.images, elsewhere=Asked(source))
     assert endings(results) == {"never": "failed", "after": "not run", "half": "failed"}
     told = f"{socket.gethostname()} says it is done, and it is not seen here: --out must be on a folder that all "
+    assert f"never: failed after 0 s on {socket.gethostname()}\n" in capsys.readouterr().err
     assert results.outcomes["never"].reason == f"{told}machines share"
     assert results.outcomes["half"].reason == f"{told}machines share (half of it is missing)"
     assert not (tmp_path / "a").exists()
@@ -185,7 +192,8 @@ def test_what_is_done_elsewhere_is_waited_for_until_it_is_seen_here(tmp_path, pl
 @pytest.mark.parametrize(
     ("where", "slurm", "told"),
     [
-        ("local:0", (), "--jobs must be at least 1; got 0"),
+        ("local:0", (), "N of --scheduler local:N must be at least 1; got 0"),
+        ("local:99999", (), "N of --scheduler local:N must be at least 1 and at most 1024; got 99999"),
         ("local:two", (), r"--scheduler must be local:4, tcp://HOST:PORT or slurm; got local:two"),
         ("tcp://127.0.0.1:9", ("a=b",), "--slurm is of --scheduler slurm"),
         ("slurm", ("partition",), "as KEY=VALUE; got partition"),
@@ -210,8 +218,40 @@ def test_a_machine_without_the_folder_or_with_other_data_says_so(place, source):
     with pytest.raises(MetaprobeError, match=r"cannot enter .*gone.*all machines must see that folder"):
         gone.begin()
     other = Source.here(TrainConfig("maml", "class_folder:pictures"), None, make_imageset())
-    with pytest.raises(MetaprobeError, match="has other versions than here of metaprobe, torch or the data"):
+    with pytest.raises(MetaprobeError, match=r"has other versions than here .* data .* begin its workers anew"):
         other.begin()
+
+
+def test_a_worker_that_lives_on_sees_that_the_data_changed(place, source, monkeypatch):
+    old, new = make_imageset(seed=1), make_imageset(seed=2)
+    found = [old, new]
+    loaded = lru_cache(maxsize=1)(lambda config, data_root: found.pop(0))
+    monkeypatch.setattr("metaprobe.trainers.execution.sent._loaded", loaded)
+    for data in (old, old, new, new):
+        assert Source.here(source.config, None, data).begin() is data
+
+
+def test_a_cluster_that_no_client_reaches_is_closed_and_workers_have_time_to_end(source, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    closed = []
+    cluster = SimpleNamespace(close=lambda **how: closed.append(how))
+    client = SimpleNamespace(status="closed", close=lambda **how: None, cluster=cluster, nthreads=lambda: {"a": 1})
+
+    def unreachable(where):
+        raise OSError("no answer")
+
+    monkeypatch.setattr(distributed, "LocalCluster", lambda **how: cluster)
+    monkeypatch.setattr(distributed, "Client", unreachable)
+    with (
+        pytest.raises(MetaprobeError, match="no scheduler of dask answers at --scheduler local:2: no answer"),
+        DaskWorkers("local:2", source) as workers,
+    ):
+        workers.begin("never", Note(Path("never")), lambda: None)
+    assert len(closed) == 1
+    monkeypatch.setattr(distributed, "Client", lambda where: client)
+    with DaskWorkers("local:2", source) as workers:
+        monkeypatch.setattr(workers, "_client", workers._connect())
+    assert closed[1:] == [{"timeout": 30}]
 
 
 def test_the_command_line_hands_it_on(place, capsys):
@@ -221,3 +261,16 @@ def test_the_command_line_hands_it_on(place, capsys):
     assert main(["study", "third", "--scheduler", "slurm", "--slurm", "timeout_min=240"]) == 2
     assert "error: --scheduler slurm: " in capsys.readouterr().err
     assert not list(place.glob("runs/*/maml*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--scheduler", "foo"), "--scheduler must be local:4, tcp://HOST:PORT or slurm; got foo"),
+        (("--slurm", "a=b"), "--slurm is of --scheduler slurm; got no --scheduler"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_study_would(place, capsys, given, told):
+    assert main(["study", "third", "--dry-run", *given]) == 2
+    assert told in capsys.readouterr().err
+    assert not (place / "runs").exists()

@@ -31,8 +31,9 @@ class DaskWorkers(Polled):
             raise MetaprobeError(f"--scheduler must be local:4, tcp://HOST:PORT or slurm; got {address}")
         self._address, self._local = address, int(count) if local else 0
         self._client: Any = None
+        self._tells = not local
         if local:
-            check_jobs(self._local)
+            check_jobs(self._local, "N of --scheduler local:N")
         _import("distributed", "dask")
 
     def _submit(self, sent: Sent) -> Any:
@@ -48,6 +49,8 @@ class DaskWorkers(Polled):
         try:
             client: Any = Client(where)
         except (OSError, ValueError) as error:
+            if not isinstance(where, str):
+                where.close()
             raise MetaprobeError(f"no scheduler of dask answers at --scheduler {self._address}: {error}") from error
         threads = client.nthreads().values()
         if any(count != 1 for count in threads):
@@ -83,7 +86,7 @@ class DaskWorkers(Polled):
             client.cancel([*self.running])
         client.close(timeout=10)
         if client.cluster is not None:
-            client.cluster.close()
+            client.cluster.close(timeout=30)  # workers are killed, with a warning, where they take longer
 
 
 class SlurmJobs(Polled):

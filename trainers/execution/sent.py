@@ -20,6 +20,8 @@ from threadpoolctl import threadpool_limits
 from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.execution.workers import Outcome, Work, Workers, attempt, make_ready
+from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.progress import duration
 from metaprobe.trainers.tasks import load_for
 from metaprobe.trainers.tasks.sources import data_root_or_default
 from metaprobe.trainers.user_code import USER_CODE
@@ -64,9 +66,14 @@ class Source:
             raise MetaprobeError(f"{told}; all machines must see that folder under this path") from error
         make_ready(self.code)
         data = _loaded(self.config, data_root=self.root)
+        if data.fingerprint[:12] != self.versions[-1]:  # kept from an earlier study, and changed since perhaps
+            _loaded.cache_clear()
+            data = _loaded(self.config, data_root=self.root)
         if (found := _versions(data)) != self.versions:
             told = f"{host} has other versions than here of metaprobe, torch or the data ({' '.join(found)})"
-            raise MetaprobeError(f"{told}; expected {' '.join(self.versions)}")
+            raise MetaprobeError(
+                f"{told}; expected {' '.join(self.versions)}: give it those, and begin its workers anew"
+            )
         return data
 
 
@@ -87,7 +94,9 @@ class Sent:
 
     def __call__(self) -> Outcome:
         """Do the work where this arrived, and return how it ended."""
-        return replace(attempt(self._do), host=socket.gethostname())
+        start = time.monotonic()
+        outcome = attempt(self._do)
+        return replace(outcome, host=socket.gethostname(), seconds=time.monotonic() - start)
 
     def checkpoint(self) -> Any:
         """Return what is submitted when the job's time is over: a training goes on where it was saved."""
@@ -128,7 +137,9 @@ class _Handed:
             return None
         told = f"{outcome.host} says it is done, and it is not seen here"
         why = f" ({seen.reason})" if seen else ""
-        return Outcome("failed", f"{told}: --out must be on a folder that all machines share{why}")
+        return replace(
+            outcome, ending="failed", reason=f"{told}: --out must be on a folder that all machines share{why}"
+        )
 
 
 class Polled(Workers):
@@ -142,10 +153,12 @@ class Polled(Workers):
     def __init__(self, source: Source, most: int = sys.maxsize) -> None:
         super().__init__(most)
         self._source = source
+        self._tells = True  # of steps as they begin and end; where workers write to the same terminal, they do
 
     def begin(self, name: str, work: Work, known: Callable[[], Outcome | None]) -> None:
         """Hand a step over."""
         self.running[self._submit(Sent(work, self._source))] = _Handed(name, known)
+        self._tell(name, "handed over")
 
     def ended(self) -> Iterator[tuple[str, Outcome]]:
         """Wait until steps end, and yield them."""
@@ -158,9 +171,15 @@ class Polled(Workers):
         for one in [one for one in self.running if one.done()]:
             handed: _Handed = self.running.pop(one)
             if outcome := handed.end(handed.outcome or self._outcome(one)):
+                took = f" after {duration(outcome.seconds)} on {outcome.host}" if outcome.host else ""
+                self._tell(handed.name, f"{outcome.ending}{took}")
                 yield handed.name, outcome
             else:
                 self.running[one] = handed
+
+    def _tell(self, name: str, how: str) -> None:
+        if self._tells:
+            print(f"{visible(name)}: {how}", file=sys.stderr, flush=True)
 
     def _check(self) -> None:
         """Raise a `MetaprobeError` where no step can end any more."""

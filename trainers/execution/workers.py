@@ -47,6 +47,7 @@ class Outcome:
     reason: str = ""
     trace: str = ""  # of a bug
     host: str = ""  # of a step that was done elsewhere
+    seconds: float = 0.0  # that it took there
 
     @property
     def good(self) -> bool:
@@ -54,11 +55,11 @@ class Outcome:
         return self.ending in ("done", "kept")
 
 
-def check_jobs(jobs: int) -> None:
-    """Refuse fewer than one process, and more than any machine has cores, as a `MetaprobeError`."""
+def check_jobs(jobs: int, name: str = "--jobs") -> None:
+    """Refuse fewer than one process, and more than any machine has cores, as a `MetaprobeError` of what `name` says."""
     if not 1 <= jobs <= _MOST_JOBS:
         limit = "" if jobs < 1 else f" and at most {_MOST_JOBS}"
-        raise MetaprobeError(f"--jobs must be at least 1{limit}; got {jobs}")
+        raise MetaprobeError(f"{name} must be at least 1{limit}; got {jobs}")
 
 
 def attempt(do: Callable[[], None]) -> Outcome:
