@@ -183,7 +183,17 @@ def test_runs_that_do_not_belong_together_are_refused(work, capsys):
     assert "; work/nil-seed0 was trained by nil: leave it out" in told
     assert report("pictures", out="no/report.html") == 3
     assert "is no run" in capsys.readouterr().err
-    assert report(maml, out="no/report.html", more=("--from-tables", "first/tables")) == 2
+    for given, names in (
+        ((maml,), "RUN"),
+        (
+            ("--tasks", "4", "--jobs", "2", "--scheduler", "slurm", "--slurm", "a=b"),
+            "--jobs, --tasks, --scheduler, --slurm",
+        ),
+        (("--study", "third", "--data", "glyphs", "--network", "a:b"), "--study, --data, --network"),
+        (("--capture-tasks", "4", "--data-root", "."), "--capture-tasks, --data-root"),
+    ):
+        assert report(out="no/report.html", more=("--from-tables", "first/tables", *map(str, given))) == 2
+        assert f"and measures nothing; leave out {names}\n" in capsys.readouterr().err
     assert not Path("no").exists()
 
 

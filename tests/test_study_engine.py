@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metaprobe.reports.study.engine import LostEvidence, Step, run_steps
+from metaprobe.reports.study.engine import LostEvidence, Step, run_steps, states
 from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from metaprobe.trainers.interrupt import Interrupted
 from tests.conftest import make_imageset
@@ -104,6 +104,18 @@ def test_a_step_that_fails_takes_with_it_only_what_needs_it(tmp_path, jobs, fail
 def test_a_stop_ends_all(tmp_path, jobs):
     with pytest.raises(Interrupted, match="stopped"):
         run_steps(chain(tmp_path, "stop"), IMAGES, jobs)
+
+
+def test_what_needs_a_damaged_result_is_not_to_do(tmp_path):
+    class Damaged(Write):
+        def is_done(self, imageset) -> bool:
+            raise UnreadableInput(f"{self.path}: damaged")
+
+    steps = chain(tmp_path)
+    steps[2] = Step("b", Damaged(tmp_path / "b"))
+    (tmp_path / "e").touch()
+    assert states(steps, IMAGES) == {"d": "not run", "a": "to do", "b": "failed", "c": "not run", "e": "kept"}
+    assert states(chain(tmp_path), IMAGES) == dict.fromkeys("dabc", "to do") | {"e": "kept"}
 
 
 def test_a_lost_result_ends_all_before_a_page_could_shrink(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -12,7 +13,7 @@ import tyro
 
 from metaprobe.probe.cli.arguments import DataRoot, Flag, Network, at_least_one, check_outputs, option_in
 from metaprobe.probe.show import Grid, show, write_line
-from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError, flag_of
 from metaprobe.trainers.formats.text import visible
 from metaprobe.trainers.progress import duration
 from metaprobe.trainers.user_code import USER_CODE, is_code
@@ -106,7 +107,7 @@ def study_asked(name: str, arguments: Sequence[str]) -> int:
 
 
 def _run(chosen: Study, asked: _Asked[Any]) -> int:
-    from metaprobe.reports.study.run import plan_study, run_study
+    from metaprobe.reports.study.run import plan_study, run_study, workers_for
     from metaprobe.trainers.execution.workers import check_jobs
 
     check_jobs(asked.jobs)
@@ -115,6 +116,7 @@ def _run(chosen: Study, asked: _Asked[Any]) -> int:
     out = asked.out or Path("runs") / f"{chosen.name}-{data}-{options.preset}"
     planned = plan_study(chosen, options, out, asked.data_root, asked.download)
     if asked.dry_run:
+        workers_for(planned, asked.jobs, asked.scheduler, asked.slurm)  # what cannot be is refused here, too
         show(_plan(planned))
         return 0
     return told(run_study(planned, asked.jobs, asked.scheduler, asked.slurm))
@@ -127,10 +129,10 @@ def _plan(planned: Planned) -> tuple[Grid, Grid]:
 
     state = states(planned.steps, planned.images)
     left = [name for name, one in state.items() if one == "to do"]
-    facts: list[tuple[str, int | str]] = [
-        ("steps to do", len(left)),
-        ("steps done", sum(map("kept".__eq__, state.values()))),
-    ]
+    counts = Counter(state.values())
+    facts: list[tuple[str, int | str]] = [("steps to do", len(left)), ("steps done", counts["kept"])]
+    if counts["failed"]:
+        facts += [("steps failed", counts["failed"]), ("steps not to be run for that", counts["not run"])]
     found: dict[str, float | str] = {}
     if left and planned.options.device == "cpu":
         sys.stderr.write("timing a few outer steps and tasks of each kind; Ctrl-C ends it\n")
@@ -184,8 +186,13 @@ def report(
 
     check_outputs((out,))
     if from_tables is not None:
-        if runs:
-            raise MetaprobeError("--from-tables makes a page without runs; leave one of them out")
+        measuring = (tasks, capture_tasks, data_root, scheduler, slurm or None, data, network)
+        names = ("tasks", "capture_tasks", "data_root", "scheduler", "slurm", "data", "network")
+        unused = [flag_of(name) for name, value in zip(names, measuring, strict=True) if value is not None]
+        unused = ["RUN"] * bool(runs) + ["--study"] * (study is not None) + ["--jobs"] * (jobs != 1) + unused
+        if unused:
+            told = "--from-tables makes a page from tables alone, which say of which study, and measures nothing"
+            raise MetaprobeError(f"{told}; leave out {', '.join(unused)}")
         return _from_tables(from_tables, out)
     at_least_one(runs, "RUN")
     from metaprobe.reports.study.run import report_runs

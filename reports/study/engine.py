@@ -90,12 +90,21 @@ def run_steps(steps: Sequence[Step], data: ImageSet, jobs: int = 1, elsewhere: W
 
 
 def states(steps: Sequence[Step], data: ImageSet) -> dict[str, str]:
-    """Return whether each step is "kept", "to do", or "failed" where what is there is damaged; nothing is done."""
-    ended: dict[str, Outcome] = {}
+    """Return whether each step is "kept", "to do", "failed" where what is there is damaged, or "not run" for that.
+
+    Nothing is done.
+    """
+    found: dict[str, str] = {}
     by_name = {step.name: step for step in steps}
     for name in TopologicalSorter({step.name: step.needs for step in steps}).static_order():
-        ended[name] = _known(by_name[name], ended, data) or Outcome("not run")
-    return {name: {"not run": "to do"}.get(ended[name].ending, ended[name].ending) for name in by_name}
+        needs = {found[need] for need in by_name[name].needs}
+        if needs & {"failed", "not run"}:
+            found[name] = "not run"
+        elif "to do" in needs or (outcome := _there(by_name[name], data, "kept")) is None:
+            found[name] = "to do"
+        else:
+            found[name] = outcome.ending
+    return {name: found[name] for name in by_name}
 
 
 def _order(steps: Sequence[Step]) -> TopologicalSorter[str]:
@@ -118,6 +127,10 @@ def _known(
         if not ended[name].good:
             told = "failed" if ended[name].ending == "failed" else "was not run"
             return Outcome("not run", f"needs “{name}”, which {told}")
+    return _there(step, data, there)
+
+
+def _there(step: Step, data: ImageSet, there: Literal["done", "kept"]) -> Outcome | None:
     try:
         return Outcome(there) if step.work.is_done(data) else None
     except LostEvidence:

@@ -30,7 +30,7 @@ from metaprobe.trainers.disk import told_when_full
 from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, flag_of
 from metaprobe.trainers.execution.schedulers import workers_at
 from metaprobe.trainers.execution.sent import Source
-from metaprobe.trainers.execution.workers import check_jobs
+from metaprobe.trainers.execution.workers import Workers, check_jobs
 from metaprobe.trainers.files import write_text
 from metaprobe.trainers.formats.text import visible
 from metaprobe.trainers.task_kinds import CLASSIFICATION
@@ -38,7 +38,7 @@ from metaprobe.trainers.tasks import load_for
 from metaprobe.trainers.tasks.data import task_sampler
 from metaprobe.trainers.user_code import USER_CODE
 
-__all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study"]
+__all__ = ["Finished", "Planned", "plan_study", "report_runs", "run_study", "workers_for"]
 
 _NOTE = "options"  # beside the tables of a run: what it was measured with
 
@@ -97,14 +97,23 @@ def run_study(planned: Planned, jobs: int = 1, scheduler: str | None = None, slu
         return _finished(planned, results, [command], planned.out / "report.html")
 
 
-def _run(planned: Planned, jobs: int, scheduler: str | None, slurm: Sequence[str]) -> Results:
+def workers_for(planned: Planned, jobs: int, scheduler: str | None, slurm: Sequence[str]) -> Workers | None:
+    """Return what does the steps of a study elsewhere, or None where they are done here; nothing is begun.
+
+    Raises:
+        MetaprobeError: what is asked for cannot be.
+    """
     if scheduler is None:
         if slurm:
             raise MetaprobeError("--slurm is of --scheduler slurm; got no --scheduler")
-        return run_steps(planned.steps, planned.images, jobs)
+        return None
     source = Source.here(planned.options.config("maml", 0), planned.data_root, planned.images)
-    there = workers_at(scheduler, source, planned.out / "slurm", jobs, slurm)
-    return run_steps(planned.steps, planned.images, elsewhere=there)
+    return workers_at(scheduler, source, planned.out / "slurm", jobs, slurm)
+
+
+def _run(planned: Planned, jobs: int, scheduler: str | None, slurm: Sequence[str]) -> Results:
+    there = workers_for(planned, jobs, scheduler, slurm)
+    return run_steps(planned.steps, planned.images, jobs, there)
 
 
 def report_runs(
