@@ -191,8 +191,8 @@ def report(
         unused = [flag_of(name) for name, value in zip(names, measuring, strict=True) if value is not None]
         unused = ["RUN"] * bool(runs) + ["--study"] * (study is not None) + ["--jobs"] * (jobs != 1) + unused
         if unused:
-            told = "--from-tables makes a page from tables alone, which say of which study, and measures nothing"
-            raise MetaprobeError(f"{told}; leave out {', '.join(unused)}")
+            why = "--from-tables makes a page from tables alone, which say of which study, and measures nothing"
+            raise MetaprobeError(f"{why}; leave out {', '.join(unused)}")
         return _from_tables(from_tables, out)
     at_least_one(runs, "RUN")
     from metaprobe.reports.study.run import report_runs
