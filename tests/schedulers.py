@@ -28,13 +28,16 @@ def workers_of(address, count, *options):
         yield [stack.enter_context(_process(*started)) for _ in range(count)]
 
 
+def with_tests():
+    """Return a PYTHONPATH that leads another process to these tests, too, whose steps it is to do."""
+    return os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH"))))
+
+
 @contextlib.contextmanager
 def _process(command, *words):
-    root = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.{command}", *words],
-        env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": with_tests()}, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         yield process

@@ -20,7 +20,7 @@ from metaprobe.trainers.execution.schedulers import DaskWorkers, SlurmJobs, work
 from metaprobe.trainers.execution.sent import Polled, Source
 from metaprobe.trainers.run import RunFolder
 from tests.conftest import make_imageset
-from tests.schedulers import Note, free_port, scheduler_on, wait_for, workers_of
+from tests.schedulers import Note, free_port, scheduler_on, wait_for, with_tests, workers_of
 from tests.tiny_study import planned_third, working_in, write_pictures
 
 
@@ -110,8 +110,9 @@ def test_workers_of_several_threads_are_refused(place, planned, source):
             run_steps([Step("never", Note(place / "never"))], planned.images, elsewhere=workers)
 
 
-def test_jobs_of_submitit_do_steps_and_one_that_is_killed_fails(place, planned, source):
+def test_jobs_of_submitit_do_steps_and_one_that_is_killed_fails(place, planned, source, monkeypatch):
     pytest.importorskip("submitit")
+    monkeypatch.setenv("PYTHONPATH", with_tests())
     steps = [Step("good", Note(place / "good")), Step("bad", Note(place / "bad", "killed"))]
     jobs = SlurmJobs(place / "slurm", ["timeout_min=5"], source, cluster="local")
     results = run_steps(steps, planned.images, elsewhere=jobs)
