@@ -11,7 +11,7 @@ report: .venv/ready
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright -p .src --pythonpath $(BIN)/python
+	$(BIN)/pyright -p .ci/src --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
@@ -22,7 +22,7 @@ docs: .venv/ready
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metaprobe needs Python 3.11 or newer; set PYTHON=…")'
-	@test -d .src/metaprobe/trainers || { echo "this checkout has no symbolic links: git config core.symlinks true && git checkout -- .src"; exit 1; }
+	@test -d .ci/src/metaprobe/trainers || { echo "this checkout has no symbolic links: git config core.symlinks true && git checkout -- .ci/src"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[dev]'

@@ -6,7 +6,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / ".src")]
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / ".ci/src")]
 os.environ["COLUMNS"] = "90"  # of the commands' help
 
 project = "metaprobe"

@@ -68,7 +68,7 @@ def test_modules_that_raise_end_or_hang_are_told_and_the_rest_is_tried(tmp_path,
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT / '.src'}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT / '.ci/src'}")
     monkeypatch.setattr("metaprobe.probe.doctor.importing._SECONDS", 20.0)
     errors, machine = tried(["raises", "fine", "aborts", "leaves", "torch", "not_there"])
     assert errors["raises"] == "RuntimeError: operator torchvision::nms does not exist"
