@@ -16,8 +16,8 @@ from metaprobe.probe.cli import COMMANDS
 from metaprobe.reports.registry import STUDIES
 from metaprobe.trainers.algorithms import ALGORITHMS
 from metaprobe.trainers.update_rules import UPDATE_RULES
-from tests.conftest import shared_folder
 from tests.notebooks import DOCS
+from tests.tiny_study import made_once
 
 sys.path.append(str(DOCS / "_ext"))
 from docstrings import as_rest
@@ -26,14 +26,16 @@ from pages.modules import MODULES
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built with warnings as errors."""
-    out = shared_folder(tmp_path_factory) / "site"
-    words = ("-W", "--keep-going", "-q", "-d", str(out / "doctrees"), "-b", "html", str(DOCS), str(out / "html"))
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", *words], cwd=DOCS.parent, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return out / "html"
+    """The site, built with warnings as errors; once, as two processes would write their pages over each other."""
+
+    def build(out):
+        words = ("-W", "--keep-going", "-q", "-d", str(out / "doctrees"), "-b", "html", str(DOCS), str(out / "html"))
+        done = subprocess.run(
+            [sys.executable, "-m", "sphinx", *words], cwd=DOCS.parent, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "site", build) / "html"
 
 
 class Page(HTMLParser):
