@@ -13,6 +13,7 @@ from metaprobe.trainers.algorithms import Algorithm, MetaGradient
 from metaprobe.trainers.config import Adaptation
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.networks import Parameters, TaskNetwork
+from metaprobe.trainers.networks.kernels import traceable
 from metaprobe.trainers.tasks.episodes import Examples, Tasks
 
 __all__ = ["CompiledGradient"]
@@ -62,7 +63,9 @@ class CompiledGradient:
             return [*found.gradients.values(), found.loss, found.score]
 
         try:
-            program = torch.compile(make_fx(plain)(*inputs), fullgraph=True)
+            with traceable():
+                traced = make_fx(plain)(*inputs)
+            program = torch.compile(traced, fullgraph=True)
             with torch.no_grad():
                 program(*inputs)
         except Exception as error:  # the compiler is another program, and fails in its own ways
