@@ -1,5 +1,6 @@
 """The two operations and both their derivatives, against plain compositions that autograd differentiates itself."""
 
+import contextlib
 import functools
 
 import pytest
@@ -7,20 +8,30 @@ import torch
 import torch.nn.functional as F
 
 from metaprobe.trainers.errors import MetaprobeError
-from metaprobe.trainers.networks.kernels import convolve, norm_relu
+from metaprobe.trainers.networks.kernels import convolve, norm_relu, traceable
+from metaprobe.trainers.networks.kernels.compiling import compiled
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 DEVICES = [
     "cpu",
+    "traced",  # a CPU, with torch's own operations, as a compiler or a GPU has them
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _as_traced(request):
+    traced = "device" in request.fixturenames and request.getfixturevalue("device") == "traced"
+    with traceable() if traced else contextlib.nullcontext():
+        yield
 
 
 def drawn(seed, *shapes, layout=torch.contiguous_format, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     made = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    device = "cpu" if device == "traced" else device
     return [(x.to(memory_format=layout) if x.ndim == 4 else x).to(device).requires_grad_() for x in made]
 
 
@@ -72,6 +83,63 @@ def test_a_leaky_relu_and_its_derivatives(device, twice_by, n_context, pools):
     for mine, expected in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
     assert float(ours[3][3].detach().abs()) > 1e-3
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("n_context", [None, 3])
+@pytest.mark.parametrize("size", [(5, 7), (4, 5), (7, 2)])
+def test_rows_and_columns_that_no_window_covers(size, n_context, device):
+    inputs = drawn(5, (5, 3, *size), (3,), (3,), device=device)
+    ours = first_and_second(lambda *args: norm_relu(*args, n_context, True), inputs, (0, 1, 2))
+    plain = first_and_second(lambda *args: plain_norm_relu(*args, n_context, True), inputs, (0, 1, 2))
+    for mine, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.detach().abs().max())))
+
+
+@pytest.mark.parametrize("pools", [False, True])
+def test_single_precision_is_not_less_exact_than_torchs_far_from_zero(pools):
+    exact = drawn(6, (40, 6, 20, 20), (6,), (6,))
+    with torch.no_grad():
+        exact[0].add_(100.0)
+    single = [x.detach().float().requires_grad_() for x in exact]
+    exact = [x.detach().double().requires_grad_() for x in single]
+    plain = first_and_second(lambda *args: plain_norm_relu(*args, None, pools), exact, (0, 1, 2))
+    ours = first_and_second(lambda *args: norm_relu(*args, None, pools), single, (0, 1, 2))
+    with traceable():
+        torchs = first_and_second(lambda *args: norm_relu(*args, None, pools), single, (0, 1, 2))
+    for mine, theirs, expected in zip(ours, torchs, plain, strict=True):
+        errors = [float((found - expected).detach().norm() / expected.detach().norm()) for found in (mine, theirs)]
+        assert errors[0] < max(1.5 * errors[1], 1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "traced"])
+@pytest.mark.parametrize("pools", [False, True])
+def test_of_equal_values_the_first_is_the_maximum_and_no_number_stays_none(pools, device):
+    x, weight, shift = drawn(7, (3, 2, 4, 4), (2,), (2,), device=device)
+    with torch.no_grad():
+        x[:, 0] = 1.5
+        weight.fill_(1.0)
+        shift.fill_(0.3)
+    ours = norm_relu(x, weight, shift, None, pools)
+    plain = plain_norm_relu(x, weight, shift, None, pools)
+    for mine, expected in zip(*(torch.autograd.grad(out.sum(), [x, shift]) for out in (ours, plain)), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-10)
+    with torch.no_grad():
+        x[2, 1, 1, 1] = float("nan")
+    assert torch.equal(
+        norm_relu(x, weight, shift, 2, pools).isnan(), plain_norm_relu(x, weight, shift, 2, pools).isnan()
+    )
+
+
+def test_loops_that_no_folder_can_keep_are_told_and_compiled_all_the_same(monkeypatch):
+    def kept_nowhere(cache=False, **_):
+        if cache:
+            raise RuntimeError("cannot cache function 'twice': no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr("numba.njit", kept_nowhere)
+    with pytest.warns(UserWarning, match="no locator available.*NUMBA_CACHE_DIR"):
+        assert compiled(len) is len
 
 
 @pytest.mark.parametrize("device", DEVICES)

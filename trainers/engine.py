@@ -7,10 +7,11 @@ numbers agree but for rounding, so a run keeps one engine from its first iterati
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,7 +31,10 @@ from metaprobe.trainers.ranks import Ranks
 __all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
 
 _SHARE_OF_MEMORY = 0.5  # for the graphs of all workers; the rest is for what is not kept, and for others
-_WORTH, _SLOWER = 0.97, 1.1  # shares of the best time: below which a larger chunk is worth its memory; to give up at
+_GAIN = (
+    0.9  # share of a chunk's time that one of twice its size, and memory, may take for a still larger one to be tried
+)
+_NEAR = 1.05  # times the best time: what is not slower is as fast, and the least memory decides
 
 
 Gradient = Literal["unrolled", "sweep"]
@@ -91,7 +95,9 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
     """Choose the engine of a new run: what its config names, else what fits the memory, then what is fastest.
 
     The graphs of all inner steps are kept if those of a chunk fit into half of the memory that is free now. The chunk
-    is doubled from one task until that is slower. Compiled or not is a question of time alone.
+    is doubled from one task for as long as that saves a tenth of the time; the smallest is taken that is within a
+    twentieth of the fastest. Where other programs disturb, what is close is timed again, in turns, and the least of its
+    times counts. Compiled or not is a question of time alone.
 
     Returns:
         The engine, and the seconds that a meta-gradient took with each one tried.
@@ -109,19 +115,21 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
         held = max(1, trials.largest(trials.held(scheme)))
         chunks = [2**power for power in range(fair.bit_length()) if power == 0 or 2**power * held <= room]
         chunks += [fair] if chunks[-1] < fair <= room / held else []
+    engines = [Engine(chunk or 1, scheme, ranks=trials.ranks.size) for chunk in chunks]
     seconds: dict[Engine, float] = {}
-    best = Engine(chunks[0] or 1, scheme, ranks=trials.ranks.size)
-    for chunk in chunks if len(chunks) > 1 else []:
-        tried = Engine(chunk or 1, scheme, ranks=trials.ranks.size)
-        seconds[tried] = _seconds(tried, trials)
-        if seconds[tried] < _WORTH * seconds.get(best, math.inf) or tried == best:
-            best = tried
-        elif seconds[tried] > _SLOWER * seconds[best] or math.isinf(seconds[tried]):
-            break
+    for before, tried in itertools.pairwise(engines):
+        for one in (before, tried):
+            if one not in seconds:
+                _time([one], trials, seconds)
+        if seconds[tried] > _GAIN * seconds[before]:
+            _time([before, tried], trials, seconds)
+            if seconds[tried] > _GAIN * seconds[before]:
+                break
+    least = min(seconds.values(), default=math.inf)
+    best = next((one for one in engines if seconds.get(one, math.inf) <= _NEAR * least), engines[0])
     if config.compile:
         compiled = dataclasses.replace(best, compiled=True)
-        for tried in (best, compiled):
-            seconds[tried] = _seconds(tried, trials)
+        _time([best, compiled], trials, seconds)
         best = min(best, compiled, key=lambda tried: seconds[tried])
     return best, seconds
 
@@ -179,21 +187,22 @@ def read_engine(path: Path) -> Engine:
     return from_mapping(Engine, values, str(path))
 
 
-def _seconds(engine: Engine, trials: Trials) -> float:
-    """Return the time of a meta-gradient, the better of two after one to warm up, on the slowest rank.
+def _time(engines: Sequence[Engine], trials: Trials, seconds: dict[Engine, float]) -> None:
+    """Time meta-gradients in turns, two of each engine after one to warm up, and keep the least that each has taken.
 
-    It is infinite where a GPU has too little memory for it.
+    It is that of the slowest rank, and infinite where a GPU has too little memory.
     """
-    taken = []
-    for _ in range(3):
-        began = time.perf_counter()
-        try:
-            trials.compute(engine)
-        except torch.OutOfMemoryError:
-            taken = [math.inf] * 3
-            break
-        taken.append(time.perf_counter() - began)
-    return trials.largest(min(taken[1:]))
+    for number in range(3):
+        for engine in engines:
+            began = time.perf_counter()
+            try:
+                trials.compute(engine)
+            except torch.OutOfMemoryError:
+                seconds[engine] = math.inf
+            else:
+                taken = math.inf if number == 0 else time.perf_counter() - began
+                seconds[engine] = min(seconds.get(engine, math.inf), taken)
+    seconds |= {engine: trials.largest(seconds[engine]) for engine in engines}
 
 
 def _free_memory(device: torch.device) -> int:

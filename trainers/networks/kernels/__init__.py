@@ -5,7 +5,8 @@ of an iteration, and loses the channels-last layout on the way. Here the backwar
 derivative is the closed form, in few passes over memory.
 """
 
+from metaprobe.trainers.networks.kernels.compiling import traceable
 from metaprobe.trainers.networks.kernels.convolution import convolve
-from metaprobe.trainers.networks.kernels.norm_relu import norm_relu, traceable
+from metaprobe.trainers.networks.kernels.norm_relu import norm_relu
 
 __all__ = ["convolve", "norm_relu", "traceable"]

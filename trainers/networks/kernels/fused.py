@@ -5,11 +5,11 @@ The same functions as there but for what they keep, whose layouts in memory the 
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metaprobe.trainers.networks.kernels import loops
+from metaprobe.trainers.networks.kernels.compiling import arrays
 from metaprobe.trainers.networks.kernels.maps import Maps, PerChannel
 
 __all__ = ["backward", "forward", "twice"]
@@ -18,13 +18,13 @@ __all__ = ["backward", "forward", "twice"]
 def forward(
     x: Maps, weight: PerChannel, bias: PerChannel, context: int, pools: bool, epsilon: float, slope: float
 ) -> tuple[Maps, tuple[Tensor | None, ...]]:
-    """Return out, and what the derivatives need: μ, r, bias − r weight μ, and which of a window's four was its maximum."""
+    """Return out, and what the derivatives need: μ, r, bias − r weight μ, and which of a window's four is in out."""
     samples, channels, height, width = x.shape
     shape = (samples, channels, height // 2, width // 2) if pools else x.shape
     out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     place = torch.empty_like(out, dtype=torch.uint8) if pools else None
     mean, inverse, shift = (torch.empty_like(bias) for _ in range(3))
-    loops.forward(*_arrays(x, weight, bias), context, epsilon, slope, *_arrays(out, place, mean, inverse, shift))
+    loops.forward(*arrays(x, weight, bias), context, epsilon, slope, *arrays(out, place, mean, inverse, shift))
     return out, (mean, inverse, shift, place)
 
 
@@ -34,7 +34,7 @@ def backward(
 ) -> tuple[Maps, PerChannel, PerChannel]:  # fmt: skip
     """Return ∂x, ∂weight and ∂bias."""
     found = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-    loops.backward(*_arrays(grad, x, weight, mean, inverse, shift, place), context, slope, *_arrays(*found))
+    loops.backward(*arrays(grad, x, weight, mean, inverse, shift, place), context, slope, *arrays(*found))
     return found
 
 
@@ -45,11 +45,6 @@ def twice(
 ) -> tuple[Maps, Maps, PerChannel]:  # fmt: skip
     """Return the derivatives of <u, ∂x> + <v, ∂weight> + <w, ∂bias> by ∂out, x and weight."""
     found = torch.empty_like(grad), torch.empty_like(x), torch.empty_like(weight)
-    given = _arrays(u, v, w, grad, x, weight, mean, inverse, shift, place, by_weight, by_bias)
-    loops.twice(*given, context, slope, *_arrays(*found))
+    given = arrays(u, v, w, grad, x, weight, mean, inverse, shift, place, by_weight, by_bias)
+    loops.twice(*given, context, slope, *arrays(*found))
     return found
-
-
-def _arrays(*tensors: Tensor | None) -> list[np.ndarray | None]:
-    """Return tensors as arrays of the same memory, maps as (sample, row, column, channel)."""
-    return [None if x is None else (x.permute(0, 2, 3, 1) if x.dim() == 4 else x).detach().numpy() for x in tensors]

@@ -1,24 +1,24 @@
 """The loops of `fused`, which numba compiles: each goes over a map once, and twice at most in all.
 
-Feature maps of few-shot tasks are larger than a core's own cache, so these operations take as long as their maps take to
-be read and written. Maps are (sample, row, column, channel); `place` tells which of a window's four was its maximum, and
-is None where there is no pool. g is `grad` where scale x + shift > 0, slope·`grad` elsewhere, with scale = r weight;
+Feature maps of few-shot tasks are larger than a core's own cache, so these operations take as long as their maps take
+to be read and written. Maps are (sample, row, column, channel); `place` tells which of a window's four was its maximum,
+and is None where there is no pool. g is `grad` where scale x + shift > 0, slope·`grad` elsewhere, with scale = r weight;
 other letters are those of `composed`. Sums are of the maps' own type over a sample (`part`), and of float64 over
-samples. What no window covers of maps with an odd number of rows or columns is in the statistics all the same.
+samples. What no window covers, of an odd number of rows or columns, is in the statistics all the same.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from metaprobe.trainers.networks.kernels.compiling import compiled
 
 __all__ = ["backward", "forward", "twice"]
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 _ROWS = 32  # whose mean and squared deviations are taken while they are in the nearest cache
 
 
-@_compiled
+@compiled
 def forward(x, weight, bias, context, epsilon, slope, out, place, mean, inverse, shift):
     """Fill out, place, μ, r and shift = bias − r weight μ."""
     channels = x.shape[3]
@@ -36,7 +36,7 @@ def forward(x, weight, bias, context, epsilon, slope, out, place, mean, inverse,
         _relu_of_maximum(x, scale, shift, x.dtype.type(slope), out, place)
 
 
-@_compiled
+@compiled
 def backward(grad, x, weight, mean, inverse, shift, place, context, slope, by_x, by_weight, by_bias):
     """Fill ∂x, ∂weight and ∂bias."""
     channels = x.shape[3]
@@ -51,7 +51,7 @@ def backward(grad, x, weight, mean, inverse, shift, place, context, slope, by_x,
     _add(grad, x, place, scale, shift, x.dtype.type(slope), context, line, by_x)
 
 
-@_compiled
+@compiled
 def twice(
     u, v, w, grad, x, weight, mean, inverse, shift, place, by_weight, by_bias, context, slope, by_out, by_x, q
 ):  # fmt: skip
@@ -74,7 +74,7 @@ def twice(
     _add_along(u, grad, x, place, scale, shift, x.dtype.type(slope), context, line, lines, by_out, by_x)
 
 
-@_compiled
+@compiled
 def _moments(x):
     """(row, channel) → each channel's mean, and sum of squared deviations from it (Chan et al. 1983, Eq. 2.1)."""
     rows, channels = x.shape
@@ -100,7 +100,7 @@ def _moments(x):
     return mean, deviation
 
 
-@_compiled
+@compiled
 def _relu(x, scale, shift, slope, out):
     samples, height, width, channels = x.shape
     for n in range(samples):
@@ -111,7 +111,7 @@ def _relu(x, scale, shift, slope, out):
                     out[n, i, j, c] = slope * z if z <= 0 else z
 
 
-@_compiled
+@compiled
 def _relu_of_maximum(x, scale, shift, slope, out, place):
     """The first of equal values is the maximum, as torch has it; what is not a number is."""
     samples, height, width, channels = out.shape
@@ -132,7 +132,7 @@ def _relu_of_maximum(x, scale, shift, slope, out, place):
                     out[n, i, j, c] = slope * z if z <= 0 else z
 
 
-@_compiled
+@compiled
 def _sums(grad, x, place, scale, shift, slope, mean):
     """Σ g and Σ g (x − μ)."""
     samples, height, width, channels = grad.shape
@@ -155,7 +155,7 @@ def _sums(grad, x, place, scale, shift, slope, mean):
     return sums
 
 
-@_compiled
+@compiled
 def _add(grad, x, place, scale, shift, slope, context, line, by_x):
     """by_x = scale g + 1_c (line₀ + line₁ x)."""
     samples, height, width, channels = grad.shape
@@ -178,7 +178,7 @@ def _add(grad, x, place, scale, shift, slope, context, line, by_x):
                     by_x[n, row, column, c] = inside * (line[0, c] + line[1, c] * x[n, row, column, c])
 
 
-@_compiled
+@compiled
 def _sums_along(u, grad, x, place, scale, shift, slope, mean, context):
     """Σ u g, Σ_c u and Σ_c u (x − μ)."""
     samples, height, width, channels = grad.shape
@@ -210,7 +210,7 @@ def _sums_along(u, grad, x, place, scale, shift, slope, mean, context):
     return sums
 
 
-@_compiled
+@compiled
 def _add_along(u, grad, x, place, scale, shift, slope, context, line, lines, by_out, by_x):
     """By ∂out: scale u + line₀ + line₁ x, as g is of ∂out; by x: line₁ g + 1_c (lines₀ + lines₁ x + lines₂ u)."""
     samples, height, width, channels = grad.shape

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -14,11 +11,10 @@ from torch.autograd import Function
 
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.networks.kernels import composed, fused
+from metaprobe.trainers.networks.kernels.compiling import loops_serve
 from metaprobe.trainers.networks.kernels.maps import Maps, PerChannel, channels_last
 
-__all__ = ["norm_relu", "traceable"]
-
-_traced = contextvars.ContextVar("traced", default=False)
+__all__ = ["norm_relu"]
 
 
 def norm_relu(
@@ -51,20 +47,9 @@ def norm_relu(
     return _NormRelu.apply(channels_last(x), weight, bias, context, pools, epsilon, slope)  # pyright: ignore
 
 
-@contextlib.contextmanager
-def traceable() -> Iterator[None]:
-    """Within the block of this thread use operations of torch alone, which a compiler can follow."""
-    token = _traced.set(True)
-    try:
-        yield
-    finally:
-        _traced.reset(token)
-
-
 def _passes(x: Tensor) -> ModuleType:
     """Return what computes: loops of our own on a CPU; elsewhere, and where a compiler looks on, torch's operations."""
-    ours = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not _traced.get()
-    return fused if ours else composed
+    return fused if loops_serve(x) else composed
 
 
 class _NormRelu(Function):
