@@ -2,7 +2,7 @@
 
 Feature maps of few-shot tasks are larger than a core's own cache, so these operations take as long as their maps take
 to be read and written. Maps are (sample, row, column, channel); `place` tells which of a window's four was its maximum,
-and is None where there is no pool. g is `grad` where scale x + shift > 0, slope·`grad` elsewhere, with scale = r weight;
+and is None where there is no pool. g is `grad` where scale x + shift > 0, slope·`grad` elsewhere, and scale = r weight;
 other letters are those of `composed`. Sums are of the maps' own type over a sample (`part`), and of float64 over
 samples. What no window covers, of an odd number of rows or columns, is in the statistics all the same.
 """
