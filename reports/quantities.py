@@ -18,7 +18,7 @@ from metaprobe.analyses.table import Row
 if TYPE_CHECKING:
     from metaprobe.reports.evidence import Evidence
 
-__all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "q", "says", "taken"]
+__all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "q", "says"]
 
 ANY = "any"
 """As the value of a column: whatever it says."""
@@ -155,11 +155,6 @@ def q(measure: str, *, learner: str, **asked: Any) -> Query:
     """
     own = {name: asked.pop(name) for name in _OWN if name in asked}
     return Query(measure, learner, **own, columns=tuple(asked.items()))
-
-
-def taken(row: Row) -> Quantity:
-    """Ask for the number of a row that was found before, as that of a single task."""
-    return Computed(lambda evidence: pool(evidence.note([row])))
 
 
 def _renamed(query: Query, measure: str, **columns: object) -> Query:

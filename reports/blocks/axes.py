@@ -49,7 +49,7 @@ def read(quantity: Shown | None, evidence: Evidence | None, what: str = "") -> T
         with evidence.recording() as rows:
             reading = quantity.read(evidence)
     elif isinstance(quantity, Row):
-        rows, reading = [quantity], pool([quantity])
+        rows, reading = [quantity] if evidence is None else evidence.note([quantity]), pool([quantity])
     else:
         reading = None if quantity is None else Estimate(float(quantity))
     return Told(reading, _drawable(reading), _text(reading, what), _origin(rows))

@@ -13,17 +13,7 @@ from metaprobe.reports.claims import Claim
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.made import Made
 from metaprobe.reports.page.page import Page
-from metaprobe.reports.page.parts import (
-    Block,
-    Cell,
-    ClaimsList,
-    Missing,
-    PageFigure,
-    PageTable,
-    Rows,
-    Section,
-    Statement,
-)
+from metaprobe.reports.page.parts import Block, Cell, ClaimsList, Missing, PageTable, Rows, Section, Statement
 from metaprobe.reports.study import study as studies
 from metaprobe.reports.verdicts import REFUTED, judge
 from metaprobe.reports.wording import DASH, count, interval, listed, number, reason_of
@@ -97,19 +87,19 @@ def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
     return Section(section.name, section.title, section.text, section.glossary, blocks, details)
 
 
-def build(block: Declared, evidence: Evidence) -> PageTable | PageFigure | Missing | None:
+def build(block: Declared, evidence: Evidence) -> Block | None:
     """Return a block as a part of a page, with the rows that it read behind it.
 
     Where nothing was measured, that is what is missing and why, or None where another block says it.
     """
-    made: PageTable | PageFigure | None = None
     with evidence.recording() as read:
-        if not isinstance(block, Grid):
+        if isinstance(block, Grid):
+            rows = tuple(rows_of(block, evidence))
+            made = PageTable(block.name, block.caption, block.header, rows, notes=block.notes) if rows else None
+        else:
             from metaprobe.reports.blocks.figure import on_page  # matplotlib: not before there is something to draw
 
             made = on_page(block, evidence)
-        elif rows := rows_of(block, evidence):
-            made = PageTable(block.name, block.caption, block.header, tuple(rows), notes=block.notes)
     if made is None:
         return Missing(*block.missing, block.name) if block.missing else None
     return dataclasses.replace(made, behind=Rows(block.name, tuple(read)))

@@ -46,7 +46,7 @@ class Page:
     answer: tuple[str, ...]  # in sentences with its numbers
     rules: str  # how the answer follows from the numbers
     sections: tuple[Section[Block], ...]  # the rest, what matters most first
-    figure: PageTable | PageFigure | Missing | None = None  # the one figure that shows the answer
+    figure: Block | None = None  # the one figure that shows the answer
     training: str = ""  # how much training stands behind the answer, in a sentence
     works: tuple[Work, ...] = ()  # that it cites, by their numbers
     made: Made | None = None  # what made it, written beside its tables

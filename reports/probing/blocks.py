@@ -9,27 +9,14 @@ from typing import Any
 from metaprobe.analyses.measures.measure import MEASURES
 from metaprobe.analyses.readings import Estimate
 from metaprobe.reports import wording
-from metaprobe.reports.blocks.declared import (
-    BLANK,
-    Cell,
-    Curve,
-    Curves,
-    Custom,
-    Dots,
-    Figure,
-    Grid,
-    Line,
-    Said,
-    Series,
-    Under,
-)
+from metaprobe.reports.blocks.declared import BLANK, Cell, Custom, Dots, Figure, Grid, Line, Said, Series, Under
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.probing import questions
-from metaprobe.reports.probing.curves import ITERATION
+from metaprobe.reports.probing.curves import similarity_by_step
 from metaprobe.reports.probing.questions import JUDGED, accuracy, change, cost, headings, lowest, of_layer
 from metaprobe.reports.quantities import ANY, Quantity, q
 from metaprobe.reports.study.study import Cite, Section
-from metaprobe.reports.wording import Look, block_name, capital, colour_of, count, label_of, layer_colour, look_of
+from metaprobe.reports.wording import Look, block_name, capital, count, label_of, layer_colour, look_of
 
 _Test = tuple[str, dict[str, Any]]  # what it is called, and what is asked for
 Ranges = tuple[tuple[float, float], tuple[float, float]]  # of similarities of the body, and of the head
@@ -172,36 +159,8 @@ def training(evidence: Evidence, who: str, claims: str) -> Section:
                                     (lowest(m, who, i), of_layer(m, evidence.head, who, at=i)))),
                          (f"{100 * i / max(1, stages[-1]):.0f} %",)) for i in stages)),))
 
-def weights(evidence: Evidence, learners: Sequence[str], who: str, claims: str) -> Section:
-    """Return the section on how far weights move: a figure of one learner over training, a table of all."""
-    kinds = {"euclidean_distance": "Euclidean distance", "relative_distance": "Relative to the layer's norm"}
-    layers = evidence.measured_layers(*kinds)
-    stages = sorted({i for one in learners for i in evidence.distinct("iteration", "euclidean_distance", one)})
-    def curve(measure: str, k: str) -> Curve:
-        points = tuple((float(i), of_layer(measure, k, who, at=i)) for i in stages)
-        return Curve(k, layer_colour(k, layers), points, marker="o")
-    def line(one: str, k: str) -> Line:
-        every = (*(of_layer("euclidean_distance", k, one, at=i) for i in stages), of_layer("relative_distance", k, one))
-        return Line(f"{label_of(one)} {k}", tuple(Said(found, 3) for found in every))
-    return Section("weights", "How far the weights move",
-        (f"The distance of each layer's weights before to after the inner loop, mean over tasks ({claims}).",), (),
-        (Figure("weight-distance", f"How far {label_of(who)}'s weights move in the inner loop, over training.",
-                tuple(Curves(title, ITERATION, tuple(curve(m, k) for k in layers), (0.0, None),
-                             ticks=tuple(map(float, stages))) for m, title in kinds.items()),
-                ("Weight distance", f"The table holds no weight distances of {label_of(who)}.")),),
-        (Grid("distances", "Euclidean distance by iteration of training; last column: over the norm before.",
-              ("Layer", *(f"Iteration {i:,}" for i in stages), "Relative, at the end"),
-              tuple(line(one, k) for one in learners for k in layers)),))
-
 def moving(evidence: Evidence, learners: Sequence[str], who: str) -> Section:
     """Return the section on what moves and whether it matters: the map, of learners, and of one over training."""
-    measures = dict(reversed(JUDGED.items()))
-    layers = evidence.measured_layers(*measures)
-    def curve(measure: str, who: str, k: str) -> Curve:
-        at = sorted(n for n in evidence.distinct("step", measure, who, other_layer="") if n)
-        points, null = (tuple((float(n), of_layer(m, k, who, step=n)) for n in at if len(at) > 1)
-                        for m in (measure, f"{measure}_null"))
-        return Curve(label_of(who), colour_of(who), points, marker="o", null=null, first=1.0)
     def line(who: str, k: str) -> Line:
         told = questions.quarter(*(one.read(evidence) for one in change(k, who)))
         return Line(f"{label_of(who)}, {k}", (*(Said(one, 3, plain=True) for one in change(k, who)), Cell(told)))
@@ -213,11 +172,7 @@ def moving(evidence: Evidence, learners: Sequence[str], who: str) -> Section:
         ("Weights can move far along directions to which a layer's output is blind, and a short move can turn the "
          "output round. The map of the two does not tell changes that came from the layers before, nor moves that "
          "batch normalisation undoes or rotations, to which CKA is blind; boundaries at 0.1 are a convention.",), (),
-        (Figure("similarity-by-step", "After every inner step against before the first (circles: 1). Grey: the null.",
-                tuple(Curves(f"{k}, {told}", "Inner-loop step", tuple(curve(m, one, k) for one in learners),
-                             (-0.05, 1.04), ends=False) for m, told in measures.items() for k in layers),
-                ("Similarity by step", "The table holds similarities of one step only."),
-                max(2, len(layers)), share=True),
+        (similarity_by_step(evidence, learners),
          Custom("change-map", "Each layer after the last inner step. Strips at 0: no change beyond rounding; grey "
                 "above: the null; faint: single seeds. A bar down to the edge does not exclude no change.", change_map,
                 ("Map of changes", "The table holds no layer with both a weight distance and a debiased CKA."))),

@@ -9,7 +9,7 @@ from metaprobe.analyses.readings import Estimate, Reading, pool
 from metaprobe.analyses.table import Row
 from metaprobe.reports.blocks.declared import Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series, Under
 from metaprobe.reports.evidence import Evidence
-from metaprobe.reports.quantities import Computed, Quantity, q, taken
+from metaprobe.reports.quantities import Computed, Quantity, q
 from metaprobe.reports.study.study import Section
 from metaprobe.reports.wording import DASH, GROUP_MARKS, colour_of, count
 from metaprobe.reports.works import Work
@@ -113,7 +113,7 @@ def embedded(evidence: Evidence, who: str, planes: Mapping[tuple[str, str], str]
              if row.task is not None and (row.learner, row.seed) == (who, seed)}
     groups = dict(zip(evidence.distinct("group", "accuracy"), GROUP_MARKS, strict=False))
     for ((view, by), title), (method, told) in product(planes.items(), _METHODS.items()):
-        points = tuple(Point(taken(x), taken(found[view, by, f"{method}_y", task]), x.group or "",
+        points = tuple(Point(x, found[view, by, f"{method}_y", task], x.group or "",
                   groups.get(x.group, GROUP_MARKS[-1])[0], GROUP_MARKS[(x.cluster or 0) % len(GROUP_MARKS)][1],
                   "" if x.cluster is None else f"initialisation {x.cluster}")
             for (*at, measure, task), x in found.items() if (*at, measure) == (view, by, f"{method}_x"))

@@ -7,9 +7,10 @@ from itertools import product
 
 from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Figure, Grid, Line, Said, Series
 from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing.questions import JUDGED, of_layer
 from metaprobe.reports.quantities import q
 from metaprobe.reports.study.study import Section
-from metaprobe.reports.wording import Look, colour_of, label_of
+from metaprobe.reports.wording import Look, colour_of, label_of, layer_colour
 
 # fmt: off
 ITERATION = "Training iteration"  # name of an axis
@@ -33,12 +34,44 @@ def learning_curves(evidence: Evidence, learners: Iterable[str]) -> Figure:
                         for k, title in (("accuracy", "Accuracy (%)"), ("loss", "Loss (nats)"))),
                   ("Learning curves", "The table holds no training or validation rows."))
 
-def step_curves(evidence: Evidence, looks: Mapping[str, Look], banded: Collection[str],
-                told: str) -> Figure:
-    """Return the figure of loss and accuracy over inner steps, also quartiles of those `banded`, as `told` of them.
+def weights(evidence: Evidence, learners: Collection[str], who: str, claims: str) -> Section:
+    """Return the section on how far weights move: a figure of one learner over training, a table of all."""
+    kinds = {"euclidean_distance": "Euclidean distance", "relative_distance": "Relative to the layer's norm"}
+    layers = evidence.measured_layers(*kinds)
+    stages = sorted({i for one in learners for i in evidence.distinct("iteration", "euclidean_distance", one)})
+    def curve(measure: str, k: str) -> Curve:
+        points = tuple((float(i), of_layer(measure, k, who, at=i)) for i in stages)
+        return Curve(k, layer_colour(k, layers), points, marker="o")
+    def line(one: str, k: str) -> Line:
+        every = (*(of_layer("euclidean_distance", k, one, at=i) for i in stages), of_layer("relative_distance", k, one))
+        return Line(f"{label_of(one)} {k}", tuple(Said(found, 3) for found in every))
+    return Section("weights", "How far the weights move",
+        (f"The distance of each layer's weights before to after the inner loop, mean over tasks ({claims}).",), (),
+        (Figure("weight-distance", f"How far {label_of(who)}'s weights move in the inner loop, over training.",
+                tuple(Curves(title, ITERATION, tuple(curve(m, k) for k in layers), (0.0, None),
+                             ticks=tuple(map(float, stages))) for m, title in kinds.items()),
+                ("Weight distance", f"The table holds no weight distances of {label_of(who)}.")),),
+        (Grid("distances", "Euclidean distance by iteration of training; last column: over the norm before.",
+              ("Layer", *(f"Iteration {i:,}" for i in stages), "Relative, at the end"),
+              tuple(line(one, k) for one in learners for k in layers)),))
 
-    `looks` are label, colour and marker of each learner.
-    """
+def similarity_by_step(evidence: Evidence, learners: Collection[str]) -> Figure:
+    """Return the figure of each layer's similarity to what it was, after every inner step."""
+    measures = dict(reversed(JUDGED.items()))
+    layers = evidence.measured_layers(*measures)
+    def curve(measure: str, who: str, k: str) -> Curve:
+        at = sorted(n for n in evidence.distinct("step", measure, who, other_layer="") if n)
+        points, null = (tuple((float(n), of_layer(m, k, who, step=n)) for n in at if len(at) > 1)
+                        for m in (measure, f"{measure}_null"))
+        return Curve(label_of(who), colour_of(who), points, marker="o", null=null, first=1.0)
+    return Figure("similarity-by-step", "After every inner step against before the first (circles: 1). Grey: the null.",
+                  tuple(Curves(f"{k}, {told}", "Inner-loop step", tuple(curve(m, one, k) for one in learners),
+                               (-0.05, 1.04), ends=False) for m, told in measures.items() for k in layers),
+                  ("Similarity by step", "The table holds similarities of one step only."), max(2, len(layers)),
+                  share=True)
+
+def step_curves(evidence: Evidence, looks: Mapping[str, Look], banded: Collection[str], told: str) -> Figure:
+    """Return the figure of loss and accuracy over inner steps, also quartiles of those `banded`, as `told` of them."""
     panels = []
     for side, (what, unit, top) in product(("support", "query"), (("loss", "nats", None), ("accuracy", "%", 101.0))):
         measure, title, curves = f"{side}_{what}", f"{side.capitalize()}: {what} ({unit})", []

@@ -11,28 +11,9 @@ from metaprobe.analyses.readings import Estimate, Reading
 from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below, within
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.papers.raghu2020 import paper
-from metaprobe.reports.papers.raghu2020.paper import (
-    ANIL,
-    BOTH,
-    COST,
-    GAP,
-    MAML,
-    NAMES,
-    PRESUPPOSED,
-    REGIMES,
-    SIMILAR,
-    headed,
-)
-from metaprobe.reports.probing.questions import (
-    JUDGED,
-    accuracy,
-    cost,
-    further_steps,
-    lowest,
-    of_layer,
-    stages,
-    untaught,
-)
+from metaprobe.reports.papers.raghu2020.paper import ANIL, BOTH, COST, GAP, MAML, NAMES, REGIMES, SIMILAR, headed
+from metaprobe.reports.probing import questions
+from metaprobe.reports.probing.questions import JUDGED, accuracy, cost, lowest, of_layer
 from metaprobe.reports.quantities import ANY, Computed, Quantity, q
 from metaprobe.reports.wording import block_name, count, listed, number, with_interval
 
@@ -46,8 +27,9 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims that the study answers, of these layers, steps and stages: the paper's by number, then G1."""
     found = (*_inside(evidence), *_learners(), *_regimes(), *_pairs())
     def taught(claim: Claim) -> Claim:
-        who = PRESUPPOSED.get(claim.id, ())
-        return replace(claim, presupposes=partial(untaught, learners=who, margin=COST, control=True)) if who else claim
+        if not (who := paper.PRESUPPOSED.get(claim.id, ())):
+            return claim
+        return replace(claim, presupposes=partial(questions.untaught, learners=who, margin=COST, control=True))
     return tuple(sorted(map(taught, found), key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
 
 def _percent(name: str, quantity: Quantity) -> Told:
@@ -57,7 +39,7 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
     """R1, R2, R3, R9 and G1: what the inner loop does to MAML, layer by layer."""
     body, head, full, name = evidence.body, evidence.head, evidence.full, block_name(evidence.full)
     free, kept = above(-COST, f"cost under {COST} points", f"cost over {COST} points"), above(SIMILAR)
-    at = found if len(found := stages(evidence, "maml")) > 1 else ()
+    at = found if len(found := questions.stages(evidence, "maml")) > 1 else ()
     moved = {layer: of_layer("euclidean_distance", layer, "maml") for layer in (*body, head)}
     printed = dict(zip(evidence.blocks, paper.COSTS, strict=False))
     def as_it_was(measures: Mapping[str, str]) -> tuple[Part, ...]:
@@ -73,7 +55,7 @@ def _inside(evidence: Evidence) -> tuple[Claim, ...]:
               "The study holds no test of MAML with frozen layers.", ("freezing-figure", "reuse-index"), **POINTS,
               control="an untrained network", lead=f"change with {count(evidence.test_steps, 'step')} at test:",
               beside=tuple(Told(f"{name} with {count(n, 'step')}", cost("maml", full, steps=n))
-                           for n in further_steps(evidence, "maml"))),
+                           for n in questions.further_steps(evidence, "maml"))),
         Claim("R2", "Adaptation leaves the body's representations as they were, and changes the head's",
               "CCA and CKA of each layer, MAML", "convolution layers above 0.9, head below 0.5", "Figure 2", _MIN,
               f"every layer of the body lies above {SIMILAR} and stands out from its null, and the head lies below "

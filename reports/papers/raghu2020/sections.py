@@ -5,37 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metaprobe.analyses.readings import Estimate
-from metaprobe.reports.blocks.declared import (
-    BLANK,
-    Cell,
-    Dots,
-    Figure,
-    Grid,
-    Line,
-    Map,
-    Point,
-    Said,
-    Scatter,
-    Series,
-    Under,
-)
+from metaprobe.reports.blocks import declared
+from metaprobe.reports.blocks.declared import BLANK, Cell, Dots, Figure, Grid, Line, Map, Point, Said, Scatter, Series
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.papers.raghu2020 import paper
-from metaprobe.reports.papers.raghu2020.paper import (
-    COMPARED,
-    COST,
-    GAP,
-    MAML,
-    NAMES,
-    RANGES,
-    REGIMES,
-    adapting,
-    alike,
-    headed,
-)
+from metaprobe.reports.papers.raghu2020.paper import COMPARED, COST, GAP, MAML, NAMES, REGIMES, alike, headed
 from metaprobe.reports.probing import blocks as shared
-from metaprobe.reports.probing.blocks import OTHER
-from metaprobe.reports.probing.curves import learning_curves
+from metaprobe.reports.probing.curves import learning_curves, weights
 from metaprobe.reports.probing.questions import JUDGED, accuracy, headings
 from metaprobe.reports.quantities import ANY, Quantity, q
 from metaprobe.reports.study.study import Cite, Section
@@ -46,12 +22,12 @@ _MEASURES = {"mean_cca": "CCA", "debiased_cka": "CKA, debiased", "linear_cka": "
 
 def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
     """Return the sections after the claims."""
-    who = adapting(evidence)
-    costs = [at_1_shot for at_1_shot, _ in paper.COSTS]
+    who, costs = paper.adapting(evidence), [at_1_shot for at_1_shot, _ in paper.COSTS]
     return (_learning(evidence),
             shared.freezing(evidence, (*who, "random"), "maml", "claim R1", COST, costs, _table_1()),
-            shared.similarity(evidence, cite, who, "claim R2", RANGES), shared.training(evidence, "maml", "claim R3"),
-            shared.weights(evidence, who, "maml", "claim R9"), shared.moving(evidence, who, "maml"),
+            shared.similarity(evidence, cite, who, "claim R2", paper.RANGES),
+            shared.training(evidence, "maml", "claim R3"), weights(evidence, who, "maml", "claim R9"),
+            shared.moving(evidence, who, "maml"),
             _reusing(evidence), _regimes(evidence), _pairs(evidence), _timing(evidence))
 
 def _printed(value: float, spread: float, *under: str) -> Cell:
@@ -63,7 +39,7 @@ def _table_1() -> Iterator[Line]:
         yield Line("Paper: MAML", (_printed(*free), *cells), (what, "10 steps at test (trained with 5)"))
 
 def _learning(evidence: Evidence) -> Section:
-    learners, maml, anil = adapting(evidence), accuracy("maml"), accuracy("anil")
+    learners, maml, anil = paper.adapting(evidence), accuracy("maml"), accuracy("anil")
     more = [who for who in learners if who not in ("maml", "anil") and evidence.distinct("head", "accuracy", who)]
     return Section("learning", "Learning: MAML and ANIL",
         ("Does the inner loop of the body matter in training? ANIL does without it (claims R4 and R5).",),
@@ -80,7 +56,7 @@ def _learning(evidence: Evidence) -> Section:
               ("Accuracy of MAML and ANIL", "The table holds no test accuracies of either.")),))
 
 def _reusing(evidence: Evidence) -> Section:
-    blocks, learners = ("", *evidence.blocks), dict.fromkeys((*adapting(evidence), *REGIMES))
+    blocks, learners = ("", *evidence.blocks), dict.fromkeys((*paper.adapting(evidence), *REGIMES))
     new = "new head, trained on the frozen body"
     return Section("reusing", "What the body holds: the reuse index",
         ("How much of what training gained is in the body as training left it? (A − U) / (F − U), of test accuracies: "
@@ -118,8 +94,9 @@ def _regimes(evidence: Evidence) -> Section:
          ("NIL training", "the body learns with the NIL head in place, as matching networks do"),
          ("multitask", "one head learns all training tasks at once, though each labels its classes as it likes")),
         (Figure("regimes-figure", f"Grey: ±{GAP} points, the paper's largest gap between two heads.",
-                (Dots("Test accuracy (%)", names, (Series("MAML head", INK, maml), Series("NIL head", OTHER, nil, "D")),
-                      lying=True, line=(100 / evidence.n_way, "chance")),
+                (Dots("Test accuracy (%)", names, lying=True, series=(
+                      Series("MAML head", INK, maml), Series("NIL head", shared.OTHER, nil, "D")),
+                       line=(100 / evidence.n_way, "chance")),
                  Dots("MAML head − NIL head (points)", names, (Series("", INK, apart),), lying=True,
                       bands=((-GAP, GAP),), printed=tuple((at, gap[0]) for at, gap in enumerate(gaps) if gap))),
                 ("Training regimes", "The table holds no test with the NIL head or the MAML head.")),),
@@ -195,7 +172,7 @@ def _timing(evidence: Evidence) -> Section:
         time = q(f"{what}_seconds", learner=who, view=view, steps=ANY)
         long = isinstance(found := time.read(evidence), Estimate) and found.value >= 0.1
         return Said(time, 0 if long else 1, unit=" ms", scale=1000,
-                    under=(Under(times(view, what, who), "×", 2, interval=True),))
+                    under=(declared.Under(times(view, what, who), "×", 2, interval=True),))
     def figure(view: str, what: str, who: str, at: int) -> Cell:
         found, ratio = paper.SECONDS.get((what, who)), paper.SPEEDUPS.get((what, who))
         if view != "paper" or not found:
@@ -203,7 +180,7 @@ def _timing(evidence: Evidence) -> Section:
         return Cell(f"{number(1000 * found[at], 0)} ms", (f"× {ratio[at]:g}",) if ratio else (), number=True)
     def faster(what: str) -> Dots:
         series = (Series(paper.VIEWS[view], colour, tuple(times(view, what, who) for who in learners), mark)
-                  for view, colour, mark in (("paper", INK, "o"), ("ordinary", OTHER, "s")))
+                  for view, colour, mark in (("paper", INK, "o"), ("ordinary", shared.OTHER, "s")))
         printed = ((at, one) for at, who in enumerate(learners) for one in paper.SPEEDUPS.get((what, who), ()))
         return Dots(f"{capital(what)}: times faster than MAML", tuple(NAMES[who] for who in learners), tuple(series),
                     lying=True, log=True, line=(1.0, ""), printed=tuple(printed))

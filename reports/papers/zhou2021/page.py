@@ -9,17 +9,7 @@ from metaprobe.reports.blocks.declared import Dots, Figure, Grid, Line, Said, Se
 from metaprobe.reports.claims import POINTS, Verdict, above, below
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.papers.zhou2021 import claims as of
-from metaprobe.reports.papers.zhou2021.claims import (
-    BASE,
-    CONTINUED,
-    LARGE,
-    gain,
-    label_of,
-    level,
-    look_of,
-    m_of,
-    main_of,
-)
+from metaprobe.reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gain, label_of, look_of, m_of, main_of
 from metaprobe.reports.probing import blocks, clusters
 from metaprobe.reports.probing.curves import bound, step_curves
 from metaprobe.reports.probing.questions import accuracy
@@ -104,7 +94,7 @@ def _figure(evidence: Evidence) -> Figure:
     main, places = main_of(evidence), ("", *evidence.distinct("group", "accuracy"))
     keys = dict.fromkeys((BASE, of.plain_of(evidence), main, main + of.SYMMETRIC, LARGE, *of.BASELINES))
     names, keys = tuple(place or "all" for place in places), [key for key in keys if key in evidence.learners]
-    levels = [_series(key, label_of(key), (level(key, at) for at in places)) for key in keys]
+    levels = [_series(key, label_of(key), (of.level(key, at) for at in places)) for key in keys]
     gains = [_series(key, f"over {label_of(key)}", (gain(main, key, at) for at in places)) for key in (CONTINUED, BASE)]
     panels = (Dots("Test accuracy (%)", names, tuple(levels)),
               Dots("Gain of TSA-MAML (points, paired)", names, tuple(gains), line=(0.0, "")))
@@ -158,13 +148,12 @@ def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
          "±0.77 → 74.80 ±0.76; fungi 53.20 ±0.82 → 56.86 ±0.87.",
          *["iMAML takes 16 inner steps, the Meta-LSTM 12 at one shot and 8 at more, matching networks none."]
          * (not {*of.BASELINES}.isdisjoint(evidence.learners)),
-        )), blocks.learned(evidence, {key: label_of(key) for key in keys}, own=level)
+        )), blocks.learned(evidence, {key: label_of(key) for key in keys}, own=of.level)
 
 def _table(evidence: Evidence, name: str, caption: str, keys: Iterable[str], pairs: Iterable[tuple[str, ...]],
            under: Mapping[str, tuple[str, ...]], notes: tuple[str, ...] = ()) -> Grid:
     places = ("", *evidence.distinct("group", "accuracy"))
-    levels = (Line(label_of(key), tuple(Said(level(key, at)) for at in places),
-                   under.get(key, ())) for key in keys)
+    levels = (Line(label_of(key), tuple(Said(of.level(key, at)) for at in places), under.get(key, ())) for key in keys)
     gains = (Line(f"{label_of(key)} − {label_of(over)}",
                   tuple(Said(gain(key, over, at), signed=True) for at in places), ("paired, points",))
              for key, over in pairs)
