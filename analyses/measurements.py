@@ -110,7 +110,8 @@ class Kind:
     common: str = ""  # key of the learner of the same seed whose last checkpoint it reads too; "" for none
     training: bool = False  # whether it is of how a run was trained, of which an imported one says nothing
     alone: bool = False  # whether nothing may run beside it, as where it measures time
-    check: Callable[[Any, int], None] | None = None  # refuses data, or a number of tasks, that it cannot be made on
+    # refuses data, or a number of tasks, that it cannot be made on
+    check: Callable[[Any, int], object] = lambda data, tasks: None
 
 
 def _tested(analysis: Callable[..., Table], on: Subject, **options: Any) -> Table:

@@ -12,16 +12,17 @@ from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.quantities import Quantity
 from metaprobe.reports.wording import with_interval
 
-__all__ = ["POINTS", "Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "not_below", "within"]
+__all__ = ["PERCENT", "POINTS", "Claim", "Part", "Rule", "Told", "Verdict", "above", "below", "within"]
 
 POINTS: dict[str, Any] = {"unit": " points", "signed": True}  # how differences of accuracies are written
+PERCENT: dict[str, Any] = {"unit": " %", "signed": False}  # and accuracies beside them
 
 Verdict = Literal["holds", "does not hold", "undecided", "not applicable", "not measured"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a part holds, by its whole interval; `above`, `below`, `within` and `not_below` make them."""
+    """When a part holds, by its whole interval; `above`, `below` and `within` make them."""
 
     region: tuple[float, float]  # (low, high) in which the interval must lie
     holds: str  # words for the parts that hold, "under 2.1 points"
@@ -41,9 +42,9 @@ class Rule:
         return "holds" if self.lenient else "undecided"
 
 
-def above(bound: float, holds: str = "", fails: str = "") -> Rule:
-    """Return the rule that the whole interval lies above a bound."""
-    return within(bound, math.inf, holds or f"over {bound:g}", fails or f"under {bound:g}")
+def above(bound: float, holds: str = "", fails: str = "", *, lenient: bool = False) -> Rule:
+    """Return the rule that the whole interval lies above a bound; a `lenient` one fails only where it lies below."""
+    return Rule((bound, math.inf), holds or f"over {bound:g}", fails or f"under {bound:g}", lenient)
 
 
 def below(bound: float, holds: str = "", fails: str = "") -> Rule:
@@ -54,11 +55,6 @@ def below(bound: float, holds: str = "", fails: str = "") -> Rule:
 def within(low: float, high: float, holds: str = "", fails: str = "") -> Rule:
     """Return the rule that the whole interval lies between two bounds."""
     return Rule((low, high), holds or f"within {low:g} to {high:g}", fails or f"not within {low:g} to {high:g}")
-
-
-def not_below(bound: float, holds: str, fails: str) -> Rule:
-    """Return the rule that fails only where the whole interval lies below a bound."""
-    return Rule((bound, math.inf), holds, fails, lenient=True)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,7 @@ __all__ = ["Evidence"]
 class Evidence:
     """The table of a study, and what its learners were trained with.
 
-    Args:
-        table: all rows; those of single tasks are what differences and means over seeds are made from, when asked for.
-        made: what made it.
+    From its rows of single tasks differences and means over seeds are made, when they are asked for.
     """
 
     def __init__(self, table: Table, made: Made) -> None:
@@ -29,18 +27,18 @@ class Evidence:
         self.n_way, self.trained_steps = made.n_way, made.trained_steps
         self.test_steps = made.test_steps or made.trained_steps  # of the tests that are judged
         self._place: dict[int, int] = {}
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []  # all, those that were made when asked for last
         self._found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
         self._single: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
         self._seen: list[dict[int, Row]] = []
         for row in table.rows:
             self._add(row)
-        self.seeds = tuple(sorted({row.seed for row in self._rows if row.seed is not None}))
-        found = dict.fromkeys(map(_learner, self._rows))
+        self.seeds = tuple(sorted({row.seed for row in self.rows if row.seed is not None}))
+        found = dict.fromkeys(map(_learner, self.rows))
         # those that have rows: in the order of the study, others after them
         self.learners = tuple(k for k in dict.fromkeys((*(one.key for one in made.learners), *found)) if k in found)
         # of the network, in its order; where that is not known, of the rows: by kind and number
-        self.layers = made.layers or in_order({row.layer for row in self._rows if row.layer and not _other(row)})
+        self.layers = made.layers or in_order({row.layer for row in self.rows if row.layer and not _other(row)})
         self.body, self.head = self.layers[:-1], self.layers[-1] if self.layers else "head"
         # of the body, from the first layer on, as `frozen` names them; the last is the whole body
         self.blocks = tuple(",".join(self.body[: size + 1]) for size in range(len(self.body)))
@@ -49,17 +47,12 @@ class Evidence:
     def _add(self, row: Row) -> None:
         key = (row.measure, _learner(row), _other(row))
         (self._found if row.task is None else self._single)[key].append(row)
-        self._place[id(row)] = len(self._rows)
-        self._rows.append(row)
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """All rows, those that were made when asked for last."""
-        return tuple(self._rows)
+        self._place[id(row)] = len(self.rows)
+        self.rows.append(row)
 
     def measured_layers(self, *measures: str) -> tuple[str, ...]:
         """Return the layers that have rows of any of the measures, in their order; layers × layers left out."""
-        found = {row.layer for row in self._rows if row.measure in measures and row.layer and not _other(row)}
+        found = {row.layer for row in self.rows if row.measure in measures and row.layer and not _other(row)}
         every = (*self.body, *in_order(found - {self.head}), self.head)  # of other networks after this one's body
         return tuple(layer for layer in dict.fromkeys(every) if layer in found)
 

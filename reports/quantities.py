@@ -20,14 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ANY", "Computed", "Difference", "Quantity", "Query", "q", "says"]
 
-ANY = "any"
-"""As the value of a column: whatever it says."""
-
+ANY = "any"  # as the value of a column: whatever it says
+# columns that say nothing in a row that is asked for, unless the question names them
 _BLANK = ("layer", "frozen", "adapts", "group", "cluster", "view", "other_layer")
-"""Columns that say nothing in a row that is asked for, unless the question names them."""
-
+# what `q` is asked by name beside the learner; all else that it is asked are columns of the row
 _OWN = ("other_learner", "at", "steps", "step", "head")
-"""What `q` is asked by name beside the learner; all else that it is asked are columns of the row."""
 
 
 class Quantity:
@@ -146,12 +143,9 @@ class _Mapped(Quantity):
 def q(measure: str, *, learner: str, **asked: Any) -> Query:
     """Ask for a number of the table: of all seeds, with its interval.
 
-    Args:
-        measure: what was measured.
-        learner: what the study calls the learner.
-        asked: further fields of a `Query` (`ANY` in `steps` and `head`: whatever they are), and what other columns of
-            the row say. Of those that are not named, `layer`, `frozen`, `adapts`, `group`, `cluster`, `view` and
-            `other_layer` say nothing, and `phase` does not say "pre".
+    What is `asked` are further fields of a `Query` (`ANY` in `steps` and `head`: whatever they are), and what other
+    columns of the row say. Of those that are not named, `layer`, `frozen`, `adapts`, `group`, `cluster`, `view` and
+    `other_layer` say nothing, and `phase` does not say "pre".
     """
     own = {name: asked.pop(name) for name in _OWN if name in asked}
     return Query(measure, learner, **own, columns=tuple(asked.items()))

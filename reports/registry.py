@@ -7,7 +7,7 @@ from metaprobe.reports.papers.arnold2021.study import ARNOLD2021
 from metaprobe.reports.papers.raghu2020.study import RAGHU2020
 from metaprobe.reports.papers.zhou2021.study import ZHOU2021
 from metaprobe.reports.study.study import Study
-from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.errors import entry_named
 from metaprobe.trainers.plugins import Registry
 
 __all__ = ["STUDIES", "study_named"]
@@ -18,6 +18,4 @@ STUDIES = Registry("studies", Study, (RAGHU2020, ZHOU2021, ARNOLD2021, ANTONIOU2
 
 def study_named(name: str) -> Study:
     """Return a study; a name that none has is a `MetaprobeError` that lists them, close ones first."""
-    if name not in STUDIES:
-        raise unknown_name("study", name, STUDIES)
-    return STUDIES[name]
+    return entry_named("study", name, STUDIES)

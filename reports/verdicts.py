@@ -65,8 +65,7 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
         return Judgement(claim, verdict, parts, (DASH,), claim.needs)
     if lacking := claim.presupposes(evidence) if claim.presupposes else "":
         return Judgement(claim, "not applicable", parts, _ours(claim, parts, evidence), lacking)
-    guard = claim.guard(evidence) if claim.guard else ""
-    if guard:
+    if guard := claim.guard(evidence) if claim.guard else "":
         verdict = "undecided"
     remark = claim.remark(evidence) if claim.remark else ""
     alone = [one for one in parts if one.alone]
@@ -144,12 +143,10 @@ def _what_would_decide(one: Judged, counted: str, evidence: Evidence) -> str:
     found = one.reading
     if isinstance(found, Undefined):
         return f"Undefined, so nothing of this kind decides it: {found.reason}."
-    if found is None or found.low is None or found.high is None:
+    if found is None or found.low is None or found.high is None or one.alone:
         return ""
     bounds = [bound for bound in one.part.rule.region if math.isfinite(bound)]
     bound = min(bounds, key=lambda bound: abs(bound - found.value), default=math.inf)
-    if one.alone:
-        return ""
     if not found.low <= bound <= found.high:
         return "it does not stand out from its null." if one.part.clear_of is not None else ""
     fixed = one.part.quantity.fixed(evidence)

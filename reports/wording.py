@@ -10,9 +10,10 @@ from metaprobe.analyses.readings import Estimate, Reading, Undefined
 
 __all__ = ["CHANCE_GREY", "DASH", "GROUP_MARKS", "INK", "Look", "block_name", "capital", "colour_of", "count"]
 __all__ += ["in_order", "interval", "label_of", "layer_colour", "listed", "look_of", "measure_name", "number"]
-__all__ += ["power_of_ten", "reading", "reason_of", "sizes", "with_interval"]
+__all__ += ["power_of_ten", "reason_of", "sizes", "with_interval"]
 
 INK, CHANCE_GREY = "#333333", "#8a8a8a"
+DASH = "\N{EM DASH}"
 Look = tuple[str, str, str]  # of a learner: label, colour and marker
 _COLOURS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 GROUP_MARKS: tuple[tuple[str, str], ...] = tuple(zip(_COLOURS, "o^sDvPX", strict=True))
@@ -81,9 +82,6 @@ def layer_colour(layer: str, layers: tuple[str, ...]) -> str:
     return _LAYERS[round(body.index(layer) * (len(_LAYERS) - 1) / max(1, len(body) - 1))] if layer in body else INK
 
 
-DASH = "\N{EM DASH}"
-
-
 def number(value: float, digits: int = 1, *, signed: bool = False) -> str:
     """Write a number with fixed decimals and a typographic minus; a rounded zero has no sign.
 
@@ -111,24 +109,17 @@ def interval(low: float | None, high: float | None, digits: int = 1, *, signed: 
     return f"[{number(low, digits, signed=signed)},\N{NO-BREAK SPACE}{number(high, digits, signed=signed)}]"
 
 
-def reading(found: Reading, digits: int = 1, *, signed: bool = False) -> str:
-    """Write a reading without its interval: a number, "undefined (reason)" or "not measured"."""
-    if isinstance(found, Estimate):
-        return number(found.value, digits, signed=signed)
-    return f"undefined ({reason_of(found)})" if found else "not measured"
-
-
 def reason_of(found: Undefined) -> str:
     """Return why a reading is undefined, with typographic minuses: rows hold plain text."""
     return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", found.reason)
 
 
 def with_interval(found: Reading, digits: int = 1, unit: str = "", *, signed: bool = False) -> str:
-    """Write a reading with its unit and its interval, as in a sentence."""
-    text = reading(found, digits, signed=signed)
+    """Write a reading as in a sentence: a number with its interval, "undefined (reason)" or "not measured"."""
     if not isinstance(found, Estimate):
-        return text
-    return f"{text}{unit} {interval(found.low, found.high, digits, signed=signed)}".rstrip(" ")
+        return f"undefined ({reason_of(found)})" if found else "not measured"
+    ends = interval(found.low, found.high, digits, signed=signed)
+    return f"{number(found.value, digits, signed=signed)}{unit} {ends}".rstrip(" ")
 
 
 def sizes(found: Reading) -> list[str]:

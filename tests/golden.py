@@ -11,14 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from metaprobe.analyses.readings import Estimate
 from metaprobe.reports.blocks.canvas import style
-from metaprobe.reports.page.page import named_blocks
 from metaprobe.reports.page.parts import ClaimsList, Missing, PageFigure, PageTable, Statement
-
-
-def rows_behind(page):
-    """Return the rows behind a page, each once, as its tables hold them: by the names of their files."""
-    behind = {rows.name: rows for rows in (page.behind, *(block.behind for block in named_blocks(page))) if rows}
-    return tuple(dict.fromkeys(row for _, rows in sorted(behind.items()) for row in rows.rows))
 
 
 def text_of(page):

@@ -160,8 +160,8 @@ def test_panels_share_limits_where_they_are_asked_to():
 
 
 def test_a_block_keeps_every_row_that_it_read_and_no_other():
-    assert set(built(DOTS).behind.rows) == {o for o in EVIDENCE.rows if (o.learner, o.measure) == ("maml", "accuracy")}
-    assert {row.measure for row in built(MAP, PANELS["scatter"]).behind.rows} == {"svcca"}
+    assert set(built(DOTS).behind) == {o for o in EVIDENCE.rows if (o.learner, o.measure) == ("maml", "accuracy")}
+    assert {row.measure for row in built(MAP, PANELS["scatter"]).behind} == {"svcca"}
 
 
 def test_a_table_keeps_measured_lines_with_their_printed_neighbours():
@@ -175,7 +175,7 @@ def test_a_table_keeps_measured_lines_with_their_printed_neighbours():
     assert isinstance(part, PageTable) and [cells[0].text for cells in part.rows] == ["MAML", "Paper"]
     cell = Cell("89.0", ("[88.0,\xa090.0]", "Δ −1.0", "[−2.4,\xa0+0.4]"), number=True)
     assert part.rows[0][1:] == (cell, Cell("undefined", ("(a layer is dead)",)))
-    assert {row.frozen for row in part.behind.rows} == {"", "conv1", "conv2"}
+    assert {row.frozen for row in part.behind} == {"", "conv1", "conv2"}
     assert build(Grid("table", "", ("", "a", "b"), lines[1:], MISSING), EVIDENCE) == Missing(*MISSING, "table")
     assert build(Grid("table", "", ("", "a", "b"), lines[1:]), EVIDENCE) is None
 
@@ -196,7 +196,7 @@ def test_a_figure_of_its_own_kind_brings_its_panels():
     block = declared.Custom("own", "What it shows.", own, MISSING)
     part = build(block, EVIDENCE)
     assert isinstance(part, PageFigure) and len(part.panels) == 1 and [label for _, label in part.legend] == ["line"]
-    assert [row.value for row in part.behind.rows] == [90.0]
+    assert [row.value for row in part.behind] == [90.0]
     assert build(block, evidence_of()) == Missing(*MISSING, "own")
 
 

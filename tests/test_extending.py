@@ -39,7 +39,7 @@ def test_a_new_measure_and_a_new_learner_are_shown_under_their_own_names(monkeyp
     assert any("Spectral" in title for title in table.header)
     titles = [row[0].text for row in table.rows]
     assert sum("boil" in title for title in titles) == len(raghu_rows.LAYERS)
-    assert {row.measure for row in table.behind.rows} >= {"spectral", "spectral_null"}
+    assert {row.measure for row in table.behind} >= {"spectral", "spectral_null"}
     for name in ("similarity-figure", "learning-curves", "freezing-figure", "change-map"):
         assert "boil" in [label for _, label in blocks[name].legend] or "boil" in "".join(blocks[name].panels), name
     assert "boil" in render(page)

@@ -19,7 +19,7 @@ from metaprobe.reports.made import Trained
 from metaprobe.reports.page.compose import made_section, page_of
 from metaprobe.reports.page.files import escape, read_tables, write_report
 from metaprobe.reports.page.page import Page, render
-from metaprobe.reports.page.parts import Cell, Missing, PageTable, Rows, Section
+from metaprobe.reports.page.parts import Cell, Missing, PageTable, Section
 from metaprobe.reports.quantities import q
 from metaprobe.reports.study.study import Answer, Study
 from metaprobe.reports.study.study import Section as Declared
@@ -65,7 +65,7 @@ def evidence(**made):
 
 
 def small_page(**changes):
-    numbers = PageTable("numbers", "", ("A",), ((Cell("1"),),), Rows("numbers", (accuracy(50.0),)))
+    numbers = PageTable("numbers", "", ("A",), ((Cell("1"),),), (accuracy(50.0),))
     more = Section("more", "More & more", blocks=(numbers, Missing("A figure", "No `rows`.", "nothing")))
     return dataclasses.replace(Page("P", "Q?", (), "Yes", ("So.",), "R", (more,)), **changes)
 # fmt: on
@@ -214,7 +214,7 @@ def test_parts_that_do_not_fit_are_errors_that_name_them():
     with pytest.raises(MetaprobeError, match="2 cells where the header has 1"):
         PageTable("t", "", ("A",), ((Cell("x"), Cell("y")),))
     with pytest.raises(MetaprobeError, match="lower-case words"):
-        Rows("../x", ())
+        Section("../x", "")
     table = PageTable("t", "", ("A",), ((Cell("x"),),))
     with pytest.raises(MetaprobeError, match="'t' is used twice"):
         small_page(sections=(Section("s", "S", blocks=(table,), details=(table,)),))

@@ -71,9 +71,9 @@ def test_a_block_is_made_from_the_rows_behind_it_and_says_what_is_missing(name, 
     found = named(block, name, evidence)
     part = build(found, evidence)
     assert isinstance(part, PageTable if isinstance(found, Grid) else PageFigure)
-    again = Evidence(Table.of(part.behind.rows), evidence.made)
+    again = Evidence(Table.of(part.behind), evidence.made)
     alike = named(block, name, again)
-    assert set(planting.read(alike, again)) == set(part.behind.rows)
+    assert set(planting.read(alike, again)) == set(part.behind)
     if isinstance(part, PageTable):
         assert build(alike, again).rows == part.rows
     else:

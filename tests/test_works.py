@@ -6,8 +6,9 @@ import pytest
 
 from metaprobe.analyses.measures.work import Work
 from metaprobe.analyses.readings import Estimate, Undefined
+from metaprobe.analyses.works import methods_of
+from metaprobe.reports.page.compose import numbered
 from metaprobe.reports.wording import number, with_interval
-from metaprobe.reports.works import methods_of, numbered
 from metaprobe.trainers.errors import MetaprobeError
 
 PAPER = Work("doe2020", "article", ("Doe, Jane", "Müller, João"), "{On} X – and Y?", "J", 2020)

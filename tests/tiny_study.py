@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.works import MAML
 from metaprobe.probe.cli import main
 from metaprobe.reports.blocks.canvas import Drawing
 from metaprobe.reports.blocks.declared import Dots, Figure, Grid, Line, Said, Series
@@ -18,7 +19,6 @@ from metaprobe.reports.claims import Claim, Part, above, below, within
 from metaprobe.reports.quantities import q
 from metaprobe.reports.registry import STUDIES
 from metaprobe.reports.study.study import Answer, Learner, Measurement, Numbers, Options, Section, Study
-from metaprobe.reports.works import MAML
 from tests.conftest import make_imageset, shared_folder
 
 

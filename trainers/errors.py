@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
-__all__ = ["MetaprobeError", "UnreadableInput", "flag_of", "unknown_name"]
+__all__ = ["MetaprobeError", "UnreadableInput", "entry_named", "flag_of", "unknown_name"]
+
+Entry = TypeVar("Entry")
 
 
 class MetaprobeError(Exception):
@@ -41,3 +44,10 @@ def unknown_name(kind: str, got: str, known: Iterable[str], near: Iterable[str] 
     close = difflib.get_close_matches(got, names if near is None else list(near), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return MetaprobeError(f"unknown {kind} {got!r}.{hint} Known: {', '.join(names)}.")
+
+
+def entry_named(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
+    """Return an entry by its name; one that there is not is an `unknown_name` of this kind."""
+    if name not in entries:
+        raise unknown_name(kind, name, entries)
+    return entries[name]

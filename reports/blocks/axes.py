@@ -25,6 +25,9 @@ from metaprobe.reports.wording import interval, number, power_of_ten, reason_of,
 __all__ = ["WORD", "Told", "along", "contrast", "dot", "dotted", "label_ends", "mark"]
 __all__ += ["plain_logarithm", "read", "slant", "width_of"]
 
+WORD = {"color": "#6b6b6b", "fontsize": 7.5}  # how words inside a panel look
+_LETTER = 0.073  # width of a letter of a tick, in inches
+
 
 @dataclass(frozen=True)
 class Told:
@@ -87,12 +90,6 @@ def _origin(rows: Sequence[Row]) -> str:
         more = f" and {len(short) - 2} more" if len(short) > 2 else ""
         parts += [f"{word}{'s' if len(short) > 1 else ''} {', '.join(short[:2])}{more}"] if short else []
     return "; ".join(parts)
-
-
-WORD = {"color": "#6b6b6b", "fontsize": 7.5}
-"""How words inside a panel look."""
-
-_LETTER = 0.073  # width of a letter of a tick, in inches
 
 
 def width_of(axes: Axes) -> float:

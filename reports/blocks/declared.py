@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 15  # of a map with numbers in its cells; of more, a mouse over a cell tells its number
 BLANK = Cell(DASH, number=True)  # what was not measured, or is not in the paper
 
-
 Shown = Quantity | Row | float
 """What a mark can show: a quantity that is read off the evidence, a row as it is, or a plain number."""
 

@@ -54,17 +54,14 @@ def on_page(block: _Block, evidence: Evidence) -> PageFigure | None:
             return panels, tuple(_mark(key, f"{block.name}-key-{i}") for i, key in enumerate(keys, 1))
 
     labels, row = tuple(key.label for key in keys), round(block.columns * (96 * width + _GAP))
-    return PageFigure(block.name, block.caption, paint, labels, row, _drawing(block, shown))
+    whole = Drawing(block.name, block.caption, lambda: _whole(block, shown))
+    return PageFigure(block.name, block.caption, paint, labels, row, whole)
 
 
 def draw(block: declared.Figure, command: str = "") -> Drawing | None:
     """Return a figure of rows and plain numbers as it is written to a file by a command; None where it has none."""
     shown = sketches(block, None)
-    return _drawing(block, shown, command) if shown else None
-
-
-def _drawing(block: _Block, shown: Sequence[Sketch], command: str = "") -> Drawing:
-    return Drawing(block.name, block.caption, lambda: _whole(block, shown), command)
+    return Drawing(block.name, block.caption, lambda: _whole(block, shown), command) if shown else None
 
 
 def _mark(key: Key, name: str) -> str:

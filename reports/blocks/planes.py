@@ -14,7 +14,7 @@ from metaprobe.reports.blocks.axes import Told, contrast, read, slant, width_of
 from metaprobe.reports.blocks.canvas import Key, Sketch, tell
 from metaprobe.reports.blocks.declared import MOST_COLUMNS, Map, Point, Scatter, Under
 from metaprobe.reports.evidence import Evidence
-from metaprobe.reports.wording import CHANCE_GREY, DASH, INK, number, reading
+from metaprobe.reports.wording import CHANCE_GREY, DASH, INK, number, with_interval
 
 __all__ = ["map_sketch", "scatter_sketch"]
 
@@ -87,7 +87,7 @@ def scatter_sketch(panel: Scatter, evidence: Evidence | None) -> Sketch | None:
     best = [one.value for quantity in panel.best or () if (one := read(quantity, evidence).estimate)]
     note = panel.note
     if isinstance(note, Under):
-        note = f"{note.word} {reading(read(note.quantity, evidence).reading, note.digits)}"
+        note = f"{note.word} {with_interval(read(note.quantity, evidence).reading, note.digits)}"
 
     def paint(axes: Axes) -> None:
         _points(axes, found)

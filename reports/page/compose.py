@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 
 from metaprobe.analyses.measures.measure import MEASURES
+from metaprobe.analyses.measures.work import Work
 from metaprobe.analyses.readings import Estimate, Reading, mapped
+from metaprobe.analyses.works import methods_of
 from metaprobe.reports.blocks.declared import Block as Declared
 from metaprobe.reports.blocks.declared import Grid, Said, Under
 from metaprobe.reports.claims import Claim
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.made import Made
 from metaprobe.reports.page.page import Page
-from metaprobe.reports.page.parts import Block, Cell, ClaimsList, Missing, PageTable, Rows, Section, Statement
+from metaprobe.reports.page.parts import Block, Cell, ClaimsList, Missing, PageTable, Section, Statement
 from metaprobe.reports.study import study as studies
 from metaprobe.reports.verdicts import REFUTED, judge
 from metaprobe.reports.wording import DASH, count, interval, listed, number, reason_of
-from metaprobe.reports.works import methods_of, numbered
-from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.errors import MetaprobeError, unknown_name
 
-__all__ = ["build", "made_section", "page_of", "rows_of"]
+__all__ = ["build", "made_section", "numbered", "page_of", "rows_of"]
 
 _MISSING = "Steps that failed or were not done: what rests on them is not on this page. The same command tries again."
 _DIFFERS = "Where the conditions here differ from the paper’s. Rates are on the mean loss."
@@ -51,8 +53,7 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         answer = study.answer(evidence, judgements)
         declared = study.sections(evidence, cite)
     _check_links((found.claim for found in judgements.values()), declared, answer)
-    behind = Rows("claims-rows", tuple(judged)) if judged else None
-    overview = ClaimsList("claims", tuple(judgements.values()), behind, f"{study.reading} {REFUTED}")
+    overview = ClaimsList("claims", tuple(judgements.values()), tuple(judged), f"{study.reading} {REFUTED}")
     return Page(
         title=f"{study.title}{'' if study.title.endswith(('?', '!', ':')) else ':'} {made.data_name}, {made.task}",
         question=study.question,
@@ -77,8 +78,30 @@ def page_of(study: studies.Study, evidence: Evidence) -> Page:
         training=_training(evidence),
         works=works,
         made=made,
-        behind=Rows("answer-rows", tuple(read)) if read else None,
+        behind=tuple(read),
     )
+
+
+def numbered(
+    first: Iterable[Work], used: Mapping[str, Iterable[Work]]
+) -> tuple[tuple[Work, ...], Callable[[str], str]]:
+    """Number works from 1: the `first` whoever uses them, and those behind each measure and method in `used`.
+
+    Returns:
+        The works, each once, and from a measure or a method the numbers of its works, "[2,3]"; "" where it has none.
+
+    Raises:
+        MetaprobeError: two works have one key, of which LaTeX would leave one out.
+    """
+    sources = {name: tuple(works) for name, works in used.items()}
+    by_key: dict[str, Work] = {}
+    for work in (*first, *itertools.chain(*sources.values())):
+        if (other := by_key.setdefault(work.key, work)) != work:
+            told = f"two works have the BibTeX key {work.key!r}: {other.title!r} and {work.title!r}"
+            raise MetaprobeError(f"{told}. Give one another key.")
+    places = {key: str(place) for place, key in enumerate(by_key, 1)}
+    marks = {name: f"[{','.join(places[work.key] for work in works)}]" for name, works in sources.items()}
+    return tuple(by_key.values()), lambda name: marks.get(name, "")
 
 
 def _built(section: studies.Section, evidence: Evidence) -> Section[Block]:
@@ -102,7 +125,7 @@ def build(block: Declared, evidence: Evidence) -> Block | None:
             made = on_page(block, evidence)
     if made is None:
         return Missing(*block.missing, block.name) if block.missing else None
-    return dataclasses.replace(made, behind=Rows(block.name, tuple(read)))
+    return dataclasses.replace(made, behind=tuple(read))
 
 
 def _check_links(claims: Iterable[Claim], sections: Iterable[studies.Section], answer: studies.Answer) -> None:

@@ -13,7 +13,7 @@ from metaprobe.analyses.csv_file import csv_text, read_csv_rows
 from metaprobe.analyses.table import COLUMNS, KNOWN_COLUMNS, Row, Table
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.made import Made
-from metaprobe.reports.page.page import Page, named_blocks, render
+from metaprobe.reports.page.page import Page, named_blocks, render, rows_behind
 from metaprobe.reports.page.parts import Cell, PageFigure, PageTable
 from metaprobe.reports.verdicts import Judgement
 from metaprobe.trainers.errors import UnreadableInput
@@ -34,15 +34,14 @@ def write_report(page: Page, out: Path | str, name: str = "report.html") -> Path
     does not show are removed: they would be evidence of nothing.
     """
     tables, figures = Path(out) / "tables", Path(out) / "figures"
-    parts = (page.behind, *(block.behind for block in named_blocks(page)))
-    behind = {f"{rows.name}.csv": rows for rows in parts if rows}
+    behind = rows_behind(page)
     if (tables / _MADE).is_file():
         for path in tables.glob("*.csv"):
             with contextlib.suppress(UnreadableInput):  # another's file: it is left alone
                 if path.name not in behind and _header(path) in KNOWN_COLUMNS:
                     path.unlink()
     for file, rows in behind.items():
-        Table.of(rows.rows).write_csv(tables / file)
+        Table.of(rows).write_csv(tables / file)
     for block in named_blocks(page):
         if isinstance(block, PageFigure):
             write_text(figures / f"{block.name}.svg", block.whole.svg())

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from metaprobe.analyses.measures.work import Work
+from metaprobe.analyses.table import Row
 from metaprobe.reports.claims import Verdict
 from metaprobe.reports.made import Made
-from metaprobe.reports.page.parts import Block, ClaimsList, Mark, Missing, PageFigure, PageTable, Rows, Section
+from metaprobe.reports.page.parts import Block, ClaimsList, Mark, Missing, PageFigure, PageTable, Section
 from metaprobe.reports.page.strip import legend, strip
 from metaprobe.reports.verdicts import Judgement
-from metaprobe.reports.works import Work
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.formats.text import typeset
 
-__all__ = ["Page", "named_blocks", "render"]
+__all__ = ["Page", "named_blocks", "render", "rows_behind"]
 
 # In the order in which verdicts are counted: the mark of each, and what several claims of it do.
 _VERDICTS: Mapping[Verdict, tuple[Mark, str]] = {
@@ -32,7 +33,6 @@ _VERDICTS: Mapping[Verdict, tuple[Mark, str]] = {
 }
 _TEMPLATES = Path(__file__).parent / "templates"
 _RESERVED = ("answer", "contents", "contents-title", "references", "cite", "answer-rows", "claims-rows")
-_Anchors = Mapping[str, tuple[str, str]]  # of each name: what links to it say, and the name of the rows behind it
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Page:
     training: str = ""  # how much training stands behind the answer, in a sentence
     works: tuple[Work, ...] = ()  # that it cites, by their numbers
     made: Made | None = None  # what made it, written beside its tables
-    behind: Rows | None = None  # the rows that its sentences were read from
+    behind: tuple[Row, ...] = ()  # the rows that its sentences were read from
 
     def __post_init__(self) -> None:
-        names = Counter([*_RESERVED, *(name for name, *_ in _anchors(self))])
+        names = Counter([*_RESERVED, *(name for name, _ in _anchors(self))])
         if doubled := [name for name, times in names.items() if times > 1]:
             raise MetaprobeError(f"page {self.title!r}: the name {doubled[0]!r} is used twice; use another")
 
@@ -69,6 +69,12 @@ def named_blocks(page: Page) -> Iterator[PageTable | PageFigure | ClaimsList]:
     return (block for block in _blocks(page) if isinstance(block, PageTable | PageFigure | ClaimsList))
 
 
+def rows_behind(page: Page) -> dict[str, tuple[Row, ...]]:
+    """Return the rows that stand behind the parts of a page and its sentences, by the names of their files."""
+    every = {f"{block.name}{'-rows' * isinstance(block, ClaimsList)}": block.behind for block in named_blocks(page)}
+    return {f"{name}.csv": rows for name, rows in {"answer-rows": page.behind, **every}.items() if rows}
+
+
 def render(page: Page) -> str:
     """Return the page as one HTML document: no script, nothing loaded from elsewhere, all text escaped."""
     blanks = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
@@ -76,24 +82,21 @@ def render(page: Page) -> str:
     environment = Environment(loader=loader, finalize=_prose, **checked, **blanks)
     # Only our own drawings and style sheet go in unescaped; whoever drew has escaped the text inside the drawings.
     environment.filters["trusted"] = Markup
-    anchors = {name: (title, rows) for name, title, rows in _anchors(page)}
+    titles, files = dict(_anchors(page)), rows_behind(page)
     return environment.get_template("report.html.j2").render(
         page=page,
-        numbers={name: title for name, (title, _) in anchors.items()},
+        numbers=titles,
         css=Markup((_TEMPLATES / "report.css.j2").read_text(encoding="utf-8")),
         kind=lambda block: type(block).__name__,
         verdicts=_VERDICTS,
         legend=legend,
         strip=strip,
-        links_of=lambda names: _links(names, anchors),
+        links_of=lambda names: _links(names, titles, files),
     )
 
 
 def _prose(value: object) -> object:
-    """Escape text, keep "conv1–4" on one line and set `code` as such; what is already markup stays as it is.
-
-    What does not print is made visible.
-    """
+    """Escape text, make visible what does not print, keep "conv1–4" on one line, set `code`; markup stays as it is."""
     if type(value) is not str:
         return value
     text = str(escape(typeset(value).replace("\N{EN DASH}", "\N{EN DASH}\N{WORD JOINER}")))
@@ -106,22 +109,22 @@ def _blocks(page: Page) -> Iterator[Block]:
         yield from (*section.blocks, *section.details)
 
 
-def _anchors(page: Page) -> Iterator[tuple[str, str, str]]:
-    """Yield the name of whatever has one, what a link calls it ("Figure 2"), and the name of the rows behind it."""
-    yield from ((section.name, section.title, "") for section in page.sections)
+def _anchors(page: Page) -> Iterator[tuple[str, str]]:
+    """Yield the name of whatever has one, and what a link calls it ("Figure 2")."""
+    yield from ((section.name, section.title) for section in page.sections)
     counts = Counter[str]()
     for block in _blocks(page):
         match block:
             case PageTable() | PageFigure():
                 word = "Table" if isinstance(block, PageTable) else "Figure"
                 counts[word] += 1
-                yield block.name, f"{word} {counts[word]}", block.behind.name if block.behind else ""
+                yield block.name, f"{word} {counts[word]}"
             case ClaimsList() | Missing():
-                yield block.name, "the claims" if isinstance(block, ClaimsList) else "not measured", ""
+                yield block.name, "the claims" if isinstance(block, ClaimsList) else "not measured"
 
 
-def _links(names: Sequence[str], anchors: _Anchors) -> list[tuple[str, str]]:
+def _links(names: Sequence[str], titles: Mapping[str, str], files: Collection[str]) -> list[tuple[str, str]]:
     """Return links as (text, address): what they lead to, and after that the rows behind it, each once."""
-    known = [name for name in names if name in anchors]  # of some, another block says that they were not measured
-    files = [f"{anchors[name][1]}.csv" for name in known if anchors[name][1]]
-    return list(dict.fromkeys([*((anchors[n][0], f"#{n}") for n in known), *((f, f"tables/{f}") for f in files)]))
+    known = [name for name in names if name in titles]  # of some, another block says that they were not measured
+    behind = (f"{name}.csv" for name in known if f"{name}.csv" in files)
+    return list(dict.fromkeys([*((titles[name], f"#{name}") for name in known), *((f, f"tables/{f}") for f in behind)]))

@@ -15,7 +15,7 @@ from metaprobe.trainers.errors import MetaprobeError
 if TYPE_CHECKING:
     from metaprobe.reports.blocks.canvas import Drawing
 
-__all__ = ["Block", "Cell", "ClaimsList", "Mark", "Missing", "PageFigure", "PageTable", "Rows", "Section", "Statement"]
+__all__ = ["Block", "Cell", "ClaimsList", "Mark", "Missing", "PageFigure", "PageTable", "Section", "Statement"]
 
 Mark = Literal["", "good", "bad", "open", "none"]  # of a verdict; "" for all else
 
@@ -41,20 +41,13 @@ class _Named:
 
 
 @dataclass(frozen=True)
-class Rows(_Named):
-    """Rows of the tidy table that stand behind a part of a page, written once as tables/`name`.csv."""
-
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
 class PageTable(_Named):
     """A table: on the page, as LaTeX, and as the rows behind it."""
 
     caption: str  # what it shows, with the citation of its measure
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]  # as many cells in each as there are titles
-    behind: Rows | None = None  # what its numbers come from; several blocks may share them
+    behind: tuple[Row, ...] = ()  # what its numbers come from
     notes: tuple[str, ...] = ()  # remarks under it
 
     def __post_init__(self) -> None:
@@ -74,7 +67,7 @@ class PageFigure(_Named):
     labels: tuple[str, ...]  # of the legend
     width: int  # of a row of panels with the gaps between them, in pixels
     whole: Drawing  # all panels in one, for the files
-    behind: Rows | None = None  # what it draws
+    behind: tuple[Row, ...] = ()  # what it draws
 
     @property
     def panels(self) -> tuple[str, ...]:
@@ -96,7 +89,7 @@ class ClaimsList(_Named):
     """The claims of a study, a line each: its verdict and a strip of what was measured; the words open below it."""
 
     judgements: tuple[Judgement, ...]
-    behind: Rows | None = None  # what they were judged by
+    behind: tuple[Row, ...] = ()  # what they were judged by
     reading: str = ""  # how verdicts are to be read
 
 

@@ -26,6 +26,8 @@ _LARGEST, _LEAST = 1e100, 1e-100  # a number beyond is off every scale, a smalle
 _NARROWEST = 1e-9  # span of a scale, as a share of its numbers: a double has few digits more
 _SMALL = 1e-4  # a step below needs more decimals than there is room for
 _DECADES = 3  # from which positive numbers are drawn on a log scale
+_INKS: dict[Verdict, str] = {"holds": "#00614a", "does not hold": "#9c3400"}  # of verdicts; all others are grey
+_HIGH, _LANE, _THIN = 100, 12, 4  # all lanes together; a lane at most, and at least
 
 
 def tame(value: float) -> float | None:
@@ -91,9 +93,6 @@ def _scientific(value: float) -> str:
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{float(mantissa):g}e{int(exponent)}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
-
-_INKS: dict[Verdict, str] = {"holds": "#00614a", "does not hold": "#9c3400"}  # of verdicts; all others are grey
-_HIGH, _LANE, _THIN = 100, 12, 4  # all lanes together; a lane at most, and at least
 
 _DRAWN = Environment(  # what its macros are given is escaped
     loader=FileSystemLoader(Path(__file__).parent / "templates"),

@@ -12,19 +12,8 @@ from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.quantities import Computed, Quantity, q
 from metaprobe.reports.study.study import Section
 from metaprobe.reports.wording import DASH, GROUP_MARKS, colour_of, count
-from metaprobe.reports.works import Work
 
 # fmt: off
-WORKS = (  # in this order after those that a study cites first, so that its page numbers them as `sources` says
-    Work("hubert1985comparing", "article", ("Hubert, Lawrence", "Arabie, Phipps"),
-         "Comparing partitions", "Journal of Classification", 1985),
-    Work("vandermaaten2008visualizing", "article", ("van der Maaten, Laurens", "Hinton, Geoffrey"),
-         "Visualizing Data using {t-SNE}", "Journal of Machine Learning Research", 2008),
-    Work("mcinnes2018umap", "article", ("McInnes, Leland", "Healy, John", "Melville, James"),
-         "{UMAP}: Uniform Manifold Approximation and Projection for Dimension Reduction", "arXiv:1802.03426", 2018),
-    Work("venna2001neighborhood", "inproceedings", ("Venna, Jarkko", "Kaski, Samuel"),
-         "Neighborhood Preservation in Nonlinear Projection Methods: An Experimental Study",
-         "International Conference on Artificial Neural Networks", 2001))
 _METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 _VIEWS = {"assignment": "TSA-MAML's own assignment", "all": "all adapted parameters", "body": "adapted body",
           "head": "adapted head", "features": "mean features"}

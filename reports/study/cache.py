@@ -26,7 +26,6 @@ from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["Measuring", "Training", "read_note", "write_note"]
 
-
 _NOTE_LIMIT = 16 << 20  # bytes
 
 

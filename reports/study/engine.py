@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from metaprobe.trainers.execution.workers import Outcome, Processes, Work, Workers, attempt
-
-if TYPE_CHECKING:
-    from metaprobe.trainers.tasks.imageset import ImageSet
+from metaprobe.trainers.tasks.imageset import ImageSet
 
 __all__ = ["LostEvidence", "Results", "Step", "run_steps", "states"]
 

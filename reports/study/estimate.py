@@ -43,10 +43,6 @@ def estimated(planned: Planned, names: Iterable[str]) -> dict[str, float | str]:
     A step is rehearsed in a folder of its own that is gone afterwards: of each learner two trainings of one and four
     outer steps, of each measurement a few tasks, on what these trained. Learners that begin with others and captures
     that are needed are rehearsed, too.
-
-    Args:
-        planned: the study.
-        names: of the steps.
     """
     wanted = set(names)
     with tempfile.TemporaryDirectory(prefix="metaprobe-") as folder, contextlib.redirect_stderr(io.StringIO()):
@@ -160,13 +156,10 @@ def _small(config: TrainConfig, iterations: int) -> TrainConfig:
 
 
 def _allowed(asked: Measurement, data: Any, count: int) -> bool:
-    check = KINDS[asked.kind].check
-    try:
-        if check is not None:
-            check(data, count)
-    except MetaprobeError:
-        return False
-    return True
+    with contextlib.suppress(MetaprobeError):
+        KINDS[asked.kind].check(data, count)
+        return True
+    return False
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -27,6 +27,14 @@ from metaprobe.trainers.tasks.imageset import SPLITS, ImageSet
 __all__ = ["against_paper", "gathered", "made_of", "shown_config"]
 
 _EMBEDDED = ("glyphs", "patterns", "shapes")
+# options that change what is computed, or on what, not under which conditions; the data have a line of their own
+_OURS = ("preset", "data", "chunk", "device", "val_tasks", "replicates", "permutations", "rounds", "bound_tasks")
+_OURS += ("symmetric", "baselines", "image_size", "colour")
+# of a training elsewhere: settings that an imported checkpoint was told, and options that it does not know
+_KNOWN = ("algorithm", "data", "n_way", "n_shot", "seed", "inner_lr", "inner_steps", "norm", "adapt_norm", "image_size")
+_KNOWN += ("colour", "filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_input")
+_UNKNOWN = ("iterations", "meta_batch", "n_query", "schedule", "like")
+_ELSEWHERE = Differs("training", "as in the paper", "elsewhere: its steps, tasks and rates are not known here")
 
 
 def gathered(runs: Sequence[Run], results: Results) -> Table:
@@ -77,16 +85,14 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
     kept = [(run, name) for run in runs for name in CHECKPOINT_NAMES if name == "last" or run.checkpoint(name) in read]
     stores = [(f"{labels[work.folder]}/{work.file.stem}", work) for work in measured if work.captures]
     configs = [(run, to_mapping(shown_config(run)).items()) for run in runs]
+    same: dict[str, Any] = {name: getattr(config, name) for name in ("n_way", "n_shot", "n_query", "inner_lr")}
     return Made(
+        **same,
         study=planned.study.name,
         data=images.name,
         data_facts=_facts(images, last, measured),
-        n_way=config.n_way,
-        n_shot=config.n_shot,
-        n_query=config.n_query,
         test_queries=TEST_QUERIES,
         trained_steps=config.inner_steps,
-        inner_lr=config.inner_lr,
         test_steps=getattr(planned.options, "test_steps", 0),
         differs=against_paper(planned.study, planned.options, any(run.imported for run in runs)),
         layers=layers_of(last.network()),
@@ -103,7 +109,6 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
 
 
 def _origins(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield where the learners were trained."""
     told = [(run, load_checkpoint(run.checkpoint()).provenance) for run in runs]
     for run, its in told:
         if run.imported:
@@ -162,16 +167,6 @@ def _where_the_data_lie(data: str) -> Iterator[str]:
         yield "The path after class_folder: is seen from the folder in which the command is given."
     if any(part not in _EMBEDDED and not part.startswith("class_folder:") for part in parts):
         yield "Add --data-root FOLDER, wherever the data lie, or set METAPROBE_DATA; --download fetches missing data."
-
-
-# options that change what is computed, or on what, not under which conditions; the data have a line of their own
-_OURS = ("preset", "data", "chunk", "device", "val_tasks", "replicates", "permutations", "rounds", "bound_tasks")
-_OURS += ("symmetric", "baselines", "image_size", "colour")
-# of a training elsewhere: settings that an imported checkpoint was told, and options that it does not know
-_KNOWN = ("algorithm", "data", "n_way", "n_shot", "seed", "inner_lr", "inner_steps", "norm", "adapt_norm", "image_size")
-_KNOWN += ("colour", "filters", "blocks", "downsample", "norm_affine", "norm_epsilon", "head_input")
-_UNKNOWN = ("iterations", "meta_batch", "n_query", "schedule", "like")
-_ELSEWHERE = Differs("training", "as in the paper", "elsewhere: its steps, tasks and rates are not known here")
 
 
 def against_paper(study: Study, options: Options, imported: bool = False) -> tuple[Differs, ...]:

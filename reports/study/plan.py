@@ -14,7 +14,7 @@ from metaprobe.reports.study.cache import Measuring, Training
 from metaprobe.reports.study.engine import Step
 from metaprobe.reports.study.study import Learner, Measurement, Options, Study
 from metaprobe.trainers.config import TrainConfig
-from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.errors import entry_named
 from metaprobe.trainers.run import RunFolder
 from metaprobe.trainers.tasks.imageset import ImageSet
 
@@ -44,6 +44,9 @@ class Run:
         iterations = {name: math.ceil(share * self.config.iterations) for name, share in _SHARES.items()}
         latest = {iteration: name for name, iteration in iterations.items()}
         return tuple(name for name in at if name not in iterations or latest[iterations[name]] == name)
+
+
+_Taken = Sequence[tuple[Run, str]]  # checkpoints that a step reads, or whose stores: the run of each and its name
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,7 @@ def steps_of(study: Study, options: Options, runs: Sequence[Run], trained: bool 
         for run in (() if trained else runs)
     ]
     for measurement in study.measurements(options):
-        if measurement.kind not in KINDS:
-            raise unknown_name("kind of measurement", measurement.kind, KINDS)
-        kind = KINDS[measurement.kind]
+        kind = entry_named("kind of measurement", measurement.kind, KINDS)
         for taken in _taken(measurement, kind, runs):
             if kind.stores:
                 needs = tuple(_name("capture", KINDS["capture"], [one]) for one in taken)
@@ -94,9 +95,6 @@ def steps_of(study: Study, options: Options, runs: Sequence[Run], trained: bool 
             name = _name(measurement.kind, kind, taken)
             steps.append(Step(name, _work(name, measurement, kind, taken), needs, kind.alone))
     return tuple(steps)
-
-
-_Taken = Sequence[tuple[Run, str]]  # checkpoints that a step reads, or whose stores: the run of each and its name
 
 
 def _taken(measurement: Measurement, kind: Kind, runs: Sequence[Run]) -> Iterator[_Taken]:

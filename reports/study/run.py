@@ -23,7 +23,7 @@ from metaprobe.reports.study.plan import Planned, Run, runs_of, steps_of
 from metaprobe.reports.study.study import Options, Study
 from metaprobe.reports.verdicts import Judgement
 from metaprobe.trainers.algorithms import algorithm_named, check_options
-from metaprobe.trainers.checkpoint import Checkpoint, load_checkpoint
+from metaprobe.trainers.checkpoint import Checkpoint
 from metaprobe.trainers.command import option_words, train_command
 from metaprobe.trainers.device import device_named
 from metaprobe.trainers.disk import told_when_full
@@ -73,8 +73,8 @@ def _checked(planned: Planned) -> Planned:
             tasks |= {(split, config.n_way, config.n_shot, count) for split, count in queries.items()}
             with contextlib.suppress(UnreadableInput):  # of a damaged run: its step fails, and the others go on
                 work.refuse_another()
-        if isinstance(work, Measuring) and (check := KINDS[work.measurement.kind].check) is not None:
-            check(planned.images, work.measurement.amount)
+        if isinstance(work, Measuring):
+            KINDS[work.measurement.kind].check(planned.images, work.measurement.amount)
     for split, *sizes in sorted(tasks):
         task_sampler(planned.images, split, *sizes, seed=0)
     return planned
@@ -83,14 +83,10 @@ def _checked(planned: Planned) -> Planned:
 def run_study(planned: Planned, jobs: int = 1, scheduler: str | None = None, slurm: Sequence[str] = ()) -> Finished:
     """Train, capture, measure and write the page of a study; what was done before is not done again.
 
-    Args:
-        planned: the study.
-        jobs: processes side by side.
-        scheduler: where steps are done instead of here, and with which parameters (`trainers.execution.schedulers`).
-        slurm: of its jobs.
+    Steps are done in `jobs` processes side by side, or where a `scheduler` puts them (`trainers.execution.schedulers`).
     """
     with told_when_full(f"the study {planned.out}"):
-        results = _run(planned, jobs, scheduler, slurm)
+        results = run_steps(planned.steps, planned.images, jobs, workers_for(planned, jobs, scheduler, slurm))
         ended = {work.folder for work in results.works() if isinstance(work, Training)}
         planned = replace(planned, runs=tuple(run for run in planned.runs if run.folder in ended))
         command = planned.options.command(planned.study.name, planned.study.preset(planned.options.preset))
@@ -98,22 +94,13 @@ def run_study(planned: Planned, jobs: int = 1, scheduler: str | None = None, slu
 
 
 def workers_for(planned: Planned, jobs: int, scheduler: str | None, slurm: Sequence[str]) -> Workers | None:
-    """Return what does the steps of a study elsewhere, or None where they are done here; nothing is begun.
-
-    Raises:
-        MetaprobeError: what is asked for cannot be.
-    """
+    """Return what does the steps of a study elsewhere, or None: here; nothing is begun, what cannot be is an error."""
     if scheduler is None:
         if slurm:
             raise MetaprobeError("--slurm is of --scheduler slurm; got no --scheduler")
         return None
     source = Source.here(planned.options.config("maml", 0), planned.data_root, planned.images)
     return workers_at(scheduler, source, planned.out / "slurm", jobs, slurm)
-
-
-def _run(planned: Planned, jobs: int, scheduler: str | None, slurm: Sequence[str]) -> Results:
-    there = workers_for(planned, jobs, scheduler, slurm)
-    return run_steps(planned.steps, planned.images, jobs, there)
 
 
 def report_runs(
@@ -145,31 +132,27 @@ def report_runs(
     before = [read_note(run.folder, _NOTE) for run in runs]
     options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
     wanted = {name: n for name, n in (("tasks", tasks), ("capture_tasks", capture_tasks)) if n is not None}
-    for name in wanted:
-        if not hasattr(options, name):
-            raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
+    if lacking := [flag_of(name) for name in wanted if not hasattr(options, name)]:
+        raise MetaprobeError(f"{lacking[0]}: study {study.name} has no such thing")
     options = replace(options, **wanted)
     steps = steps_of(study, options, runs, trained=True)
     planned = _checked(Planned(study, options, images, runs, steps, out.parent, data_root))
-    results = _run(planned, jobs, scheduler, slurm)
-    asked = {"tasks", "capture_tasks"}
+    results = run_steps(planned.steps, images, jobs, workers_for(planned, jobs, scheduler, slurm))
     amounts = {name: value for name, value in options.amounts().items() if value != full.amounts()[name]}
     given = (f"{run.label.removesuffix('.run')}.safetensors" if run.imported else run.label for run in runs)
+    commands = [
+        import_command(last[run.folder], run.label) if run.imported else train_command(shown_config(run), run.label)
+        for run in runs
+    ]
     command = ["metaprobe", "report", *given, "--out", out.name]
     command += ["--network", code] if (code := USER_CODE.get()) else []
     command += ["--study", study.name] if len(studies) == 1 else []
-    command += option_words({name: value for name, value in amounts.items() if name in asked})
-    commands = [*map(_made_by, runs), shlex.join(command)]
-    if rest := [f"{name.replace('_', ' ')} {value}" for name, value in amounts.items() if name not in asked]:
+    command += option_words({name: amounts.pop(name) for name in ("tasks", "capture_tasks") if name in amounts})
+    commands.append(shlex.join(command))
+    if rest := [f"{name.replace('_', ' ')} {value}" for name, value in amounts.items()]:
         commands.append(f"# with what the runs were measured with before: {', '.join(rest)}")
     with told_when_full(f"the report {out}"):
         return _finished(planned, results, commands, out)
-
-
-def _made_by(run: Run) -> str:
-    if run.imported:
-        return import_command(load_checkpoint(run.checkpoint()), run.label)
-    return train_command(shown_config(run), run.label)
 
 
 def _fitting(studies: Sequence[Study], last: Mapping[Path, Checkpoint]) -> tuple[Study, Options, tuple[Run, ...]]:

@@ -6,26 +6,24 @@ import contextlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro.conf
 
+from metaprobe.analyses.measures.work import Work
+from metaprobe.analyses.table import Table
 from metaprobe.reports.blocks.declared import Block
 from metaprobe.reports.claims import Claim
 from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.made import Differs, Made
 from metaprobe.reports.page import parts
 from metaprobe.reports.verdicts import Judgement
-from metaprobe.reports.works import Work
 from metaprobe.trainers.command import option_words
 from metaprobe.trainers.config import Colour, Like, Norm, TrainConfig, from_mapping, joined, to_mapping
 from metaprobe.trainers.conventions import completed
-from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, flag_of, unknown_name
+from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, entry_named, flag_of
 from metaprobe.trainers.limits import MOST_TASKS, check_rate, check_whole
 from metaprobe.trainers.network_config import HeadInput, HeadStart
-
-if TYPE_CHECKING:
-    from metaprobe.analyses.table import Table
-    from metaprobe.reports.made import Differs, Made
 
 __all__ = ["Answer", "CapturingOptions", "Cite", "Judgements", "Learner", "Measurement", "Numbers", "Options"]
 __all__ += ["Section", "Study", "Switch"]
@@ -200,9 +198,7 @@ class Study:
 
     def preset(self, name: str) -> Options:
         """Return a preset by its name."""
-        if name not in self.presets:
-            raise unknown_name("preset", name, self.presets)
-        return replace(self.presets[name], preset=name)
+        return replace(entry_named("preset", name, self.presets), preset=name)
 
     @property
     def citation(self) -> str:

@@ -19,7 +19,7 @@ from metaprobe.trainers.algorithms.reptile import REPTILE
 from metaprobe.trainers.algorithms.tsa_maml import TSA_MAML
 from metaprobe.trainers.clustering.settings import Clustering
 from metaprobe.trainers.config import TrainConfig
-from metaprobe.trainers.errors import MetaprobeError, flag_of, unknown_name
+from metaprobe.trainers.errors import MetaprobeError, entry_named, flag_of
 from metaprobe.trainers.plugins import Registry
 from metaprobe.trainers.update_rules.asked import check_rule
 
@@ -37,9 +37,7 @@ def algorithm_named(name: str) -> Algorithm:
     Raises:
         MetaprobeError: there is none of that name; the message lists them.
     """
-    if name not in ALGORITHMS:
-        raise unknown_name("algorithm", name, ALGORITHMS)
-    return ALGORITHMS[name]
+    return entry_named("algorithm", name, ALGORITHMS)
 
 
 def check_options(algorithm: Algorithm, config: TrainConfig, ranks: int = 1) -> None:

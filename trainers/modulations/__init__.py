@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.errors import entry_named
 from metaprobe.trainers.modulations.base import Modulation
 from metaprobe.trainers.modulations.film import FILM
 from metaprobe.trainers.modulations.tree import TREE
@@ -18,6 +18,4 @@ def modulation_named(name: str) -> Modulation:
     Raises:
         MetaprobeError: there is none of that name; the message lists them.
     """
-    if name not in MODULATIONS:
-        raise unknown_name("modulation", name, MODULATIONS)
-    return MODULATIONS[name]
+    return entry_named("modulation", name, MODULATIONS)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from metaprobe.trainers.config import NetworkConfig
-from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.errors import entry_named
 from metaprobe.trainers.network_config import AnyNetwork, ModuleConfig
 from metaprobe.trainers.networks.conv4 import Conv, Conv4, Head, NormRelu
 from metaprobe.trainers.networks.mlp import MLP, Hidden
@@ -55,9 +55,7 @@ def build_network(config: AnyNetwork, seed: int) -> TaskNetwork:
     if isinstance(config, ModuleConfig):
         built = build_named(config.name, config.arguments, config.n_way, config.channels, config.image_size, seed)
         return ModuleNetwork(built, config.norm, config.channels, config.image_size, config.name)
-    if config.name not in NETWORKS:
-        raise unknown_name("network", config.name, NETWORKS)
-    return NETWORKS[config.name](config, torch.Generator().manual_seed(seed))
+    return entry_named("network", config.name, NETWORKS)(config, torch.Generator().manual_seed(seed))
 
 
 def convolve_in(dtype: torch.dtype | None, network: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metaprobe.trainers.config import Colour, TrainConfig
-from metaprobe.trainers.errors import MetaprobeError, unknown_name
+from metaprobe.trainers.errors import MetaprobeError, entry_named
 from metaprobe.trainers.plugins import Registry
 from metaprobe.trainers.tasks import cifar_fs, omniglot
 from metaprobe.trainers.tasks.cifar_fs import load_cifar_fs
@@ -205,15 +205,14 @@ def load_data(
             f"data set {spec!r}: its name is not UTF-8 or has control characters; rename what it names."
         )
     name, colon, argument = spec.partition(":")
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
+    dataset = entry_named("data set", name, DATASETS)
     if image_size is not None and not 8 <= image_size <= 1024:
         raise MetaprobeError(f"image size {image_size} is not in 8 … 1024 pixels.")
-    wanted = DATASETS[name].argument
+    wanted = dataset.argument
     if bool(wanted) != bool(argument) or (colon and not wanted):
         raise MetaprobeError(f"data set {spec!r}: expected {name}{':' * bool(wanted)}{wanted}.")
     request = DataRequest(name, argument, data_root_or_default(data_root), image_size, download, colour)
-    if not DATASETS[name].images and (image_size, colour) != (None, None):
+    if not dataset.images and (image_size, colour) != (None, None):
         raise MetaprobeError(f"data set {spec!r} has no images to resize or colour; leave both options out")
-    found = DATASETS[name].load(request)
+    found = dataset.load(request)
     return found if colour is None else found.in_colour(colour)

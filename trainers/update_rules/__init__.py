@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metaprobe.trainers.errors import unknown_name
+from metaprobe.trainers.errors import entry_named
 from metaprobe.trainers.update_rules.base import (
     Memory,
     Own,
@@ -53,6 +53,4 @@ def rule_named(name: str) -> UpdateRule:
     Raises:
         MetaprobeError: there is none of that name; the message lists them.
     """
-    if name not in UPDATE_RULES:
-        raise unknown_name("update rule", name, UPDATE_RULES)
-    return UPDATE_RULES[name]
+    return entry_named("update rule", name, UPDATE_RULES)

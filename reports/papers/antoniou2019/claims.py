@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below
+from metaprobe.reports.claims import PERCENT, POINTS, Claim, Part, Told, above, below
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.papers.antoniou2019 import paper
 from metaprobe.reports.papers.antoniou2019.paper import ALL, PARTS, PRINTED, key_of, measured
@@ -53,7 +53,7 @@ def _better(evidence: Evidence) -> Iterator[Claim]:
         "checkpoints together; here the last one", "the difference on the same tasks is above 0",
         (Part("MAML++ − MAML", full - base, _GAINS, printed=(0.9, 0.11, 6.38, 0.55, 3.9, 3.93)),),
         "The study holds no tests of both.", ("parts",), **POINTS, presupposes=_TAUGHT,
-        beside=(Told("MAML", base, unit=" %", signed=False), Told("MAML++", full, unit=" %", signed=False)))
+        beside=(Told("MAML", base, **PERCENT), Told("MAML++", full, **PERCENT)))
 
 def _steps(evidence: Evidence) -> Claim:
     most = evidence.trained_steps

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metaprobe.analyses.works import MAML, MAML_PP
 from metaprobe.reports.made import Differs
 from metaprobe.reports.papers.antoniou2019.claims import claims
 from metaprobe.reports.papers.antoniou2019.page import RATED, REUSED, answer, sections
 from metaprobe.reports.papers.antoniou2019.paper import ALL, PARTS, SHOWN, key_of, label_of
 from metaprobe.reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
-from metaprobe.reports.works import MAML, MAML_PP
 
 
 # fmt: off

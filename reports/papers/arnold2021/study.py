@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metaprobe.analyses.measures.work import Work
 from metaprobe.analyses.theory.plans import Descent, LogisticTraining
+from metaprobe.analyses.works import MAML
 from metaprobe.reports.made import Differs
 from metaprobe.reports.papers.arnold2021.claims import COMPARED, DEPTHS, RULES, SOFTMAX, claims, key_of, label_of
 from metaprobe.reports.papers.arnold2021.page import answer, sections
 from metaprobe.reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
-from metaprobe.reports.works import MAML, Work
 from metaprobe.trainers.errors import MetaprobeError
 
 # fmt: off

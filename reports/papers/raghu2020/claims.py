@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from metaprobe.analyses.readings import Estimate, Reading
-from metaprobe.reports.claims import POINTS, Claim, Part, Told, above, below, within
+from metaprobe.reports.claims import PERCENT, POINTS, Claim, Part, Told, above, below, within
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.papers.raghu2020 import paper
 from metaprobe.reports.papers.raghu2020.paper import ANIL, BOTH, COST, GAP, MAML, NAMES, REGIMES, SIMILAR, headed
@@ -31,9 +31,6 @@ def claims(evidence: Evidence) -> tuple[Claim, ...]:
             return claim
         return replace(claim, presupposes=partial(questions.untaught, learners=who, margin=COST, control=True))
     return tuple(sorted(map(taught, found), key=lambda claim: (claim.id[0] != "R", int(claim.id[1:]))))
-
-def _percent(name: str, quantity: Quantity) -> Told:
-    return Told(name, quantity, unit=" %", signed=False)
 
 def _inside(evidence: Evidence) -> tuple[Claim, ...]:
     """R1, R2, R3, R9 and G1: what the inner loop does to MAML, layer by layer."""
@@ -106,7 +103,7 @@ def _learners() -> tuple[Claim, ...]:
               f"ANIL − MAML lies above −{GAP} points, the largest gap that the paper calls comparable",
               (Part("ANIL − MAML", own - maml, _AHEAD, printed=(-0.2, -1.6, 2.5, 1.6)),),
               "The study holds no test of MAML, or none of ANIL.", ("learning-curves", "accuracy"), **POINTS,
-              beside=(_percent("MAML", maml), _percent("ANIL", own))),
+              beside=(Told("MAML", maml, **PERCENT), Told("ANIL", own, **PERCENT))),
         Claim("R5", "MAML and ANIL learn along the same curve", "validation accuracy of MAML and ANIL over training",
               "the curves coincide", "Figure 5", "5-way 5-shot mini-ImageNet", "the mean of |ANIL − MAML| over "
               "training is under 5 points (our margin) even with every gap at the far end of its interval; it fails "
@@ -122,7 +119,7 @@ def _learners() -> tuple[Claim, ...]:
               f"NIL head − own head lies above −{GAP} points, as in R4",
               (Part("NIL head − own head", nil - own, _AHEAD, printed=(1.3, 0.7, 0.5, 0.0)),),
               "The study holds no test of ANIL with both heads.", ("regimes-figure",), **POINTS,
-              beside=(_percent("own head", own), _percent("NIL head", nil))),
+              beside=(Told("own head", own, **PERCENT), Told("NIL head", nil, **PERCENT))),
         Claim("R11", "ANIL is faster than MAML, in training and far more so at test time", "MAML's time over others'",
               "training: FOMAML 1.69 and 1.7, ANIL 1.79 and 1.84; inference: ANIL 4.15 and 4.87 (1- and 5-shot)",
               "Table 6", "mini-ImageNet, 1 task, target set of 1, mean of 2,000 batches, TensorFlow on one Titan Xp",
@@ -150,7 +147,7 @@ def _regimes() -> tuple[Claim, ...]:
                     for one in ("maml", "anil") for other in paper.HEADLESS),
               "The study holds no tests with the NIL head of MAML or ANIL beside another regime.",
               ("regimes-figure",), **POINTS, remark=_ranking,
-              beside=tuple(_percent(NAMES[regime], nil[regime]) for regime in REGIMES)),
+              beside=tuple(Told(NAMES[regime], nil[regime], **PERCENT) for regime in REGIMES)),
         Claim("R12", "What counts at test time is the body: the MAML head and the NIL head do not differ",
               "test accuracy with the MAML head minus that with the NIL head",
               "both heads: MAML 46.9 and 48.4, ANIL 46.7 and 48.0, multiclass 38.4 and 39.7, multitask "

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from metaprobe.analyses.measures.work import Work
+from metaprobe.analyses.works import CLUSTERS, MAML
 from metaprobe.reports.made import Differs
 from metaprobe.reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, claims, label_of
 from metaprobe.reports.papers.zhou2021.page import answer, sections
-from metaprobe.reports.probing.clusters import WORKS
 from metaprobe.reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
-from metaprobe.reports.works import MAML, Work
 from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.tasks.imageset import ImageSet
@@ -19,7 +19,7 @@ from metaprobe.trainers.tasks.imageset import ImageSet
 # fmt: off
 _WORKS = (Work("zhou2021task", "inproceedings", ("Zhou, Pan", "Zou, Yingtian", "Yuan, Xiaotong", "Feng, Jiashi",
          "Xiong, Caiming", "Hoi, Steven"), "Task Similarity Aware Meta Learning: Theory-inspired Improvement on {MAML}",
-         "Conference on Uncertainty in Artificial Intelligence", 2021), MAML, *WORKS)
+         "Conference on Uncertainty in Artificial Intelligence", 2021), MAML, *CLUSTERS)
 _FIT = 2000  # most training tasks that k-means sees when clusters are compared with domains
 
 @dataclass(frozen=True, kw_only=True)

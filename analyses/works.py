@@ -1,15 +1,13 @@
-"""Works that a page cites: of learners, data sets and statistics, and their numbers in it."""
+"""The works behind learners, data sets and statistics, beside those that measures declare."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection
 
 from metaprobe.analyses.measures.work import Work
-from metaprobe.trainers.errors import MetaprobeError
 
-__all__ = ["MAML", "MAML_PP", "Work", "methods_of", "numbered"]
+__all__ = ["CLUSTERS", "MAML", "MAML_PP", "methods_of"]
 
 # fmt: off
 MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter", "Levine, Sergey"),
@@ -17,6 +15,16 @@ MAML = Work("finn2017model", "inproceedings", ("Finn, Chelsea", "Abbeel, Pieter"
             "International Conference on Machine Learning", 2017)
 MAML_PP = Work("antoniou2019how", "inproceedings", ("Antoniou, Antreas", "Edwards, Harrison", "Storkey, Amos"),
                "How to Train Your {MAML}", "International Conference on Learning Representations", 2019)
+CLUSTERS = (  # agreement of clusters, and tasks in the plane: pages that show them cite them in this order
+    Work("hubert1985comparing", "article", ("Hubert, Lawrence", "Arabie, Phipps"),
+         "Comparing partitions", "Journal of Classification", 1985),
+    Work("vandermaaten2008visualizing", "article", ("van der Maaten, Laurens", "Hinton, Geoffrey"),
+         "Visualizing Data using {t-SNE}", "Journal of Machine Learning Research", 2008),
+    Work("mcinnes2018umap", "article", ("McInnes, Leland", "Healy, John", "Melville, James"),
+         "{UMAP}: Uniform Manifold Approximation and Projection for Dimension Reduction", "arXiv:1802.03426", 2018),
+    Work("venna2001neighborhood", "inproceedings", ("Venna, Jarkko", "Kaski, Samuel"),
+         "Neighborhood Preservation in Nonlinear Projection Methods: An Experimental Study",
+         "International Conference on Artificial Neural Networks", 2001))
 _MATCHING = Work("vinyals2016matching", "inproceedings",
     ("Vinyals, Oriol", "Blundell, Charles", "Lillicrap, Timothy", "Kavukcuoglu, Koray", "Wierstra, Daan"),
     "Matching Networks for One Shot Learning", "Advances in Neural Information Processing Systems", 2016,
@@ -65,25 +73,3 @@ def methods_of(algorithms: Collection[str], data: str) -> dict[str, tuple[Work, 
     """Return the works behind the learners, the data (of a mixture: each) and the statistics of a study, by name."""
     used = {*algorithms, *re.split("[:,+]", data), "bootstrap", "median", "permutation"}
     return {name: works for name, works in _METHODS.items() if name in used}
-
-
-def numbered(
-    first: Iterable[Work], used: Mapping[str, Iterable[Work]]
-) -> tuple[tuple[Work, ...], Callable[[str], str]]:
-    """Number works from 1: the `first` whoever uses them, and those behind each measure and method in `used`.
-
-    Returns:
-        The works, each once, and from a measure or a method the numbers of its works, "[2,3]"; "" where it has none.
-
-    Raises:
-        MetaprobeError: two works have one key, of which LaTeX would leave one out.
-    """
-    sources = {name: tuple(works) for name, works in used.items()}
-    by_key: dict[str, Work] = {}
-    for work in (*first, *itertools.chain(*sources.values())):
-        if (other := by_key.setdefault(work.key, work)) != work:
-            told = f"two works have the BibTeX key {work.key!r}: {other.title!r} and {work.title!r}"
-            raise MetaprobeError(f"{told}. Give one another key.")
-    places = {key: str(place) for place, key in enumerate(by_key, 1)}
-    marks = {name: f"[{','.join(places[work.key] for work in works)}]" for name, works in sources.items()}
-    return tuple(by_key.values()), lambda name: marks.get(name, "")
