@@ -74,8 +74,10 @@ class _NormReluBackward(Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         found = _passes(x).backward(grad, x, weight, *rest)
-        ctx.rest = rest[-2:]
-        ctx.save_for_backward(grad, x, weight, *rest[:-2], *found[1:])
+        *kept, context, slope = rest
+        ctx.options = context, slope
+        ctx.save_for_backward(grad, x, weight, *kept, *found[1:])
+        ctx.constant = (None,) * len(rest)  # what there are no derivatives by
         return found
 
     @staticmethod
@@ -85,6 +87,5 @@ class _NormReluBackward(Function):
                 "batch norm with ReLU is differentiated twice here, not three times: take second derivatives without "
                 "create_graph"
             )
-        kept = ctx.saved_tensors
-        found = _passes(u).twice(channels_last(u), v, w, *kept, *ctx.rest)
-        return *found, *(None for _ in range(len(kept) - len(found)))
+        found = _passes(u).twice(channels_last(u), v, w, *ctx.saved_tensors, *ctx.options)
+        return *found, *ctx.constant
