@@ -97,6 +97,10 @@ class Subject:
         return advance
 
 
+def _refuse_nothing(data: Any, tasks: int) -> None:
+    """Take any data, and any number of tasks."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of measurement."""
@@ -111,7 +115,7 @@ class Kind:
     training: bool = False  # whether it is of how a run was trained, of which an imported one says nothing
     alone: bool = False  # whether nothing may run beside it, as where it measures time
     # refuses data, or a number of tasks, that it cannot be made on
-    check: Callable[[Any, int], object] = lambda data, tasks: None
+    check: Callable[[Any, int], object] = _refuse_nothing
 
 
 def _tested(analysis: Callable[..., Table], on: Subject, **options: Any) -> Table:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Maps", "PerChannel", "channels_last"]
+__all__ = ["channels_last"]
 
 Maps = Float[Tensor, "sample channel height width"]
 PerChannel = Float[Tensor, " channel"]
