@@ -223,6 +223,18 @@ def test_a_machine_without_the_folder_or_with_other_data_says_so(place, source):
         other.begin()
 
 
+def test_a_worker_with_another_version_of_a_plug_in_is_refused(place, source, monkeypatch):
+    here = dataclasses.replace(source, versions=(*source.versions[:2], "metaprobe-mine 1.2", source.versions[-1]))
+    told = r"plug-ins or the data \(metaprobe .*, torch .*, metaprobe-mine 1.3, .*; expected .*, metaprobe-mine 1.2, "
+    for found in (["metaprobe-mine 1.3"], []):
+        monkeypatch.setattr("metaprobe.trainers.execution.sent.homes_of_plugins", lambda found=found: found)
+        with pytest.raises(MetaprobeError, match=told if found else r"plug-ins .*; expected .*metaprobe-mine 1.2, "):
+            here.begin()
+    monkeypatch.setattr("metaprobe.trainers.execution.sent.homes_of_plugins", lambda: ["metaprobe-mine 1.2"])
+    assert here.begin().fingerprint == source.begin().fingerprint
+    assert Source.here(source.config, None, source.begin()).versions == here.versions
+
+
 def test_a_worker_that_lives_on_sees_that_the_data_changed(place, source, monkeypatch):
     old, new = make_imageset(seed=1), make_imageset(seed=2)
     found = [old, new]

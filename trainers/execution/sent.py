@@ -21,6 +21,7 @@ from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.execution.workers import Outcome, Work, Workers, attempt, make_ready
 from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.plugins import homes_of_plugins
 from metaprobe.trainers.progress import duration
 from metaprobe.trainers.tasks import load_for
 from metaprobe.trainers.tasks.sources import data_root_or_default
@@ -43,7 +44,7 @@ class Source:
 
     config: TrainConfig  # that names the data
     root: Path | None  # folder of the data sets
-    versions: tuple[str, ...]  # of metaprobe, torch and the data
+    versions: tuple[str, ...]  # of metaprobe, torch, plug-ins and the data
     folder: Path  # that relative paths are from
     code: str | None  # of the user's, that builds networks
 
@@ -70,15 +71,16 @@ class Source:
             _loaded.cache_clear()
             data = _loaded(self.config, data_root=self.root)
         if (found := _versions(data)) != self.versions:
-            told = f"{host} has other versions than here of metaprobe, torch or the data ({' '.join(found)})"
+            told = f"{host} has other versions than here of metaprobe, torch, plug-ins or the data ({', '.join(found)})"
             raise MetaprobeError(
-                f"{told}; expected {' '.join(self.versions)}: give it those, and begin its workers anew"
+                f"{told}; expected {', '.join(self.versions)}: give it those, and begin its workers anew"
             )
         return data
 
 
 def _versions(data: ImageSet) -> tuple[str, ...]:
-    return version("metaprobe"), version("torch"), data.fingerprint[:12]
+    own = tuple(f"{name} {version(name)}" for name in ("metaprobe", "torch"))
+    return *own, *homes_of_plugins(), data.fingerprint[:12]
 
 
 @dataclass(frozen=True)
