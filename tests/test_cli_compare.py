@@ -88,6 +88,15 @@ def test_bad_input_is_told_in_one_line(stores, capsys, tmp_path, words, status, 
     assert err.count("\n") == 1 and what in err
 
 
+def test_a_store_and_its_copy_are_told_whatever_is_compared(stores, capsys, tmp_path):
+    """Rows name stores by their bytes: those of a copy, and its map, would be taken for the other's."""
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(stores[0].read_bytes())
+    told = f"error: {copy} is a copy of {stores[0]}, byte for byte; name each store once"
+    assert cli(capsys, *stores, copy, "--measures", "cka") == (2, "", f"{told}, or compare with itself by --each\n")
+    assert cli(capsys, *stores, copy, "--each", "--measures", "cka") == (2, "", f"{told}\n")
+
+
 def test_another_task_set_is_told_in_one_line(stores, capsys, tmp_path):
     other = capture(tmp_path / "o.h5", 2, some_tasks(TASKS, n_query=5))
     status, out, err = cli(capsys, stores[0], other)

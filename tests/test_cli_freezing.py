@@ -5,6 +5,7 @@ import json
 import pytest
 
 from metaprobe.probe.cli import main
+from metaprobe.trainers.checkpoint import load_checkpoint
 from tests.freezing_runs import IMAGESET, trained_anil, trained_maml
 
 
@@ -52,3 +53,14 @@ def test_the_command_takes_several_checkpoints_and_every_option(run, anil, capsy
 def test_the_command_refuses_sets_beside_all_subsets(run, capsys):
     assert main(["freeze", str(run.checkpoint("last")), "--sets", "conv1", "--all-subsets"]) == 2
     assert "--sets names sets of layers, --all-subsets takes every one; leave one out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["freeze", "distance"])
+def test_checkpoints_whose_rows_would_not_say_which_they_are_of_are_told(command, run, capsys, tmp_path):
+    last, copy = run.checkpoint("last"), tmp_path / "copy.safetensors"
+    copy.write_bytes(last.read_bytes())
+    assert main([command, str(last), str(copy)]) == 2
+    told = f"error: {copy} has the weights of {last} ({load_checkpoint(last).fingerprint[:12]}), its algorithm and its"
+    assert f"{told} seed, so rows would not say which they are of; give them one at a time" in capsys.readouterr().err
+    assert main([command, str(last), str(last)]) == 2
+    assert f"{last} is given twice; name each checkpoint once" in capsys.readouterr().err

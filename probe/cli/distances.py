@@ -20,7 +20,8 @@ from metaprobe.probe.cli.arguments import (
     finish,
     load_data,
 )
-from metaprobe.probe.cli.inputs import opened
+from metaprobe.probe.cli.comparing import refuse_alike
+from metaprobe.probe.cli.inputs import as_checkpoint, opened
 from metaprobe.trainers.otherwise import AS_TRAINED
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def distance(
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints, figure)
+    files = [as_checkpoint(given) for given in checkpoints]
+    refuse_alike(files)
     tables = []
-    for given in checkpoints:
+    for given in files:
         path, loaded = opened(given, network)
         source = load_data(loaded.config, data, data_root, images=otherwise)
         queries = queries_of(source, otherwise.queries, otherwise.n_query is not None)

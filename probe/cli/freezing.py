@@ -26,7 +26,8 @@ from metaprobe.probe.cli.arguments import (
     load_data,
     warn_of_few,
 )
-from metaprobe.probe.cli.inputs import opened
+from metaprobe.probe.cli.comparing import refuse_alike
+from metaprobe.probe.cli.inputs import as_checkpoint, opened
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.otherwise import AS_TRAINED
 
@@ -98,6 +99,8 @@ def freeze(
 
     at_least_one(checkpoints, "CHECKPOINT")
     check_outputs((csv,), checkpoints, figure)
+    files = [as_checkpoint(given) for given in checkpoints]
+    refuse_alike(files)
     if sets and all_subsets:
         raise MetaprobeError("--sets names sets of layers, --all-subsets takes every one; leave one out")
     named = [(), *map(comma_separated, sets)] if sets else None
@@ -111,7 +114,7 @@ def freeze(
     )
     warn_of_few(tasks)
     tables, ways = [], set[int]()
-    for given in checkpoints:
+    for given in files:
         path, checkpoint = opened(given, network)
         layers, trained = checkpoint.network().layer_names, checkpoint.adaptation
         steps = inner_steps[0] if inner_steps else trained.steps  # at which every set is tested

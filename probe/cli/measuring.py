@@ -26,7 +26,7 @@ from metaprobe.probe.cli.arguments import (
     load_data,
 )
 from metaprobe.probe.cli.arrays import compared_arrays, of_arrays
-from metaprobe.probe.cli.comparing import compared
+from metaprobe.probe.cli.comparing import compared, refuse_same_stores
 from metaprobe.probe.cli.inputs import as_stores, opened
 from metaprobe.probe.show import write_line
 from metaprobe.trainers.errors import MetaprobeError
@@ -219,6 +219,7 @@ def similarity(
         for option, value in (("--phases", phases), ("--layers", layers)):
             if value is not None:
                 raise MetaprobeError(f"{option} is for comparing stores with each other; give two, without --each")
+        refuse_same_stores(stores)
         tables = [similarity(store, chosen, over=over, **amount) for store in stores]
 
         def by_measure(table: Table) -> Figure:
