@@ -75,6 +75,22 @@ def test_a_train_command_makes_the_run_that_it_is_of(told, asked):
     assert asked(*shlex.split(train_command(config, "out"))[2:]) == config
 
 
+@pytest.fixture
+def base(toy, tmp_path):
+    """A checkpoint of other way and norm than the options' own defaults."""
+    train(TrainConfig("maml", "toy", **SMALL | {"iterations": 1}, norm="non-transductive"), toy, tmp_path / "base")
+    return str(RunFolder(tmp_path / "base").checkpoint("last"))
+
+
+@pytest.mark.parametrize("told", [{}, {"n_way": 3, "norm": "non-transductive"}, {"n_way": 4}], ids=str)
+def test_a_train_command_says_what_a_base_would_else_decide(told, base, asked):
+    """So the command is the run's wherever its base is not at hand; a way and norm that are the defaults count, too."""
+    config = TrainConfig("maml", "toy", **told, filters=4, base=base)
+    line = train_command(config, "out")
+    assert f"--n-way {config.n_way} " in line and f"--norm {config.norm} " in line
+    assert asked(*shlex.split(line)[2:]) == config
+
+
 def test_a_train_command_leaves_out_what_the_algorithm_does_anyway():
     whole = completed(TrainConfig("maml_pp", "glyphs"), lambda option: False)
     assert train_command(whole, "out") == "metaprobe train maml_pp --data glyphs --out out"

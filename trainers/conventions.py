@@ -36,9 +36,12 @@ def usual_options(config: TrainConfig) -> dict[str, Any]:
 
     Args:
         config: the run. Of an algorithm that is not installed here, the options' own defaults are all that is known.
+            Way and norm of a run with a base are its base's, which is not read here: None, which neither can be.
     """
     usual = {field.name: getattr(TrainConfig, field.name, None) for field in dataclasses.fields(config)}
     usual["val_query"] = config.n_query
+    if config.base is not None:
+        usual |= {"n_way": None, "norm": None}
     if config.algorithm in ALGORITHMS:
         usual |= ALGORITHMS[config.algorithm].defaults(config)
     if config.schedule != "cosine":
