@@ -23,7 +23,10 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(place):
     planned = planned_third(Path("made"), iterations=3000, tasks=400, seeds=2)
-    return planned, estimated(planned, [step.name for step in planned.steps])
+    names, told = [step.name for step in planned.steps], []
+    seconds = estimated(planned, names, lambda *reached: told.append(reached))
+    assert told == [(done, len(names)) for done in range(1, len(names) + 1)]
+    return planned, seconds
 
 
 def test_every_step_is_timed_in_a_folder_that_is_gone_afterwards(found, place):
@@ -55,7 +58,7 @@ def test_a_stop_ends_it(place, monkeypatch):
 def test_what_cannot_be_timed_is_named_with_its_reason(place, monkeypatch, capsys):
     told = {"capture of maml-seed0": "no such luck"}
     times = "metaprobe.reports.study.estimate.estimated"
-    monkeypatch.setattr(times, lambda planned, names: dict.fromkeys(names, 7200.0) | told)
+    monkeypatch.setattr(times, lambda planned, names, progress: dict.fromkeys(names, 7200.0) | told)
     assert main(["study", "third", "--out", "asked", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "train maml-seed0\tto do\t2.0 h\n" in told and "capture of maml-seed0\tto do\t\n" in told

@@ -15,7 +15,7 @@ from metaprobe.probe.cli.arguments import DataRoot, Flag, Network, at_least_one,
 from metaprobe.probe.show import Grid, show, write_line
 from metaprobe.trainers.errors import MetaprobeError, flag_of
 from metaprobe.trainers.formats.text import visible
-from metaprobe.trainers.progress import duration
+from metaprobe.trainers.progress import ProgressLine, duration
 from metaprobe.trainers.user_code import USER_CODE, is_code
 
 if TYPE_CHECKING:
@@ -135,8 +135,9 @@ def _plan(planned: Planned) -> tuple[Grid, Grid]:
         facts += [("steps failed", counts["failed"]), ("steps not to be run for that", counts["not run"])]
     found: dict[str, float | str] = {}
     if left and planned.options.device == "cpu":
-        sys.stderr.write("timing a few outer steps and tasks of each kind; Ctrl-C ends it\n")
-        found = estimated(planned, left)
+        sys.stderr.write("timing a few outer steps and tasks of each kind, in seconds to minutes; Ctrl-C ends it\n")
+        with ProgressLine("timing", len(left), unit="steps") as bar:
+            found = estimated(planned, left, bar.reach)
         known = [seconds for seconds in found.values() if not isinstance(seconds, str)]
         if known:
             facts.append(("time", f"about {duration(sum(known))} of one core, as timed here; half or twice may be"))

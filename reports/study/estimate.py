@@ -37,17 +37,32 @@ _SLOW = 1.0  # seconds from which on a rehearsal is not made again with more tas
 _LEAST_FIT = 40  # tasks that clusters are found in
 
 
-def estimated(planned: Planned, names: Iterable[str]) -> dict[str, float | str]:
+def estimated(
+    planned: Planned, names: Iterable[str], progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, float | str]:
     """Return about how many seconds of one core steps take, by name, or why that is not known.
 
     A step is rehearsed in a folder of its own that is gone afterwards: of each learner two trainings of one and four
     outer steps, of each measurement a few tasks, on what these trained. Learners that begin with others and captures
-    that are needed are rehearsed, too.
+    that are needed are rehearsed, too. `progress` is told after each step how many
+    are timed, and how many there are.
     """
     wanted = set(names)
-    with tempfile.TemporaryDirectory(prefix="metaprobe-") as folder, contextlib.redirect_stderr(io.StringIO()):
-        rehearsal = _Rehearsal(planned, Path(folder))
-        return {step.name: rehearsal.of(step) for step in planned.steps if step.name in wanted}
+    steps = [step for step in planned.steps if step.name in wanted]
+    found: dict[str, float | str] = {}
+    with tempfile.TemporaryDirectory(prefix="metaprobe-") as folder:
+        with _unheard():
+            rehearsal = _Rehearsal(planned, Path(folder))
+        for step in steps:
+            with _unheard():
+                found[step.name] = rehearsal.of(step)
+            progress(len(found), len(steps))
+    return found
+
+
+def _unheard() -> contextlib.AbstractContextManager[object]:
+    """Keep what a rehearsal says of its own progress and warnings from standard error."""
+    return contextlib.redirect_stderr(io.StringIO())
 
 
 class _Rehearsal:
