@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from metaprobe.analyses.readings import Estimate, Reading, Undefined
+from metaprobe.trainers.formats.text import count
 
 __all__ = ["CHANCE_GREY", "DASH", "GROUP_MARKS", "INK", "Look", "block_name", "capital", "colour_of", "count"]
 __all__ += ["in_order", "interval", "label_of", "layer_colour", "listed", "look_of", "measure_name", "number"]
@@ -138,11 +139,6 @@ def block_name(frozen: str) -> str:
     if len(names) > 1 and names == [f"{stem}{first + place}" for place in range(len(names))]:
         return f"{names[0]}\N{EN DASH}{first + len(names) - 1}"
     return ", ".join(names) or "nothing"
-
-
-def count(number: int, thing: str) -> str:
-    """Write how many there are of a thing: "1 step", "5 steps"."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

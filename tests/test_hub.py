@@ -68,7 +68,7 @@ def test_the_card_says_what_it_is_and_no_path(run, here):
     for told in (
         "# anil on class_folder, 3-way 1-shot",
         "2 of 2, 2 tasks each",
-        "head: 1 steps of sgd, rate 0.1",
+        "head: 1 step of sgd, rate 0.1",
         loaded.fingerprint[:12],
         f"Validation accuracy {value:.1f} ± {half:.1f} % (95 % interval over 2 validation tasks",
         "metaprobe train anil --data class_folder:PATH --n-way 3",

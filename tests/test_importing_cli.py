@@ -63,6 +63,7 @@ def test_every_command_takes_a_module_of_the_users(folder, capsys):
     ):
         assert main(command) == 0, command
     out = capsys.readouterr().out
+    assert out.count("2 queries a class (trained: not known)") > 3 and "(trained: 15)" not in out
     assert "random" in out and "kind\tactivation store" in out and "untrained.stem" in out
     assert main(["evaluate", path, *few, "--network", "torchvision:resnet18"]) == 2
     assert "is of network mynet:build, --network says torchvision:resnet18" in capsys.readouterr().err

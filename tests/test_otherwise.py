@@ -67,7 +67,7 @@ def test_rows_say_what_is_otherwise_and_keep_the_checkpoints_name(path: Path) ->
     assert not any(row.reason for row in accuracy_of(checkpoint, IMAGESET, plan).rows if row.task is not None)
     for otherwise, told in (
         (Otherwise(n_way=4), "4 ways under a new head, drawn with seed 5 (trained: 3)"),
-        (Otherwise(n_shot=1), "1 shots (trained: 2)"),
+        (Otherwise(n_shot=1), "1 shot (trained: 2)"),
         (Otherwise(n_query=2), "2 queries a class (trained: 3)"),
         (Otherwise(inner_lr=0.3), "inner rate 0.3 (trained: 0.1)"),
         (Otherwise(image_size=8, colour="grey"), "images brought to 8 × 8 and turned grey"),
@@ -118,7 +118,12 @@ def test_a_learner_is_tested_on_images_of_another_size_and_colour(
     else:
         rows = json.loads(capsys.readouterr().out)
     for row in rows:
-        for told in ("4 ways under a new head", "1 shots", "inner rate 0.2", "images brought to 8 × 8 and turned grey"):
+        for told in (
+            "4 ways under a new head",
+            "1 shot (",
+            "inner rate 0.2",
+            "images brought to 8 × 8 and turned grey",
+        ):
             assert told in row["reason"] or row["status"] == "undefined"
 
 

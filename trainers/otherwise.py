@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro.conf
 
 from metaprobe.trainers.config import Colour
+from metaprobe.trainers.formats.text import count
 from metaprobe.trainers.limits import check_rate, check_whole
 
 if TYPE_CHECKING:
     from metaprobe.trainers.checkpoint import Checkpoint
 
-__all__ = ["AS_TRAINED", "TEST_QUERIES", "OtherImages", "Otherwise"]
+__all__ = ["AS_TRAINED", "TEST_QUERIES", "OtherImages", "Otherwise", "told_queries"]
 
 _AS_TRAINED = "(default: as in training)"
 
@@ -73,12 +75,18 @@ class Otherwise(OtherImages):
         if self.n_way not in (None, shape.n_way):
             parts.append(f"{self.n_way} ways under a new head, drawn with seed {trained.seed} (trained: {shape.n_way})")
         if self.n_shot not in (None, trained.n_shot):
-            parts.append(f"{self.n_shot} shots (trained: {trained.n_shot})")
+            parts.append(f"{count(self.n_shot, 'shot')} (trained: {trained.n_shot})")
         if self.n_query not in (None, trained.n_query):
-            parts.append(f"{self.n_query} queries a class (trained: {trained.n_query})")
+            parts.append(told_queries(self.n_query, trained.n_query, checkpoint.provenance))
         if self.inner_lr not in (None, checkpoint.adaptation.inner_lr):
             parts.append(f"inner rate {self.inner_lr:g} (trained: {checkpoint.adaptation.inner_lr:g})")
         return "; ".join(filter(None, (*parts, self.told_of_images(checkpoint))))
+
+
+def told_queries(queries: int, trained: int, provenance: Mapping[str, Any]) -> str:
+    """Say how many queries a class a test has, beside those of the training, which of imported weights nobody told."""
+    known = "not known" if "imported" in provenance else trained
+    return f"{count(queries, 'query', 'queries')} a class (trained: {known})"
 
 
 TEST_QUERIES = 15

@@ -12,7 +12,7 @@ from metaprobe.trainers.algorithms import ALGORITHMS
 from metaprobe.trainers.checkpoint import Checkpoint
 from metaprobe.trainers.command import train_command
 from metaprobe.trainers.config import TrainConfig
-from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.formats.text import count, visible
 from metaprobe.trainers.task_kinds import KINDS
 from metaprobe.trainers.tasks import DATASETS
 from metaprobe.trainers.user_code import is_code
@@ -49,6 +49,7 @@ def _body(checkpoint: Checkpoint, repo: str) -> Iterator[str]:
     entry = ALGORITHMS.get(config.algorithm)
     data, weights = _data(config), sum(value.numel() for value in checkpoint.params.values())
     imported, network = is_imported(checkpoint), checkpoint.network_config.name
+    steps = count(how.steps, "step")
     taken = "taken for " if imported and entry else ""
     yield f"# {config.algorithm} on {data}, {config.n_way}-way {config.n_shot}-shot\n"
     as_what = "as was said when they were imported" if imported else "as in training"
@@ -58,7 +59,7 @@ def _body(checkpoint: Checkpoint, repo: str) -> Iterator[str]:
         ("network", f"{network}, {weights:,} weights"),
         ("trained on", _about_data(config)),
         ("iterations", "not known" if imported else _about_iterations(checkpoint)),
-        ("adapts", f"{', '.join(how.layers) or 'nothing'}: {how.steps} steps of {how.rule}, rate {how.inner_lr:g}"),
+        ("adapts", f"{', '.join(how.layers) or 'nothing'}: {steps} of {how.rule}, rate {how.inner_lr:g}"),
         ("checkpoint", checkpoint.fingerprint[:12]),
         *((name, str(checkpoint.provenance[name])) for name in ("metaprobe", "torch") if name in checkpoint.provenance),
     ))  # fmt: skip

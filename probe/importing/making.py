@@ -22,7 +22,7 @@ from metaprobe.trainers.config import NetworkConfig, from_mapping
 from metaprobe.trainers.errors import MetaprobeError, UnreadableInput, unknown_name
 from metaprobe.trainers.formats.cluster_format import CLUSTERS
 from metaprobe.trainers.formats.tensor_names import UNTRAINED
-from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.formats.text import count, visible
 from metaprobe.trainers.network_config import ModuleConfig
 from metaprobe.trainers.networks import ModuleNetwork, build_network
 from metaprobe.trainers.networks.filling import shapes_of
@@ -163,7 +163,7 @@ def _made(
     told = (
         *weights.facts,
         *facts,
-        ("adapts", f"{', '.join(adaptation.layers)}: {adaptation.steps} steps of {rate}"),
+        ("adapts", f"{', '.join(adaptation.layers)}: {count(adaptation.steps, 'step')} of {rate}"),
         *([("norms", parts.norms_told)] if parts else []),
         ("taken for", f"{config.algorithm}, {config.n_way}-way {config.n_shot}-shot"),
         ("before training", origin["began"]),

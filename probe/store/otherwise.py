@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from metaprobe.probe.store.metadata import StoreMetadata
-from metaprobe.trainers.otherwise import TEST_QUERIES
+from metaprobe.trainers.formats.text import count
+from metaprobe.trainers.otherwise import TEST_QUERIES, told_queries
 
 __all__ = ["captured_otherwise"]
 
@@ -19,10 +20,10 @@ def captured_otherwise(metadata: StoreMetadata) -> str:
     if metadata.n_way != (way := trained.network["n_way"]):
         parts.append(f"{metadata.n_way} ways under a new head (trained: {way})")
     if shots != (shot := trained.config["n_shot"]):
-        parts.append(f"{shots} shots (trained: {shot})")
+        parts.append(f"{count(shots, 'shot')} (trained: {shot})")
     queries = metadata.n_query // metadata.n_way
     if queries not in (TEST_QUERIES, query := trained.config["n_query"]):
-        parts.append(f"{queries} queries a class (trained: {query})")
+        parts.append(told_queries(queries, query, trained.provenance))
     if metadata.adaptation.inner_lr != (rate := trained.adaptation["inner_lr"]):
         parts.append(f"inner rate {metadata.adaptation.inner_lr:g} (trained: {rate:g})")
     _, _, images = metadata.data.partition(", images ")

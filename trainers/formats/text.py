@@ -1,11 +1,11 @@
-"""Text from strangers, made safe to show: names in files are data, and a terminal must never obey them."""
+"""Text from strangers, made safe to show: names in files are data, and a terminal must never obey them. And counts."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-__all__ = ["fits_utf8", "typeset", "visible"]
+__all__ = ["count", "fits_utf8", "typeset", "visible"]
 
 
 def visible(text: str, limit: int | None = None) -> str:
@@ -52,3 +52,8 @@ def _escape(character: str) -> str:
     if character != "\\" and character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """Write how many there are of a thing: "1 step", "5 steps"; `things` where it is no "…s"."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
