@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -213,6 +214,41 @@ def test_labels_move_apart_and_keep_their_order_and_are_dark_enough():
     assert _spread([0.5, 0.52, 0.9], 0.1) == pytest.approx([0.46, 0.56, 0.9])
     assert _spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55]) and _spread([1, 1], 0.1) == pytest.approx([0.9, 1])
     assert contrast(_dark("#f0e442"), (1.0, 1.0, 1.0)) >= 4.5
+
+
+def test_labels_of_lines_that_end_together_are_a_line_of_text_apart():
+    ends = "abcde"
+    curves = Curves("a", "Step", tuple(Curve(f"end {one}", "#0072b2", ((1.0, 2.0), (2.0, 3.0))) for one in ends))
+    for columns in (2, 3):  # of which the second are lower
+        svg = built(*[curves] * columns, columns=columns).whole.svg()
+        places = {one: float(re.search(rf'y="([\d.]+)"[^>]*>end {one}<', svg)[1]) for one in ends}
+        places = sorted(places.values())
+        assert min(b - a for a, b in itertools.pairwise(places)) >= 8.5
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "place"),
+    [
+        ((80.0, 50.0, 30.0), True, 0.0),
+        ((22.0, 80.0, 50.0), False, 0.0),
+        (((22.0, 15.0, 29.0), 80.0, 50.0), True, 0.1),
+    ],
+)
+def test_the_word_of_a_level_line_stands_where_no_mark_is(values, above, place):
+    values = [
+        accuracy(one[0], one[0] - one[1], frozen=BLOCKS[at]) if isinstance(one, tuple) else one
+        for at, one in enumerate(values)
+    ]
+    panel = Dots("a", ("x", "y", "z"), (Series("", "#0072b2", tuple(values)),), line=(20.0, "chance"), limits=(0, 100))
+    axes, _ = (axes for part in built(panel, panel).whole.make().subfigs for axes in part.axes)
+    (word,) = axes.texts
+    assert (word.get_text(), word.get_va() == "bottom") == ("chance", above)
+    assert (word.xy[0] > place) == (place > 0)
+
+
+def test_numbers_along_an_axis_have_a_minus_sign():
+    curves = Curves("a", "", (Curve("", "#0072b2", ((-1.0, 2.0), (1.0, 3.0))),), ticks=(-1.0, 1.0))
+    assert "\N{MINUS SIGN}1" in texts(built(curves).whole.svg())
 
 
 def test_a_panel_of_curves_that_are_all_undefined_says_so():

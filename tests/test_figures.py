@@ -223,6 +223,8 @@ def test_stores_of_other_last_steps_are_beside_each_other_unless_one_holds_its_e
         "MAML, 3 steps: Mean CCA",
         (3.0,),
     )
+    assert [one.marker for one in two.curves[:2]] == ["o", ""]
+    assert [one.marker for one in three.curves[:2]] == ["o", "_"]  # a single place has no line to be dashed
 
 
 def test_captions_tell_only_of_bars_nulls_and_moves_that_are_there():
@@ -292,6 +294,7 @@ def test_tasks_are_in_the_plane_below_their_clusters():
         ("signs", "initialisation 0"), ("objects", "initialisation 1")
     }  # fmt: skip
     assert "Adjusted Rand index by own assignment: 0.80 [0.70, 0.90]." in figure.caption
+    assert figure.caption.endswith(" PCA, seed 0; UMAP, seed 0. Among 10.")
     assert len(clusters_figure(Table.of(grouped(False)), "cluster").panels) == 2
 
 
@@ -322,6 +325,14 @@ def test_captions_end_with_the_conditions_of_what_is_drawn(tmp_path):
     caption = ElementTree.fromstring((tmp_path / "f.svg").read_bytes())[0].text
     assert "20 tasks. Undefined: all (9 of 18 values). Undefined: dead 2 (1 of 18 values). " in caption
     assert caption.endswith("The table has 4 more remarks.")
+
+
+def test_captions_count_no_places_in_the_plane(tmp_path):
+    told = [replace(one, reason="k-means" if one.task is None else "UMAP") if one.reason is None else one
+            for one in grouped(True)]  # fmt: skip
+    write_figure(clusters_figure(Table.of(told), "cluster"), tmp_path / "f.svg")
+    caption = ElementTree.fromstring((tmp_path / "f.svg").read_bytes())[0].text
+    assert caption.endswith(" PCA, seed 0; UMAP, seed 0. Among 10. K-means.")
 
 
 def test_nothing_to_draw_is_told(tmp_path):

@@ -23,10 +23,12 @@ from metaprobe.reports.quantities import Quantity
 from metaprobe.reports.wording import interval, number, power_of_ten, reason_of, sizes
 
 __all__ = ["WORD", "Told", "along", "contrast", "dot", "dotted", "label_ends", "mark"]
-__all__ += ["plain_logarithm", "read", "slant", "width_of"]
+__all__ += ["plain_logarithm", "read", "slant", "width_of", "word_on_line"]
 
 WORD = {"color": "#6b6b6b", "fontsize": 7.5}  # how words inside a panel look
 _LETTER = 0.073  # width of a letter of a tick, in inches
+_LINE = 0.135  # height of a line of text
+_INSIDE = 0.5  # share of a panel that is inside its axes, at least about: how much is known only when all is laid out
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,10 @@ def width_of(axes: Axes) -> float:
     return axes.figure.bbox.width / axes.figure.dpi
 
 
+def _height_of(axes: Axes) -> float:
+    return axes.figure.bbox.height / axes.figure.dpi
+
+
 def along(lying: bool, places: Sequence[float], values: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
     """Return x and y of values at places; lying places are below each other."""
     return (values, places) if lying else (places, values)
@@ -118,14 +124,35 @@ def dot(axes: Axes, place: float, told: Told, colour: str, marker: str, lying: b
         tell(line, told.words)
 
 
-def dotted(axes: Axes, value: float, word: str, colour: str, *, upright: bool) -> None:
-    """Draw a dotted line at a value, and what it stands for at its end: at the top, or at the left."""
+def dotted(axes: Axes, value: float, colour: str, *, upright: bool, word: str = "") -> None:
+    """Draw a dotted line at a value; at the top of one that is upright, what it stands for."""
     (axes.axvline if upright else axes.axhline)(value, color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-    if upright:
-        at, coordinates, shift, side = (value, 1.0), axes.get_xaxis_transform(), (3, -2), "top"
-    else:
-        at, coordinates, shift, side = (0.0, value), axes.get_yaxis_transform(), (2, 2), "bottom"
-    axes.annotate(word, at, shift, xycoords=coordinates, textcoords="offset points", va=side, **WORD)
+    if word:
+        look = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
+        axes.annotate(word, (value, 1.0), (3, -2), **look, **WORD)
+
+
+def word_on_line(axes: Axes, value: float, word: str) -> None:
+    """Write what a level line stands for where it hides the fewest marks: above it and left, else below or further on.
+
+    Limits must be final.
+    """
+    to_share = (axes.transData + axes.transAxes.inverted()).transform
+    told = [line for line in axes.lines if line.get_gid() and line.get_transform() == axes.transData]
+    marks = [to_share(line.get_xydata()) for line in told]
+    level = to_share((axes.get_xlim()[0], value))[1]
+    wide, tall = 0.062 * len(word) / (_INSIDE * width_of(axes)), _LINE / (_INSIDE * _height_of(axes))
+    places = [(x, y) for x in np.linspace(0.0, max(0.0, 1.0 - wide), 9) for y in (level, level - tall)]
+
+    def hidden(place: tuple[float, float]) -> int:
+        low, high = np.array(place), np.add(place, (wide, tall))
+        outside = place[1] < 0 or place[1] + tall > 1
+        return 99 * outside + sum(bool((m.max(axis=0) > low).all() and (m.min(axis=0) < high).all()) for m in marks)
+
+    x, y = min(places, key=hidden)  # the first of those that hide as few
+    above = y == level
+    look = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "bottom" if above else "top"}
+    axes.annotate(word, (x, value), (2, 2 if above else -2), **look, **WORD)
 
 
 def slant(axes: Axes, names: Sequence[str], share: float = 0.8) -> None:
@@ -156,7 +183,8 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     """Write (x, y, label, colour) right of the ends of lines, apart from each other; limits must be final."""
     ends = sorted(ends, key=lambda end: end[1])
     to_share = (axes.transData + axes.transAxes.inverted()).transform
-    for share, (x, _, label, colour) in zip(_spread([to_share(end[:2])[1] for end in ends], 0.075), ends, strict=True):
+    gap = min(_LINE / (_INSIDE * _height_of(axes)), 0.96 / max(1, len(ends) - 1))  # many are nearer than they are high
+    for share, (x, _, label, colour) in zip(_spread([to_share(end[:2])[1] for end in ends], gap), ends, strict=True):
         look = {"color": _dark(colour), "va": "center", "annotation_clip": False}
         axes.annotate(label, (x, share), (6, 0), xycoords=("data", "axes fraction"), textcoords="offset points", **look)
 

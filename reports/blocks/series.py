@@ -12,7 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from metaprobe.analyses.readings import Estimate
-from metaprobe.reports.blocks.axes import WORD, Told, along, dot, dotted, label_ends, mark, plain_logarithm, read, slant
+from metaprobe.reports.blocks.axes import (
+    WORD,
+    Told,
+    along,
+    dot,
+    dotted,
+    label_ends,
+    mark,
+    plain_logarithm,
+    read,
+    slant,
+    word_on_line,
+)
 from metaprobe.reports.blocks.canvas import Key, Sketch, tell
 from metaprobe.reports.blocks.declared import Curve, Curves, Dots, Series, Shown
 from metaprobe.reports.evidence import Evidence
@@ -61,7 +73,9 @@ def dots_sketch(panel: Dots, evidence: Evidence | None) -> Sketch | None:
     keys += [Key("null", CHANCE_GREY, "|" if lying else "_")] * any(o.estimate for *_, nulls in every for o in nulls)
     keys += [paper] * bool(printed) + [Key(panel.band_label, "#cfcfcf", "s")] * bool(panel.band_label)
     if not lying:
-        return Sketch(panel.title, paint, tuple(keys))
+        line = panel.line
+        named = None if line is None else lambda axes: word_on_line(axes, *line)
+        return Sketch(panel.title, paint, tuple(keys), finish=named)
     lines = max(len(textwrap.wrap(place, _LETTERS)) for place in places)
     tall = 0.8 + len(places) * max(0.14 * lines + 0.06, 0.1 * (1 + slots))
     return Sketch(panel.title, paint, tuple(keys), lambda width: tall, places=tuple(places))
@@ -92,7 +106,8 @@ def _background(axes: Axes, panel: Dots, kept: Sequence[int]) -> None:
         for place, i in enumerate(kept):
             fill([place - 0.42, place + 0.42], *panel.bands[i], **look)
     if panel.line is not None:
-        dotted(axes, *panel.line, "#999999", upright=panel.lying)
+        value, word = panel.line
+        dotted(axes, value, "#999999", upright=panel.lying, word=word if panel.lying else "")
 
 
 def _places(axes: Axes, panel: Dots, places: Sequence[str]) -> None:
@@ -203,7 +218,7 @@ def _steps(axes: Axes, panel: Curves, *, marked: bool) -> None:
         plain_logarithm(axes, "y")
     axes.set(ylim=panel.limits, xlabel=panel.axis)
     if panel.ticks:
-        axes.set_xticks(panel.ticks, [f"{tick:,g}" for tick in panel.ticks])
+        axes.set_xticks(panel.ticks, [f"{tick:,g}".replace("-", "\N{MINUS SIGN}") for tick in panel.ticks])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -211,4 +226,5 @@ def _steps(axes: Axes, panel: Curves, *, marked: bool) -> None:
     if not marked and left <= right:  # infinite the wrong way round where nothing was drawn
         axes.set_xlim(min(0.0, left), right if right > left else left + 1.0)
     if panel.line is not None:
-        dotted(axes, *panel.line, "#888888", upright=True)
+        value, word = panel.line
+        dotted(axes, value, "#888888", upright=True, word=word)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from metaprobe.analyses.table import Row, Table
 from metaprobe.probe.cli.figures.learners import of, said
 from metaprobe.reports.blocks.declared import Dots, Figure, Map, Point, Scatter, Series
-from metaprobe.reports.wording import GROUP_MARKS, label_of
+from metaprobe.reports.wording import GROUP_MARKS, capital, label_of
 
 __all__ = ["clusters_figure"]
 
@@ -32,7 +32,7 @@ def clusters_figure(table: Table, called: str) -> Figure:
     caption += "; agreement of clusters with domains; tasks in the plane" if planes else "; agreement with the domains"
     best = [row for row in table.rows if row.measure == "adjusted_rand" and row.value is not None and row.task is None]
     told = " ".join(f"Adjusted Rand index by {_VIEWS.get(row.view or '', row.view)}: {said(row, 2)}." for row in best)
-    how = "" if not planes else " " + "; ".join(dict.fromkeys(_how(row) for row in table.rows if _trusted(row))) + "."
+    how = _how(table) if planes else ""
     wide = bool(usage.values) + any(row is not None and row.value is not None for one in agreement.series
                                     for row in one.quantities if isinstance(row, Row))  # fmt: skip
     missing = ("Clusters", "nothing of this checkpoint adapts")
@@ -88,9 +88,9 @@ def _planes(table: Table, called: str) -> list[Scatter]:
     return panels
 
 
-def _trusted(row: Row) -> bool:
-    return row.measure.endswith("_trustworthiness") and bool(row.reason)
-
-
-def _how(row: Row) -> str:
-    return (row.reason or "").partition("; ")[0]
+def _how(table: Table) -> str:
+    """Say how places in the plane were found, and among how many neighbours they are trusted."""
+    reasons = [row.reason for row in table.rows if row.measure.endswith("_trustworthiness") and row.reason]
+    methods, among = ([one.partition("; ")[side] for one in reasons] for side in (0, 2))
+    sentences = ("; ".join(dict.fromkeys(methods)), *map(capital, dict.fromkeys(filter(None, among))))
+    return "".join(f" {one}." for one in sentences if one)

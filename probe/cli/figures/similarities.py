@@ -59,19 +59,16 @@ def _by_layer(learners: Sequence[Learner], layers: tuple[str, ...], measure: Mea
 
 
 def _course(learner: Learner, layers: tuple[str, ...], measure: Measure, several: bool) -> Curves:
-    curves = []
+    curves, steps = [], {float(row.step) for row in learner.rows if row.step is not None}
     for layer, null in product(layers, (False, True)):
         asked = measure.name + "_null" * null
         points = {row.step: row for row in learner.rows if row.measure == asked and row.layer == layer}
         course = tuple((float(step), row) for step, row in points.items() if step is not None)
         colour = layer_colour(layer, layers)
-        curves.append(Curve("" if null else layer, colour, course, dashed=null, marker="" if null else "o"))
-    who, steps = (
-        f"{learner.title}: " if several else "",
-        {float(row.step) for row in learner.rows if row.step is not None},
-    )
+        marker = "o" if not null else "_" if len(steps) == 1 else ""  # where no line shows a null, a dash does
+        curves.append(Curve("" if null else layer, colour, course, dashed=null, marker=marker))
     return Curves(
-        who + measure_name(measure.name),
+        f"{learner.title}: " * several + measure_name(measure.name),
         "Inner step" + " (dashed: null)" * any(row.measure == f"{measure.name}_null" for row in learner.rows),
         tuple(curves),
         _limits(measure) or (None, None),

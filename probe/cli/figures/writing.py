@@ -43,10 +43,15 @@ def write_figure(block: Figure, path: Path) -> None:
 
 
 def _remarks(block: Figure) -> str:
-    """Return the reasons of all rows that a figure draws, each once, with how many values it is of where not of all."""
+    """Return the reasons of all rows that a figure draws, each once, with how many values it is of where not of all.
+
+    Places in a plane are no values: what is said of them, as how they were found, is for the figure's own caption.
+    """
+    from metaprobe.reports.blocks.declared import Scatter
     from metaprobe.reports.wording import capital
 
-    rows, told = dict.fromkeys(_rows(block.panels)), Counter[str]()
+    values = tuple(panel for panel in block.panels if not isinstance(panel, Scatter))
+    rows, told = dict.fromkeys(_rows(values)), Counter[str]()
     for row in rows:
         undefined = "undefined: " if row.value is None else ""
         parts = dict.fromkeys((row.reason or "").split("; "))
