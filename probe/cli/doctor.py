@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import tyro
@@ -32,6 +33,7 @@ def doctor(
         raise MetaprobeError(f"--jobs must be at least 1; got {jobs}")
     from metaprobe.probe.doctor import diagnose
 
+    sys.stderr.write("importing what is installed, which takes from seconds to minutes\n")
     found = diagnose(data_root, jobs)
     if json:
         write_line(as_json(found))

@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["tried"]
 
-_SECONDS = 300.0  # for all; torch, umap and scikit-learn take a few each, on a cold disk a minute
+_SECONDS = 900.0  # for all; torch, umap and scikit-learn take a few each, on a cold disk and busy cores minutes
 
 
 def tried(modules: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
