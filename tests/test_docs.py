@@ -74,6 +74,12 @@ def test_links_lead_to_pages_and_places(site):
     assert lost == []
 
 
+def test_options_of_commands_are_words_that_no_narrow_page_breaks(site):
+    page = (site / "figures.html").read_text(encoding="utf-8")
+    assert '</span><span class="option">--figure</span><span class="w"> </span>freezing.pdf' in page
+    assert "metaprobe freeze runs/demo/maml-glyphs --figure freezing.pdf" in text_of(site / "figures.html")
+
+
 def test_every_measure_has_its_page(site):
     listed = text_of(site / "measures" / "index.html")
     for name, measure in MEASURES.items():

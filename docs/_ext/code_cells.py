@@ -5,7 +5,8 @@ tests/test_tutorials.py runs them. A cell of commands has `!` before each, which
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -32,7 +33,22 @@ class CodeCell(CodeBlock):
         return super().run()
 
 
+_COMMANDS = re.compile(r'<div class="highlight-sh .*?</pre>', re.S)
+_OPTION = re.compile(r"(?<=[\s>])--\w[\w-]*")
+
+
+def _marked(block: re.Match[str]) -> str:
+    return _OPTION.sub(r'<span class="option">\g<0></span>', block[0])
+
+
+def _keep_options_whole(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: nodes.document) -> None:
+    """Mark the options of commands, which wrap on a narrow page and would break behind the hyphens of an option."""
+    if "body" in context:
+        context["body"] = _COMMANDS.sub(_marked, context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directive, and what is done to commands."""
     app.add_directive("code-cell", CodeCell)
+    app.connect("html-page-context", _keep_options_whole)
     return {"parallel_read_safe": True}

@@ -11,6 +11,7 @@ import numpy as np
 from metaprobe import analyses
 from metaprobe.analyses.measures.measure import ALIASES, DEFAULTS, INVARIANCES, MEASURES
 from metaprobe.analyses.measures.record import Measure
+from metaprobe.trainers.formats.text import count
 from pages.markdown import about, bullets, contents, fenced, plain, table
 
 __all__ = ["pages"]
@@ -49,7 +50,7 @@ def _page(measure: Measure, noise: dict[int, tuple[str, str]]) -> str:
         ("range", _range(measure)),
         ("wholly alike", f"{measure.most_alike:g}" + ("" if measure.higher_is_more_similar else " (a distance)")),
         ("needs", needs),
-        ("at least", f"{measure.minimum_samples} samples, of {measure.minimum_features} features or more"),
+        ("at least", f"{measure.minimum_samples} samples, of {count(measure.minimum_features, 'feature')} or more"),
     ]
     facts += [("at most", f"{measure.maximum_samples:,} images")] if measure.maximum_samples else []
     facts += [("also called", ", ".join(f"`{alias}`" for alias in known))] if known else []
