@@ -1,6 +1,7 @@
 """What a capture writes: sketches, raw activations, precision, and disks that are full."""
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from metaprobe import probe
+from metaprobe.probe.capturing import recording
 from metaprobe.probe.moments import moments_of
 from metaprobe.trainers.config import Adaptation
 from metaprobe.trainers.errors import MetaprobeError
@@ -49,6 +51,21 @@ def test_sketch_and_raw_show_the_same_activations_with_their_labels(tmp_path):
                 np.testing.assert_array_equal(found.scatter, expected.scatter)
                 np.testing.assert_array_equal(found.cubic, expected.cubic)
                 assert found.eps == expected.eps
+
+
+def test_what_no_step_moves_is_summed_once(tmp_path, monkeypatch):
+    summed = []
+    monkeypatch.setattr(recording, "moments_of", lambda x, y: summed.append(1) or moments_of(x, y))
+    head = dataclasses.replace(ADAPTATION, layers=("head",), steps=3)
+    options = {"adaptation": head, "steps": "all", "raw": True, "chunk": 2}
+    out = probe.capture(small_network(), None, some_tasks(5), out=tmp_path / "s.h5", **options)
+    assert len(summed) == 5 * (4 + 3)  # of each convolution once a task, of the head after every step
+    with probe.open_store(out) as store:
+        for layer, step, task in itertools.product(store.layers, (1, 2, 3), range(5)):
+            x, y = (rows(torch.from_numpy(store.activations(layer, at, task))) for at in (0, step))
+            found, expected = store.moments(layer, step, task), moments_of(x, y)
+            for name in ("mean", "scatter", "cubic", "quartic", "largest"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_sketches_of_different_weights_on_the_same_tasks_line_up_and_other_seeds_pick_others(tmp_path):

@@ -55,11 +55,18 @@ class Recorder:
             for i in range(len(batch)):
                 ids, labels = arrays["query_ids"][i], arrays["query_labels"][i]
                 self._writer.sketch_labels(layer.name, first + i, ids, labels)
+        stayed = dict[tuple[str, int], JointMoments]()  # of rows that a step left as they were, as where layers freeze
         for step, (phase, blocks) in enumerate(zip(meta.phases[1:], after, strict=True)):
             for layer in meta.layers:
                 y = self._phase(layer, phase, first, blocks[layer.name])
                 for i, index in enumerate(batch.indices):
-                    moments = _moments(layer, x[layer.name][i], y[i], index, meta.steps[step])
+                    rows, at = x[layer.name][i], (layer.name, i)
+                    same = np.array_equal(rows, y[i])
+                    moments = stayed.get(at) if same else None
+                    if moments is None:
+                        moments = _moments(layer, rows, y[i], index, meta.steps[step])
+                    if same:
+                        stayed[at] = moments
                     self._writer.moments(layer.name, first + i, step, moments)
 
     def _phase(self, layer: LayerInfo, phase: str, first: int, block: Tensor) -> list[np.ndarray]:
