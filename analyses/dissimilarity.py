@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,10 +69,9 @@ def dissimilarity(
                 x, y = (blocks[layer][place].flatten(1).cpu().numpy() for blocks in (before, last))
                 generator = np.random.default_rng([plan.seed, first + place])
                 (other,) = ring_orders(len(x), generator, 1)
-                for ending, beside in (("", y), (_NULL, y[other])):
-                    pair = Pair.of_arrays(x, beside, reduced=False)
-                    for measure in RSA:
-                        found.setdefault((layer, measure.name + ending), []).append(measure.apply(pair))
+                own = Pair.of_arrays(x, y, reduced=False)
+                for (ending, pair), measure in itertools.product((("", own), (_NULL, own.exchanged(other))), RSA):
+                    found.setdefault((layer, measure.name + ending), []).append(measure.apply(pair))
             if advance:
                 advance(len(batch))
     told = {"phase": "pre-post", "step": steps, "inner_steps": steps, "samples": "images", "over": "task"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import scipy.stats
 
 from metaprobe import analyses
 from metaprobe.analyses import MEASURES, Measure, Similarity, shuffled_nulls
+from metaprobe.analyses.measures import rsa
 from metaprobe.analyses.measures.pair import Pair
 from metaprobe.probe.moments import moments_of
 from tests.reference_measures import REFERENCES, svcca
@@ -221,6 +223,16 @@ def test_rsa_says_what_it_cannot_be_taken_of(name: str) -> None:
     assert "1 of 40 images have one value in all features of x" in measure.function(flat, y).reason
     line = np.outer(np.arange(1.0, 41), [1.0, 2.0, 4.0])  # every pattern is a multiple of one
     assert "all pairs of images are equally unlike in y" in measure.function(x, line).reason
+
+
+def test_dissimilarities_are_made_once_for_both_measures_and_all_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, rows = [], rsa._dissimilarities
+    monkeypatch.setattr(rsa, "_dissimilarities", lambda side: made.append(side) or rows(side))
+    x, y = related(40, 5, 4)
+    pair = Pair.of_arrays(x, y, reduced=False)
+    for one, name in itertools.product((pair, pair.exchanged(np.arange(40)[::-1])), ("rsa_pearson", "rsa_spearman")):
+        MEASURES[name].apply(one)
+    assert len(made) == 2
 
 
 def test_equal_dissimilarities_share_a_rank() -> None:

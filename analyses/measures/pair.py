@@ -132,13 +132,6 @@ class Pair:
         return dataclasses.replace(self, quartic=quartic, order=order)
 
     @functools.cached_property
-    def rows(self) -> tuple[Float[np.ndarray, "sample feature"], Float[np.ndarray, "sample other"]] | None:
-        """The arrays, sample beside sample; None where the pair is of moments."""
-        if self.samples is None:
-            return None
-        return self.samples.x, self.samples.y if self.order is None else self.samples.y[self.order]
-
-    @functools.cached_property
     def distances(self) -> tuple[Float[np.ndarray, "sample sample"], Float[np.ndarray, "sample sample"]]:
         """Euclidean distances between samples of x and between those of y; only of a pair of arrays."""
         assert self.samples is not None

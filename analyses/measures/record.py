@@ -108,6 +108,6 @@ class Measure:
         if self.maximum_samples and pair.n > self.maximum_samples:
             told = f"{pair.n:,} samples have {pair.n * (pair.n - 1) // 2:.1e} pairs"
             return pair.undefined(f"{told}, {self.name} takes at most {self.maximum_samples:,} samples")
-        if self.needs == "images" and pair.rows is None:
+        if self.needs == "images" and pair.samples is None:
             return pair.undefined(f"{self.name} is of the samples themselves, their moments do not tell it")
         return self.compute(pair)

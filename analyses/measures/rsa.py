@@ -48,24 +48,32 @@ def rsa_spearman(x: Float[np.ndarray, "image feature"], y: Float[np.ndarray, "im
 
 
 def _rsa(pair: Pair, ranked: bool) -> Similarity:
-    assert pair.rows is not None
+    assert pair.samples is not None
     upper, found = np.triu_indices(pair.n, 1), []
-    for name, rows in zip("xy", pair.rows, strict=True):
-        values = rows / np.abs(rows.astype(np.float64)).max()  # so that no square underflows
-        centred = values - values.mean(axis=1, keepdims=True)
-        lengths = np.linalg.norm(centred, axis=1)
-        flat = lengths <= 8 * EPS * np.sqrt(values.shape[1]) * np.abs(values).max(axis=1)
-        if flat.any():
-            told = f"{flat.sum()} of {pair.n} images have one value in all features of {name}"
+    sides = zip("xy", pair.samples.each(_dissimilarities), (None, pair.order), strict=True)
+    for name, matrix, order in sides:
+        if isinstance(matrix, int):
+            told = f"{matrix} of {pair.n} images have one value in all features of {name}"
             return pair.undefined(f"{told}: such a pattern correlates with no other")
-        patterns = centred / lengths[:, None]
-        unlike = 1 - (patterns @ patterns.T)[upper]
+        unlike = (matrix if order is None else matrix[np.ix_(order, order)])[upper]
         unlike = _ranks(np.round(unlike, _DECIMALS)) if ranked else unlike
         unlike = unlike - unlike.mean()
         if np.linalg.norm(unlike) <= 8 * EPS * len(unlike):
             return pair.undefined(f"all pairs of images are equally unlike in {name}")
         found.append(unlike / np.linalg.norm(unlike))
     return pair.defined(float(np.clip(found[0] @ found[1], -1.0, 1.0)))
+
+
+def _dissimilarities(rows: Float[np.ndarray, "image feature"]) -> Float[np.ndarray, "image image"] | int:
+    """Return 1 − the correlation of every two images' patterns; or how many images have a pattern without any."""
+    values = rows / np.abs(rows.astype(np.float64)).max()  # so that no square underflows
+    centred = values - values.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1)
+    flat = lengths <= 8 * EPS * np.sqrt(values.shape[1]) * np.abs(values).max(axis=1)
+    if flat.any():
+        return int(flat.sum())
+    patterns = centred / lengths[:, None]
+    return 1 - patterns @ patterns.T
 
 
 def _ranks(values: Float[np.ndarray, " pair"]) -> Float[np.ndarray, " pair"]:

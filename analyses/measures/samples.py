@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 __all__ = ["Samples", "balanced", "exponent"]
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +28,16 @@ class Samples:
     x: Float[np.ndarray, "sample feature"]
     y: Float[np.ndarray, "sample other"]
     live: tuple[Bool[np.ndarray, " feature"], Bool[np.ndarray, " other"]]
+
+    @functools.cached_property
+    def _made(self) -> dict[Callable[[np.ndarray], Any], tuple[Any, Any]]:
+        return {}
+
+    def each(self, made: Callable[[np.ndarray], Made]) -> tuple[Made, Made]:
+        """Return what a function makes of x and of y, which is made once for all measures and orders."""
+        if made not in self._made:
+            self._made[made] = made(self.x), made(self.y)
+        return self._made[made]
 
     @functools.cached_property
     def distances(self) -> tuple[Float[np.ndarray, "sample sample"], Float[np.ndarray, "sample sample"]]:
