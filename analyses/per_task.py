@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +38,7 @@ _WIDE = 64  # dimensions; in more an order costs much and moves a value little, 
 _DRAWS = 400  # of one order a task: how the mean over tasks spreads
 _FEWEST = 39  # different orders of all tasks together: fewer have no quantile 1/40
 _ROOM = 0.05  # between a null and the largest value, at least, for a calibrated value
+_HELD = 1 << 18  # numbers of draws that are worked on at once: of many tasks a draw has many
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,18 +226,29 @@ def _null(
     if few:
         least = f"the images can be exchanged in fewer than {_FEWEST} ways: how the null spreads is not known"
         return Null(mean, None, (), f"{told}; {least}" if told else least)
-    apart = (exchanged - each) * math.sqrt(orders / (orders - 1))
-    drawn = apart[np.arange(tasks), generator.integers(orders, size=(_DRAWS, tasks))].mean(axis=1)
+    apart, drawn, task = (exchanged - each) * math.sqrt(orders / (orders - 1)), np.empty(_DRAWS), np.arange(tasks)
+    for some in _parts(_DRAWS, tasks):
+        chosen = generator.integers(orders, size=(some.stop - some.start, tasks))
+        drawn[some] = apart[task, chosen].mean(axis=1)
     values = np.clip(mean + drawn - drawn.mean(), *range)
     return Null(mean, float(values.std(ddof=1)), tuple(values.tolist()), told)
 
 
 def _drawn(values: Float[np.ndarray, " task"], known: np.ndarray, draws: np.ndarray) -> Float[np.ndarray, " replicate"]:
     """Return the mean of the known values on each draw of tasks; NaN where it has none of them."""
-    chosen, mean = draws[:, known], values[known].mean()
-    total = chosen.sum(axis=1)
-    apart = chosen @ (values[known] - mean)  # so that what all tasks share leaves no rounding
-    return np.where(total > 0, mean + apart / np.maximum(total, 1), np.nan)
+    mean, drawn = values[known].mean(), np.empty(len(draws))
+    apart = values[known] - mean  # so that what all tasks share leaves no rounding
+    for some in _parts(*draws.shape):
+        chosen = draws[some, known]
+        total = chosen.sum(axis=1)
+        drawn[some] = np.where(total > 0, mean + chosen @ apart / np.maximum(total, 1), np.nan)
+    return drawn
+
+
+def _parts(draws: int, tasks: int) -> Iterator[slice]:
+    """Yield so many draws at a time that what is made of them takes no more memory where there are more tasks."""
+    several = max(1, _HELD // tasks)
+    return (slice(first, min(first + several, draws)) for first in range(0, draws, several))
 
 
 def _in_tasks(reasons: Sequence[str]) -> str:

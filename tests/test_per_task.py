@@ -1,6 +1,8 @@
 """Each task by itself: means over tasks done again from raw activations, intervals, nulls and calibrated values."""
 
 import json
+import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from metaprobe.analyses.per_task import mean_over_tasks
 from metaprobe.analyses.similarity import measures_named, similarity, similarity_over_seeds
 from metaprobe.analyses.task_pairs import TaskPair
 from metaprobe.probe.cli import main
-from metaprobe.probe.store import Sketch, open_store
+from metaprobe.probe.store import Sketch, Store, open_store
 from tests.captures import ADAPTATION, small_network, some_tasks
 from tests.reference_measures import REFERENCES
 
@@ -291,6 +293,37 @@ def test_forced_correlations_are_counted_of_a_task(folder):
     assert (the(found, layer="head", measure="forced_correlations").value) == 1.0  # 3 + 3 − (6 − 1)
     row = the(found, layer="head", measure="mean_cca")
     assert (row.n, row.status) == (6, "ok") and "few samples" in row.reason
+
+
+def test_a_task_is_done_with_before_the_one_after_the_next_is_read(captured, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # one layer and step at a time
+    held, reads, read = weakref.WeakSet(), [], Store.moments
+
+    def counted(*asked):
+        found = read(*asked)
+        held.add(found)
+        reads.append(len(held))
+        return found
+
+    monkeypatch.setattr(Store, "moments", counted)
+    similarity(captured, DEFAULTS, **FEW)
+    assert len(reads) == len(LAYERS) * 2 * TASKS  # once each
+    assert max(reads) <= 2
+
+
+def test_what_is_kept_of_many_tasks_is_a_few_numbers_each():
+    one = task(*next(heads(1)))
+
+    def peak(tasks):
+        options = {"replicates": 200, "permutations": 8, "seed": [0]}
+        tracemalloc.start()
+        mean_over_tasks((one for _ in range(tasks)), measures_named(["cka"]), tasks=tasks, **options)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(2)
+    assert (peak(3000) - peak(300)) / 2700 < 5000  # bytes; what tasks are drawn for intervals is a third of it
 
 
 def test_the_command_asks_for_either(captured, other, capsys):
