@@ -29,7 +29,16 @@ from threadpoolctl import threadpool_limits
 
 from metaprobe.probe.moments import moments_of
 from metaprobe.trainers.parallel import one_thread
-from tests.benchmarks.similarities import OTHERS, captured, forward_passes, measured, ours, products, rows_like
+from tests.benchmarks.similarities import (
+    OTHERS,
+    captured,
+    forward_passes,
+    measured,
+    ours,
+    products,
+    products_one_by_one,
+    rows_like,
+)
 from tests.benchmarks.work import Work
 
 IMAGES, CHANNELS, SIDES = 375, 32, (42, 21, 10, 5)
@@ -88,6 +97,19 @@ def test_five_measures_of_all_layers(benchmark):
         lambda: [ours(*rows) for rows in data],
         lambda: [products(*rows) for rows in doubles],
         1.2,
+        ROUNDS,
+    )
+
+
+def test_five_measures_against_the_products_of_each_alone(benchmark):
+    data = [rows_like(IMAGES * side**2, CHANNELS) for side in SIDES]
+    doubles = [(x.astype(float), y.astype(float)) for x, y in data]
+    in_turn(
+        benchmark,
+        "five measures, all four layers, against the float64 products that they need one by one",
+        lambda: [ours(*rows) for rows in data],
+        lambda: [products_one_by_one(*rows) for rows in doubles],
+        0.6,
         ROUNDS,
     )
 

@@ -5,6 +5,7 @@ Inputs are float32 rows (sample, feature), as a capture leaves them, of which th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def rows_like(samples: int, features: int, seed: int = 0) -> Rows:
 def products(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return XᵀX, XᵀY and YᵀY of float64 rows: the work that no method can do without."""
     return x.T @ x, x.T @ y, y.T @ y
+
+
+def products_one_by_one(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    """Return the products of float64 rows that each of the five needs when it is taken alone."""
+    return [(x.T @ y,) if name == "procrustes" else products(x, y) for name in FIVE]
 
 
 def measured(moments: JointMoments) -> dict[str, float | None]:
@@ -100,11 +106,23 @@ def by_google(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
     return {"mean_cca": float(found["mean"][0])}
 
 
+def by_netrep(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
+    """Return what netrep has of the five: its angular metric of whitened rows is of mean CCA, of rows of Procrustes."""
+    from netrep.metrics import LinearMetric  # type: ignore[import-not-found]
+
+    def cosine(alpha: float) -> float:
+        metric = LinearMetric(alpha=alpha, score_method="angular")
+        return math.cos(metric.fit_score(x.astype(float), y.astype(float)))
+
+    return {"mean_cca": cosine(0.0), "procrustes": cosine(1.0)}
+
+
 OTHERS: Mapping[str, tuple[str, Callable[[np.ndarray, np.ndarray], dict[str, float | None]]]] = {
     "plain QR, float64": ("torch", by_qr),
     "plain QR, float32": ("torch", lambda x, y: by_qr(x, y, torch.float32)),
     "anatome": ("anatome", by_anatome),
     "google/svcca": ("cca_core", by_google),
+    "netrep": ("netrep", by_netrep),
 }
 """Other ways, by name, with the module that must be importable."""
 
