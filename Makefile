@@ -1,11 +1,13 @@
 # `make report`, `make test` and `make docs` set up all they need: a virtual environment in .venv and this package in it.
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: report test docs clean
 
+# Steps side by side, one thread each: two processes of one thread do more than one process of two.
 report: .venv/ready
-	$(BIN)/metaprobe study raghu2020 --preset quick --out runs/raghu2020-glyphs-quick
+	$(BIN)/metaprobe study raghu2020 --preset quick --jobs $(JOBS) --out runs/raghu2020-glyphs-quick
 
 # One thread a process, as the processes take all cores: libraries of linear algebra would fight for them.
 test: .venv/ready
