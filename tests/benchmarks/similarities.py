@@ -99,11 +99,14 @@ def by_anatome(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
 
 
 def by_google(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
-    """Return what google/svcca's `cca_core` gives: mean CCA alone, from covariances and their roots."""
+    """Return what google/svcca's `cca_core` gives: mean CCA alone, from covariances and their roots.
+
+    Its own mean leaves out the least correlations, whose sum is up to 2 % of all.
+    """
     from cca_core import get_cca_similarity  # type: ignore[import-not-found]
 
     found = get_cca_similarity(x.T, y.T, epsilon=1e-10, compute_coefs=False, verbose=False)
-    return {"mean_cca": float(found["mean"][0])}
+    return {"mean_cca": float(found["cca_coef1"].mean())}
 
 
 def by_netrep(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
