@@ -5,7 +5,7 @@ JOBS ?= 2
 
 .PHONY: report test docs clean
 
-# Steps side by side, one thread each: two processes of one thread do more than one process of two.
+# Steps side by side, one thread each; `make report JOBS=1` gives one step at a time all cores, and the same numbers.
 report: .venv/ready
 	$(BIN)/metaprobe study raghu2020 --preset quick --jobs $(JOBS) --out runs/raghu2020-glyphs-quick
 
