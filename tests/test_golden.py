@@ -25,6 +25,7 @@ PAGES = {
     "raghu2020-omniglot": lambda: published("raghu2020-omniglot"),
     "raghu2020-cifar-fs-mean-head": lambda: published("raghu2020-cifar-fs-mean-head"),
     "arnold2021-omniglot": lambda: published("arnold2021-omniglot"),
+    "antoniou2019-omniglot": lambda: published("antoniou2019-omniglot"),
     "raghu2020-made-up": lambda: Evidence(Table.of(raghu_rows.full_rows((0, 1, 2))), raghu_rows.MADE),
     "zhou2021-three-domains": lambda: published("tsa-maml-three-domains"),
     "zhou2021-made-up": lambda: Evidence(Table.of(zhou_rows.study_rows((0, 1))), zhou_rows.MADE),
