@@ -68,7 +68,7 @@ def test_torch_files_that_lie_or_are_damaged_are_refused(tmp_path: Path) -> None
         with pytest.raises(UnreadableInput, match=r"a\.pt"):
             inspect_file(path)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))
-    refused(path, "looks like a PNG image")
+    refused(path, "looks like a PNG image; name a checkpoint, a run's folder or a file of torch.save")
     path.write_bytes(b"")
     refused(path, "it is empty")
     torch.save({"w": torch.ones(1).expand(2**40)}, path)
@@ -119,7 +119,7 @@ def test_archives_that_unpack_to_more_are_refused_before_torch_sees_them(tmp_pat
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", b"\x80\x02}.")
         archive.writestr("b/data.pkl", b"\x80\x02}.")
-    refused(path, "without exactly one data.pkl")
+    refused(path, r"without exactly one data.pkl .*arrays \(.npz\) are for `metaprobe similarity`")
     with tarfile.open(path, "w"):
         pass
     refused(path, "neither a zip archive nor an older torch file")

@@ -90,7 +90,8 @@ def _check_before_loading(file: BinaryIO) -> None:
         raise RefusedError("it is a Python pickle that torch.save did not write, and nothing here is unpickled")
     else:
         kind = guess_kind(start[:16])
-        raise RefusedError(f"it looks like {kind}" if kind else "it is neither a zip archive nor an older torch file")
+        told = f"looks like {kind}" if kind else "is neither a zip archive nor an older torch file"
+        raise RefusedError(f"it {told}; name a checkpoint, a run's folder or a file of torch.save")
 
 
 def _zip_pickle(file: BinaryIO, size: int) -> bytes:
@@ -104,7 +105,10 @@ def _zip_pickle(file: BinaryIO, size: int) -> bytes:
                 )
             pickles = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
             if len(pickles) != 1 or len({member.filename for member in members}) != len(members):
-                raise RefusedError("a zip archive without exactly one data.pkl is not a file of torch.save")
+                raise RefusedError(
+                    "a zip archive without exactly one data.pkl is not a file of torch.save; weights are saved by "
+                    "torch.save(network.state_dict(), FILE), and arrays (.npz) are for `metaprobe similarity`"
+                )
             if pickles[0].file_size > PICKLE_LIMIT:
                 raise RefusedError(f"its data.pkl has {pickles[0].file_size:,} bytes, more than {PICKLE_LIMIT:,}")
             if not any(member.CRC for member in members):

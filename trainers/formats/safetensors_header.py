@@ -34,7 +34,7 @@ _RANK_LIMIT = 64  # numpy's and torch's own
 _SIZE_LIMIT = 2**63  # a size that does not fit int64 cannot be an array's
 _MAGIC = {
     b"\x89PNG": "a PNG image",
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (`metaprobe inspect` and `metaprobe similarity` read activation stores)",
     b"PK\x03\x04": "a zip archive, as torch.save writes it (`metaprobe inspect` shows one, `metaprobe import` makes a "
     "checkpoint of its weights)",
     b"\x80\x02": "a Python pickle, which is never unpickled here",
@@ -45,7 +45,7 @@ _MAGIC = {
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
     b"%PDF": "a PDF document",
-    b"\x93NUMPY": "a NumPy array (.npy)",
+    b"\x93NUMPY": "a NumPy array (.npy), which `metaprobe similarity` compares with others",
     b"\x7fELF": "a program",
     b"version https://": "a Git LFS pointer, not the file itself (`git lfs pull` gets it)",
 }
@@ -149,7 +149,7 @@ def _read(file: BinaryIO) -> Header:
     length = int.from_bytes(start[:8], "little")
     if len(start) < 10 or length > size - 8 or start[8:9] != b"{":
         if kind := guess_kind(start):
-            raise _DamageError(f"it looks like {kind}")
+            raise _DamageError(f"it looks like {kind}; name a checkpoint, or the folder of a run")
         if len(start) < 10:
             raise _DamageError(f"it has {size} bytes, fewer than any header")
         if start[8:9] == b"{":
