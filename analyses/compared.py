@@ -16,6 +16,7 @@ from metaprobe.analyses.image_null import null_ends
 from metaprobe.analyses.measures.measure import Measure, Null
 from metaprobe.analyses.table import Row, Table
 from metaprobe.probe.store import Store
+from metaprobe.trainers.otherwise import told_iteration
 
 __all__ = ["CALIBRATED", "CALIBRATED_RANGE", "Compared", "Over", "learner_in", "measured_rows", "noted", "null_row"]
 
@@ -34,7 +35,7 @@ def learner_in(store: Store) -> dict[str, Any]:
         "algorithm": str(made.config["algorithm"]) if made else None,
         "update_rule": store.metadata.adaptation.learned_rule,
         "seed": int(made.config["seed"]) if made else None,
-        "iteration": made.iteration if made else None,
+        "iteration": told_iteration(made.iteration, made.provenance) if made else None,
     }
 
 

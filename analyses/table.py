@@ -33,7 +33,7 @@ class Row:
             (`trainers.update_rules`); empty in tables written before there was this column, too.
         learner: what a study calls it, where one algorithm trains several of its learners.
         seed: of the run.
-        iteration: outer steps taken.
+        iteration: outer steps taken; None of imported weights, of which nobody told.
         layer: conv1 … head.
         phase: "pre" or "post" adaptation, or "pre-post" for a comparison of both; of two checkpoints "pre-pre",
             "pre-post", "post-pre" or "post-post", the first word being of the first.

@@ -307,6 +307,7 @@ def test_learners_of_one_name_are_told_apart_by_what_differs():
     assert labels({}, {"algorithm": "anil"}) == ["MAML", "ANIL"]
     assert labels({}, {"seed": 1}, {"algorithm": "anil"}) == ["MAML, seed 0", "MAML, seed 1", "ANIL"]
     assert labels({}, {"iteration": 2000}) == ["MAML, iteration 100", "MAML, iteration 2,000"]
+    assert labels({"iteration": None}, {}) == ["MAML", "MAML, iteration 100"]  # imported: of how many nobody told
     assert labels({}, {"checkpoint": "f" * 12}) == ["MAML, 012345", "MAML, ffffff"]
     assert labels({"source": "a" * 12}, {"source": "b" * 12}) == [f"MAML, {'a' * 12}", f"MAML, {'b' * 12}"]
     assert labels({}, {"update_rule": "meta_kfo"}) == ["MAML", "MAML with meta_kfo"]

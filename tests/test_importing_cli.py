@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metaprobe.analyses.table import Table
 from metaprobe.probe.cli import main
 from metaprobe.reports.registry import STUDIES
 from metaprobe.trainers.checkpoint import load_checkpoint
@@ -55,8 +56,8 @@ def test_every_command_takes_a_module_of_the_users(folder, capsys):
         ["evaluate", path, *few, *code, "--norm", "running", "--freeze", "stem"],
         ["freeze", path, *few, *code, "--inner-steps", "2"],
         ["capture", path, *few, *code, "--out", "s.h5"],
-        ["distance", path, "--tasks", "2", *code],
-        ["similarity", "s.h5", "--measures", "linear_cka"],
+        ["distance", path, "--tasks", "2", *code, "--csv", "distance.csv"],
+        ["similarity", "s.h5", "--measures", "linear_cka", "--csv", "similarity.csv"],
         ["inspect", path],  # without code
         ["inspect", "s.h5"],
         ["diff", path, path],
@@ -65,6 +66,9 @@ def test_every_command_takes_a_module_of_the_users(folder, capsys):
     out = capsys.readouterr().out
     assert out.count("2 queries a class (trained: not known)") > 3 and "(trained: 15)" not in out
     assert "random" in out and "kind\tactivation store" in out and "untrained.stem" in out
+    assert "iteration\tnot known" in out  # how many outer steps made the weights nobody told
+    for name in ("distance.csv", "similarity.csv"):
+        assert {row.iteration for row in Table.read_csv(name).rows} == {None}
     assert main(["evaluate", path, *few, "--network", "torchvision:resnet18"]) == 2
     assert "is of network mynet:build, --network says torchvision:resnet18" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from metaprobe.trainers.limits import check_rate, check_whole
 if TYPE_CHECKING:
     from metaprobe.trainers.checkpoint import Checkpoint
 
-__all__ = ["AS_TRAINED", "TEST_QUERIES", "OtherImages", "Otherwise", "told_queries"]
+__all__ = ["AS_TRAINED", "TEST_QUERIES", "OtherImages", "Otherwise", "told_iteration", "told_queries"]
 
 _AS_TRAINED = "(default: as in training)"
 
@@ -81,6 +81,11 @@ class Otherwise(OtherImages):
         if self.inner_lr not in (None, checkpoint.adaptation.inner_lr):
             parts.append(f"inner rate {self.inner_lr:g} (trained: {checkpoint.adaptation.inner_lr:g})")
         return "; ".join(filter(None, (*parts, self.told_of_images(checkpoint))))
+
+
+def told_iteration(iteration: int, provenance: Mapping[str, Any]) -> int | None:
+    """Return how many outer steps made weights; None of imported ones that were trained, as nobody told."""
+    return None if iteration and "imported" in provenance else iteration
 
 
 def told_queries(queries: int, trained: int, provenance: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from metaprobe.trainers.device import device_named
 from metaprobe.trainers.evaluate import sampler_for
 from metaprobe.trainers.limits import MOST_TASKS, check_whole
 from metaprobe.trainers.networks import TaskNetwork
-from metaprobe.trainers.otherwise import AS_TRAINED, Otherwise
+from metaprobe.trainers.otherwise import AS_TRAINED, Otherwise, told_iteration
 from metaprobe.trainers.tasks.data import Data, TaskSampler
 from metaprobe.trainers.update_rules import STEP_RATES
 
@@ -126,7 +126,7 @@ def identity_of(checkpoint: Checkpoint) -> Row:
         algorithm=checkpoint.config.algorithm,
         update_rule=checkpoint.adaptation.learned_rule,
         seed=checkpoint.config.seed,
-        iteration=checkpoint.iteration,
+        iteration=told_iteration(checkpoint.iteration, checkpoint.provenance),
         measure="",
         value=None,
     )

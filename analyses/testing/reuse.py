@@ -13,6 +13,7 @@ from metaprobe.analyses.bootstrap import REPLICATES, Interval, bounds, over_seed
 from metaprobe.analyses.table import Row, Table
 from metaprobe.analyses.testing.plan import UNMODULATED
 from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.formats.text import count
 from metaprobe.trainers.task_kinds import REGRESSION
 
 __all__ = ["reuse_index", "reuse_of_learners", "reuse_table"]
@@ -168,6 +169,11 @@ class _Learner:
     head: str | None
     group: str | None
 
+    @property
+    def after(self) -> str:
+        """When in its training it was tested, in words; "" where nobody told."""
+        return "" if self.iteration is None else f" after {count(self.iteration, 'iteration')}"
+
 
 _Tests = dict[tuple[_Learner, str, int], dict[int | None, list[Row]]]  # the rows of single tasks, by seed
 
@@ -184,8 +190,8 @@ def _tests(table: Table) -> _Tests:
             ids = sorted({row.checkpoint or "unnamed" for row in rows})
             if len(ids) > 1:
                 raise MetaprobeError(
-                    f"checkpoints {' and '.join(ids)} are both {learner.algorithm} of seed {seed} after "
-                    f"{learner.iteration} iterations; compute the reuse index of each from a table of its own"
+                    f"checkpoints {' and '.join(ids)} are both {learner.algorithm} of seed {seed}{learner.after}; "
+                    "compute the reuse index of each from a table of its own"
                 )
             by_seed[seed] = _of_each_task(rows)
     return found

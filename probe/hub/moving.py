@@ -11,6 +11,7 @@ from metaprobe.trainers.checkpoint import load_checkpoint
 from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from metaprobe.trainers.files import refuse_special, write_bytes, write_text
 from metaprobe.trainers.formats.text import visible
+from metaprobe.trainers.otherwise import told_iteration
 
 __all__ = ["local_folder", "pull", "push"]
 
@@ -43,7 +44,9 @@ def push(checkpoint: Path, repo: str, private: bool = False, licence: str | None
         _into(Path(staged), checkpoint, text)
         try:
             client.HfApi().create_repo(repo, private=private, exist_ok=True)
-            told = f"{loaded.config.algorithm}, iteration {loaded.iteration}, {loaded.fingerprint[:12]}"
+            at = told_iteration(loaded.iteration, loaded.provenance)
+            parts = (loaded.config.algorithm, *([] if at is None else [f"iteration {at}"]), loaded.fingerprint[:12])
+            told = ", ".join(parts)
             client.HfApi().upload_folder(repo_id=repo, folder_path=staged, commit_message=f"metaprobe push: {told}")
         except _refusals(client) as error:
             raise _refused("push to", repo, error) from error

@@ -15,6 +15,7 @@ from metaprobe.probe.show import Cell, Grid, as_json, show, write_line
 from metaprobe.trainers.formats.tensor_names import FCE, MODULATION, UPDATE_RULE, is_step_norm
 from metaprobe.trainers.formats.text import visible
 from metaprobe.trainers.network_config import network_as_told
+from metaprobe.trainers.otherwise import told_iteration
 
 if TYPE_CHECKING:
     from metaprobe.probe.inspection.diff import Difference, LayerDifference, TensorDifference
@@ -166,7 +167,8 @@ def _tensor_row(report: TensorReport) -> tuple[Cell, ...]:
 def _metadata_rows(inspection: Inspection) -> Iterator[tuple[Cell, ...]]:
     checkpoint = inspection.checkpoint
     if checkpoint is not None:
-        yield "iteration", checkpoint.iteration
+        at = told_iteration(checkpoint.iteration, checkpoint.provenance)
+        yield "iteration", "not known" if at is None else at
         for part in ("config", "network", "adaptation", "metrics", "provenance"):
             values = getattr(checkpoint, part)
             yield from _flat(part, network_as_told(values) if part == "network" else values)

@@ -55,6 +55,12 @@ def _measured(results: Results) -> Iterator[Measuring]:
 
 def _named(row: Row, run: Run) -> Row:
     """Return a row with its learner: the run's, or the untrained network that was tested beside it."""
+    if run.imported:  # which has no steps that anyone told: here they order it after what it began with
+        last = run.config.iterations
+        if row.checkpoint and row.iteration is None:
+            row = dataclasses.replace(row, iteration=last)
+        if row.other_checkpoint and row.other_iteration is None:
+            row = dataclasses.replace(row, other_iteration=last)
     if row.learner is None and row.algorithm in (run.config.algorithm, "random"):
         own = row.algorithm == run.config.algorithm
         return dataclasses.replace(row, learner=run.learner.key if own else "random")

@@ -54,7 +54,8 @@ def learners_of(rows: Iterable[Row]) -> list[Learner]:
             if times > 1 and len({told(rows[0]) for rows, own in zip(groups, labels, strict=True) if own == label}) > 1
         }
         labels = [
-            f"{label}, {told(rows[0])}" if label in alike else label for label, rows in zip(labels, groups, strict=True)
+            f"{label}, {own}" if label in alike and (own := told(rows[0])) else label
+            for label, rows in zip(labels, groups, strict=True)
         ]
     return [
         Learner(label, *_look(place, groups), tuple(rows))
