@@ -23,13 +23,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtrit  # not scipy.stats, which takes a second to import
 
-__all__ = ["REPLICATES", "Interval", "bounds", "over_seeds", "task_draws"]
+__all__ = ["FEWEST", "REPLICATES", "Interval", "bounds", "over_seeds", "task_draws"]
 
 REPLICATES = 200
 """How many resamples an interval takes by default."""
 
+FEWEST = 39
+"""Replicates that an interval takes: the smallest of 39 is their quantile 1/40."""
+
 _TAIL = 0.025
-_FEWEST = 39  # replicates: the smallest of 39 is their quantile 1/40
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ def bounds(
         ValueError: fewer replicates, or the value or one of them is not finite.
     """
     replicates = np.asarray(replicates, dtype=np.float64)
-    if len(replicates) < _FEWEST or not (math.isfinite(value) and np.isfinite(replicates).all()):
+    if len(replicates) < FEWEST or not (math.isfinite(value) and np.isfinite(replicates).all()):
         raise ValueError(
-            f"bootstrap: an interval needs a finite value and at least {_FEWEST} finite replicates; got {value} and "
+            f"bootstrap: an interval needs a finite value and at least {FEWEST} finite replicates; got {value} and "
             f"{np.isfinite(replicates).sum()} finite of {len(replicates)}"
         )
     lowest, highest = np.quantile(replicates, [_TAIL, 1 - _TAIL], method="weibull")
@@ -146,7 +148,7 @@ def over_seeds(
     if not np.isfinite(values).all():
         raise ValueError(f"bootstrap: every seed needs a finite value, got {values.tolist()}; leave the others out")
     value = float(values.mean())
-    if tasks < 2 or replicates.shape[1] < _FEWEST or not np.isfinite(replicates).all():
+    if tasks < 2 or replicates.shape[1] < FEWEST or not np.isfinite(replicates).all():
         return Interval(value, None, None, tasks, seeds)
     draws = task_draws(count, replicates.shape[1]) / count  # of seeds: (replicate, seed)
     by_tasks = np.einsum("rs,sr->r", draws, replicates - values[:, None])

@@ -128,6 +128,19 @@ def test_intervals_of_independent_wide_layers_hold_zero(tmp_path):
     assert -0.2 < row.low < 0 < row.high < 0.2
 
 
+@pytest.mark.parametrize(
+    ("replicates", "told"), [(0, ""), (38, "38 halves of the samples are fewer than the 39"), (39, "")]
+)
+def test_what_keeps_an_interval_away_is_told(tmp_path, replicates, told):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "one.npz", l1=rng.normal(size=(300, 4)), l2=rng.normal(size=(300, 4)))
+    table = table_of(tmp_path / "one.npz", tmp_path / "one.npz", CKA[:1], permutations=0, replicates=replicates)
+    for row in table.rows:
+        assert (row.low is None) == (replicates < 39)
+        assert told in (row.reason or "")
+        assert "interval over" not in (row.reason or "") or replicates == 39
+
+
 def test_samples_of_a_group_stay_together(tmp_path):
     x, y = drawn(20)
     np.save(tmp_path / "a.npy", np.repeat(x, 20, axis=0))

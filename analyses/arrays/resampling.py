@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from metaprobe.analyses.arrays.view import Together
+from metaprobe.analyses.bootstrap import FEWEST
 from metaprobe.analyses.measures.measure import Measure
 from metaprobe.analyses.measures.pair import Pair
 from metaprobe.analyses.measures.result import Similarity
@@ -108,7 +109,9 @@ def resampled(
     """
     nothing = np.empty((len(measures), 0))
     if not replicates or part.groups < 2:
-        return nothing, part.told
+        return nothing, part.told if part.groups < 2 else ""
+    if replicates < FEWEST:
+        return nothing, f"no interval: {replicates} halves of the samples are fewer than the {FEWEST} that it takes"
     kept = part.groups - part.groups // 2
     generator = np.random.default_rng([part.groups, replicates])
     halves = generator.permuted(np.tile(np.arange(part.groups) < kept, (replicates, 1)), axis=1).astype(np.int64)

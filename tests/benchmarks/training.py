@@ -163,7 +163,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("float32", "tf32"), default="float32", help="of everybody, on a GPU")
     parser.add_argument(
-        "--allocator", choices=("ours", "both"), default="ours", help="who keeps freed memory: ours alone, or peers too"
+        "--allocator", choices=("ours", "both"), default="both", help="who keeps freed memory: ours alone, or peers too"
     )
     parser.add_argument("--profile", action="store_true", help="also say which operations ours spends its time in")
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
