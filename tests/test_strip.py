@@ -55,6 +55,13 @@ def test_names_of_26_letters_are_whole_and_longer_ones_are_smaller():
     assert found == [("9.5", names[0]), ("7.78", names[1]), ("7.37", "x" * 37 + "…")]
 
 
+def test_names_in_thin_lanes_do_not_run_into_each_other():
+    drawn = strip(judged(*(part(f"CCA pre–post slope {place}", float(place)) for place in range(12))))
+    names = re.findall(r'y="([\d.]+)" font-size="([\d.]+)"[^>]*text-anchor="end"', drawn)
+    apart = float(names[1][0]) - float(names[0][0])
+    assert len(names) == 12 + 1 and all(1.15 * float(size) <= apart for _, size in names[:12])  # last: the unit
+
+
 def test_parts_of_another_unit_have_a_scale_of_their_own():
     drawn = strip(judged(part("cost", -50.0), part("similarity", 0.5, 0.1, unit="")))
     assert drawn.count(" H374") + drawn.count("H374") == 2 and ">points<" in drawn
