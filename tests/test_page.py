@@ -19,7 +19,7 @@ from metaprobe.reports.made import Trained
 from metaprobe.reports.page.compose import made_section, page_of
 from metaprobe.reports.page.files import escape, read_tables, write_report
 from metaprobe.reports.page.page import Page, render
-from metaprobe.reports.page.parts import Cell, Missing, PageTable, Section
+from metaprobe.reports.page.parts import Cell, Missing, PageTable, Section, Statement
 from metaprobe.reports.quantities import q
 from metaprobe.reports.study.study import Answer, Study
 from metaprobe.reports.study.study import Section as Declared
@@ -223,6 +223,14 @@ def test_parts_that_do_not_fit_are_errors_that_name_them():
     lost = dataclasses.replace(study(), claims=lambda _: (claim("C1", above(40), evidence=("testz",)),))
     with pytest.raises(MetaprobeError, match=r"unknown evidence of claim C1 'testz'. Did you mean tests"):
         page_of(lost, evidence())
+
+
+def test_a_command_is_set_word_by_word_so_that_options_are_not_broken_behind_their_hyphens():
+    commands = ("metaprobe study x --capture-tasks 60", "# <more>")
+    html = render(small_page(sections=(Section("made", "How", blocks=(Statement(commands, code=True),)),)))
+    (code,) = re.findall(r"<pre><code>(<span>.*?)</code></pre>", html, re.DOTALL)
+    assert "<span>--capture-tasks</span> <span>60</span>" in code
+    assert re.sub("<[^>]+>", "", code) == "metaprobe study x --capture-tasks 60\n# &lt;more&gt;"
 
 
 def test_the_contents_number_sections_and_what_is_missing_says_why():
