@@ -71,8 +71,10 @@ def named_blocks(page: Page) -> Iterator[PageTable | PageFigure | ClaimsList]:
 
 def rows_behind(page: Page) -> dict[str, tuple[Row, ...]]:
     """Return the rows that stand behind the parts of a page and its sentences, by the names of their files."""
-    every = {f"{block.name}{'-rows' * isinstance(block, ClaimsList)}": block.behind for block in named_blocks(page)}
-    return {f"{name}.csv": rows for name, rows in {"answer-rows": page.behind, **every}.items() if rows}
+    every = {"answer-rows": page.behind}
+    for block in named_blocks(page):  # claims.csv says the verdicts
+        every[f"{block.name}-rows" if isinstance(block, ClaimsList) else block.name] = block.behind
+    return {f"{name}.csv": rows for name, rows in every.items() if rows}
 
 
 def render(page: Page) -> str:

@@ -132,8 +132,9 @@ def report_runs(
     before = [read_note(run.folder, _NOTE) for run in runs]
     options = (full.with_amounts(before[0]) if all(note == before[0] for note in before) else None) or full
     wanted = {name: n for name, n in (("tasks", tasks), ("capture_tasks", capture_tasks)) if n is not None}
-    if lacking := [flag_of(name) for name in wanted if not hasattr(options, name)]:
-        raise MetaprobeError(f"{lacking[0]}: study {study.name} has no such thing")
+    for name in wanted:
+        if not hasattr(options, name):
+            raise MetaprobeError(f"{flag_of(name)}: study {study.name} has no such thing")
     options = replace(options, **wanted)
     steps = steps_of(study, options, runs, trained=True)
     planned = _checked(Planned(study, options, images, runs, steps, out.parent, data_root))
@@ -147,9 +148,9 @@ def report_runs(
     command = ["metaprobe", "report", *given, "--out", out.name]
     command += ["--network", code] if (code := USER_CODE.get()) else []
     command += ["--study", study.name] if len(studies) == 1 else []
-    command += option_words({name: amounts.pop(name) for name in ("tasks", "capture_tasks") if name in amounts})
+    command += option_words({name: value for name, value in amounts.items() if name in ("tasks", "capture_tasks")})
     commands.append(shlex.join(command))
-    if rest := [f"{name.replace('_', ' ')} {value}" for name, value in amounts.items()]:
+    if rest := [f"{n.replace('_', ' ')} {v}" for n, v in amounts.items() if n not in ("tasks", "capture_tasks")]:
         commands.append(f"# with what the runs were measured with before: {', '.join(rest)}")
     with told_when_full(f"the report {out}"):
         return _finished(planned, results, commands, out)
