@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from metaprobe.analyses.measures.measure import MEASURES
@@ -21,8 +22,9 @@ from metaprobe.probe.cli.figures.freezing import freezing_figure
 from metaprobe.probe.cli.figures.learners import learners_of
 from metaprobe.probe.cli.figures.similarities import checkpoints_figure, similarity_figure
 from metaprobe.probe.cli.figures.writing import write_figure
+from metaprobe.reports.blocks.canvas import style
 from metaprobe.reports.blocks.declared import Curves, Dots, Map, Scatter
-from metaprobe.reports.blocks.figure import sketches
+from metaprobe.reports.blocks.figure import draw, sketches
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.run import RunFolder
 from tests.evidence_rows import accuracy, row
@@ -296,6 +298,22 @@ def test_tasks_are_in_the_plane_below_their_clusters():
     assert "Adjusted Rand index by own assignment: 0.80 [0.70, 0.90]." in figure.caption
     assert figure.caption.endswith(" PCA, seed 0; UMAP, seed 0. Among 10.")
     assert len(clusters_figure(Table.of(grouped(False)), "cluster").panels) == 2
+
+
+def test_marks_at_the_ends_of_flat_panels_are_whole():
+    rows = [*alike(), *(replace(one, measure="linear_cka") for one in alike() if one.measure == "mean_cca")]
+    block = similarity_figure(Table.of(rows), [MEASURES[n] for n in ("mean_cca", "angular_cka", "linear_cka")])
+    drawing = draw(block)
+    with style():
+        made = drawing.make()
+        FigureCanvasAgg(made).draw()
+    marks = [(axes, line) for part in made.subfigs for axes in part.axes for line in axes.lines if line.get_gid()]
+    assert len(marks) == 15  # three layers of three measures, two of which have a null
+    for axes, line in marks:
+        size = (line.get_markersize() + line.get_markeredgewidth()) * made.dpi / 72
+        half = size / 2 if line.get_marker() == "o" else 0.0  # a null is a flat line
+        heights = axes.transData.transform(line.get_xydata())[:, 1]
+        assert axes.bbox.y0 <= heights.min() - half and heights.max() + half <= axes.bbox.y1
 
 
 def test_learners_of_one_name_are_told_apart_by_what_differs():

@@ -39,6 +39,7 @@ _RC: dict[str, Any] = {
     **{"axes.edgecolor": "#888888", "axes.linewidth": 0.7, "grid.color": "#e6e6e6", "grid.linewidth": 0.6},
     **{"axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "figure.constrained_layout.use": True},
     **{"lines.linewidth": 1.6, "lines.markersize": 4.5},
+    "axes.ymargin": 0.08,  # of a flat panel 0.05 would cut the marks at its ends
 }
 _SVG = "{http://www.w3.org/2000/svg}"
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
