@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pytest
@@ -96,3 +97,16 @@ def test_a_page_without_rows_says_of_everything_that_it_is_missing(name):
     measured = [block for section in page.sections if section.name != "made" for block in section.blocks]
     assert all(isinstance(block, Missing | ClaimsList) for block in measured)
     assert not [block for block in named_blocks(page) if isinstance(block, PageFigure)]
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.05, "freeze conv1 by themselves"), (0.1, "freeze no layer by themselves")]
+)
+def test_layers_that_learned_rates_freeze_are_named(share, told):
+    rows = (
+        dataclasses.replace(row, value=share) if (row.measure, row.layer) == ("rate_kept", "conv1") else row
+        for row in antoniou_rows.study_rows()
+    )
+    answer = " ".join(page_of(antoniou_rows.STUDY, Evidence(Table.of(rows), antoniou_rows.MADE)).answer)
+    assert f"Learned rates {told}" in answer
+    assert f"conv1 {share:.2f}, conv2 0.50" in answer

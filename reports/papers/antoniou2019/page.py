@@ -18,6 +18,7 @@ from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
 from metaprobe.reports.wording import GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
 
 # fmt: off
+_STILL = 0.1
 RATED, REUSED = (key_of("lslr"), ALL), ("maml", key_of("lslr"), ALL)
 
 def answer(evidence: Evidence, judged: Judgements) -> Answer:
@@ -37,10 +38,12 @@ def _sentences(evidence: Evidence, judged: Judgements) -> Iterator[str]:
     if isinstance(gain, Estimate):
         yield (f"On {evidence.made.task} tasks of {evidence.made.data_name} MAML is right on "
                f"{with_interval(base, 1, ' %')} of queries; MAML++ on the same tasks: {with_interval(gain, **POINTS)}.")
-    if rates := [f"{layer} {number(one.value, 2)}" for layer in evidence.layers
-                 if isinstance(one := q("rate_kept", learner=ALL, layer=layer, steps=ANY).read(evidence), Estimate)]:
-        yield (f"Its learned rates, as multiples of what they began with (mean size over steps): {listed(rates)}; one "
-               "near 0 would be a layer that training froze by itself.")
+    if rates := {layer: one.value for layer in evidence.layers
+                 if isinstance(one := q("rate_kept", learner=ALL, layer=layer, steps=ANY).read(evidence), Estimate)}:
+        still = listed([layer for layer, share in rates.items() if share < _STILL]) or "no layer"
+        shares = listed([f"{layer} {number(share, 2)}" for layer, share in rates.items()])
+        yield (f"Learned rates freeze {still} by themselves: as multiples of what they began with (mean size over "
+               f"steps) they are {shares}, and below {_STILL} a layer hardly moves.")
     if frozen := [f"{label_of(who)} {with_interval(one, **POINTS)}" for who in REUSED
                   if isinstance(one := cost(who, evidence.full).read(evidence), Estimate)]:
         yield f"Freezing {block_name(evidence.full)} in the inner loop changes accuracy: {listed(frozen)}."
