@@ -12,7 +12,8 @@ from metaprobe.trainers.checkpoint import load_checkpoint, metadata_for, save_ch
 from metaprobe.trainers.config import Adaptation, to_mapping
 from metaprobe.trainers.errors import MetaprobeError, UnreadableInput
 from metaprobe.trainers.formats.checkpoint_format import METADATA_KEY, metadata_json, read_metadata
-from tests.test_checkpoints import CONFIG, LAYERS, NETWORK, checkpoint, fingerprint, put, sha256, write
+from tests.test_checkpoints import CONFIG, LAYERS, NETWORK, checkpoint, fingerprint, sha256, write
+from tests.test_refused_checkpoints import put
 
 
 @pytest.fixture

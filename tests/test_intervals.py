@@ -159,3 +159,13 @@ def test_numbers_at_an_end_but_for_their_rounding_have_that_end_as_their_interva
     assert (mean.value, mean.low, mean.high) == (1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="expected a mean within"):
         bounded(1.0, 1e-6, (-1.0, 1.0))
+
+
+@pytest.mark.parametrize("value", [1 - 2**-53, 1.0, -1 + 2**-53])
+@pytest.mark.parametrize("half", [0.0, 1e-16, 1e-9])
+def test_a_mean_a_rounding_from_an_end_has_an_interval(value, half):
+    if half == 1e-9 and value == 1.0:
+        half = 1e-16  # numbers that differ do not have an end as their mean
+    low, high = bounded(value, half, (-1.0, 1.0))
+    assert -1.0 <= low <= value + 2**-52 <= high + 2**-51 <= 1.0 + 2**-51
+    assert half > 1e-12 or high - low <= 2**-52

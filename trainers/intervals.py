@@ -102,8 +102,9 @@ def bounded(
         ValueError: m is not between the limits, or h is no finite number from 0 on, or above 0 at an end.
     """
     low, high = limits
-    if value in limits and half <= _ROUNDING * abs(value):  # of numbers at the end but for their rounding
-        half = 0.0
+    ends = [end for end in limits if math.isfinite(end)]
+    if half <= _ROUNDING * abs(value) and any(abs(value - end) <= _ROUNDING * abs(value) for end in ends):
+        half = 0.0  # of numbers at the end but for their rounding
     if not (low <= value <= high and 0 <= half < math.inf) or (half and value in limits):
         raise ValueError(f"interval: expected a mean within {low:g} … {high:g}, h finite; got {value} ± {half}")
     if math.isinf(low) and math.isinf(high):
@@ -116,7 +117,7 @@ def bounded(
         top = over + more + math.hypot(half, more)
         return low + (over**2 / top if top else 0.0), low + top  # the product of the ends is the mean's square
     p = (value - low) / (high - low)
-    a = (half / (high - low)) ** 2 / (p * (1 - p)) if half else agreeing
+    a = half**2 / ((value - low) * (high - value)) if half else agreeing  # p may be 0 or 1 by rounding
     middle, wide = p + a / 2, math.sqrt(a * p * (1 - p) + a**2 / 4)
     down, up = max((middle - wide) / (1 + a), 0.0), min((middle + wide) / (1 + a), 1.0)
     return low + (high - low) * down, low + (high - low) * up
