@@ -1,5 +1,6 @@
 """What must hold for the HTML of every page."""
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -39,3 +40,8 @@ def checked(html, folder=None):
     for link in checker.links:
         assert link[1:] in checker.ids if link.startswith("#") else folder is None or (folder / link).is_file(), link
     return checker
+
+
+def commands_of(path):
+    """Return the text of a page's file without the marks that keep the words of a command whole."""
+    return html.unescape(re.sub("</?span[^>]*>", "", path.read_text(encoding="utf-8")))

@@ -16,6 +16,7 @@ from metaprobe.trainers.checkpoint import load_checkpoint
 from metaprobe.trainers.networks.resnet12 import ResNet12
 from tests.foreign import USER_CODE as MYNET
 from tests.foreign import L2LOmniglot, shaken
+from tests.page_checks import commands_of
 from tests.tiny_study import without_pdf
 
 SHAPE = ("--n-way", "5", "--image-size", "28", "--channels", "1", "--inner-lr", "0.1", "--inner-steps", "1")
@@ -225,7 +226,7 @@ def test_a_report_of_an_import_alone(folder, capsys, monkeypatch):
     assert main(["report", path, *options, "--out", "page/report.html"]) == 0
     page = (folder / "page" / "report.html").read_text()
     assert "net.run was imported from net.ckpt" in page and "trained elsewhere" in page
-    assert "metaprobe import net.ckpt --network resnet12 --network-args" in page
+    assert "metaprobe import net.ckpt --network resnet12 --network-args" in commands_of(folder / "page" / "report.html")
     assert "outer step" not in page.partition("References")[0].partition("Training behind this")[2][:60]
     assert main(["freeze", "net.run", "--tasks", "2", "--n-query", "1"]) == 0  # a run, its last checkpoint
     assert main(["similarity", "net.run", "--measures", "linear_cka"]) == 0

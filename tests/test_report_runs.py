@@ -1,7 +1,6 @@
 """Reports of one's own runs: which study they are of, what is read and measured, what is refused."""
 
 import dataclasses
-import html
 import re
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from metaprobe.trainers.checkpoint import load_checkpoint, save_checkpoint
 from metaprobe.trainers.command import train_command
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.run import RunFolder
+from tests.page_checks import commands_of
 from tests.tiny_study import THIRD, files_of, made_once, make_third, without_pdf, working_in
 
 RUNS = ("maml-seed0", "nil-seed0", "maml_head-nil-seed0")
@@ -54,8 +54,7 @@ def test_a_report_of_a_studys_runs_reads_what_was_measured_and_prints_what_makes
     for path in (place / "first" / "tables").glob("*.csv"):
         shown, wanted = ((place / where / "tables" / path.name).read_text().splitlines() for where in ("page", "first"))
         assert sorted(shown) == sorted(wanted), path
-    text = (place / "page" / "runs.html").read_text(encoding="utf-8")
-    page = html.unescape(re.sub("</?span[^>]*>", "", text))
+    page = commands_of(place / "page" / "runs.html")
     for run in RUNS:
         config = RunFolder(work / run).read_config()
         base = config.base and config.base.removeprefix("work/")  # where the folder lies now
