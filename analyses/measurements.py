@@ -159,13 +159,15 @@ def _freezing(
     return freeze(on.path, on.data, on.plan, progress=on.bar.reach, **how)
 
 
-def _reuse(on: Subject) -> Table:
+def _reuse(on: Subject, view: str | None = None) -> Table:
     # the body without linear layers before the head; and with its own untrained network, whose rows are left out: those
-    # of a study's learners may be of other networks
+    # of a study's learners may be of other networks. Where a study tests the same learner otherwise too, `view` parts
+    # the rows
     body = layers_of(on.checkpoint.network())[: -1 - len(on.checkpoint.config.linnet)]
     steps = on.checkpoint.adaptation.steps
     table = freeze(on.path, on.data, on.plan, frozen=((), body), nil_head=True, progress=on.bar.reach)
-    return Table.of(row for row in table.rows if row.algorithm != "random") + reuse_table(table, body, steps)
+    rows = (*(row for row in table.rows if row.algorithm != "random"), *reuse_table(table, body, steps).rows)
+    return Table.of(dataclasses.replace(row, view=view) for row in rows)
 
 
 def _collapsed(on: Subject) -> Table:

@@ -18,6 +18,7 @@ from metaprobe.reports.quantities import q
 from metaprobe.reports.registry import STUDIES
 from metaprobe.reports.verdicts import judge
 from metaprobe.trainers.tasks.episodes import EpisodeSampler
+from tests import evidence_rows
 from tests.conftest import make_imageset
 from tests.several_starts import checkpoint_of, two_starts
 from tests.zhou_rows import DOMAINS, MADE, one_domain_rows, study_rows
@@ -224,3 +225,28 @@ def test_baselines_are_trained_as_long_as_all_that_is_compared_and_stand_as_they
     assert (told["iMAML"], told["matching networks"]) == ("61.0", "63.0")
     told = "iMAML takes 16 inner steps, the Meta-LSTM 12 at one shot and 8 at more, matching networks none."
     assert told in tables[0].notes
+
+
+@pytest.mark.parametrize("learners", [("m1", "imaml"), ("m1", "imaml", "fomaml", "hsml")])
+def test_a_frozen_body_is_told_of_each_baseline_with_its_own_number_of_steps(learners):
+    body, trained, rows = "conv1,conv2,conv3,conv4", next(study_rows()).iteration, []
+    for number, who in enumerate(learners):
+        own = {"learner": who, "view": "reuse", "inner_steps": 16 if who == "imaml" else 5, "frozen": body}
+        own |= {"seed": 0, "head": "own", "iteration": trained}  # as the study's other rows of it
+        rows += [
+            evidence_rows.accuracy(60.0 - number, 1.0, **own | {"frozen": ""}),
+            evidence_rows.accuracy(50.0 - 3 * number, 1.0, **own),
+            evidence_rows.row("accuracy_difference", -10.0 - 2 * number, 0.5, minus="frozen=none", **own),
+            evidence_rows.row("reuse_index", 0.5, 0.1, **own),
+        ]
+    evidence = Evidence(Table.of((*study_rows(), *rows)), MADE)
+    page = page_of(ZHOU2021, evidence)
+    told = next(one for one in page.answer if one.startswith("Freezing conv1–4")).replace("\xa0", " ")
+    few = "MAML, continued −10.0 points [−10.5, −9.5] and iMAML −12.0 points [−12.5, −11.5]."
+    many = "of 4 learners, HSML −16.0 points [−16.5, −15.5] to MAML, continued −10.0 points [−10.5, −9.5]."
+    assert told.endswith(few if len(learners) == 2 else many)
+    (section,) = (one for one in page.sections if one.name == "reuse")
+    table = section.blocks[-1]
+    assert len(table.rows) == len(learners)
+    assert [cell.text for cell in table.rows[1][1:]] == ["−12.0", "0.50"]
+    assert "reuse" not in [one.name for one in page_of(ZHOU2021, Evidence(Table.of(study_rows()), MADE)).sections]

@@ -34,11 +34,11 @@ def frozen_blocks(evidence: Evidence, learners: Iterable[str]) -> Dots:
                 line=(100 / evidence.n_way, "chance"))
 
 def similarities(evidence: Evidence, measure: str, learners: Iterable[str], ranges: Ranges | None = None,
-                 looks: Callable[[str], Look] = look_of) -> Dots:
+                 looks: Callable[[str], Look] = look_of, steps: int | str = "test") -> Dots:
     """Return the panel of each layer's similarity and null; `ranges`: the paper's of the body, and of the head."""
     layers = evidence.measured_layers(*JUDGED)
-    series = _series(learners, lambda who: (of_layer(measure, k, who) for k in layers), "",
-                     lambda who: (of_layer(f"{measure}_null", k, who) for k in layers), looks)
+    series = _series(learners, lambda who: (of_layer(measure, k, who, steps=steps) for k in layers), "",
+                     lambda who: (of_layer(f"{measure}_null", k, who, steps=steps) for k in layers), looks)
     bands = tuple(ranges[k == evidence.head] for k in layers) if ranges else ()
     return Dots(wording.measure_name(measure), layers, series, bands=bands, limits=_LIMITS,
                 band_label="the paper's range" * bool(ranges))
@@ -193,23 +193,12 @@ def reuse_index(evidence: Evidence, learners: Iterable[str], names: Mapping[str,
               for who in learners), ("Reuse index", "The table holds no test that it needs."),
         (f"Test tasks behind a row: {wording.listed([str(n) for n in tasks])}.",) * (len(tasks) > 1))
 
-def reused(evidence: Evidence, learners: Iterable[str], looks: Callable[[str], Look]) -> tuple[Figure, Grid]:
-    """Return what adaptation leaves of layers, and freezing of the body, of learners that may be of other networks."""
-    frozen = {who: body for who in learners for body in evidence.distinct("frozen", "reuse_index", who)[:1]}
-    lines = (Line(looks(who)[0], (Said(cost(who, b), signed=True), Said(q("reuse_index", learner=who, frozen=b), 2)),
-                  (f"frozen: {block_name(b)}",)) for who, b in frozen.items())
-    return (Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
-                   (similarities(evidence, "debiased_cka", learners, looks=looks),),
-                   ("Similarity by layer", "The table holds no similarities.")),
-            Grid("reuse-index", "What freezing the body changes, points, and the reuse index.",
-                 ("Learner", "Body frozen", "Reuse index"), tuple(lines), ("Reuse", "The table has no tests of it.")))
-
 def learned(evidence: Evidence, names: Mapping[str, str], margin: float = questions.MARGIN,
             own: Callable[[str], Quantity] = accuracy) -> Grid:
     """Return the table of what training gave learners; `names`: what they are called, `own`: their own tests."""
     nil, chance = {who: accuracy(who, head="nil") for who in (*names, "random")}, 100 / evidence.n_way
     columns: dict[str, Callable[[str], Quantity]] = {"Over chance, own head": lambda who: own(who) - chance}
-    if "nil" in evidence.distinct("head", "accuracy"):
+    if "nil" in evidence.distinct("head", "accuracy", view=""):
         columns = {"Over untrained features, NIL head": lambda who: nil[who] - nil["random"], **columns,
                    "Over chance, NIL head": lambda who: nil[who] - chance}
     return Grid("learned", f"What training gave, in points; a gain that is not clear of {margin} points does not show "

@@ -10,12 +10,12 @@ from metaprobe.reports.claims import POINTS, above
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.papers.antoniou2019 import paper
 from metaprobe.reports.papers.antoniou2019.paper import ALL, PRINTED, key_of, label_of, look_of, measured
-from metaprobe.reports.probing import blocks
 from metaprobe.reports.probing.curves import learning_curves
-from metaprobe.reports.probing.questions import cost, untaught
+from metaprobe.reports.probing.questions import untaught
+from metaprobe.reports.probing.reuse import freezing_told, reused
 from metaprobe.reports.quantities import ANY, q
 from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
-from metaprobe.reports.wording import GROUP_MARKS, INK, block_name, in_order, listed, number, with_interval
+from metaprobe.reports.wording import GROUP_MARKS, INK, in_order, listed, number, with_interval
 
 # fmt: off
 _STILL = 0.1
@@ -44,9 +44,7 @@ def _sentences(evidence: Evidence, judged: Judgements) -> Iterator[str]:
         shares = listed([f"{layer} {number(share, 2)}" for layer, share in rates.items()])
         yield (f"Learned rates freeze {still} by themselves: as multiples of what they began with (mean size over "
                f"steps) they are {shares}, and below {_STILL} a layer hardly moves.")
-    if frozen := [f"{label_of(who)} {with_interval(one, **POINTS)}" for who in REUSED
-                  if isinstance(one := cost(who, evidence.full).read(evidence), Estimate)]:
-        yield f"Freezing {block_name(evidence.full)} in the inner loop changes accuracy: {listed(frozen)}."
+    yield from filter(None, [freezing_told(evidence, REUSED, look_of)])
     if against := [name for name, one in judged.items() if one.verdict == "does not hold"]:
         yield f"Of the paper's claims {listed(against)} {'does' if len(against) == 1 else 'do'} not hold here."
 
@@ -108,10 +106,8 @@ def _reuse(evidence: Evidence) -> Section:
         cells = {(layer, f"step {n}"): q("learned_rate", learner=who, layer=layer, step=n, steps=ANY)
                  for layer in layers for n in steps}
         return Map(label_of(who), "learned rate", "layer", "inner step", cells, most=2 * evidence.made.inner_lr)
-    alike, frozen = blocks.reused(evidence, REUSED, look_of)
-    return Section("reuse", "What is reused (not in the paper)",
-        ("A learned rate may freeze a layer by itself. Rates by layer and step, how alike each layer is before and "
-         "after adaptation, and what is lost where the body is kept from adapting.",),
-        (("reuse index", "the share of what was learned that is left when the body is frozen"),),
-        (Figure("rates", f"Learned rates of each layer's weights; all began at {evidence.made.inner_lr:g}.",
-                tuple(map(rates, RATED)), ("Learned rates", "The table holds none.")), alike), (frozen,))
+    return reused(evidence, REUSED, look_of,
+        "A learned rate may freeze a layer by itself. Rates by layer and step, how alike each layer is before and "
+        "after adaptation, and what is lost where the body is kept from adapting.", before=(
+        Figure("rates", f"Learned rates of each layer's weights; all began at {evidence.made.inner_lr:g}.",
+               tuple(map(rates, RATED)), ("Learned rates", "The table holds none.")),))

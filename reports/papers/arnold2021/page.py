@@ -14,6 +14,7 @@ from metaprobe.reports.papers.arnold2021 import claims as of
 from metaprobe.reports.papers.arnold2021.claims import COMPARED, HOWS, TOLD_BY, gain, key_of, label_of, measured, scalar
 from metaprobe.reports.probing import blocks
 from metaprobe.reports.probing.questions import of_layer, untaught
+from metaprobe.reports.probing.reuse import reused
 from metaprobe.reports.quantities import ANY, Quantity, q
 from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
 from metaprobe.reports.wording import CHANCE_GREY, GROUP_MARKS, INK, listed, number, with_interval
@@ -94,12 +95,10 @@ def sections(evidence: Evidence, cite: Cite) -> tuple[Section, ...]:
              ("Meta-KFO", "a Kronecker-factored map of each tensor's gradient, whose factors adapt with the task")),
             (Figure("rules", "Gains over plain steps, paired. Diamonds: the paper's, of its three data sets.",
                     tuple(gains), ("Learned update rules", "The table holds no tests of any.")),)),
-        Section("reuse", "What is reused (not in the paper)",
-            ("Does a learner that adapts better reuse its convolutions, or relearn them? They are frozen in the inner "
-             "loop, and the rest adapts alone: the head, with LinNet the linear layers too. The reuse index is the "
-             "share of what was learned that is left.",), (),
-            blocks.reused(evidence, names, lambda key: (names[key], *_LOOKS[TOLD_BY[key][-1]])),
-            (blocks.learned(evidence, names),)),
+        reused(evidence, names, lambda key: (names[key], *_LOOKS[TOLD_BY[key][-1]]),
+            "Does a learner that adapts better reuse its convolutions, or relearn them? They are frozen in the inner "
+            "loop, and the rest adapts alone: the head, with LinNet the linear layers too.",
+            details=(blocks.learned(evidence, names),)),
         Section("maps", "What a learned rule makes of a gradient (not in the paper)",
             ("At the initialisation, on each task's support set: the angle between the gradient g of a layer and the "
              "step U(g) that the rule makes of it, and how much longer the step is than a plain one. A cosine of 1 and "

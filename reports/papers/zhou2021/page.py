@@ -13,6 +13,7 @@ from metaprobe.reports.papers.zhou2021.claims import BASE, CONTINUED, LARGE, gai
 from metaprobe.reports.probing import blocks, clusters
 from metaprobe.reports.probing.curves import bound, step_curves
 from metaprobe.reports.probing.questions import accuracy
+from metaprobe.reports.probing.reuse import VIEW, freezing_told, reused
 from metaprobe.reports.quantities import Quantity, q
 from metaprobe.reports.study.study import Answer, Cite, Judgements, Section
 from metaprobe.reports.wording import capital, count, listed, number, with_interval
@@ -70,6 +71,7 @@ def _sentences(evidence: Evidence, judged: Judgements) -> Iterator[str]:
                f"classes are permuted{f', {with_interval(chance, 2)} by chance' * bool(chance)}: the clusters depend "
                "on the order of the labels.")
     yield from _by_kind(evidence)
+    yield from filter(None, [freezing_told(evidence, evidence.learners, look_of, VIEW)])
     if gap := gain(LARGE, main).read(evidence):
         told = with_interval(gap, **POINTS)
         yield f"MAML with a larger network, trained for as many steps, differs from TSA-MAML by {told}."
@@ -104,12 +106,18 @@ def _figure(evidence: Evidence) -> Figure:
 _PLANES = {("features", "maml"): "Mean features", ("all", "maml"): "Adapted by MAML",
            ("all", "tsa_maml"): "Adapted by TSA-MAML"}
 
+_REUSE = (
+    "Which learners reuse their body, and which relearn it for each task? Each is adapted with its own number of steps "
+    "on tasks of all domains together. What a task sets without a gradient, as a modulation (MMAML) or gates (HSML), "
+    "counts as adapted. Matching networks take no inner steps: they relearn nothing.")
+
 def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
     """Return the sections after the claims; the study's own works stand first in the references, in its order."""
     main, sweep, alone = main_of(evidence), sorted(of.swept(evidence), key=m_of), clusters.of_one_domain(evidence)
     ms = listed([str(m_of(key)) for key in sweep]) or "none"
     looks = {key: look_of(key) for key in (BASE, of.plain_of(evidence), main)}
     compared = dict(list(looks.items())[-2:])
+    probed = [key for key in evidence.learners if evidence.distinct("view", "accuracy", key, view=VIEW)]
     return (
         Section("accuracy-section", "Accuracy by domain", details=_accuracies(evidence, sweep), text=(
             "MAML, continued, is trained on from MAML as TSA-MAML is, for as many outer steps, of which each of m "
@@ -134,7 +142,8 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
                                 "Light bands: quartiles of tasks (not for MAML before it was continued)."),)),
         Section("sweep-section", "How many initialisations", blocks=(_sweep(evidence, sweep),), text=(
             f"Trained with m = {ms}; all else on this page is about {label_of(main)} (claim Z7).",)),
-        bound(evidence, compared, "claims Z9 and Z10", of.breaks_the_theorem(evidence)))
+        bound(evidence, compared, "claims Z9 and Z10", of.breaks_the_theorem(evidence)),
+        *[reused(evidence, probed, look_of, _REUSE, view=VIEW)] * bool(probed))
 
 def _accuracies(evidence: Evidence, sweep: list[str]) -> tuple[Grid, Grid]:
     main = main_of(evidence)

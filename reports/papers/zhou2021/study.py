@@ -11,7 +11,8 @@ from metaprobe.analyses.works import CLUSTERS, MAML
 from metaprobe.reports.made import Differs
 from metaprobe.reports.papers.zhou2021.claims import BASE, BASELINES, CONTINUED, LARGE, SYMMETRIC, claims, label_of
 from metaprobe.reports.papers.zhou2021.page import answer, sections
-from metaprobe.reports.study.study import Learner, Measurement, Numbers, Options, Study, Switch
+from metaprobe.reports.probing.reuse import VIEW
+from metaprobe.reports.study.study import CapturingOptions, Learner, Measurement, Numbers, Study, Switch
 from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.tasks.imageset import ImageSet
@@ -23,10 +24,9 @@ _WORKS = (Work("zhou2021task", "inproceedings", ("Zhou, Pan", "Zou, Yingtian", "
 _FIT = 2000  # most training tasks that k-means sees when clusters are compared with domains
 
 @dataclass(frozen=True, kw_only=True)
-class Zhou2021Options(Options):
+class Zhou2021Options(CapturingOptions):
     """What zhou2021 may be asked for; the comments are what --help says."""
 
-    capture_tasks: int  # Test tasks behind curves and embeddings (of each domain).
     bound_tasks: int = 64
     """Test tasks behind distances to optima (Z9): 64 make half an interval a quarter of a standard deviation of paired
     differences. Each takes 12 seconds of a core (5-way 5-shot, 28 by 28 pixels, 32 filters)."""
@@ -41,7 +41,8 @@ class Zhou2021Options(Options):
     symmetric: Switch = True
     """Whether to train TSA-MAML, with the first number of clusters, also on clusters found under a symmetric head."""
     baselines: Switch = True
-    """Whether to train FOMAML, Reptile, iMAML, matching networks, Meta-LSTM, MMAML and HSML too, for as long (Z1)."""
+    """Whether to train FOMAML, Reptile, iMAML, matching networks, Meta-LSTM, MMAML and HSML too, for as long (Z1), and
+    to ask of each what it reuses."""
     large: Switch = True  # Whether to train a larger network too, the control of Z8, which takes longest.
 
     def __post_init__(self) -> None:
@@ -91,7 +92,15 @@ def _measurements(options: Zhou2021Options) -> tuple[Measurement, ...]:
             Measurement("steps", three, amount=some),
             Measurement("clusters", (main, main + SYMMETRIC), amount=options.group_tasks, options=fit),
             Measurement("embedding", (main,), amount=some) if several else alone,
-            Measurement("bound", (plain, main), amount=options.bound_tasks))
+            Measurement("bound", (plain, main), amount=options.bound_tasks),
+            *_reused(options) * options.baselines)
+
+def _reused(options: Zhou2021Options) -> tuple[Measurement, ...]:
+    some = {CONTINUED if 1 in options.sweep else BASE, f"m{options.sweep[0]}", *BASELINES} - {"matching"}
+    keys = tuple(one.key for one in _learners(options) if one.key in some)
+    return (Measurement("reuse", keys, amount=options.tasks, options={"view": VIEW}),
+            Measurement("capture", keys, amount=options.capture_tasks),
+            Measurement("similarity", keys, options={"measures": ("debiased_cka",), **options.drawn}))
 
 _FULL = Zhou2021Options(  # as in the paper but for the data; the chunk keeps two cores busy with a meta-batch of four
     data="mixture:glyphs,patterns,shapes", seeds=1, n_shot=5, inner_lr=0.05, meta_batch=4, chunk=2, iterations=40_000,

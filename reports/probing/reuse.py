@@ -1,0 +1,53 @@
+"""What learners reuse, each with a network and a number of steps of its own: a sentence, a section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from metaprobe.analyses.readings import Estimate
+from metaprobe.reports.blocks.declared import Block, Figure, Grid, Line, Said
+from metaprobe.reports.claims import POINTS
+from metaprobe.reports.evidence import Evidence
+from metaprobe.reports.probing.blocks import similarities
+from metaprobe.reports.probing.questions import cost
+from metaprobe.reports.quantities import ANY, q
+from metaprobe.reports.study.study import Section
+from metaprobe.reports.wording import Look, block_name, listed, with_interval
+
+VIEW = "reuse"  # what `view` says of tests with a frozen body where a study tests the same learner otherwise too
+_SEVERAL = 3  # so many learners a sentence names; of more the two ends
+
+
+# fmt: off
+def _bodies(evidence: Evidence, learners: Iterable[str]) -> dict[str, str]:
+    """Return the body that was frozen of each learner of which that was tested."""
+    return {who: body for who in learners for body in evidence.distinct("frozen", "reuse_index", who)[:1]}
+
+def freezing_told(evidence: Evidence, learners: Iterable[str], looks: Callable[[str], Look], view: str = "") -> str:
+    """Say what freezing the body changes, of the two ends where there are many learners; "" if it was not tested."""
+    bodies = _bodies(evidence, learners)
+    found = {who: one for who, body in bodies.items()
+             if isinstance(one := cost(who, body, steps=ANY, view=view).read(evidence), Estimate)}
+    if not found:
+        return ""
+    names = sorted(found, key=lambda who: found[who].value) if len(found) > _SEVERAL else [*found]
+    told = [f"{looks(who)[0]} {with_interval(found[who], **POINTS)}" for who in names]
+    who, which = (f"of {len(names)} learners, ", [told[0], told[-1]]) if len(names) > _SEVERAL else ("", told)
+    frozen = " and ".join(dict.fromkeys(map(block_name, bodies.values())))
+    return f"Freezing {frozen} in the inner loop changes accuracy: {who}{' to '.join(which) if who else listed(which)}."
+
+def reused(evidence: Evidence, learners: Iterable[str], looks: Callable[[str], Look], text: str, *,
+           before: tuple[Block, ...] = (), details: tuple[Block, ...] = (), view: str = "") -> Section:
+    """Return the section on what adaptation leaves of layers, and what freezing the body changes."""
+    learners, own = tuple(learners), {"steps": ANY, "view": view}
+    lines = (Line(looks(who)[0], (Said(cost(who, body, **own), signed=True),
+                                  Said(q("reuse_index", learner=who, frozen=body, **own), 2)),
+                  (f"frozen: {block_name(body)}",)) for who, body in _bodies(evidence, learners).items())
+    alike = Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
+                   (similarities(evidence, "debiased_cka", learners, looks=looks, steps=ANY),),
+                   ("Similarity by layer", "The table holds no similarities."))
+    frozen = Grid("reuse-index", "What freezing the body changes, points, and the reuse index.",
+                  ("Learner", "Body frozen", "Reuse index"), tuple(lines), ("Reuse", "The table has no tests of it."))
+    return Section("reuse", "What is reused (not in the paper)", (text,),
+                   (("reuse index", "the share of what was learned that is left when the body is frozen"),),
+                   (*before, alike, frozen), details)
