@@ -46,7 +46,8 @@ def _sentences(evidence: Evidence, least: int, judged: Judgements) -> Iterator[s
         yield f"For comparison, {deeper[-1] - least} more convolutions change it by {with_interval(found, **POINTS)}."
     index = {how: q("reuse_index", learner=key_of("maml", least, how), frozen=ANY).read(evidence) for how in COMPARED}
     if reused := [f"{HOWS[how]} {with_interval(one, 2)}" for how, one in index.items() if isinstance(one, Estimate)]:
-        yield f"Of what was learned these shares are in the convolutions as they are (reuse index): {listed(reused)}."
+        yield ("Reuse index of the convolutions (1: as they are they hold all that was learned, 0 or less: nothing of "
+               f"it): {listed(reused)}.")
     shallow, deep = (scalar("excess_error", model).read(evidence) for model in ("shallow", "deep"))
     if shallow and deep:
         yield ("In one dimension, where all is known, one step leaves an error of "
