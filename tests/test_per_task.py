@@ -1,7 +1,6 @@
 """Each task by itself: means over tasks done again from raw activations, intervals, nulls and calibrated values."""
 
 import json
-import tracemalloc
 import weakref
 
 import numpy as np
@@ -11,20 +10,27 @@ from metaprobe import probe
 from metaprobe.analyses.bootstrap import over_seeds, task_draws
 from metaprobe.analyses.compare import compare
 from metaprobe.analyses.measures.measure import DEFAULTS, MEASURES
-from metaprobe.analyses.measures.pair import Pair
-from metaprobe.analyses.per_task import mean_over_tasks
 from metaprobe.analyses.similarity import measures_named, similarity, similarity_over_seeds
-from metaprobe.analyses.task_pairs import TaskPair
 from metaprobe.probe.cli import main
-from metaprobe.probe.store import Sketch, Store, open_store
+from metaprobe.probe.store import Store, open_store
 from tests.captures import ADAPTATION, small_network, some_tasks
 from tests.reference_measures import REFERENCES
 
 TASKS, REPLICATES = 6, 45
+
+
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "head")
+
+
 EVERY = tuple(MEASURES.values())
+
+
 OF_IMAGES = [name for name, measure in MEASURES.items() if measure.needs == "images"]
+
+
 OF_MANY = ("mutual_knn", "cknna", "r2_y_from_x", "r2_x_from_y")  # undefined of twelve samples
+
+
 FEW = {"replicates": REPLICATES, "permutations": 8}
 
 
@@ -201,90 +207,6 @@ def test_the_mean_over_seeds_draws_tasks_and_seeds_together(captured, other):
     assert null.low < null.value < null.high < row.value
 
 
-# Made up tasks.
-
-
-def task(x, y, images=75):
-    """A task of so many images, one row each."""
-    image, zero = np.arange(images), np.zeros(images, dtype=int)
-    one, two = (Sketch(side, zero, image, zero, image, zero) for side in (x, y))
-    return TaskPair(Pair.of_arrays(x, y), one, two, (2.0**-52, 2.0**-52), (x, y))
-
-
-def heads(tasks, seed=0):
-    """Logits that adaptation only renames: each task has its classes in an order of its own."""
-    rng = np.random.default_rng(seed)
-    for _ in range(tasks):
-        x = rng.normal(size=(75, 5))
-        yield x, x[:, rng.permutation(5)] + 0.1 * rng.normal(size=(75, 5))
-
-
-def mean(pairs, names, **options):
-    pairs = list(pairs)
-    options = {"replicates": 40, "permutations": 8, "seed": [0]} | options
-    return mean_over_tasks(pairs, measures_named(names), tasks=len(pairs), **options).found
-
-
-def test_heads_whose_labels_are_in_random_order_are_alike_task_by_task_and_not_together():
-    names = ["mean_cca", "debiased_cka"]
-    found = mean((task(x, y) for x, y in heads(60)), names)
-    x, y = (np.concatenate(side) for side in zip(*heads(60), strict=True))
-    for name in names:
-        assert found[name].value > 0.95
-        assert found[name].calibrated.value > 0.9
-        assert MEASURES[name].function(x, y).value < 0.35
-
-
-def dead(x, y):
-    return task(x, np.zeros_like(y))
-
-
-def test_a_few_undefined_tasks_are_left_out_and_told():
-    pairs = [task(x, y) for x, y in heads(38)] + [dead(x, y) for x, y in heads(2, 1)]
-    found = mean(pairs, ["cka"])["linear_cka"]
-    defined = [REFERENCES["linear_cka"](x, y) for x, y in heads(38)]
-    assert found.value == pytest.approx(np.mean(defined), abs=1e-12)
-    why = "left out in 2 of 40 tasks: dead layer: all 5 features of y are constant within rounding"
-    assert (found.reason, found.null.reason, found.calibrated.reason) == (why, why, why)
-    draws = task_draws(40, 40)[:, :38]
-    assert found.replicates == pytest.approx(draws @ defined / draws.sum(axis=1), abs=1e-12)
-
-
-def test_more_undefined_tasks_leave_no_mean():
-    pairs = [task(x, y) for x, y in heads(37)] + [dead(x, y) for x, y in heads(3, 1)]
-    found = mean(pairs, ["cka"])["linear_cka"]
-    why = "in 3 of 40 tasks: dead layer: all 5 features of y are constant within rounding"
-    assert (found.value, found.null.mean, found.calibrated.value) == (None, None, None)
-    assert (found.reason, found.null.reason, found.calibrated.reason) == (why, why, why)
-
-
-def test_few_images_have_a_null_without_ends():
-    rng = np.random.default_rng(0)
-    pairs = [task(rng.normal(size=(3, 50)), rng.normal(size=(3, 50)), 3) for _ in range(2)]
-    found = mean(pairs, ["cka", "debiased_cka"])["linear_cka"]
-    assert found.null.mean is not None and found.null.values == ()
-    assert "can be exchanged in fewer than 39 ways: how the null spreads is not known" in found.null.reason
-    assert found.reason.startswith("in all 2 tasks, the first: few samples: with those of y in any order, n=3 give 0.9")
-    many = [task(rng.normal(size=(3, 9)), rng.normal(size=(3, 9)), 3) for _ in range(6)]
-    assert len(mean(many, ["cka"])["linear_cka"].null.values) > 39  # two ways in each of six tasks
-
-
-def test_a_null_that_leaves_no_room_calibrates_nothing():
-    rng = np.random.default_rng(0)
-    pairs = [task(rng.normal(size=(6, 500)), rng.normal(size=(6, 500)), 6) for _ in range(4)]
-    found = mean(pairs, ["cka"])["linear_cka"]
-    assert found.calibrated.value is None
-    assert found.calibrated.reason == f"the null, {found.null.mean:.3f}, leaves no room below the largest value, 1"
-
-
-def test_independent_tasks_are_calibrated_to_nothing():
-    rng = np.random.default_rng(0)
-    pairs = [task(rng.normal(size=(30, 8)), rng.normal(size=(30, 9)), 30) for _ in range(80)]
-    for name, found in mean(pairs, list(MEASURES), permutations=40).items():
-        assert abs(found.calibrated.value) < 0.03, name
-        assert found.null.values and abs(found.null.mean - found.value) < 0.03
-
-
 def test_forced_correlations_are_counted_of_a_task(folder):
     path = folder / "short.h5"
     tasks = some_tasks(2, n_query=2)
@@ -309,21 +231,6 @@ def test_a_task_is_done_with_before_the_one_after_the_next_is_read(captured, mon
     similarity(captured, DEFAULTS, **FEW)
     assert len(reads) == len(LAYERS) * 2 * TASKS  # once each
     assert max(reads) <= 2
-
-
-def test_what_is_kept_of_many_tasks_is_a_few_numbers_each():
-    one = task(*next(heads(1)))
-
-    def peak(tasks):
-        options = {"replicates": 200, "permutations": 8, "seed": [0]}
-        tracemalloc.start()
-        mean_over_tasks((one for _ in range(tasks)), measures_named(["cka"]), tasks=tasks, **options)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
-
-    peak(2)
-    assert (peak(3000) - peak(300)) / 2700 < 5000  # bytes; what tasks are drawn for intervals is a third of it
 
 
 def test_the_command_asks_for_either(captured, other, capsys):
