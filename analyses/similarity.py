@@ -22,7 +22,7 @@ from metaprobe.analyses.over_runs import rows_over_runs
 from metaprobe.analyses.per_task import mean_over_tasks
 from metaprobe.analyses.table import Row, Table
 from metaprobe.analyses.task_moments import TaskMoments, on_resamples
-from metaprobe.analyses.task_pairs import before_and_after
+from metaprobe.analyses.task_pairs import alike_since, before_and_after
 from metaprobe.analyses.threads import side_by_side
 from metaprobe.probe.moments import pool
 from metaprobe.probe.store import Store, open_store
@@ -144,7 +144,12 @@ def _parts(
         return _Part(identity, store.tasks, tuple((one, mean.found[one.name]) for one in measures), mean.forced)
 
     _ = store.sha256  # read once, not by every thread
-    return side_by_side(part, itertools.product(enumerate(store.layers), store.steps))
+    steps = {layer: alike_since(store, layer) for layer in store.layers}
+    distinct = [(at, step) for at in enumerate(store.layers) for step in dict.fromkeys(steps[at[1]].values())]
+    made = dict(zip(distinct, side_by_side(part, distinct), strict=True))
+    for at, step in itertools.product(enumerate(store.layers), store.steps):
+        found = made[at, steps[at[1]][step]]
+        yield dataclasses.replace(found, identity=dataclasses.replace(found.identity, step=step))
 
 
 def _together(

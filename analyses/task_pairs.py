@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from metaprobe.probe.moments import moments_of
 from metaprobe.probe.store import Sketch, Store
 from metaprobe.probe.store.metadata import LayerInfo, Samples
 
-__all__ = ["TaskPair", "before_and_after", "of_two_stores", "rows_of"]
+__all__ = ["TaskPair", "alike_since", "before_and_after", "of_two_stores", "rows_of"]
 
 Images = tuple[Float[np.ndarray, "image feature"], Float[np.ndarray, "image other"]]
 
@@ -123,6 +124,25 @@ def rows_of(info: LayerInfo, block: Float[np.ndarray, "image ..."], task: int = 
     sample, position = np.divmod(np.arange(len(rows)), info.positions)
     unknown = np.zeros_like(sample)
     return Sketch(rows, np.full(len(rows), task), sample, position, unknown, unknown)
+
+
+def alike_since(store: Store, layer: str) -> dict[int, int]:
+    """Return since which step a layer is as it is at each step, bit for bit: a body that never moves since the first.
+
+    What is the same has the same similarity, null and interval, and they are computed once.
+    """
+
+    def same(step: int, other: int) -> bool:
+        if not np.array_equal(store.sketch(layer, step).rows, store.sketch(layer, other).rows, equal_nan=True):
+            return False
+        both = ((store.moments(layer, at, task) for at in (step, other)) for task in range(store.tasks))
+        sums = ("mean", "scatter", "cubic", "quartic")
+        return all(np.array_equal(getattr(a, name), getattr(b, name)) for a, b in both for name in sums)
+
+    since = {step: step for step in store.steps}
+    for before, step in itertools.pairwise(store.steps):
+        since[step] = since[before] if same(before, step) else step
+    return since
 
 
 def before_and_after(store: Store, layer: str, step: int, *, images: bool) -> Iterator[TaskPair]:
