@@ -36,12 +36,15 @@ def measures_named(names: Sequence[str]) -> tuple[Measure, ...]:
     """Return measures by name or alias.
 
     Raises:
-        MetaprobeError: a name is unknown; the message lists them.
+        MetaprobeError: a name is unknown, and the message lists them, or two are of one measure.
     """
     for name in names:
         if ALIASES.get(name, name) not in MEASURES:
             raise unknown_name("measure", name, (*MEASURES, *ALIASES))
-    return tuple(MEASURES[ALIASES.get(name, name)] for name in names)
+    chosen = [ALIASES.get(name, name) for name in names]
+    if twice := [name for name, full in zip(names, chosen, strict=True) if chosen.count(full) > 1]:
+        raise MetaprobeError(f"{', '.join(twice)}: the same measure more than once; name each once")
+    return tuple(MEASURES[name] for name in chosen)
 
 
 def similarity(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from metaprobe.probe.paired import refuse_unfinite
 
-__all__ = ["Sums", "centred_sums"]
+__all__ = ["LARGEST_MAGNITUDE", "Sums", "centred_sums"]
 
 LARGEST_MAGNITUDE = 1e70  # its fourth power, summed, still fits a float64; every float32 is far below
 _FOLD = 16  # rows that passes over short rows take as one

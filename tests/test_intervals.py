@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from metaprobe.probe.cli.arguments import warn_of_few
 from metaprobe.trainers.intervals import (
     EVERYWHERE,
     PERCENT,
@@ -113,6 +114,13 @@ def test_one_task_has_no_interval_and_few_are_told():
     assert mean_interval(np.array([[50.0], [70.0]])).low is None
     assert [bool(too_few(tasks)) for tasks in (1, 2, 9, 10, 600)] == [False, True, True, False, False]
     assert too_few(4).startswith("an interval over 4 tasks, fewer than 10, is rough")
+
+
+@pytest.mark.parametrize(("tasks", "told"), [(1, "no interval over one task"), (4, "is rough"), (10, "")])
+def test_few_tasks_are_warned_of(tasks, told, capsys):
+    warn_of_few(tasks)
+    err = capsys.readouterr().err
+    assert told in err and bool(err) == bool(told)
 
 
 # The whole table is in trainers/intervals.py; 400 studies find 95 % to ±2.1.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.errors import MetaprobeError, flag_of
 from metaprobe.trainers.formats.text import fits_utf8, visible
-from metaprobe.trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole
+from metaprobe.trainers.limits import MOST_STEPS, MOST_TASKS, check_rate, check_whole, fits_float32
 
 if TYPE_CHECKING:
     from metaprobe.trainers.config import TrainConfig
@@ -47,7 +47,8 @@ def check_config(config: TrainConfig) -> None:
     for name in rates:
         check_rate(name, getattr(config, name))
     for name in ("clip_norm", "inner_clip"):  # 0 turns an algorithm's own off
-        check_rate(name, getattr(config, name) or None)
+        if (bound := getattr(config, name)) is not None and not (bound == 0 or fits_float32(bound)):
+            raise MetaprobeError(f"{flag_of(name)} must be above 0 and finite, or 0 for no limit; got {bound}")
     floor = config.outer_lr_floor
     if floor is not None and not (config.schedule == "cosine" and floor <= config.outer_lr):
         told = f"got --schedule {config.schedule} and {floor:g}, with --outer-lr {config.outer_lr:g}"

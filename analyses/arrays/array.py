@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metaprobe.probe.store.metadata import EPS
+from metaprobe.probe.sums import LARGEST_MAGNITUDE
 from metaprobe.trainers.errors import UnreadableInput
 from metaprobe.trainers.formats.text import visible
 
@@ -121,7 +122,7 @@ def checked(block: Any, where: str, first: int) -> np.ndarray:
         first: index of its first sample.
 
     Raises:
-        UnreadableInput: an entry is NaN or infinite.
+        UnreadableInput: an entry is NaN or infinite, or so large that its moments would be.
     """
     array = np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("="))
     good = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
@@ -129,5 +130,10 @@ def checked(block: Any, where: str, first: int) -> np.ndarray:
         raise UnreadableInput(
             f"{where}: sample {first + int(np.argmin(good))} has entries that are NaN or infinite; a similarity of "
             "such activations has no meaning, find out where they arise"
+        )
+    if array.dtype.itemsize > 4 and (large := max(array.max(), -array.min())) > LARGEST_MAGNITUDE:
+        raise UnreadableInput(
+            f"{where}: among samples {first} to {first + len(array) - 1} an entry is {large:.3g} in size, above "
+            f"{LARGEST_MAGNITUDE:.0e}, and its fourth moment would overflow; divide the array by a constant first"
         )
     return array

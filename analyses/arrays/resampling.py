@@ -109,7 +109,7 @@ def resampled(
     """
     nothing = np.empty((len(measures), 0))
     if not replicates or part.groups < 2:
-        return nothing, part.told if part.groups < 2 else ""
+        return nothing, (part.told or "no interval: all samples are in one group") if replicates else ""
     if replicates < FEWEST:
         return nothing, f"no interval: {replicates} halves of the samples are fewer than the {FEWEST} that it takes"
     kept = part.groups - part.groups // 2

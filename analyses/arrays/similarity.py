@@ -67,7 +67,8 @@ def similarity_of_arrays(
         and 97.5 % of them as low and high. `source` is the beginning of both files' SHA-256.
 
     Raises:
-        MetaprobeError: the files do not hold equally many samples, or no layer has the same name in both.
+        MetaprobeError: the files do not hold equally many samples, no layer has the same name in both, or there is no
+            position whose features could be along `channel_axis`.
         UnreadableInput: an entry is NaN or infinite, or a file is damaged.
     """
     first = a.arrays[0]
@@ -79,6 +80,10 @@ def similarity_of_arrays(
             )
     if first.samples < 2:
         raise MetaprobeError(f"{first.where} holds one sample; a similarity needs at least two")
+    if channel_axis is not None and (samples == "images" or all(len(one.shape) < 3 for one in (*a.arrays, *b.arrays))):
+        why = "a sample is the whole of an array" if samples == "images" else "no array has more than two axes"
+        told = f"--channel-axis {channel_axis} says where the features of a position are"
+        raise MetaprobeError(f"{told}, and {why}; leave it out")
     pairs = [(x, y) for x in a.arrays for y in b.arrays if layers == "all" or x.name == y.name]
     if not pairs:
         names = [", ".join(one.name for one in file.arrays) for file in (a, b)]

@@ -48,8 +48,10 @@ class Together:
         grids = [array.positions(self.view.samples, self.view.channel_axis) for array in (self.x, self.y)]
         if grids[0] == grids[1]:
             return ""
-        told = " and ".join(" × ".join(map(str, grid)) or "no" for grid in grids)
-        return f"{told} positions do not belong together; compare whole samples (--samples images)"
+        sizes = (f"{' × '.join(map(str, grid))} positions" if grid else "one row" for grid in grids)
+        told = zip((self.x, self.y), sizes, strict=True)
+        both = " and ".join(f"{array.where} has {size} a sample" for array, size in told)
+        return f"{both}: they do not belong together; compare whole samples (--samples images)"
 
     @functools.cached_property
     def columns(self) -> int:

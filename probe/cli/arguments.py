@@ -82,8 +82,8 @@ DataSet = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="SET",
-        help="glyphs, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…, sinusoid, "
-        "tasks:FILE.npz",
+        help="glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, parquet:PATH, mixture:NAME,NAME…, "
+        "sinusoid, tasks:FILE.npz",
         help_behavior_hint="(default: what the checkpoint was trained on)",
     ),
 ]
@@ -209,10 +209,10 @@ def show_table(table: Table, title: str, json_wanted: bool) -> None:
 
 
 def warn_of_few(tasks: int) -> None:
-    """Warn where an interval is over so few tasks that it is rough."""
+    """Warn where an interval is over so few tasks that it is rough, or of one and there is none."""
     from metaprobe.trainers.intervals import too_few
 
-    if told := too_few(tasks):
+    if told := "there is no interval over one task" if tasks == 1 else too_few(tasks):
         sys.stderr.write(f"warning: {told}\n")
 
 

@@ -47,7 +47,7 @@ class Options:
     least: ClassVar[Mapping[str, int]] = {"n_way": 2, "val_tasks": 2}
 
     data: Annotated[str, tyro.conf.arg(metavar="SET")]
-    """glyphs, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…"""
+    """glyphs, patterns, shapes, omniglot, cifar_fs, class_folder:PATH, mixture:NAME,NAME…"""
     preset: str = "quick"  # quick (minutes), full (hours) or the paper's own conditions; the defaults are its.
     iterations: int  # Outer steps of each run.
     seeds: int  # Runs of each algorithm, with seeds 0, 1, …
