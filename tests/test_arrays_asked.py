@@ -34,7 +34,7 @@ def only_row(*words):
         (("maps.npy", "x.npy", "--samples", "images", "--channel-axis", "2"), 2, "and a sample is the whole of an"),
         (("x.npy", "y.npy", "--channel-axis", "9"), 2, "--channel-axis 9 .* and no array has more than two axes"),
         (("x.npy", "y.npy", "--measures", "cka,linear_cka"), 2, "cka, linear_cka: the same measure more than once"),
-        (("x.npy", "y.npy", "--measures", "cka,cka"), 2, "cka, cka: the same measure more than once"),
+        (("x.npy", "y.npy", "--measures", "cka,cka"), 2, "cka,cka has cka more than once; name each once"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(words, status, told, folder, capsys):

@@ -16,6 +16,7 @@ from metaprobe.probe.cli.tables import readable
 from metaprobe.probe.show import Grid, as_json, show, write_line
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.files import refuse_special
+from metaprobe.trainers.formats.text import visible
 from metaprobe.trainers.otherwise import OtherImages, Otherwise
 
 if TYPE_CHECKING:
@@ -142,8 +143,15 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path] = (), f
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """Return the words of "conv1,conv2"; none for an empty text."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    """Return the words of "conv1,conv2"; none for an empty text.
+
+    Raises:
+        MetaprobeError: a word comes more than once.
+    """
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if twice := [word for word in dict.fromkeys(words) if words.count(word) > 1]:
+        raise MetaprobeError(f"{visible(text)} has {visible(', '.join(twice))} more than once; name each once")
+    return words
 
 
 def load_data(
