@@ -1,6 +1,7 @@
 """Ranks: real processes that add up in a fixed order, notice a lost one, and the launcher that starts and ends them."""
 
 import json
+import os
 import signal
 
 import numpy as np
@@ -128,6 +129,25 @@ def test_a_hung_rank_is_noticed_after_the_timeout(tmp_path):
     (status, words, _), _ = run_ranks(2, _HANGS, tmp_path)
     assert status == 0
     assert "rank 0 of 2 lost another: it ended, or did not answer for 0.075 minutes" in words
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="finds threads through Linux's /proc")
+def test_nothing_of_the_group_outlives_it_whatever_was_imported_meanwhile():
+    for status, out, err in run_ranks(2, _IMPORTS):
+        assert (status, out.split()) == (0, ["True", "gloo", "False"]), err
+
+
+_IMPORTS = """
+from pathlib import Path
+import torch
+from metaprobe.trainers.ranks import Ranks
+def threads():
+    return "gloo" if any("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm")) else ""
+with Ranks.here() as ranks:
+    print(ranks.any(ranks.leads), threads())
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # which imports much of torch
+print("gloo" in threads())
+"""
 
 
 def test_one_rank_changes_nothing_and_meets_nobody():

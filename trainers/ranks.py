@@ -80,6 +80,10 @@ class Ranks:
             return self
         import torch.distributed as dist
 
+        # Whose functions hold the group, as a default, that there is when they are first imported, which torch.optim
+        # does: it would outlive `__exit__`, and its threads would now and then abort the process as Python ends.
+        import torch.distributed.nn.functional
+
         backend = "gloo"
         if self.device.type == "cuda":
             # What is on the CPU still travels by gloo, which notices at once that a rank ended. A failure of nccl comes
