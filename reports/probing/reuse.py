@@ -39,15 +39,18 @@ def freezing_told(evidence: Evidence, learners: Iterable[str], looks: Callable[[
 def reused(evidence: Evidence, learners: Iterable[str], looks: Callable[[str], Look], text: str, *,
            before: tuple[Block, ...] = (), details: tuple[Block, ...] = (), view: str = "") -> Section:
     """Return the section on what adaptation leaves of layers, and what freezing the body changes."""
-    learners, own = tuple(learners), {"steps": ANY, "view": view}
-    lines = (Line(looks(who)[0], (Said(cost(who, body, **own), signed=True),
-                                  Said(q("reuse_index", learner=who, frozen=body, **own), 2)),
-                  (f"frozen: {block_name(body)}",)) for who, body in _bodies(evidence, learners).items())
+    bodies, own = _bodies(evidence, learners := tuple(learners)), {"steps": ANY, "view": view}
+    columns = {"Body frozen": lambda who: Said(cost(who, bodies[who], **own), signed=True),
+               "Reuse index": lambda who: Said(q("reuse_index", learner=who, frozen=bodies[who], **own), 2)}
+    if "nil" in evidence.distinct("head", "reuse_index"):  # on the body as it is, whose own head may need more steps
+        columns["Reuse index, NIL head"] = lambda who: Said(q("reuse_index", learner=who, head="nil", **own), 2)
+    lines = (Line(looks(who)[0], tuple(say(who) for say in columns.values()), (f"frozen: {block_name(body)}",))
+             for who, body in bodies.items())
     alike = Figure("similarity", "Each layer before against after adaptation, mean over tasks.",
                    (similarities(evidence, "debiased_cka", learners, looks=looks, steps=ANY),),
                    ("Similarity by layer", "The table holds no similarities."))
-    frozen = Grid("reuse-index", "What freezing the body changes, points, and the reuse index.",
-                  ("Learner", "Body frozen", "Reuse index"), tuple(lines), ("Reuse", "The table has no tests of it."))
+    frozen = Grid("reuse-index", "What freezing the body changes, points, and the reuse index.", ("Learner", *columns),
+                  tuple(lines), ("Reuse", "The table has no tests of it."))
     return Section("reuse", "What is reused (not in the paper)", (text,),
                    (("reuse index", "the share of what was learned that is left when the body is frozen"),),
                    (*before, alike, frozen), details)
