@@ -55,7 +55,7 @@ class Interval:
 
 @functools.lru_cache(maxsize=8)  # a page draws hundreds of times from a few numbers of tasks
 def task_draws(tasks: int, replicates: int = REPLICATES) -> Int[np.ndarray, "replicate task"]:
-    """Return how often each replicate draws each task: `tasks` draws with replacement, a row each.
+    """Return how often each replicate draws each task: `tasks` draws with replacement, a row each, in narrow integers.
 
     A pure function of its arguments, kept and not to be written to: whatever met equally many tasks is resampled
     together, so that the difference of two replicates is a replicate of the difference.
@@ -66,7 +66,9 @@ def task_draws(tasks: int, replicates: int = REPLICATES) -> Int[np.ndarray, "rep
     if tasks < 1 or replicates < 1:
         raise ValueError(f"bootstrap: need at least one task and one replicate, got {tasks} and {replicates}")
     generator = np.random.default_rng([tasks, replicates])
-    draws = generator.multinomial(tasks, np.full(tasks, 1 / tasks), size=replicates)
+    draws = np.empty((replicates, tasks), dtype=np.min_scalar_type(-tasks - 1))  # there may be millions
+    for row in draws:
+        row[:] = generator.multinomial(tasks, np.full(tasks, 1 / tasks))
     draws.flags.writeable = False
     return draws
 

@@ -168,15 +168,15 @@ def _together(
         nothing = Compared(None, 0, rows.reason, np.full(replicates, np.nan))
         return rows.samples, dict.fromkeys((measure.name for measure in measures), nothing)
     eps = (a.layer(layers[0]).eps, b.layer(layers[1]).eps)
-    parts = {int(task): _moments(rows, rows.x.tasks == task, eps) for task in np.unique(rows.x.tasks)}
-    whole = TaskMoments.of(list(parts.values()))
-    draws = task_draws(a.tasks, replicates)[:, list(parts)] if replicates else np.empty((0, len(parts)), dtype=np.int64)
-    resampled = on_resamples(whole, draws, measures)
+    tasks = np.unique(rows.x.tasks)
+    moments = TaskMoments(lambda place: _moments(rows, rows.x.tasks == tasks[place], eps), len(tasks))
+    draws = task_draws(a.tasks, replicates)[:, tasks] if replicates else np.empty((0, len(tasks)), dtype=np.int64)
+    resampled = on_resamples(moments, draws, measures)
     nulls: Sequence[Null | None] = [None] * len(measures)
     if permutations:
         generator = np.random.default_rng([a.layers.index(layers[0]), b.layers.index(layers[1]), *steps])
         nulls = image_null(rows.x, rows.y, measures, generator, permutations)
-    pair, found = Pair.of_moments(whole.pooled()), {}
+    pair, found = Pair.of_moments(moments.whole), {}
     for place, (measure, null) in enumerate(zip(measures, nulls, strict=True)):
         result = measure.apply(pair)
         found[measure.name] = Compared(result.value, result.n, result.told, resampled[place], null)

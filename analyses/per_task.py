@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -58,8 +59,8 @@ class MeanOverTasks:
 class _Values:
     """A number a task; NaN with a reason where it is undefined, a remark where it is not to be read alone."""
 
-    n: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    n: array[int] = field(default_factory=lambda: array("q"))  # a list's numbers take four times as much
+    values: array[float] = field(default_factory=lambda: array("d"))
     reasons: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -106,7 +107,9 @@ def mean_over_tasks(
     draws = task_draws(tasks, replicates) if replicates and tasks > 1 else np.empty((0, tasks), dtype=np.int64)
     orders = 0
     values, beside = ({measure.name: _Values() for measure in measures} for _ in range(2))
-    nulls: dict[str, list[np.ndarray]] = {measure.name: [] for measure in measures}
+    nulls: dict[str, array[float]] = {
+        measure.name: array("d") for measure in measures
+    }  # orders of one task, of the next
     forced, amounts = _Values(), dict.fromkeys(dict.fromkeys(measure.needs for measure in measures), 0.0)
     for place, pair in enumerate(pairs):
         if permutations and not place:
@@ -125,7 +128,8 @@ def mean_over_tasks(
         mean = values[measure.name].mean(draws)
         if orders:
             few = math.exp(min(amounts[measure.needs], 99.0)) < _FEWEST
-            mean = _with_null(mean, measure, beside[measure.name], nulls[measure.name], few, draws, seed)
+            exchanged = np.array(nulls[measure.name]).reshape(tasks, orders)
+            mean = _with_null(mean, measure, beside[measure.name], exchanged, few, draws, seed)
         found[measure.name] = mean
     return MeanOverTasks(found, forced.mean(draws[:0]))
 
@@ -153,7 +157,7 @@ def _exchange(
     orders: int,
     seed: Sequence[int],
     beside: Mapping[str, _Values],
-    nulls: Mapping[str, list[np.ndarray]],
+    nulls: Mapping[str, array[float]],
 ) -> float:
     """Add to `beside` and `nulls` what measures give of the task's images, in place and exchanged, a number an order.
 
@@ -175,7 +179,7 @@ def _exchange(
         reason = result.reason or next((one.reason for one in exchanged if one.value is None), "")
         beside[measure.name].add(result.n, None if reason else result.value, reason)
         given = [math.nan if one.value is None else one.value for one in exchanged]
-        nulls[measure.name].append(np.array(given if given else [math.nan] * orders))
+        nulls[measure.name].extend(given if given else [math.nan] * orders)
     return amount
 
 
@@ -183,7 +187,7 @@ def _with_null(
     mean: Compared,
     measure: Measure,
     beside: _Values,
-    nulls: Sequence[np.ndarray],
+    exchanged: Float[np.ndarray, "task order"],
     few: bool,
     draws: np.ndarray,
     seed: Sequence[int],
@@ -193,7 +197,6 @@ def _with_null(
     if value.value is None:
         nothing = Null(None, None, (), value.reason)
         return dataclasses.replace(mean, null=nothing, null_n=value.n, calibrated=value)
-    exchanged = np.stack(nulls)
     null = _null(exchanged[known], measure.range, few, value.reason, np.random.default_rng(seed))
     assert null.mean is not None
     if abs(most - null.mean) < _ROOM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from metaprobe.analyses.table import Row, Table
 from metaprobe.analyses.task_moments import TaskMoments, on_resamples
 from metaprobe.analyses.task_pairs import alike_since, before_and_after
 from metaprobe.analyses.threads import side_by_side
-from metaprobe.probe.moments import pool
 from metaprobe.probe.store import Store, open_store
 from metaprobe.probe.store.otherwise import captured_otherwise
 from metaprobe.trainers.errors import MetaprobeError, unknown_name
@@ -185,11 +185,11 @@ def _pair_and_resamples(
     store: Store, layer: str, step: int, measures: Sequence[Measure], replicates: int
 ) -> tuple[Pair, np.ndarray]:
     """Return all tasks pooled, and each measure on each resample of them (measure, replicate)."""
-    each = [store.moments(layer, step, task) for task in range(store.tasks)]
-    whole = Pair.of_moments(pool(each))
+    moments = TaskMoments(functools.partial(store.moments, layer, step), store.tasks)
+    whole = Pair.of_moments(moments.whole)
     if not replicates or store.tasks < 2:
         return whole, np.empty((len(measures), 0))
-    return whole, on_resamples(TaskMoments.of(each), task_draws(store.tasks, replicates), measures)
+    return whole, on_resamples(moments, task_draws(store.tasks, replicates), measures)
 
 
 def _identity(store: Store, layer: str, step: int, over: Over) -> Row:

@@ -21,6 +21,9 @@ def test_draws_are_of_all_tasks_and_depend_on_nothing_else():
     draws = task_draws(30, 400)
     assert draws.shape == (400, 30)
     assert (draws.sum(axis=1) == 30).all()
+    at_once = np.random.default_rng([30, 400]).multinomial(30, np.full(30, 1 / 30), size=400)
+    np.testing.assert_array_equal(draws, at_once)
+    assert [task_draws(tasks, 2).dtype for tasks in (127, 128, 40_000)] == [np.int8, np.int16, np.int32]
     np.testing.assert_array_equal(draws, task_draws(30, 400))
     assert not np.array_equal(task_draws(30, 400)[:200], task_draws(30, 200))
     assert task_draws(30).shape == (REPLICATES, 30)

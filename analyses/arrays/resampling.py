@@ -72,7 +72,7 @@ def summed(pair: Together, groups: Int[np.ndarray, " sample"], room: int, keep: 
     """
     count, told = int(groups.max()) + 1, ""
     if count > 1:
-        fitting = room // (3 * 8 * pair.columns**2)  # as they are, about their common centre, and resampled
+        fitting = room // (3 * 8 * pair.columns**2)  # as they are, resampled, and those being added to these
         if fitting < min(count, _FEWEST):
             need = 24 * min(count, _FEWEST) * pair.columns**2
             told = f"no interval: it would take {need / 1e9:,.1f} GB for the moments of {min(count, _FEWEST)} groups"
@@ -118,7 +118,7 @@ def resampled(
     if part.rows is None:
         if not part.moments:
             return nothing, part.told
-        values = on_resamples(TaskMoments.of(part.moments), halves, measures)
+        values = on_resamples(TaskMoments(part.moments.__getitem__, len(part.moments)), halves, measures)
     else:
         x, y, groups = part.rows
         if (cost := replicates * len(x) ** 2 * (x.shape[1] + y.shape[1])) > _DIRECT:
