@@ -12,6 +12,7 @@ import torch
 
 from metaprobe.probe.moments import MomentAccumulator, moments_of
 from metaprobe.probe.store import open_store
+from tests.benchmarks import many_tasks
 from tests.benchmarks.similarities import FIVE, OTHERS, captured, forward_passes, ours, products, rows_like
 from tests.benchmarks.work import Work
 from tests.reference_measures import REFERENCES
@@ -72,3 +73,25 @@ def test_memory_does_not_grow_with_the_number_of_tasks():
     moments_of(x, y)
     assert tracemalloc.get_traced_memory()[1] < 0.75 * 8 * (x.size + y.size)  # less than float64 copies of the rows
     tracemalloc.stop()
+
+
+def test_a_store_of_made_up_tasks_is_one_like_any(tmp_path):
+    with open_store(many_tasks.write(tmp_path / "store.h5", 6)) as store:
+        assert (store.tasks, store.steps, store.layers) == (6, (1,), ("conv1", "conv2", "conv3", "conv4", "head"))
+        for layer in many_tasks.LAYERS:
+            (x, y), moments = many_tasks.made_up(layer, 1)
+            found = store.moments(layer.name, 1, 5)
+            assert (found.n, found.n) == (len(x), 75 * layer.positions)
+            np.testing.assert_array_equal(found.scatter, moments.scatter)
+            for step, rows in ((0, x), (1, y)):
+                sketch = store.sketch(layer.name, step)
+                here = sketch.tasks == 5
+                np.testing.assert_array_equal(
+                    sketch.rows[here], rows[sketch.samples[here] * layer.positions + sketch.positions[here]]
+                )
+
+
+def test_what_a_command_takes_is_told_unless_it_fails(tmp_path, capfd):
+    with pytest.raises(RuntimeError, match=r"nothing\.h5: exit code 3"):
+        many_tasks.taken_by(["similarity", str(tmp_path / "nothing.h5")])
+    assert "nothing.h5" in capfd.readouterr().err
