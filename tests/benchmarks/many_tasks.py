@@ -4,10 +4,10 @@
         [--replicates 200] [--permutations 40]
 
 For each number of tasks a store is written as a capture writes it: 75 query images, four convolutions of 32 channels
-(14², 7², 4² and 2² positions) and a head of 5 classes, one step, the usual sketch; 140 kB a task. Their numbers are
-made up, those of a few tasks over and over. Then `metaprobe similarity` runs on it, each task by itself and all
-together, in a process of its own. A line for each tells that process' peak resident memory, its CPU seconds and those
-that passed. The store is removed afterwards. Takes Linux.
+(14², 7², 4² and 2² positions) and a head of 5 classes, one step, the usual sketch; beside the sketch 140 kB a task. The
+numbers are made up, those of a few tasks over and over. Then `metaprobe similarity` runs on it, each task by itself and
+all together, in a process of its own. A line for each tells that process' peak resident memory, its CPU seconds and
+those that passed. The store is removed afterwards. Takes Linux.
 """
 
 from __future__ import annotations
