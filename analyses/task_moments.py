@@ -78,9 +78,10 @@ class TaskMoments:
         whole, width = self.whole, len(self.whole.mean)
         sums, largest = np.zeros((len(draws), 4 + 3 * width + width * width)), np.zeros((len(draws), width))
         several = max(_LEAST, _BYTES // whole.scatter.nbytes)
+        room = np.empty((min(several, self.tasks), sums.shape[1]))
         for first in range(0, self.tasks, several):
             weights = draws[:, first : first + several]
-            block = np.empty((weights.shape[1], sums.shape[1]))
+            block = room[: weights.shape[1]]
             for task, entries in enumerate(block, first):
                 part = self.read(task)
                 step = part.mean - whole.mean
