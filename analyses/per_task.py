@@ -107,9 +107,8 @@ def mean_over_tasks(
     draws = task_draws(tasks, replicates) if replicates and tasks > 1 else np.empty((0, tasks), dtype=np.int64)
     orders = 0
     values, beside = ({measure.name: _Values() for measure in measures} for _ in range(2))
-    nulls: dict[str, array[float]] = {
-        measure.name: array("d") for measure in measures
-    }  # orders of one task, of the next
+    # the orders of one task, then those of the next
+    nulls: dict[str, array[float]] = {measure.name: array("d") for measure in measures}
     forced, amounts = _Values(), dict.fromkeys(dict.fromkeys(measure.needs for measure in measures), 0.0)
     for place, pair in enumerate(pairs):
         if permutations and not place:
