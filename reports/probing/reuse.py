@@ -30,11 +30,11 @@ def freezing_told(evidence: Evidence, learners: Iterable[str], looks: Callable[[
              if isinstance(one := cost(who, body, steps=ANY, view=view).read(evidence), Estimate)}
     if not found:
         return ""
-    names = sorted(found, key=lambda who: found[who].value) if len(found) > _SEVERAL else [*found]
-    told = [f"{looks(who)[0]} {with_interval(found[who], **POINTS)}" for who in names]
-    who, which = (f"of {len(names)} learners, ", [told[0], told[-1]]) if len(names) > _SEVERAL else ("", told)
+    told = {who: f"{looks(who)[0]} {with_interval(one, **POINTS)}" for who, one in found.items()}
+    least, most = (told[by(found, key=lambda who: found[who].value)] for by in (min, max))
+    said = f"of {len(told)} learners, {least} to {most}" if len(told) > _SEVERAL else listed([*told.values()])
     frozen = " and ".join(dict.fromkeys(map(block_name, bodies.values())))
-    return f"Freezing {frozen} in the inner loop changes accuracy: {who}{' to '.join(which) if who else listed(which)}."
+    return f"Freezing {frozen} in the inner loop changes accuracy: {said}."
 
 def reused(evidence: Evidence, learners: Iterable[str], looks: Callable[[str], Look], text: str, *,
            before: tuple[Block, ...] = (), details: tuple[Block, ...] = (), view: str = "") -> Section:
