@@ -1,6 +1,7 @@
 """What is published: checkpoints are those of their pages, and a cell of a table can be measured again from them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ DATA = os.environ.get("METAPROBE_DATA", "")
 def test_checkpoints_are_small():
     assert FOLDERS
     assert sum(path.stat().st_size for folder in FOLDERS for path in folder.rglob("*.safetensors")) < 6 << 20
+
+
+@pytest.mark.parametrize("page", sorted(GALLERY.glob("*/report.html")), ids=lambda page: page.parent.name)
+def test_a_page_has_the_tables_beside_it_and_names_no_place_on_a_machine(page):
+    shown = page.read_text(encoding="utf-8")
+    for path in (page, *(page.parent / "tables").iterdir()):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<![\w<.])/(tmp|home|root|work|usr|var|private)/", text), path
+        assert path.suffix != ".tex" or f'id="{path.stem}"' in shown, f"{path}: not of this page"
 
 
 @pytest.mark.parametrize("folder", [one for one in FOLDERS if (one.parent / "tables" / "made.json").exists()], ids=str)
