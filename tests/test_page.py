@@ -143,7 +143,14 @@ def test_rows_that_an_earlier_page_left_are_no_evidence(report, tmp_path):
     folder = Path(shutil.copytree(report / "tables", tmp_path / "tables"))
     Table.of((accuracy(1.0),)).write_csv(folder / "older.csv")
     (folder / "notes.csv").write_text("mine\n1\n")
+    (folder / "notes.tex").write_text("mine")
+    figures = Path(shutil.copytree(report / "figures", tmp_path / "figures"))
+    (figures / "older.svg").write_text("older")
+    (figures / "mine.svg").write_text("mine")
+    assert (folder / "tests.tex").is_file() and (figures / "dots.pdf").is_file()
     write_report(small_page(), tmp_path)
+    assert sorted(path.name for path in folder.glob("*.tex")) == ["notes.tex", "numbers.tex"]
+    assert [path.name for path in figures.iterdir()] == ["mine.svg"]
     assert sorted(path.name for path in folder.glob("*.csv")) == ["claims.csv", "notes.csv", "numbers.csv"]
     with pytest.raises(UnreadableInput, match=r"notes.csv: no table of a report: .*; got mine. Move it elsewhere"):
         read_tables(folder)

@@ -171,7 +171,7 @@ def test_a_store_that_is_gone_is_named_and_the_page_does_not_shrink(work, capsys
 
 def test_a_step_that_fails_stands_on_the_page_and_the_rest_goes_on(place, work, capsys):
     def broken(on, **options):
-        raise ZeroDivisionError("by nothing")
+        raise ZeroDivisionError(f"by nothing in {Path('work', 'maml-seed0')}")
 
     (work / "maml-seed0" / "measured" / "similarity-of-0.json").unlink()
     with pytest.MonkeyPatch.context() as patch:
@@ -179,9 +179,12 @@ def test_a_step_that_fails_stands_on_the_page_and_the_rest_goes_on(place, work, 
         assert main(["study", "third", "--out", "work"]) == 1
     assert "failed: similarity of maml: ZeroDivisionError: by nothing" in capsys.readouterr().err
     assert "in broken" in (work / "failures" / "similarity-of-maml.txt").read_text()
-    assert "ZeroDivisionError: by nothing" in (work / "report.html").read_text(encoding="utf-8")
+    page = (work / "report.html").read_text(encoding="utf-8")
+    assert "ZeroDivisionError: by nothing in maml-seed0" in page  # nobody who reads it has the folder
+    assert (work / "tables" / "missing-steps.tex").is_file()
     assert main(["study", "third", "--out", "work"]) == 0
     assert (work / "report.html").read_bytes() == (place / "made" / "report.html").read_bytes()
+    assert not (work / "tables" / "missing-steps.tex").exists()
 
 
 def test_a_disk_that_is_full_leaves_no_note_of_what_is_not_there(work, monkeypatch):

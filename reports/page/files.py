@@ -30,16 +30,13 @@ def write_report(page: Page, out: Path | str, name: str = "report.html") -> Path
     """Write the page as `name`, references.bib, figures/*.svg and *.pdf, tables/*.csv and *.tex; return its path.
 
     A CSV holds the rows behind a table or figure at full precision; the LaTeX is the table as it stands on the page.
-    Every file is written whole or not at all, the page last. Rows that an earlier page left in tables/ and this one
-    does not show are removed: they would be evidence of nothing.
+    Every file is written whole or not at all, the page last. Rows, tables and figures that an earlier page left and
+    this one does not show are removed: they would be evidence of nothing.
     """
     tables, figures = Path(out) / "tables", Path(out) / "figures"
     behind = rows_behind(page)
     if (tables / _MADE).is_file():
-        for path in tables.glob("*.csv"):
-            with contextlib.suppress(UnreadableInput):  # another's file: it is left alone
-                if path.name not in behind and _header(path) in KNOWN_COLUMNS:
-                    path.unlink()
+        _remove_left(tables, figures, behind, {f"{block.name}.tex" for block in named_blocks(page)})
     for file, rows in behind.items():
         Table.of(rows).write_csv(tables / file)
     for block in named_blocks(page):
@@ -57,6 +54,18 @@ def write_report(page: Page, out: Path | str, name: str = "report.html") -> Path
         write_text(Path(out) / "references.bib", "\n\n".join(work.bibtex for work in page.works) + "\n")
     write_text(Path(out) / name, render(page))
     return Path(out) / name
+
+
+def _remove_left(tables: Path, figures: Path, rows: Iterable[str], latex: Iterable[str]) -> None:
+    """Remove what an earlier page wrote and this one does not; what is another's is left alone."""
+    for path in {*tables.glob("*.csv")} - {tables / name for name in rows}:
+        with contextlib.suppress(UnreadableInput):  # no table at all
+            if _header(path) in KNOWN_COLUMNS:
+                for left in (path, *(figures / f"{path.stem}.{kind}" for kind in ("svg", "pdf"))):
+                    left.unlink(missing_ok=True)
+    for path in {*tables.glob("*.tex")} - {tables / name for name in latex}:
+        if f"\\label{{tab:{path.stem}}}".encode() in path.read_bytes():
+            path.unlink()
 
 
 def read_tables(folder: Path | str) -> Evidence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -110,7 +111,10 @@ def made_of(planned: Planned, results: Results, commands: Sequence[str]) -> Made
         versions=tuple((name, str(last.provenance[name])) for name in ("metaprobe", "python", "torch", "numpy")),
         notes=(*_origins(runs), *_where_the_data_lie(config.data)),
         stores=tuple((told, sha256_of(work.file), _fingerprint(work.inputs[0].path, 12)) for told, work in stores),
-        missing=tuple((name, outcome.ending, outcome.reason) for name, outcome in results.missing()),
+        # (a page is read elsewhere, where the folder is no place)
+        missing=tuple(
+            (n, one.ending, one.reason.replace(f"{planned.out}{os.sep}", "")) for n, one in results.missing()
+        ),
     )
 
 
