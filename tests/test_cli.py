@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprobe.analyses.table import Row, Table
 from metaprobe.probe.cli import main
-from metaprobe.probe.cli.tables import readable
-from metaprobe.reports.wording import block_name
 from tests.conftest import make_imageset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -199,21 +196,6 @@ def test_a_closed_pipe_is_no_error(folder):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        (["freeze"], "CHECKPOINT"),
-        (["distance"], "CHECKPOINT"),
-        (["similarity"], "STORE"),
-        (["report", "--out", "x.html"], "RUN"),
-        (["similarity", "store.h5", "--measures", ""], "measure after --measures"),
-    ],
-)
-def test_a_command_with_nothing_to_work_on_says_so(words, what, capsys):
-    assert main(words) == 2
-    assert capsys.readouterr().err == f"error: give at least one {what}; got none\n"
-
-
 def test_a_depth_below_zero_and_a_device_that_is_not_there(folder, capsys):
     assert main(["inspect", last(folder), "--depth", "-1"]) == 2
     assert "--depth must be at least 0; got -1" in capsys.readouterr().err
@@ -279,46 +261,3 @@ def test_tables_fit_a_terminal_of_80_columns(folder, monkeypatch, tmp_path):
     assert re.search(r"^ *conv1 +1 +positions +debiased_cka_null ", similar, re.M)
     assert re.search(r" \d,\d{3}\b", similar)
     assert "algorithm maml" in on_terminal(monkeypatch, "evaluate", last(folder), "--tasks", "4")
-
-
-@pytest.mark.parametrize(
-    ("frozen", "name"),
-    [
-        ("", "nothing"),
-        ("conv1", "conv1"),
-        ("conv1,conv2,conv3", "conv1–3"),
-        ("conv3,conv4", "conv3–4"),
-        ("conv1,conv3", "conv1, conv3"),
-        ("conv4,head", "conv4, head"),
-        ("head", "head"),
-        ("conv9,conv10", "conv9–10"),
-        ("conv01,conv2", "conv01, conv2"),
-    ],
-)
-def test_names_of_blocks(frozen, name):
-    assert block_name(frozen) == name
-
-
-def test_a_value_without_interval_and_one_undefined_on_a_terminal():
-    rows = (
-        Row(measure="loss", value=0.123456, layer="conv1"),
-        Row(measure="loss", value=None, status="undefined", reason="dead", layer="conv2"),
-    )
-    (grid,) = readable(Table(rows), "t")
-    assert grid.columns == ("layer", "measure", "value")
-    assert grid.rows == (("conv1", "loss", "0.123"), ("conv2", "loss", "undefined (1)"))
-    assert grid.notes == ("(1) dead",)
-    assert readable(Table(), "t")[0].rows == ()
-
-
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "capture", "similarity", "distance", "freeze", "study", "report", "inspect"]
-)
-def test_help_tells_each_default_once_in_words(command, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
-    assert stopped.value.code == 0
-    told = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    assert "None" not in told
-    assert "(default: )" not in told
-    assert not re.search(r"\(default[^)]*\)\.? \(default", told)
