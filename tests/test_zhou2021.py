@@ -13,6 +13,7 @@ from metaprobe.analyses.testing import TestPlan
 from metaprobe.analyses.testing.accuracy import accuracy_of
 from metaprobe.reports.evidence import Evidence
 from metaprobe.reports.page.compose import page_of
+from metaprobe.reports.page.files import read_tables, write_report
 from metaprobe.reports.papers.zhou2021.claims import BASELINES
 from metaprobe.reports.quantities import q
 from metaprobe.reports.registry import STUDIES
@@ -21,6 +22,7 @@ from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests import evidence_rows
 from tests.conftest import make_imageset
 from tests.several_starts import checkpoint_of, two_starts
+from tests.tiny_study import without_pdf
 from tests.zhou_rows import DOMAINS, MADE, one_domain_rows, study_rows
 
 ZHOU2021 = STUDIES["zhou2021"]
@@ -228,7 +230,8 @@ def test_baselines_are_trained_as_long_as_all_that_is_compared_and_stand_as_they
 
 
 @pytest.mark.parametrize("learners", [("m1", "imaml"), ("m1", "imaml", "fomaml", "hsml")])
-def test_a_frozen_body_is_told_of_each_baseline_with_its_own_number_of_steps(learners):
+def test_a_frozen_body_is_told_of_each_baseline_with_its_own_number_of_steps(learners, tmp_path, monkeypatch):
+    without_pdf(monkeypatch)
     body, trained, rows = "conv1,conv2,conv3,conv4", next(study_rows()).iteration, []
     for number, who in enumerate(learners):
         own = {"learner": who, "view": "reuse", "inner_steps": 16 if who == "imaml" else 5, "frozen": body}
@@ -249,4 +252,6 @@ def test_a_frozen_body_is_told_of_each_baseline_with_its_own_number_of_steps(lea
     table = section.blocks[-1]
     assert len(table.rows) == len(learners)
     assert [cell.text for cell in table.rows[1][1:]] == ["−12.0", "0.50"]
+    again = page_of(ZHOU2021, read_tables(write_report(page, tmp_path).parent / "tables"))
+    assert [one.name for one in again.sections] == [one.name for one in page.sections] and again.answer == page.answer
     assert "reuse" not in [one.name for one in page_of(ZHOU2021, Evidence(Table.of(study_rows()), MADE)).sections]

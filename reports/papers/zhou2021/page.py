@@ -117,7 +117,7 @@ def sections(evidence: Evidence, _: Cite) -> tuple[Section, ...]:
     ms = listed([str(m_of(key)) for key in sweep]) or "none"
     looks = {key: look_of(key) for key in (BASE, of.plain_of(evidence), main)}
     compared = dict(list(looks.items())[-2:])
-    probed = [key for key in evidence.learners if evidence.distinct("view", "accuracy", key, view=VIEW)]
+    probed = [key for key in evidence.learners if evidence.distinct("view", "reuse_index", key, view=VIEW)]
     return (
         Section("accuracy-section", "Accuracy by domain", details=_accuracies(evidence, sweep), text=(
             "MAML, continued, is trained on from MAML as TSA-MAML is, for as many outer steps, of which each of m "
