@@ -165,7 +165,7 @@ class Stepper:
             with torch.set_grad_enabled(self.graph):
                 for name, part in zip(unit.tensors, unit.parts(made), strict=True):
                     if name in gradients:
-                        moved[name] = torch.sub(params[name], part, alpha=alpha)
+                        moved[name] = torch.add(params[name], part, alpha=-alpha)
             left.append(Carried(one.own, row, made) if self.rule.adapts else dataclasses.replace(one, kept=kept))
         return moved, left
 

@@ -16,7 +16,16 @@ from metaprobe.trainers.networks.outputs import first_tensor
 from metaprobe.trainers.networks.running import of_the_pass, statistics_part
 from metaprobe.trainers.update_rules.base import network_part
 
-__all__ = ["Parameters", "TaskNetwork", "call_module", "folds_tasks", "forward_tasks", "has_task_axis", "layer_of"]
+__all__ = [
+    "Parameters",
+    "TaskNetwork",
+    "call_module",
+    "folds_tasks",
+    "for_each_task",
+    "forward_tasks",
+    "has_task_axis",
+    "layer_of",
+]
 
 Parameters = Mapping[str, Tensor]
 
@@ -76,7 +85,7 @@ class TaskNetwork(nn.Module):
         """Run a batch of tasks through a run of layers, each through its own parameters; see `forward_tasks`."""
         tasks = images.shape[0]
         folded = {
-            name: (value if has_task_axis(self, name, value) else value.expand(tasks, *value.shape)).flatten(0, 1)
+            name: _folded(value if has_task_axis(self, name, value) else for_each_task(value, tasks))
             for name, value in network_part(params).items()
             if layer_of(name) in layers
         }
@@ -117,6 +126,18 @@ def has_task_axis(network: nn.Module, name: str, value: Tensor) -> bool:
         f"parameter {name!r} has shape {tuple(value.shape)}; the network expects {tuple(own)}, or that with a leading "
         "task axis"
     )
+
+
+def for_each_task(value: Tensor, tasks: int) -> Tensor:
+    """Return a shared parameter with a leading task axis, of convolutions with their channels last in memory.
+
+    So kernels want them, and what is computed with them keeps it so: the layout is changed once here, of one task's
+    weights, and not of every task's in every step.
+    """
+    if value.dim() != 4:
+        return value.expand(tasks, *value.shape)
+    last = value.movedim(1, -1).contiguous()
+    return last.expand(tasks, *last.shape).movedim(-1, 2)
 
 
 def forward_tasks(
@@ -192,6 +213,13 @@ def _logits_in(network: nn.Module, output: object) -> Tensor:
         given = f"{type(network).__name__} gives {type(output).__name__}"
         warnings.warn(f"{given}; its first tensor, output{found[1]}, is taken as the logits", stacklevel=2)
     return found[0]
+
+
+def _folded(parameter: Tensor) -> Tensor:
+    """(task, out, …) → (task·out, …), of convolutions with their channels last in memory."""
+    if parameter.dim() != 5:
+        return parameter.flatten(0, 1)
+    return parameter.movedim(2, -1).flatten(0, 1).movedim(-1, 1)
 
 
 def _fold(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from metaprobe.trainers.networks.kernels.compiling import compiled
 
 __all__ = ["backward", "forward", "twice"]
 
-_ROWS = 32  # whose mean and squared deviations are taken while they are in the nearest cache
+_ROWS = 32  # whose sums are of the maps' own type
 
 
 @compiled
@@ -76,27 +76,35 @@ def twice(
 
 @compiled
 def _moments(x):
-    """(row, channel) → each channel's mean, and sum of squared deviations from it (Chan et al. 1983, Eq. 2.1)."""
+    """(row, channel) → each channel's mean, and sum of squared deviations from it (Chan et al. 1983, Eq. 2.1).
+
+    A block's rows are summed less its first, so that no digits are lost where a mean is far from 0.
+    """
     rows, channels = x.shape
     mean, deviation = np.zeros(channels), np.zeros(channels)
-    part = np.empty((2, channels), x.dtype)
+    part, first = np.empty((2, channels), x.dtype), np.empty(channels, x.dtype)
     for start in range(0, rows, _ROWS):
         stop = min(start + _ROWS, rows)
-        part[:] = 0
-        for row in range(start, stop):
-            for c in range(channels):
-                part[0, c] += x[row, c]
-        share = x.dtype.type(1.0 / (stop - start))
         for c in range(channels):
-            part[0, c] *= share
-        for row in range(start, stop):
+            first[c] = x[start, c]
+            part[0, c] = part[1, c] = 0
+        fours = start + (stop - start) // 4 * 4
+        for row in range(start, fours, 4):  # four at once: sums are read and written as often as maps otherwise
             for c in range(channels):
-                apart = x[row, c] - part[0, c]
-                part[1, c] += apart * apart
+                p, q = x[row, c] - first[c], x[row + 1, c] - first[c]
+                r, s = x[row + 2, c] - first[c], x[row + 3, c] - first[c]
+                part[0, c] += (p + q) + (r + s)
+                part[1, c] += (p * p + q * q) + (r * r + s * s)
+        for row in range(fours, stop):
+            for c in range(channels):
+                p = x[row, c] - first[c]
+                part[0, c] += p
+                part[1, c] += p * p
         for c in range(channels):
-            between = part[0, c] - mean[c]
+            own = part[0, c] / np.float64(stop - start)
+            between = first[c] + own - mean[c]
             mean[c] += between * (stop - start) / stop
-            deviation[c] += part[1, c] + between * between * (start * (stop - start) / stop)
+            deviation[c] += part[1, c] - own * part[0, c] + between * between * (start * (stop - start) / stop)
     return mean, deviation
 
 
@@ -119,17 +127,18 @@ def _relu_of_maximum(x, scale, shift, slope, out, place):
         for i in range(height):
             for j in range(width):
                 for c in range(channels):
-                    out[n, i, j, c] = scale[c] * x[n, 2 * i, 2 * j, c] + shift[c]
-                    place[n, i, j, c] = 0
-                for k in range(1, 4):
-                    for c in range(channels):
-                        z = scale[c] * x[n, 2 * i + k // 2, 2 * j + k % 2, c] + shift[c]
-                        more = z > out[n, i, j, c] or z != z
-                        out[n, i, j, c] = z if more else out[n, i, j, c]
-                        place[n, i, j, c] = k if more else place[n, i, j, c]
-                for c in range(channels):
-                    z = out[n, i, j, c]
-                    out[n, i, j, c] = slope * z if z <= 0 else z
+                    most, at = scale[c] * x[n, 2 * i, 2 * j, c] + shift[c], np.uint8(0)
+                    z = scale[c] * x[n, 2 * i, 2 * j + 1, c] + shift[c]
+                    more = z > most or z != z
+                    most, at = z if more else most, np.uint8(1) if more else at
+                    z = scale[c] * x[n, 2 * i + 1, 2 * j, c] + shift[c]
+                    more = z > most or z != z
+                    most, at = z if more else most, np.uint8(2) if more else at
+                    z = scale[c] * x[n, 2 * i + 1, 2 * j + 1, c] + shift[c]
+                    more = z > most or z != z
+                    most, at = z if more else most, np.uint8(3) if more else at
+                    out[n, i, j, c] = slope * most if most <= 0 else most
+                    place[n, i, j, c] = at
 
 
 @compiled
