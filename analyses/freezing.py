@@ -10,7 +10,7 @@ from typing import Literal
 from metaprobe.analyses.table import Row, Table
 from metaprobe.analyses.testing import Learner, TestPlan, adapting_all, identity_of, learner_of, sampler_of
 from metaprobe.analyses.testing.ablation import Ablation, OtherSteps, all_subsets, contiguous_blocks
-from metaprobe.analyses.testing.accuracy import accuracy_of, evaluated, group_accuracy, mean_row, score_rows
+from metaprobe.analyses.testing.accuracy import Way, accuracy_of, evaluated, group_accuracy, mean_row, score_rows
 from metaprobe.analyses.testing.module_freezing import freeze_module
 from metaprobe.analyses.testing.plan import told_of_frozen
 from metaprobe.trainers.adapt import layers_of
@@ -89,15 +89,15 @@ def freeze(
             progress(done, total)
 
     def tested(learner: Learner) -> list[Row]:
-        rows = ablation.rows(
-            learner.identity,
-            lambda names, steps: evaluated(learner, sampler, plan, names, steps, "own", advance),
-            plan.task_rows,
-        )
+        ways: list[Way] = [(names, steps, "own") for steps, sets in ablation.wanted.items() for names in sets]
         if nil_head:
-            found = evaluated(learner, sampler, plan, (), 0, "nil", advance)
+            ways.append(((), 0, "nil"))
+        found = evaluated(learner, sampler, plan, ways, advance)
+        tests = dict(zip(ways, found, strict=True))
+        rows = ablation.rows(learner.identity, lambda names, steps: tests[names, steps, "own"], plan.task_rows)
+        if nil_head:
             identity = dataclasses.replace(learner.identity, adapts=None)  # nothing adapts for this head
-            rows += score_rows(identity, (), 0, "nil", found, plan.task_rows)
+            rows += score_rows(identity, (), 0, "nil", found[-1], plan.task_rows)
         return told_of_frozen(learner, rows)
 
     return Table.of(row for learner in learners for row in tested(learner))

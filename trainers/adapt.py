@@ -28,6 +28,7 @@ from metaprobe.trainers.networks import (
     layer_of,
     norm_parameters,
 )
+from metaprobe.trainers.networks.first_layers import joined
 from metaprobe.trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from metaprobe.trainers.networks.running import statistics_part
 from metaprobe.trainers.step_norms import norms_of_step
@@ -221,7 +222,7 @@ def query_logits(
     if transductive:
         return forward_tasks(network, params, query.images)
     n_context = support.images.shape[1]
-    both = torch.cat([support.images, query.images], dim=1)
+    both = joined(support.images, query.images)
     return forward_tasks(network, params, both, n_context=n_context)[:, n_context:]
 
 

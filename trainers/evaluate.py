@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.limits import bytes_of_tasks, check_memory
 from metaprobe.trainers.losses import kind_of, task_losses, task_scores
 from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
+from metaprobe.trainers.networks.first_layers import first_layers_once
 from metaprobe.trainers.networks.full_context import full_context_part
 from metaprobe.trainers.networks.heads import matching_logits, nil_log_probabilities, one_query_at_a_time
 from metaprobe.trainers.parallel import TaskWorkers
@@ -29,8 +30,8 @@ from metaprobe.trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
 from metaprobe.trainers.tasks.data import Data, TaskSampler, check_data, check_shape, task_sampler
 from metaprobe.trainers.tasks.episodes import Tasks
 
-__all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "query_scores", "refuse_nil", "sampler_for"]
-__all__ += ["score_tasks", "scores_of"]
+__all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "evaluate_each", "query_scores", "refuse_nil"]
+__all__ += ["sampler_for", "score_tasks", "scores_of"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -135,34 +136,78 @@ def evaluate(
     Raises:
         MetaprobeError: fewer than one task, a split that is too small, or a head that reads classes on tasks without.
     """
+    ways: list[tuple[Adaptation, TestHead]] = [(adaptation, head)]
+    norm: dict[str, bool] = {"transductive": transductive, "one_query": one_query}
+    how = {"tasks": tasks, "first": first, "chunk": chunk, "workers": workers, "advance": advance}
+    (found,) = evaluate_each(network, start, sampler, ways, **norm, **how)
+    return found
 
-    def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "2 task"]:
-        return scores_of(adapted_logits(own, start, batch, adaptation, head, transductive, one_query), batch)
+
+def evaluate_each(
+    network: TaskNetwork,
+    start: Start,
+    sampler: TaskSampler,
+    ways: Sequence[tuple[Adaptation, TestHead]],
+    *,
+    tasks: int,
+    first: int = 0,
+    transductive: bool = True,
+    one_query: bool = False,
+    chunk: int = 8,
+    workers: TaskWorkers[TaskNetwork] | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> list[Evaluation]:
+    """Score an initialisation on the same tasks in several ways: errors, and what is not told here, as `evaluate`.
+
+    What first layers make of a batch's samples, with weights that no task changes, is computed once for all ways.
+
+    Args:
+        network: the network.
+        start: the initialisation.
+        sampler: where the tasks come from.
+        ways: how to adapt, and which head to test with.
+        tasks: how many.
+        first: where to begin.
+        transductive: how query sets are normalised.
+        one_query: whether each query is tested alone.
+        chunk: tasks at once.
+        workers: of this network.
+        advance: called with the number of tests of a task just done.
+
+    Returns:
+        An evaluation of each way.
+    """
+
+    def scored(own: TaskNetwork, batch: Tasks) -> Float[np.ndarray, "way 2 task"]:
+        images = (batch.support.images, batch.query.images)
+        with first_layers_once(*images) if len(ways) > 1 else contextlib.nullcontext():
+            logits = (adapted_logits(own, start, batch, *way, transductive, one_query) for way in ways)
+            return np.stack([scores_of(one, batch) for one in logits])
 
     return score_tasks(network, scored, sampler, tasks, first, chunk, workers, advance)
 
 
 def score_tasks(
     network: Network,
-    scored: Callable[[Network, Tasks], Float[np.ndarray, "2 task"]],
+    scored: Callable[[Network, Tasks], Float[np.ndarray, "way 2 task"]],
     sampler: TaskSampler,
     tasks: int,
     first: int = 0,
     chunk: int = 8,
     workers: TaskWorkers[Network] | None = None,
     advance: Callable[[int], None] | None = None,
-) -> Evaluation:
-    """Score the tasks of a sampler in chunks, whatever it is that scores them.
+) -> list[Evaluation]:
+    """Score the tasks of a sampler in chunks, in one way or several, whatever it is that scores them.
 
     Args:
         network: copied for each worker.
-        scored: of a worker's own copy and a batch, each task's metric and loss (`scores_of`).
+        scored: of a worker's own copy and a batch, each task's metric and loss (`scores_of`) in every way.
         sampler: where the tasks come from.
         tasks: how many.
         first: where to begin.
         chunk: tasks at once.
         workers: of this network (default: as many as torch may use threads).
-        advance: called with the number of tasks just done.
+        advance: called with the number of tasks just done, each as often as there are ways.
 
     Raises:
         MetaprobeError: fewer than one task, or a split that is too small.
@@ -180,10 +225,10 @@ def score_tasks(
         for part in chosen.map(scored, batches):
             scores.append(part)
             if advance:
-                advance(part.shape[1])
+                advance(part.shape[0] * part.shape[2])
     first_task = sampler.batch([first]).query.labels
-    score, loss = np.concatenate(scores, axis=1)
-    return Evaluation(score, loss, first_task.shape[1], kind_of(first_task))
+    found = np.concatenate(scores, axis=2)
+    return [Evaluation(score, loss, first_task.shape[1], kind_of(first_task)) for score, loss in found]
 
 
 def adapted_logits(

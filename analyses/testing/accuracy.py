@@ -15,14 +15,17 @@ from metaprobe.analyses.testing.plan import Learner, TestPlan, learner_of, sampl
 from metaprobe.trainers.checkpoint import Checkpoint
 from metaprobe.trainers.config import Adaptation
 from metaprobe.trainers.errors import MetaprobeError
-from metaprobe.trainers.evaluate import Evaluation, TestHead, evaluate
+from metaprobe.trainers.evaluate import Evaluation, TestHead, evaluate_each
 from metaprobe.trainers.intervals import EVERYWHERE, POSITIVE, mean_interval, too_few
 from metaprobe.trainers.networks.naming import without
 from metaprobe.trainers.task_kinds import CLASSIFICATION, TaskKind
 from metaprobe.trainers.tasks.data import Data, TaskSampler
 from metaprobe.trainers.tasks.imageset import ImageSet
 
-__all__ = ["accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "score_rows", "task_rows"]
+__all__ = ["Way", "accuracy_of", "evaluated", "group_accuracy", "mean_row", "narrowed", "score_rows", "task_rows"]
+
+Way = tuple[tuple[str, ...], int, TestHead]
+"""How a learner is tested: the layers that do not adapt, the number of inner steps, the head."""
 
 
 def accuracy_of(
@@ -56,7 +59,8 @@ def accuracy_of(
     learner = learner_of(checkpoint, plan)
     trained = checkpoint.adaptation.steps if head == "own" else 0
     count = trained if inner_steps is None else inner_steps
-    result = evaluated(learner, sampler_of(checkpoint, data, plan), plan, tuple(frozen), count, head, advance)
+    way = (tuple(frozen), count, head)
+    (result,) = evaluated(learner, sampler_of(checkpoint, data, plan), plan, [way], advance)
     rows = score_rows(told_of_steps(learner, count), tuple(frozen), count, head, result, plan.task_rows)
     return Table.of(told_of_frozen(learner, rows))
 
@@ -96,12 +100,10 @@ def evaluated(
     learner: Learner,
     sampler: TaskSampler,
     plan: TestPlan,
-    frozen: tuple[str, ...],
-    steps: int,
-    head: TestHead,
+    ways: Sequence[Way],
     advance: Callable[[int], None] | None,
-) -> Evaluation:
-    """Score a learner without the frozen layers; see `trainers.evaluate.evaluate`.
+) -> list[Evaluation]:
+    """Score a learner in several ways; see `trainers.evaluate.evaluate_each`.
 
     Of several initialisations a task is assigned its own by the adaptation that the learner was trained with, whatever
     is frozen afterwards.
@@ -109,13 +111,12 @@ def evaluated(
     Raises:
         MetaprobeError: a layer is unknown, or the number of steps is below 0.
     """
-    return evaluate(
+    return evaluate_each(
         learner.network,
         learner.start,
         sampler,
-        narrowed(learner.network, learner.adaptation, frozen, steps),
+        [(narrowed(learner.network, learner.adaptation, frozen, steps), head) for frozen, steps, head in ways],
         tasks=plan.tasks,
-        head=head,
         transductive=learner.transductive,
         one_query=learner.one_query,
         chunk=plan.chunk,

@@ -70,10 +70,10 @@ def ensemble_accuracy(
             assert isinstance(network, TaskNetwork)
             options = (head, learner.transductive, learner.one_query)
             logits.append(adapted_logits(network, learner.start, batch, how, *options))
-        return scores_of(torch.stack(logits).mean(dim=0), batch)
+        return scores_of(torch.stack(logits).mean(dim=0), batch)[None]
 
     networks = nn.ModuleList(learner.network for learner in learners)
-    result = score_tasks(networks, scored, samplers[0], plan.tasks, chunk=plan.chunk, advance=advance)
+    (result,) = score_tasks(networks, scored, samplers[0], plan.tasks, chunk=plan.chunk, advance=advance)
     return Table.of(score_rows(_identity(learners, steps), tuple(frozen), max(steps), head, result, plan.task_rows))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks.first_layers import known_first_layers
 from metaprobe.trainers.networks.outputs import first_tensor
 from metaprobe.trainers.networks.running import of_the_pass, statistics_part
 from metaprobe.trainers.update_rules.base import network_part
@@ -83,6 +84,21 @@ class TaskNetwork(nn.Module):
         layers: tuple[str, ...],
     ) -> Float[Tensor, "task sample ..."]:
         """Run a batch of tasks through a run of layers, each through its own parameters; see `forward_tasks`."""
+        known = known_first_layers()
+        first = layers and layers[0] == self.layer_names[0]
+        if known is not None and first and not torch.is_grad_enabled() and not of_the_pass(params):
+            own: dict[str, list[Tensor]] = {name: [] for name in layers}
+            for name, value in network_part(params).items():
+                if layer_of(name) in own and has_task_axis(self, name, value):
+                    del own[layer_of(name)]
+                elif layer_of(name) in own:
+                    own[layer_of(name)].append(value)
+            images, layers = known.through(
+                layers, own, images, n_context, lambda x, layer: self._run(params, x, n_context, (layer,))
+            )
+        return self._run(params, images, n_context, layers) if layers else images
+
+    def _run(self, params: Parameters, images: Tensor, n_context: int | None, layers: tuple[str, ...]) -> Tensor:
         tasks = images.shape[0]
         folded = {
             name: _folded(value if has_task_axis(self, name, value) else for_each_task(value, tasks))
