@@ -7,7 +7,6 @@ import torch
 
 from metaprobe.trainers import engine as engine_module
 from metaprobe.trainers.algorithms import ALGORITHMS
-from metaprobe.trainers.allocator import keep_freed_memory
 from metaprobe.trainers.config import TrainConfig
 from metaprobe.trainers.device import device_named, exact_float32, peak_memory
 from metaprobe.trainers.engine import Engine, Trials, choose_engine, graph_bytes, read_engine, write_engine
@@ -266,30 +265,3 @@ def test_exact_float32_puts_the_switches_back():
     with exact_float32(but_tf32=True):
         assert torch.backends.cudnn.allow_tf32
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
-
-
-def test_freed_memory_is_kept_on_glibc():
-    import platform
-    import subprocess
-    import sys
-
-    if platform.libc_ver()[0] != "glibc":
-        assert keep_freed_memory() is False
-        return
-    # in a process of its own: the setting lasts
-    script = """
-import resource
-from metaprobe.trainers.allocator import keep_freed_memory
-assert keep_freed_memory() is True
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def fill():
-    block = bytearray(64 << 20)
-    del block
-fill()
-before = faults()
-fill()
-print(faults() - before)
-"""
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert int(told) < 1000  # of 16,384 pages

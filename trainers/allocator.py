@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
 # Names and values of <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it was done; elsewhere than on Linux with glibc, nothing is.
     """
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+    if not _kept_here():
         return False
     library = ctypes.CDLL(None)
     kept = all([library.mallopt(option, value) == 1 for option, value in _SETTINGS.items()])
@@ -49,3 +49,17 @@ def _ask_for_huge_pages(library: ctypes.CDLL) -> None:
     library.free(start)  # with the settings above it stays part of the heap
     first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
     library.madvise(first, (start + _RESERVED - first) // _HUGE_PAGE * _HUGE_PAGE, _ADVICE)
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what is free, of a process that goes on to other work; see malloc_trim(3).
+
+    Where `keep_freed_memory` keeps nothing, nothing is done.
+    """
+    if _kept_here():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _kept_here() -> bool:
+    """Tell whether this is Linux with glibc."""
+    return platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"

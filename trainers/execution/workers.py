@@ -181,7 +181,13 @@ def make_ready(code: str | None) -> None:
 
 
 def _in_a_job(work: Work) -> Outcome:
-    return attempt(lambda: work.do(_job_data))
+    from metaprobe.trainers.allocator import give_back_freed_memory
+
+    try:
+        return attempt(lambda: work.do(_job_data))
+    finally:
+        # loky takes what the allocator keeps for a leak: it would end the process, warn, and begin another
+        give_back_freed_memory()
 
 
 def _end_with(parent: int) -> None:  # else it would go on writing beside a process that the next call starts

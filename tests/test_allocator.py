@@ -1,0 +1,97 @@
+"""Freed memory is kept while steps are in work, and given back between them."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from metaprobe.trainers.allocator import give_back_freed_memory, keep_freed_memory
+from metaprobe.trainers.execution.workers import Processes
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+
+
+def in_a_process(script):
+    """What a script prints in a process of its own: settings of the allocator last."""
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(GLIBC, reason="needs another C library than glibc")
+def test_elsewhere_nothing_is_done():
+    assert keep_freed_memory() is False
+    give_back_freed_memory()
+
+
+@pytest.mark.skipif(not GLIBC, reason="needs glibc")
+def test_freed_memory_is_kept_on_glibc():
+    script = """
+import resource
+from metaprobe.trainers.allocator import keep_freed_memory
+assert keep_freed_memory() is True
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def fill():
+    block = bytearray(64 << 20)
+    del block
+fill()
+before = faults()
+fill()
+print(faults() - before)
+"""
+    assert int(in_a_process(script)) < 1000  # of 16,384 pages
+
+
+@pytest.mark.skipif(not GLIBC, reason="needs glibc")
+def test_freed_memory_is_given_back_on_glibc():
+    script = """
+import psutil
+from metaprobe.trainers.allocator import give_back_freed_memory, keep_freed_memory
+keep_freed_memory()
+def mib():
+    return psutil.Process().memory_info().rss >> 20
+before = mib()
+block = bytearray(b"x" * (200 << 20))
+del block
+kept = mib() - before
+give_back_freed_memory()
+print(kept, mib() - before)
+"""
+    kept, left = map(int, in_a_process(script).split())
+    assert kept > 190
+    assert left < 10
+
+
+@dataclass(frozen=True)
+class Large:
+    """A step that takes as much memory as it is told to, for a moment longer than loky waits between two looks."""
+
+    mib: int
+    told: Path
+
+    def is_done(self, data):
+        return False
+
+    def do(self, data):
+        block = bytearray(b"x" * (self.mib << 20))
+        time.sleep(1.2)
+        del block
+        with self.told.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def test_a_process_outlives_a_step_that_took_much(tmp_path):
+    """loky ends one that holds 300 MB more after a step than after its first, and warns of it."""
+    told, steps = tmp_path / "told", {"first": 1, "large": 500, "last": 1}
+    with warnings.catch_warnings(), Processes(None, 1) as workers:  # pyright: ignore[reportArgumentType]
+        warnings.simplefilter("error")
+        for name, mib in steps.items():
+            workers.begin(name, Large(mib, told), lambda: None)
+        while workers.running:
+            assert all(outcome.good for _, outcome in workers.ended())
+    assert len(set(told.read_text().split())) == 1
