@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_named():
 
 
 def test_the_nil_head_needs_a_network_of_ours():
-    from metaprobe.trainers.evaluate import query_scores
+    from metaprobe.trainers.query_scores import query_scores
 
     with pytest.raises(MetaprobeError, match=r"the NIL head reads the features of a TaskNetwork; Residual is none"):
         query_scores(network_of("none"), {}, TASKS, "nil")

@@ -19,15 +19,7 @@ from metaprobe.trainers.inner_step import Stepper
 from metaprobe.trainers.linear_head import adapt_linear_head, head_gradients, is_linear_head
 from metaprobe.trainers.losses import task_losses
 from metaprobe.trainers.modulated_start import modulated_start
-from metaprobe.trainers.networks import (
-    Parameters,
-    TaskNetwork,
-    for_each_task,
-    forward_tasks,
-    has_task_axis,
-    layer_of,
-    norm_parameters,
-)
+from metaprobe.trainers.networks import Parameters, TaskNetwork, for_each_task, forward_tasks, layer_of, norm_parameters
 from metaprobe.trainers.networks.first_layers import joined
 from metaprobe.trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from metaprobe.trainers.networks.running import statistics_part
@@ -121,8 +113,7 @@ def adapt(
     sets = statistics_part(params) if step_statistics else {}
     current = network_part(params) | set_of_step(sets, 0)
     for name in moving:
-        shared = not has_task_axis(network, name, params[name])
-        value = for_each_task(params[name], tasks) if shared else params[name]
+        value = for_each_task(network, name, params[name], tasks)
         current[name] = value if create_graph else value.detach().requires_grad_()
     held = moving if prox_lambda else ()
     origin = {name: current[name] if create_graph else current[name].detach() for name in held}

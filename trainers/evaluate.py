@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metaprobe.trainers.adapt import adapt_as, query_logits
+from metaprobe.trainers.adapt import adapt_as
 from metaprobe.trainers.algorithms import TestHead
 from metaprobe.trainers.checkpoint import Checkpoint
 from metaprobe.trainers.clustering.clusters import Start, starting_point
@@ -20,18 +20,19 @@ from metaprobe.trainers.config import Adaptation
 from metaprobe.trainers.device import device_named, exact_float32, memory_of
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.limits import bytes_of_tasks, check_memory
-from metaprobe.trainers.losses import kind_of, task_losses, task_scores
-from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
+from metaprobe.trainers.losses import kind_of
+from metaprobe.trainers.networks import TaskNetwork
 from metaprobe.trainers.networks.first_layers import first_layers_once
 from metaprobe.trainers.networks.full_context import full_context_part
-from metaprobe.trainers.networks.heads import matching_logits, nil_log_probabilities, one_query_at_a_time
+from metaprobe.trainers.networks.heads import matching_logits
 from metaprobe.trainers.parallel import TaskWorkers
-from metaprobe.trainers.task_kinds import CLASSIFICATION, REGRESSION, TaskKind
+from metaprobe.trainers.query_scores import logits_by, scores_of
+from metaprobe.trainers.task_kinds import CLASSIFICATION, TaskKind
 from metaprobe.trainers.tasks.data import Data, TaskSampler, check_data, check_shape, task_sampler
 from metaprobe.trainers.tasks.episodes import Tasks
 
-__all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "evaluate_each", "query_scores", "refuse_nil"]
-__all__ += ["sampler_for", "score_tasks", "scores_of"]
+__all__ = ["Evaluation", "TestHead", "adapted_logits", "evaluate", "evaluate_each", "sampler_for"]
+__all__ += ["score_tasks"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -250,62 +251,4 @@ def adapted_logits(
         if head == "matching" and adaptation.fce_steps:
             params = {**adapted, **full_context_part(begun)}
             return matching_logits(network, params, tasks, transductive, one_query, adaptation.fce_steps)
-        return _logits(network, adapted, tasks, head, transductive, one_query)
-
-
-def query_scores(
-    network: nn.Module,
-    adapted: Parameters,
-    tasks: Tasks,
-    head: TestHead = "own",
-    transductive: bool = True,
-    one_query: bool = False,
-) -> Float[np.ndarray, "2 task"]:
-    """Return each task's metric, in its unit, and mean query loss, with its adapted parameters.
-
-    Where the adapted network's outputs are no numbers, as its inner loop diverged, there is no accuracy either: NaN
-    stands for both, as the first of several NaN would otherwise count as the class chosen.
-
-    Args:
-        network: any module; for the NIL head and for `transductive` False a `TaskNetwork`.
-        adapted: parameters by name, with a task axis or shared.
-        tasks: whose query sets are classified.
-        head: see `evaluate`.
-        transductive: see `evaluate`.
-        one_query: see `evaluate`.
-    """
-    with torch.no_grad():
-        return scores_of(_logits(network, adapted, tasks, head, transductive, one_query), tasks)
-
-
-def scores_of(logits: Float[Tensor, "task sample way"], tasks: Tasks) -> Float[np.ndarray, "2 task"]:
-    """Return what `query_scores` does, of query logits."""
-    loss = task_losses(logits, tasks.query.labels).double()
-    kind = kind_of(tasks.query.labels)
-    score = loss if kind is REGRESSION else kind.scale * task_scores(logits.double(), tasks.query.labels)
-    return torch.stack([score.where(~loss.isnan(), loss), loss]).cpu().numpy()
-
-
-def refuse_nil(kind: TaskKind) -> None:
-    """Refuse heads that read classes of the support set for tasks without, as a `MetaprobeError`."""
-    if kind is REGRESSION:
-        raise MetaprobeError(
-            "the NIL head weighs the support set's classes by similarity of features, as the matching head does, and a "
-            "regression has none; test the learner's own head"
-        )
-
-
-def _logits(
-    network: nn.Module, params: Parameters, tasks: Tasks, head: TestHead, transductive: bool, one_query: bool
-) -> Tensor:
-    if head == "own" and one_query:
-        return one_query_at_a_time(lambda images: forward_tasks(network, params, images), tasks)
-    if head == "own":
-        return query_logits(network, params, tasks.support, tasks.query, transductive=transductive)
-    refuse_nil(kind_of(tasks.query.labels))
-    if not isinstance(network, TaskNetwork):
-        raise MetaprobeError(
-            f"the NIL head reads the features of a TaskNetwork; {type(network).__name__} is none, test its own head"
-        )
-    without = nil_log_probabilities if head == "nil" else matching_logits
-    return without(network, params, tasks, transductive, one_query)
+        return logits_by(network, adapted, tasks, head, transductive, one_query)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metaprobe.trainers.errors import MetaprobeError
 from metaprobe.trainers.formats.tensor_names import STEPS, UPDATE_RULE
-from metaprobe.trainers.networks import Parameters, has_task_axis, norm_parameters
+from metaprobe.trainers.networks import Parameters, for_each_task, norm_parameters
 from metaprobe.trainers.networks.naming import chosen_parameters
 from metaprobe.trainers.update_rules import Slot
 
@@ -62,7 +62,7 @@ def norms_of_step(
         value, sets = params[name], params.get(_NAME.format(name))
         if step > 0 and sets is not None:
             value = sets[min(step, len(sets)) - 1]
-        found[name] = value if has_task_axis(network, name, value) else value.expand(tasks, *value.shape)
+        found[name] = for_each_task(network, name, value, tasks)
     return found
 
 

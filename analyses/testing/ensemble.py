@@ -16,8 +16,9 @@ from metaprobe.analyses.testing.plan import Learner, TestPlan, learner_of, sampl
 from metaprobe.trainers.as_tested import as_tested
 from metaprobe.trainers.checkpoint import Checkpoint
 from metaprobe.trainers.errors import MetaprobeError
-from metaprobe.trainers.evaluate import TestHead, adapted_logits, score_tasks, scores_of
+from metaprobe.trainers.evaluate import TestHead, adapted_logits, score_tasks
 from metaprobe.trainers.networks import TaskNetwork
+from metaprobe.trainers.query_scores import scores_of
 from metaprobe.trainers.tasks.data import Data
 from metaprobe.trainers.tasks.episodes import Tasks
 

@@ -19,11 +19,12 @@ from metaprobe.trainers.checkpoint import fingerprint_of
 from metaprobe.trainers.config import Adaptation
 from metaprobe.trainers.device import exact_float32
 from metaprobe.trainers.errors import MetaprobeError
-from metaprobe.trainers.evaluate import Evaluation, TestHead, query_scores, refuse_nil, scores_of
+from metaprobe.trainers.evaluate import Evaluation, TestHead
 from metaprobe.trainers.losses import kind_of
 from metaprobe.trainers.networks import Parameters, TaskNetwork, forward_tasks
 from metaprobe.trainers.networks.heads import nil_of_features
 from metaprobe.trainers.parallel import one_thread
+from metaprobe.trainers.query_scores import query_scores, refuse_nil, scores_of
 from metaprobe.trainers.tasks.episodes import Tasks
 
 __all__ = ["freeze_module"]

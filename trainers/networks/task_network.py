@@ -101,7 +101,7 @@ class TaskNetwork(nn.Module):
     def _run(self, params: Parameters, images: Tensor, n_context: int | None, layers: tuple[str, ...]) -> Tensor:
         tasks = images.shape[0]
         folded = {
-            name: _folded(value if has_task_axis(self, name, value) else for_each_task(value, tasks))
+            name: _folded(for_each_task(self, name, value, tasks))
             for name, value in network_part(params).items()
             if layer_of(name) in layers
         }
@@ -144,12 +144,17 @@ def has_task_axis(network: nn.Module, name: str, value: Tensor) -> bool:
     )
 
 
-def for_each_task(value: Tensor, tasks: int) -> Tensor:
-    """Return a shared parameter with a leading task axis, of convolutions with their channels last in memory.
+def for_each_task(network: nn.Module, name: str, value: Tensor, tasks: int) -> Tensor:
+    """Return a parameter with a leading task axis: one that is shared for each of the tasks, others as they are.
 
-    So kernels want them, and what is computed with them keeps it so: the layout is changed once here, of one task's
-    weights, and not of every task's in every step.
+    Of convolutions it has its channels last in memory: kernels want them so, and what is computed with them keeps it.
+    Else every task's would be copied in every step.
+
+    Raises:
+        MetaprobeError: see `has_task_axis`.
     """
+    if has_task_axis(network, name, value):
+        return value
     if value.dim() != 4:
         return value.expand(tasks, *value.shape)
     last = value.movedim(1, -1).contiguous()
