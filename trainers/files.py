@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
 import stat
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +33,7 @@ TEMPORARY = re.compile(r"\.(?P<name>[^/\n]+)\.metaprobe-[a-z0-9_]{8}\.part")
 """What files are called that have not got their name yet."""
 
 _CHUNK = 1 << 20
+_SETTLED = 2_000_000_000  # nanoseconds: the coarsest clock of a file system in use (FAT) ticks that often
 
 
 @contextlib.contextmanager
@@ -166,7 +169,25 @@ def write_text(path: Path | str, content: str) -> None:
 
 
 def sha256_of(path: Path | str) -> str:
-    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    A file that this process has read, and that has not changed since by what the system says of it, is not read again:
+    a study asks for that of its stores before every step. As clocks of file systems are coarse, a file is only known by
+    them when its last change is `_SETTLED` ago.
+    """
+    about = os.stat(path)
+    changed = max(about.st_mtime_ns, about.st_ctime_ns)
+    if time.time_ns() - changed < _SETTLED:
+        return _digest(path)
+    return _known_digest(path, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_digest(path: Path | str, *_state: int) -> str:
+    return _digest(path)
+
+
+def _digest(path: Path | str) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):

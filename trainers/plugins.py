@@ -92,8 +92,8 @@ class Registry(MutableMapping[str, Entry]):
 
 def homes_of_plugins() -> list[str]:
     """Return the distributions that add to registries, with their versions: what they do is part of any result."""
-    groups = (f"metaprobe.{kind}" for kind in ("algorithms", "datasets", "measures", "studies"))
-    return sorted({_home(point) for group in groups for point in entry_points(group=group)})
+    groups, found = ("algorithms", "datasets", "measures", "studies"), entry_points()  # which looks at every package
+    return sorted({_home(point) for group in groups for point in found.select(group=f"metaprobe.{group}")})
 
 
 def _home(point: EntryPoint) -> str:
