@@ -67,6 +67,33 @@ print(kept, mib() - before)
     assert left < 10
 
 
+@pytest.mark.skipif(not GLIBC, reason="needs glibc")
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="needs huge pages")
+def test_workers_have_arenas_of_their_own_in_huge_pages():
+    """By the mappings that their tensors lie in, whose flags say hg; they come alive at once, else one does it all."""
+    script = """
+import re, threading, torch
+from pathlib import Path
+from metaprobe.trainers.allocator import keep_freed_memory
+from metaprobe.trainers.parallel import TaskWorkers
+keep_freed_memory()
+torch.set_num_threads(2)
+both = threading.Barrier(2)
+def mapped(network, _):
+    both.wait()
+    block = torch.ones(1 << 20)
+    both.wait()
+    for part in re.split(r"\\n(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text()):
+        first, last = (int(end, 16) for end in part.split()[0].split("-"))
+        if first <= block.data_ptr() < last:
+            return first, "hg" in part.rpartition("VmFlags:")[2].split()
+with TaskWorkers(torch.nn.Linear(1, 1)) as workers:
+    (one, advised), (other, too) = workers.map(mapped, [0, 1])
+print(one != other, advised, too)
+"""
+    assert in_a_process(script).split() == ["True"] * 3
+
+
 @dataclass(frozen=True)
 class Large:
     """A step that takes as much memory as it is told to, for a moment longer than loky waits between two looks."""

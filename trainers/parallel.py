@@ -14,6 +14,8 @@ from typing import Generic, Self, TypeVar
 import torch
 from torch import nn
 
+from metaprobe.trainers.allocator import reserve_for_thread
+
 __all__ = ["TaskWorkers", "one_thread"]
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -85,6 +87,7 @@ class TaskWorkers(Generic[Network]):
 
     def _begin(self) -> None:
         torch.set_num_threads(1)  # OpenMP keeps the number for each thread apart
+        reserve_for_thread()
         if self._card is not None:
             torch.cuda.set_device(self._card)  # which each thread has of its own, too
         self._own.network = copy.deepcopy(self.network)
