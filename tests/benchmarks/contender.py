@@ -33,7 +33,6 @@ from tests.benchmarks.peers import PEERS
 from tests.benchmarks.work import Work
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAST_SECONDS = 0.2  # of one timing: shorter iterations are repeated
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -41,7 +40,8 @@ CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 class Contender:
     """Who competes: "ours", optionally with an engine ("ours:sweep:1"), a peer, or "matmul", the yardstick.
 
-    `keeps` gives the process our allocator's settings; `tf32` allows that mode to every matmul and convolution.
+    `keeps` gives the process our allocator's settings; `tf32` allows that mode to every matmul and convolution. A timing
+    repeats an iteration until so many `seconds` are over: the first after a pause finds caches cold.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Contender:
     device: str = "cpu"
     keeps: bool = False
     tf32: bool = False
+    seconds: float = 1.0
 
     @property
     def ours(self) -> bool:
@@ -117,12 +118,12 @@ class Session:
             iterate.choose()
         iterate()
         once = self._seconds(iterate, 1)
-        self.built[work] = iterate, max(1, math.ceil(LEAST_SECONDS / once))
+        self.built[work] = iterate, max(1, math.ceil(self.contender.seconds / once))
         told: dict[str, Any] = {"peak": peak.bytes(), "engine": getattr(iterate, "told", None)}
         return told | ({"flops": 2 * iterate.size**3} if isinstance(iterate, Matmul) else {})
 
     def time(self, work: Work) -> dict[str, Any]:
-        """Time one iteration, or the mean of several short ones."""
+        """Time an iteration: the mean of as many as take the contender's seconds."""
         return {"seconds": self._seconds(*self.built[work])}
 
     def profile(self, work: Work) -> dict[str, Any]:

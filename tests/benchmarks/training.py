@@ -139,6 +139,7 @@ def contenders_of(workload: Workload, options: argparse.Namespace) -> list[Conte
             options.device,
             keeps=on_cpu and (name.startswith("ours") or options.allocator == "both"),
             tf32=options.precision == "tf32",
+            seconds=options.seconds,
         )
         for name in (*options.contenders.split(","), *engines, "matmul")
         for threads in (counts[-1:] if name.startswith("ours") else counts)
@@ -159,6 +160,7 @@ def arguments() -> argparse.ArgumentParser:
         help="ours:unrolled:4 and ours:sweep:1 are ours with a scheme and chunk of that kind",
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="that a timing takes at least")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of ours, and at most of others")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("float32", "tf32"), default="float32", help="of everybody, on a GPU")

@@ -36,7 +36,8 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 def arrays(*tensors: Tensor | None) -> list[np.ndarray | None]:
     """Return tensors as arrays of the same memory, maps as (sample, row, column, channel)."""
-    return [None if x is None else (x.permute(0, 2, 3, 1) if x.dim() == 4 else x).detach().numpy() for x in tensors]
+    found = [None if x is None else x.numpy(force=True) for x in tensors]  # on a CPU no copy, whatever force says
+    return [x.transpose(0, 2, 3, 1) if x is not None and x.ndim == 4 else x for x in found]
 
 
 @contextlib.contextmanager
