@@ -130,7 +130,8 @@ def test_operations_are_counted_as_torch_counts_them(kind, downsample):
 def test_the_command_runs_and_lists_what_is_missing(tmp_path, monkeypatch, capsys):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "learn2learn" else found(name))
-    words = "--workloads tiny --work fomaml,frozen --contenders ours,learn2learn,sequential --rounds 2 --threads 1 --seconds 0.01"
+    words = "--workloads tiny --work fomaml,frozen --contenders ours,learn2learn,sequential --rounds 2 --threads 1"
+    words += " --seconds 0.01"
     training.main([*words.split(), "--json", f"{tmp_path}/all.json", "--tsv", f"{tmp_path}/all.tsv"])
     out = capsys.readouterr().out
     rows = json.loads((tmp_path / "all.json").read_text())["rows"]

@@ -40,8 +40,8 @@ CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 class Contender:
     """Who competes: "ours", optionally with an engine ("ours:sweep:1"), a peer, or "matmul", the yardstick.
 
-    `keeps` gives the process our allocator's settings; `tf32` allows that mode to every matmul and convolution. A timing
-    repeats an iteration until so many `seconds` are over: the first after a pause finds caches cold.
+    `keeps` gives the process our allocator's settings; `tf32` allows that mode to every matmul and convolution. An
+    iteration is repeated until a timing took `seconds`: the first after a pause finds caches cold.
     """
 
     name: str
