@@ -102,8 +102,8 @@ class Clock:
         self.tried.append((engine.chunk, engine.compiled))
         self.now += self.seconds[engine.chunk, engine.compiled]
 
-    def choose(self, tasks=16, workers=1, held=lambda gradient: 1, **options):
-        trials = Trials(self.compute, held, tasks, workers, Ranks(0, 1, torch.device("cpu")))
+    def choose(self, tasks=16, workers=1, held=lambda gradient: 1, device="cpu", **options):
+        trials = Trials(self.compute, held, tasks, workers, Ranks(0, 1, torch.device(device)))
         return choose_engine(TrainConfig("maml", "toy", **options), trials)
 
 
@@ -152,6 +152,16 @@ def test_memory_bounds_the_chunk_and_decides_the_scheme(monkeypatch):
     assert clock.choose(held={"unrolled": 501, "sweep": 200}.get)[0] == Engine(2, "sweep")
     assert clock.choose(held={"unrolled": 501, "sweep": 200}.get, gradient="unrolled")[0] == Engine(1, "unrolled")
     assert clock.choose(held={"unrolled": 200, "sweep": 200}.get, chunk=3)[0] == Engine(3, "sweep")
+
+
+def test_no_chunk_is_tried_on_a_cpu_whose_graph_is_beyond_all_caches(monkeypatch):
+    monkeypatch.setattr(engine_module, "_free_memory", lambda device: 2**40)
+    clock = Clock(monkeypatch, {(n, False): 1 / n for n in range(1, 17)})
+    assert clock.choose(held=lambda gradient: 60 << 20)[0] == Engine(4, "unrolled")
+    clock.tried.clear()
+    assert clock.choose(held=lambda gradient: 300 << 20) == (Engine(1, "unrolled"), {})
+    assert clock.tried == []
+    assert clock.choose(held=lambda gradient: 300 << 20, device="cuda")[0] == Engine(16, "unrolled")
 
 
 def test_a_gpu_that_is_too_small_for_a_chunk_ends_the_search(monkeypatch):

@@ -31,9 +31,8 @@ from metaprobe.trainers.ranks import Ranks
 __all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
 
 _SHARE_OF_MEMORY = 0.5  # for the graphs of all workers; the rest is for what is not kept, and for others
-_GAIN = (
-    0.9  # share of a chunk's time that one of twice its size, and memory, may take for a still larger one to be tried
-)
+_AMPLE = 2**28  # bytes of a chunk's graph on a CPU: its maps fill caches by then, and calls cost nothing beside them
+_GAIN = 0.9  # share of a chunk's time that one of twice its size, and memory, may take for a larger one to be tried
 _NEAR = 1.05  # times the best time: what is not slower is as fast, and the least memory decides
 
 
@@ -95,9 +94,9 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
     """Choose the engine of a new run: what its config names, else what fits the memory, then what is fastest.
 
     The graphs of all inner steps are kept if those of a chunk fit into half of the memory that is free now. The chunk
-    is doubled from one task for as long as that saves a tenth of the time; the smallest is taken that is within a
-    twentieth of the fastest. Where other programs disturb, what is close is timed again, in turns, and the least of its
-    times counts. Compiled or not is a question of time alone.
+    is doubled from one task for as long as that saves a tenth of the time, on a CPU not beyond a graph of 256 MiB; the
+    smallest is taken that is within a twentieth of the fastest. Where other programs disturb, what is close is timed
+    again, in turns, and the least of its times counts. Compiled or not is a question of time alone.
 
     Returns:
         The engine, and the seconds that a meta-gradient took with each one tried.
@@ -113,8 +112,9 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
     chunks = [config.chunk]
     if config.chunk is None:
         held = max(1, trials.largest(trials.held(scheme)))
-        chunks = [2**power for power in range(fair.bit_length()) if power == 0 or 2**power * held <= room]
-        chunks += [fair] if chunks[-1] < fair <= room / held else []
+        most = room if device.type == "cuda" else min(room, _AMPLE)
+        chunks = [2**power for power in range(fair.bit_length()) if power == 0 or 2**power * held <= most]
+        chunks += [fair] if chunks[-1] < fair <= most / held else []
     engines = [Engine(chunk or 1, scheme, ranks=trials.ranks.size) for chunk in chunks]
     seconds: dict[Engine, float] = {}
     for before, tried in itertools.pairwise(engines):
