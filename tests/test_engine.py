@@ -157,7 +157,7 @@ def test_memory_bounds_the_chunk_and_decides_the_scheme(monkeypatch):
 def test_no_chunk_is_tried_on_a_cpu_whose_graph_is_beyond_all_caches(monkeypatch):
     monkeypatch.setattr(engine_module, "_free_memory", lambda device: 2**40)
     clock = Clock(monkeypatch, {(n, False): 1 / n for n in range(1, 17)})
-    assert clock.choose(held=lambda gradient: 60 << 20)[0] == Engine(4, "unrolled")
+    assert clock.choose(held=lambda gradient: 40 << 20)[0] == Engine(4, "unrolled")
     clock.tried.clear()
     assert clock.choose(held=lambda gradient: 300 << 20) == (Engine(1, "unrolled"), {})
     assert clock.tried == []

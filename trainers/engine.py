@@ -31,7 +31,9 @@ from metaprobe.trainers.ranks import Ranks
 __all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
 
 _SHARE_OF_MEMORY = 0.5  # for the graphs of all workers; the rest is for what is not kept, and for others
-_AMPLE = 2**28  # bytes of a chunk's graph on a CPU: its maps fill caches by then, and calls cost nothing beside them
+_AMPLE = (
+    192 << 20
+)  # bytes of a chunk's graph on a CPU: its maps fill caches by then, and calls cost nothing beside them
 _GAIN = 0.9  # share of a chunk's time that one of twice its size, and memory, may take for a larger one to be tried
 _NEAR = 1.05  # times the best time: what is not slower is as fast, and the least memory decides
 
@@ -94,7 +96,7 @@ def choose_engine(config: TrainConfig, trials: Trials) -> tuple[Engine, dict[Eng
     """Choose the engine of a new run: what its config names, else what fits the memory, then what is fastest.
 
     The graphs of all inner steps are kept if those of a chunk fit into half of the memory that is free now. The chunk
-    is doubled from one task for as long as that saves a tenth of the time, on a CPU not beyond a graph of 256 MiB; the
+    is doubled from one task for as long as that saves a tenth of the time, on a CPU not beyond a graph of 192 MiB; the
     smallest is taken that is within a twentieth of the fastest. Where other programs disturb, what is close is timed
     again, in turns, and the least of its times counts. Compiled or not is a question of time alone.
 
