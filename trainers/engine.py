@@ -31,9 +31,7 @@ from metaprobe.trainers.ranks import Ranks
 __all__ = ["Engine", "Gradient", "Trials", "choose_engine", "graph_bytes", "read_engine", "write_engine"]
 
 _SHARE_OF_MEMORY = 0.5  # for the graphs of all workers; the rest is for what is not kept, and for others
-_AMPLE = (
-    192 << 20
-)  # bytes of a chunk's graph on a CPU: its maps fill caches by then, and calls cost nothing beside them
+_AMPLE = 192 << 20  # bytes of a chunk's graph on a CPU: its maps overflow caches, and calls cost nothing beside them
 _GAIN = 0.9  # share of a chunk's time that one of twice its size, and memory, may take for a larger one to be tried
 _NEAR = 1.05  # times the best time: what is not slower is as fast, and the least memory decides
 

@@ -58,9 +58,13 @@ class Executor:
 
     def held(self, params: Parameters, tasks: Tasks, gradient: Gradient) -> int:
         """Return the most bytes that autograd keeps for the first of the tasks; a huge number if it does not fit."""
-        network, one = self.workers.network, Engine(1, gradient)
+        one = Engine(1, gradient)
+
+        def held(network: TaskNetwork, task: Tasks) -> int:
+            return graph_bytes(lambda: self._of_chunk(one, self.adaptation, params, network, task))
+
         try:
-            return graph_bytes(lambda: self._of_chunk(one, self.adaptation, params, network, tasks[:1]))
+            return next(self.workers.map(held, [tasks[:1]]))  # by a worker, which goes on with the memory it took
         except torch.OutOfMemoryError:
             return sys.maxsize
 
