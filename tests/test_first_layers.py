@@ -99,4 +99,6 @@ def test_samples_are_joined_once():
     support, query = torch.rand(2, 3, 4), torch.rand(2, 5, 4)
     with first_layers_once(support, query):
         assert joined(support, query) is joined(support, query)
+        other = query + 1  # of which nothing is remembered: its memory may be another's later
+        assert joined(support, other) is not joined(support, other)
     assert torch.equal(joined(support, query), torch.cat([support, query], 1))

@@ -10,6 +10,7 @@ from metaprobe.analyses.freezing import accuracy_of, all_subsets, contiguous_blo
 from metaprobe.analyses.table import Row, Table
 from metaprobe.trainers.checkpoint import load_checkpoint
 from metaprobe.trainers.errors import MetaprobeError
+from metaprobe.trainers.networks import Conv4
 from tests.conftest import make_imageset
 from tests.freezing_runs import (
     BLOCKS,
@@ -53,6 +54,21 @@ def test_columns_are_separate_tests_of_the_same_tasks(run, ablation):
     assert (row.checkpoint, row.algorithm, row.seed, row.iteration) == (checkpoint.fingerprint[:12], "maml", 5, 3)
     assert (row.phase, row.head, row.inner_steps, row.layer, row.samples) == ("post", "own", 2, None, None)
     assert len({accuracies[name].value for name in accuracies}) > 1  # freezing shows on these tasks
+
+
+def test_a_frozen_body_is_passed_once_for_all_tests_of_it(run, monkeypatch):
+    """By the support set and by all samples, whose queries it normalises; with the head's steps, with none, by NIL."""
+    passed, plain = [], Conv4._run
+
+    def counted(self, params, images, n_context, layers):
+        passed.extend(layers)
+        return plain(self, params, images, n_context, layers)
+
+    monkeypatch.setattr(Conv4, "_run", counted)
+    freeze(
+        run.checkpoint("last"), IMAGESET, PLAN, frozen=BLOCKS[-1:], inner_steps=(2, 0), nil_head=True, random_row=False
+    )  # fmt: skip
+    assert passed.count("conv1") == passed.count("conv4") == 2
 
 
 def test_differences_are_paired(run, ablation):

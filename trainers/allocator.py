@@ -15,7 +15,7 @@ _SETTINGS = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**28}
 _HUGE_PAGE, _ADVICE = 2**21, 14  # MADV_HUGEPAGE of <sys/mman.h>
 _RESERVED = 2**30  # addresses for the heap to grow into, in huge pages; memory is taken as they are written to
 _OF_A_THREAD = (2**26 - 2**16,) * 4  # the same for a thread, whose arena grows by heaps of 64 MiB on 64-bit systems
-_MOST_THREADS = 64  # that are given such; later ones take over arenas of those that have ended
+_MOST_THREADS = 64  # that are given such; later ones take over the arenas of those that have ended, or do without
 
 # Of this process, as the allocator's settings are: whether it keeps what is freed, and threads to be given such yet.
 _keeps = threading.Event()
@@ -47,7 +47,7 @@ def reserve_for_thread() -> None:
     """Ask for huge pages for what the calling thread will take, where freed memory is kept.
 
     Each thread has an arena of its own, as two that share one wait for each other: on two cores that took 4 to 20 % of
-    an iteration. An arena has no huge pages by itself.
+    an iteration. An arena has no huge pages by itself; beyond the first 256 MiB it does without.
     """
     if _keeps.is_set() and _threads_left.acquire(blocking=False):
         _ask_for_huge_pages(_OF_A_THREAD)
@@ -68,12 +68,13 @@ def _ask_for_huge_pages(sizes: tuple[int, ...]) -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give the system what is free, of a process that goes on to other work; see malloc_trim(3).
+    """Give the system what is free, of a process that keeps freed memory and goes on to other work; see malloc_trim(3).
 
-    Where `keep_freed_memory` keeps nothing, nothing is done.
+    The heap shrinks by that, and what it grows by again is asked for in huge pages anew.
     """
-    if _kept_here():
+    if _keeps.is_set():
         ctypes.CDLL(None).malloc_trim(0)
+        _ask_for_huge_pages((_RESERVED,))
 
 
 def _kept_here() -> bool:

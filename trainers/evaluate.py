@@ -166,7 +166,7 @@ def evaluate_each(
         network: the network.
         start: the initialisation.
         sampler: where the tasks come from.
-        ways: how to adapt, and which head to test with.
+        ways: how to adapt, and which head to test with; at least one.
         tasks: how many.
         first: where to begin.
         transductive: how query sets are normalised.

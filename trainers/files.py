@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from metaprobe.trainers.errors import MetaprobeError
 
@@ -34,6 +34,7 @@ TEMPORARY = re.compile(r"\.(?P<name>[^/\n]+)\.metaprobe-[a-z0-9_]{8}\.part")
 
 _CHUNK = 1 << 20
 _SETTLED = 2_000_000_000  # nanoseconds: the coarsest clock of a file system in use (FAT) ticks that often
+_digests: dict[tuple[int, ...], str] = {}  # by what the system says of a file: which it is, its size, its last changes
 
 
 @contextlib.contextmanager
@@ -175,23 +176,21 @@ def sha256_of(path: Path | str) -> str:
     a study asks for that of its stores before every step. As clocks of file systems are coarse, a file is only known by
     them when its last change is `_SETTLED` ago.
     """
-    about = os.stat(path)
-    changed = max(about.st_mtime_ns, about.st_ctime_ns)
-    if time.time_ns() - changed < _SETTLED:
-        return _digest(path)
-    return _known_digest(path, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _known_digest(path: Path | str, *_state: int) -> str:
-    return _digest(path)
-
-
-def _digest(path: Path | str) -> str:
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        about = os.fstat(file.fileno())
+        state = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        if state in _digests:
+            return _digests[state]
+        found = _digest(file)
+    if time.time_ns() - max(about.st_mtime_ns, about.st_ctime_ns) >= _SETTLED:
+        _digests[state] = found
+    return found
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

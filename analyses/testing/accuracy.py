@@ -115,13 +115,19 @@ def evaluated(
         learner.network,
         learner.start,
         sampler,
-        [(narrowed(learner.network, learner.adaptation, frozen, steps), head) for frozen, steps, head in ways],
+        [(_adaptation(learner, frozen, steps), head) for frozen, steps, head in ways],
         tasks=plan.tasks,
         transductive=learner.transductive,
         one_query=learner.one_query,
         chunk=plan.chunk,
         advance=advance,
     )
+
+
+def _adaptation(learner: Learner, frozen: tuple[str, ...], steps: int) -> Adaptation:
+    """Return how to adapt: without a step no layer does, so that its weights need not be those of each task."""
+    found = narrowed(learner.network, learner.adaptation, frozen, steps)
+    return found if steps or found.modulation else dataclasses.replace(found, layers=())
 
 
 def narrowed(network: nn.Module, adaptation: Adaptation, frozen: Sequence[str], steps: int) -> Adaptation:

@@ -27,8 +27,10 @@ class FirstLayers:
         self._made: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
 
     def joined(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return two kinds of samples as one batch, whose outputs are remembered too; the same one each time."""
+        """Return two kinds of samples as one batch; of those to remember the same one each time, and it is one, too."""
         key = (_place(first), _place(second))
+        if not self._images.keys() >= {*key}:
+            return torch.cat([first, second], dim=1)
         if key not in self._joined:
             both = self._joined[key] = torch.cat([first, second], dim=1)
             self._images[_place(both)] = both
