@@ -86,7 +86,7 @@ def test_all_layers_adapting_is_plain_gradient_descent_on_all_weights(anil):
     learner = dataclasses.replace(learner, start={name: value.detach() for name, value in network.named_parameters()})
     sampler = EpisodeSampler(IMAGESET, "test", 3, 1, PLAN.n_query, PLAN.seed, dtype=torch.float64)
     for frozen in (), ("conv1",), ("conv2", "conv4"):
-        found = evaluated(learner, sampler, PLAN, frozen, 3, "own", None)
+        (found,) = evaluated(learner, sampler, PLAN, [(frozen, 3, "own")], None)
         params = {name: value.detach().clone().requires_grad_() for name, value in network.named_parameters()}
         names = [n for n in params if n.partition(".")[0] not in frozen and ".norm." not in n]
         for place in range(PLAN.tasks):

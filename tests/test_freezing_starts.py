@@ -23,7 +23,7 @@ def test_of_several_initialisations_all_layers_adapt_from_the_one_that_training_
     learner = adapting_all(learner_of(checkpoint_of(clusters, adaptation=head_alone), PLAN))
     assert (learner.adaptation.layers, learner.identity.adapts) == (LAYERS, "all")
     for frozen in (), BLOCKS[-1]:
-        found = evaluated(learner, sampler, PLAN, frozen, 2, "own", None)
+        (found,) = evaluated(learner, sampler, PLAN, [(frozen, 2, "own")], None)
         np.testing.assert_allclose(found.loss, by_task(clusters, frozen, 2)[1], rtol=1e-5)
 
 
