@@ -8,7 +8,7 @@ import torch
 from metaprobe.trainers.config import Adaptation, NetworkConfig
 from metaprobe.trainers.evaluate import evaluate, evaluate_each
 from metaprobe.trainers.networks import build_network, forward_tasks
-from metaprobe.trainers.networks.first_layers import first_layers_once, joined
+from metaprobe.trainers.networks.first_layers import first_layers_once, one_batch
 from metaprobe.trainers.tasks.episodes import EpisodeSampler
 from tests.conftest import make_imageset
 
@@ -98,7 +98,7 @@ def test_gradients_flow_where_outputs_are_remembered(network):
 def test_samples_are_joined_once():
     support, query = torch.rand(2, 3, 4), torch.rand(2, 5, 4)
     with first_layers_once(support, query):
-        assert joined(support, query) is joined(support, query)
+        assert one_batch(support, query) is one_batch(support, query)
         other = query + 1  # of which nothing is remembered: its memory may be another's later
-        assert joined(support, other) is not joined(support, other)
-    assert torch.equal(joined(support, query), torch.cat([support, query], 1))
+        assert one_batch(support, other) is not one_batch(support, other)
+    assert torch.equal(one_batch(support, query), torch.cat([support, query], 1))

@@ -20,7 +20,7 @@ from metaprobe.trainers.linear_head import adapt_linear_head, head_gradients, is
 from metaprobe.trainers.losses import task_losses
 from metaprobe.trainers.modulated_start import modulated_start
 from metaprobe.trainers.networks import Parameters, TaskNetwork, for_each_task, forward_tasks, layer_of, norm_parameters
-from metaprobe.trainers.networks.first_layers import joined
+from metaprobe.trainers.networks.first_layers import one_batch
 from metaprobe.trainers.networks.naming import chosen_parameters, held_parameters, layers_of, names_of
 from metaprobe.trainers.networks.running import statistics_part
 from metaprobe.trainers.step_norms import norms_of_step
@@ -213,7 +213,7 @@ def query_logits(
     if transductive:
         return forward_tasks(network, params, query.images)
     n_context = support.images.shape[1]
-    both = joined(support.images, query.images)
+    both = one_batch(support.images, query.images)
     return forward_tasks(network, params, both, n_context=n_context)[:, n_context:]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["FirstLayers", "first_layers_once", "joined", "known_first_layers"]
+__all__ = ["FirstLayers", "first_layers_once", "known_first_layers", "one_batch"]
 
 
 class FirstLayers:
@@ -26,7 +26,7 @@ class FirstLayers:
         self._joined: dict[Hashable, Tensor] = {}
         self._made: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
 
-    def joined(self, first: Tensor, second: Tensor) -> Tensor:
+    def one_batch(self, first: Tensor, second: Tensor) -> Tensor:
         """Return two kinds of samples as one batch; of those to remember the same one each time, and it is one, too."""
         key = (_place(first), _place(second))
         if not self._images.keys() >= {*key}:
@@ -84,10 +84,10 @@ def known_first_layers() -> FirstLayers | None:
     return _known.get()
 
 
-def joined(first: Tensor, second: Tensor) -> Tensor:
+def one_batch(first: Tensor, second: Tensor) -> Tensor:
     """(task, sample, …) and (task, other, …) → (task, sample + other, …)."""
     known = _known.get()
-    return torch.cat([first, second], dim=1) if known is None else known.joined(first, second)
+    return torch.cat([first, second], dim=1) if known is None else known.one_batch(first, second)
 
 
 def _place(x: Tensor) -> Hashable:

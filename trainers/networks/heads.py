@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from metaprobe.trainers.networks.first_layers import joined
+from metaprobe.trainers.networks.first_layers import one_batch
 from metaprobe.trainers.networks.full_context import full_context
 from metaprobe.trainers.networks.task_network import Parameters, TaskNetwork, forward_tasks, layer_of
 from metaprobe.trainers.tasks.episodes import Tasks
@@ -66,7 +66,7 @@ def _features_of_both(
         query = features_of(network, params, tasks.query.images)
     else:
         n_context = tasks.support.images.shape[1]
-        both = joined(tasks.support.images, tasks.query.images)
+        both = one_batch(tasks.support.images, tasks.query.images)
         query = features_of(network, params, both, n_context)[:, n_context:]
     return support, query
 
